@@ -114,12 +114,12 @@ impl Replica {
     /// Holds `entries` from now on, at a peer's request.
     pub(crate) fn merge(&self, entries: Vec<Entry>) -> Result<(), Refusal> {
         self.check_ready()?;
-        self.merge_unready(entries);
+        self.hold_here(entries);
         Ok(())
     }
 
     /// Holds `entries` from now on, in whatever phase this replica is.
-    pub(crate) fn merge_unready(&self, entries: Vec<Entry>) {
+    pub(crate) fn hold_here(&self, entries: Vec<Entry>) {
         let mut store = self.store();
         entries.into_iter().for_each(|entry| store.merge(entry));
         metrics::KEYS.set(store.len().try_into().unwrap_or(i64::MAX));
@@ -154,7 +154,7 @@ impl Replica {
                 // The version must exceed that of every acknowledged write, or this one would be
                 // acknowledged and yet never read.
                 let found = self.query(&key, deadline).await?;
-                self.merge_unready(
+                self.hold_here(
                     found
                         .newest
                         .map(|held| Entry {
@@ -169,7 +169,7 @@ impl Replica {
             }
             WriteConcern::Local => {
                 let entry = self.new_entry(key, value);
-                self.merge_unready(vec![entry.clone()]);
+                self.hold_here(vec![entry.clone()]);
                 self.links
                     .iter()
                     .for_each(|link| link.outbox.push(entry.clone(), None));
@@ -231,7 +231,7 @@ impl Replica {
     async fn hold_at_majority(&self, entry: Entry, deadline: Instant) -> Result<(), Refusal> {
         // Here first: what lies in a peer's memory only could be lost with it (see the crate's
         // documentation).
-        self.merge_unready(vec![entry.clone()]);
+        self.hold_here(vec![entry.clone()]);
         let (ack, mut acks) = mpsc::channel(self.links.len().max(1));
         self.links
             .iter()

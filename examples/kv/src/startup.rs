@@ -23,7 +23,7 @@ pub(crate) async fn become_ready(replica: Arc<Replica>) {
             Step::Resync => match snapshots_of_peers(&replica).await {
                 Ok(entries) => {
                     info!(entries = entries.len(), "resynchronised");
-                    replica.merge_unready(entries);
+                    replica.hold_here(entries);
                     replica.enter(Phase::Ready);
                 }
                 Err(error) => {
