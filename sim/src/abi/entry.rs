@@ -1,0 +1,117 @@
+//! The two ways into the simulated kernel, and the way in and out of a world.
+
+use super::{Pending, PendingRef};
+use crate::carrier::lent::{Lent, LentRef};
+use crate::carrier::switch::{self, Context};
+use crate::carrier::{image::Original, real};
+use crate::kernel::{Kernel, Next};
+use crate::world::{Config, Ending};
+use libc::c_void;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// Bytes of the kernel's own stack.
+const KERNEL_STACK_BYTES: usize = 1 << 20;
+
+/// The world's kernel; there is one per process, in the original image.
+static KERNEL: AtomicPtr<Kernel> = AtomicPtr::new(ptr::null_mut());
+/// Where the carrier waits for the world's end.
+static CARRIER: AtomicPtr<Context> = AtomicPtr::new(ptr::null_mut());
+
+/// What the executable looked like before any test ran; set once by the worker.
+static ORIGINAL: AtomicPtr<Original> = AtomicPtr::new(ptr::null_mut());
+
+/// Reads the executable for images.
+///
+/// # Errors
+/// A sentence for the user.
+pub(crate) fn read_original() -> Result<(), String> {
+    if ORIGINAL.load(Ordering::Acquire).is_null() {
+        let original = Box::into_raw(Box::new(Original::read()?));
+        ORIGINAL.store(original, Ordering::Release);
+    }
+    Ok(())
+}
+
+/// The executable as it was read.
+pub(crate) fn original() -> Option<&'static Original> {
+    // SAFETY: set once, never freed.
+    unsafe { ORIGINAL.load(Ordering::Acquire).as_ref() }
+}
+
+/// The kernel, for code that runs on the carrier (the kernel itself and signal handlers that end the process).
+///
+/// # Safety
+/// Nobody else uses the kernel meanwhile.
+pub(super) unsafe fn kernel<'a>() -> Option<&'a mut Kernel> {
+    // SAFETY: leaked by `run`; exclusive as promised.
+    unsafe { KERNEL.load(Ordering::Relaxed).as_mut() }
+}
+
+/// Entry for calls. Runs on the kernel's stack with the carrier's TLS.
+pub(super) unsafe extern "C" fn kernel_entry(lent: *mut Lent, pending: *mut c_void) -> *mut Lent {
+    // SAFETY: the world exists while its threads run; the kernel is not entered while it runs.
+    unsafe {
+        let Some(kernel) = kernel() else { real::die("a simulated thread ran outside its world") };
+        let thread = (*lent).thread;
+        resumed(kernel.enter(thread, PendingRef(pending.cast::<Pending>())))
+    }
+}
+
+/// Entry for a thread that reports its stack: `report` is `(frames, count)`.
+pub(super) unsafe extern "C" fn backtrace_entry(lent: *mut Lent, report: *mut c_void) -> *mut Lent {
+    // SAFETY: as above; the frames lie on the thread's stack.
+    unsafe {
+        let Some(kernel) = kernel() else { real::die("a simulated thread ran outside its world") };
+        let (frames, count) = *report.cast::<(*const usize, usize)>();
+        let frames = std::slice::from_raw_parts(frames, count);
+        kernel.report_stack((*lent).thread, frames);
+        resumed(kernel.dispatch())
+    }
+}
+
+fn resumed(next: Next) -> *mut Lent {
+    match next {
+        Next::Thread(lent) => lent.pointer(),
+        // The carrier's saved context has the layout of a lent thread's first words.
+        Next::Carrier => CARRIER.load(Ordering::Relaxed).cast(),
+    }
+}
+
+/// Allocates the kernel's stack, with a guard page below; answers its top.
+fn kernel_stack() -> u64 {
+    let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK) as usize;
+    // SAFETY: fresh memory that is never freed.
+    unsafe {
+        let base = real::raw_syscall(libc::SYS_mmap, [0, KERNEL_STACK_BYTES, prot, flags, usize::MAX, 0]);
+        if base < 0 {
+            real::die("no memory for the simulated kernel's stack");
+        }
+        real::raw_syscall(libc::SYS_mprotect, [base as usize, 4096, 0, 0, 0, 0]);
+        base as u64 + KERNEL_STACK_BYTES as u64
+    }
+}
+
+/// Runs a world on the calling kernel thread.
+pub(crate) fn run(config: Config, main: Box<dyn FnOnce()>) -> Ending {
+    std::hint::black_box(super::keep());
+    if let Err(problem) = read_original() {
+        real::die(&problem);
+    }
+    let Some(original) = original() else { real::die("the executable could not be read") };
+    super::signal::install_fault_handlers();
+    let kernel = Box::into_raw(Box::new(Kernel::new(config, original, kernel_stack())));
+    KERNEL.store(kernel, Ordering::Relaxed);
+    // SAFETY: the kernel is leaked, the context outlives the world, and this is the process's only kernel thread.
+    unsafe {
+        let mut carrier = Context { rsp: 0, fs: libc::pthread_self() };
+        CARRIER.store(&raw mut carrier, Ordering::Relaxed);
+        (*kernel).boot(main);
+        match (*kernel).dispatch() {
+            Next::Thread(first) => switch::run(&raw mut carrier, &raw const (*first.pointer()).context),
+            Next::Carrier => {}
+        }
+        (*kernel).ending()
+    }
+}

@@ -1,0 +1,124 @@
+//! The real kernel and libc, for the few calls that the carrier itself makes.
+
+use libc::{c_char, c_int, c_long, c_void, pthread_attr_t, pthread_t};
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// A system call without libc: sets no errno, touches no TLS.
+///
+/// # Safety
+/// As dangerous as the call that is named.
+#[inline]
+pub(crate) unsafe fn raw_syscall(number: c_long, a: [usize; 6]) -> isize {
+    let result: isize;
+    // SAFETY: the Linux x86-64 system call convention; the kernel clobbers rcx and r11 only.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") a[0], in("rsi") a[1], in("rdx") a[2], in("r10") a[3], in("r8") a[4], in("r9") a[5],
+            out("rcx") _, out("r11") _,
+        );
+    }
+    result
+}
+
+/// Ends the process with a message, without allocating; for states in which nothing else can be trusted.
+pub(crate) fn die(message: &str) -> ! {
+    let parts = ["windtunnel: ", message, "\n"];
+    for part in parts {
+        // SAFETY: writes a string to standard error.
+        unsafe { raw_syscall(libc::SYS_write, [2, part.as_ptr() as usize, part.len(), 0, 0, 0]) };
+    }
+    loop {
+        // SAFETY: ends the process.
+        unsafe { raw_syscall(libc::SYS_exit_group, [101, 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// The genuine definition of a libc function that this crate also defines.
+///
+/// `RTLD_NEXT` needs the loader to know the caller, which holds in the original image: all genuine calls are made there.
+pub(crate) fn lookup(name: &CStr, cache: &AtomicPtr<c_void>) -> *mut c_void {
+    let known = cache.load(Ordering::Relaxed);
+    if !known.is_null() {
+        return known;
+    }
+    // SAFETY: looks a NUL-terminated name up.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    if found.is_null() {
+        die(name.to_str().unwrap_or("a libc symbol is missing"));
+    }
+    cache.store(found, Ordering::Relaxed);
+    found
+}
+
+macro_rules! genuine {
+    ($(fn $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {$(
+        /// # Safety
+        /// As the libc function of this name.
+        pub(crate) unsafe fn $name($($arg: $ty),*) -> $ret {
+            static CACHE: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+            const NAME: &CStr =
+                match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                    Ok(name) => name,
+                    Err(_) => panic!("a name with NUL"),
+                };
+            let f = lookup(NAME, &CACHE);
+            // SAFETY: libc's function of that name has this type.
+            unsafe {
+                let f: unsafe extern "C" fn($($ty),*) -> $ret = std::mem::transmute(f);
+                f($($arg),*)
+            }
+        }
+    )*};
+}
+
+genuine! {
+    fn pthread_create(
+        thread: *mut pthread_t,
+        attributes: *const pthread_attr_t,
+        start: extern "C" fn(*mut c_void) -> *mut c_void,
+        argument: *mut c_void
+    ) -> c_int;
+    fn pthread_join(thread: pthread_t, result: *mut *mut c_void) -> c_int;
+    fn pthread_mutex_trylock(mutex: *mut libc::pthread_mutex_t) -> c_int;
+    fn pthread_mutex_unlock(mutex: *mut libc::pthread_mutex_t) -> c_int;
+    fn pthread_rwlock_tryrdlock(lock: *mut libc::pthread_rwlock_t) -> c_int;
+    fn pthread_rwlock_trywrlock(lock: *mut libc::pthread_rwlock_t) -> c_int;
+    fn pthread_rwlock_unlock(lock: *mut libc::pthread_rwlock_t) -> c_int;
+    fn sem_trywait(semaphore: *mut libc::sem_t) -> c_int;
+    fn sem_post(semaphore: *mut libc::sem_t) -> c_int;
+    fn pthread_key_create(key: *mut libc::pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int;
+    fn pthread_key_delete(key: libc::pthread_key_t) -> c_int;
+    fn dl_iterate_phdr(
+        callback: Option<unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int>,
+        argument: *mut c_void
+    ) -> c_int;
+    fn sigaction(signal: c_int, action: *const libc::sigaction, old: *mut libc::sigaction) -> c_int;
+    fn sigaltstack(stack: *const libc::stack_t, old: *mut libc::stack_t) -> c_int;
+    fn getenv(name: *const c_char) -> *mut c_char;
+}
+
+/// Runs the calling thread's C++ and Rust TLS destructors.
+///
+/// glibc exports the list's runner under a private version (stdlib/cxa_thread_atexit_impl.c).
+///
+/// # Safety
+/// Call once, at the thread's end, on the thread.
+pub(crate) unsafe fn call_tls_destructors() {
+    static CACHE: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+    let mut f = CACHE.load(Ordering::Relaxed);
+    // SAFETY: looks a versioned name up; the function takes and returns nothing.
+    unsafe {
+        if f.is_null() {
+            f = libc::dlvsym(libc::RTLD_DEFAULT, c"__call_tls_dtors".as_ptr(), c"GLIBC_PRIVATE".as_ptr());
+            if f.is_null() {
+                die("this glibc does not offer __call_tls_dtors, so thread-local destructors cannot run");
+            }
+            CACHE.store(f, Ordering::Relaxed);
+        }
+        let f: unsafe extern "C" fn() = std::mem::transmute(f);
+        f();
+    }
+}

@@ -1,0 +1,463 @@
+//! The kernel's heart: a call comes in, is tried, and some thread goes on.
+
+use super::event::{EventLog, What};
+use super::file::File;
+use super::futex::Futexes;
+use super::host::{Host, Hosts};
+use super::net::Network;
+use super::process::Process;
+use super::sched::{Preemption, Scheduler};
+use super::slots::Slots;
+use super::thread::{Progress, State, Thread, ThreadId, Woken};
+use super::timers::Timers;
+use super::{Call, Step, Stop};
+use crate::abi::PendingRef;
+use crate::carrier::image::{Image, Original};
+use crate::carrier::lent::{LentRef, Resume};
+use crate::world::{Config, Ending, EventLine, HostId, Outcome, Position, Sink};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Virtual nanoseconds that a call costs which does work: about what a system call costs on a real machine.
+const CALL_COST_NS: u64 = 200;
+/// After this many calls in a row that brought nobody anything, each costs twice as much as before, up to
+/// `2^BARREN_DOUBLINGS` times: a program that spins makes virtual time pass until something happens.
+const BARREN_STEP: u64 = 256;
+const BARREN_DOUBLINGS: u64 = 13;
+/// That many barren calls in a row at the time limit are a livelock rather than a long test.
+const LIVELOCK_BARREN_CALLS: u64 = 8 * BARREN_STEP;
+/// Events between two signs of life.
+const PROGRESS_EVENTS: u64 = 4096;
+
+/// Something that happens at a time of its own.
+pub(crate) enum Event {
+    /// A blocked thread's deadline.
+    Deadline(ThreadId),
+    /// A timerfd expires.
+    TimerFd(super::FileId),
+    /// The network's.
+    Net(super::net::NetEvent),
+    /// A host starts its program again.
+    Restart(HostId),
+}
+
+/// Who runs when the kernel is left.
+pub(crate) enum Next {
+    /// This thread.
+    Thread(LentRef),
+    /// The carrier's own flow: the world is over.
+    Carrier,
+}
+
+/// The simulated kernel.
+pub(crate) struct Kernel {
+    /// Virtual nanoseconds since the world's beginning.
+    pub(crate) now: u64,
+    pub(crate) log: EventLog,
+    pub(crate) timers: Timers<Event>,
+    pub(crate) sched: Scheduler,
+    pub(crate) threads: Slots<Thread>,
+    pub(crate) processes: Slots<Process>,
+    pub(crate) files: Slots<File>,
+    pub(crate) hosts: Hosts,
+    pub(crate) futexes: Futexes,
+    pub(crate) net: Network,
+    pub(crate) streams: BTreeMap<u64, super::entropy::Stream>,
+    pub(crate) by_pthread: BTreeMap<libc::pthread_t, ThreadId>,
+    /// Thread-specific data keys with destructors, and whose they are.
+    pub(crate) keys: BTreeMap<u32, (usize, super::ProcessId)>,
+    pub(crate) sink: Box<dyn Sink>,
+    pub(crate) seed: u64,
+    pub(crate) calm: bool,
+    pub(crate) cpus: u32,
+    pub(crate) start_unix_ns: u64,
+    pub(crate) original: &'static Original,
+    pub(crate) kernel_rsp: u64,
+    pub(crate) threads_created: u64,
+    /// Whose `environ` libc sees now.
+    pub(crate) environ_of: Option<super::ProcessId>,
+    pub(crate) dead_threads: Vec<LentRef>,
+    pub(crate) dead_images: Vec<Image>,
+    pub(crate) outcome: Option<Outcome>,
+    virtual_limit: u64,
+    barren: u64,
+    next_progress: u64,
+    record: bool,
+    perturb: Option<u64>,
+    crash_at: Option<(String, u64)>,
+    reporting: Option<VecDeque<ThreadId>>,
+    running: Option<ThreadId>,
+    /// Config of the host `test`, until `boot` takes it.
+    pub(crate) test_env: Vec<(String, String)>,
+}
+
+impl Kernel {
+    /// A kernel without hosts.
+    pub(crate) fn new(config: Config, original: &'static Original, kernel_rsp: u64) -> Kernel {
+        Kernel {
+            now: 0,
+            log: EventLog::new(config.seed ^ u64::from(config.calm)),
+            timers: Timers::default(),
+            sched: Scheduler::new(config.seed, config.calm),
+            threads: Slots::default(),
+            processes: Slots::default(),
+            files: Slots::default(),
+            hosts: Hosts::default(),
+            futexes: Futexes::default(),
+            net: Network::new(config.seed, config.calm),
+            streams: BTreeMap::new(),
+            by_pthread: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            sink: config.sink,
+            seed: config.seed,
+            calm: config.calm,
+            cpus: config.cpus,
+            start_unix_ns: config.start_unix_ns,
+            original,
+            kernel_rsp,
+            threads_created: 0,
+            environ_of: None,
+            dead_threads: Vec::new(),
+            dead_images: Vec::new(),
+            outcome: None,
+            virtual_limit: u64::try_from(config.virtual_timeout.as_nanos()).unwrap_or(u64::MAX),
+            barren: 0,
+            next_progress: 0,
+            record: config.record,
+            perturb: config.perturb,
+            crash_at: config.crash_at,
+            reporting: None,
+            running: None,
+            test_env: config.test_env,
+        }
+    }
+
+    /// Where the world stands.
+    pub(crate) fn position(&self) -> Position {
+        self.log.position(self.now)
+    }
+
+    /// How the world ended.
+    pub(crate) fn ending(&self) -> Ending {
+        Ending {
+            outcome: self.outcome.clone().unwrap_or(Outcome::Finished),
+            digest: self.log.digest(),
+            at: self.position(),
+            threads: self.threads_created,
+        }
+    }
+
+    /// A thread makes a call.
+    pub(crate) fn enter(&mut self, me: ThreadId, pending: PendingRef) -> Next {
+        if self.outcome.is_some() {
+            return self.dispatch();
+        }
+        let thread = &mut self.threads[me];
+        thread.pending = Some(pending);
+        thread.progress = Progress::default();
+        if self.attempt(me, pending) {
+            if self.outcome.is_none() && self.threads.get(me).is_some_and(|t| t.state == State::Running) {
+                if pending.looking() || self.goes_on(me) {
+                    return self.resume(me);
+                }
+                self.threads[me].state = State::Ready;
+                self.make_eligible(me);
+            }
+        }
+        self.dispatch()
+    }
+
+    /// Whether the running thread keeps running after a call.
+    #[inline]
+    fn goes_on(&mut self, me: ThreadId) -> bool {
+        self.fire_due();
+        let thread = &mut self.threads[me];
+        if self.processes[thread.process].held.is_some() {
+            return false;
+        }
+        thread.calls += 1;
+        let (serial, calls) = (u64::from(thread.serial), thread.calls);
+        match self.sched.preempts(serial, calls) {
+            Preemption::No => true,
+            _ if self.sched.is_empty() => true,
+            Preemption::Yield => false,
+            Preemption::Demote => {
+                self.threads[me].priority = self.sched.lowest_priority();
+                false
+            }
+        }
+    }
+
+    /// Tries a thread's pending call; true when it is answered.
+    fn attempt(&mut self, me: ThreadId, pending: PendingRef) -> bool {
+        self.running = Some(me);
+        self.threads[me].state = State::Running;
+        let step = pending.attempt(self, me);
+        let Some(thread) = self.threads.get_mut(me) else {
+            self.log.take_returned();
+            return true; // the call ended its own thread
+        };
+        match step {
+            Ok(value) => self.finish_call(me, pending, value),
+            Err(Stop::Errno(errno)) => self.finish_call(me, pending, -i64::from(errno)),
+            Err(Stop::Block) => {
+                self.log.take_returned();
+                if thread.state != State::Running {
+                    return false; // it has been held meanwhile, or is a zombie
+                }
+                thread.state = State::Blocked;
+                if let (None, Some(at)) = (thread.timer, thread.progress.deadline) {
+                    let key = self.timers.schedule(at, Event::Deadline(me));
+                    self.threads[me].timer = Some(key);
+                }
+                if self.has_deliverable_signal(me) {
+                    self.wake(me, Woken::Event);
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    fn finish_call(&mut self, me: ThreadId, pending: PendingRef, value: i64) {
+        let returned = self.log.take_returned();
+        self.forget_waits(me);
+        let thread = &mut self.threads[me];
+        thread.pending = None;
+        thread.lent.answer(value);
+        if let Some(key) = thread.timer.take() {
+            self.timers.cancel(key);
+        }
+        if pending.looking() {
+            return;
+        }
+        let serial = self.threads[me].serial;
+        self.charge(pending.call(), value);
+        self.record(serial, What::Call(pending.call()), value, returned);
+    }
+
+    /// Lets time pass for a call that did work.
+    #[inline]
+    fn charge(&mut self, call: Call, value: i64) {
+        let fruitless = value == -i64::from(libc::EAGAIN)
+            || (value == 0 && matches!(call.name, "sched_yield" | "epoll_wait" | "epoll_pwait" | "poll" | "ppoll"));
+        self.barren = if fruitless { self.barren + 1 } else { 0 };
+        self.now += CALL_COST_NS << (self.barren / BARREN_STEP).min(BARREN_DOUBLINGS);
+    }
+
+    /// Appends to the event stream.
+    pub(crate) fn record(&mut self, who: u32, what: What, value: i64, extra: u64) {
+        let number = self.log.append(self.now, who, what, value, extra);
+        if self.record {
+            self.describe_event(who, what, value, extra);
+        }
+        if self.perturb == Some(number) {
+            self.now += 1;
+        }
+        if self.crash_at.as_ref().is_some_and(|(_, at)| *at == number) {
+            self.crash_at_event();
+        }
+        if number >= self.next_progress {
+            self.next_progress = number + PROGRESS_EVENTS;
+            let (host, thread) = self.names_of_running();
+            let at = self.position();
+            self.sink.progress(at, &host, &thread);
+        }
+    }
+
+    fn describe_event(&mut self, who: u32, what: What, value: i64, extra: u64) {
+        let (host, tid) = match self.running.and_then(|t| self.threads.get(t)) {
+            Some(thread) if thread.serial == who && who != 0 => {
+                (self.host_of(thread.process).name.clone(), thread.tid as u32)
+            }
+            _ => (String::new(), 0),
+        };
+        let at = self.position();
+        let detail = format!("= {value} #{extra:016x}");
+        self.sink.event(&EventLine { at, host: &host, tid, what: what.name(), detail: &detail });
+    }
+
+    fn crash_at_event(&mut self) {
+        let Some((name, _)) = self.crash_at.take() else { return };
+        if let Some(host) = self.hosts.by_name(&name) {
+            self.crash_host(host);
+        }
+    }
+
+    /// Host and thread name of whoever runs, for signs of life.
+    pub(crate) fn names_of_running(&self) -> (String, String) {
+        match self.running.and_then(|t| self.threads.get(t)) {
+            Some(thread) => (self.host_of(thread.process).name.clone(), thread.name.clone()),
+            None => (String::new(), String::new()),
+        }
+    }
+
+    /// Chooses who runs next.
+    pub(crate) fn dispatch(&mut self) -> Next {
+        loop {
+            self.bury();
+            if self.outcome.is_some() {
+                return self.wind_up();
+            }
+            self.fire_due();
+            let Some(thread) = self.sched.pop() else {
+                self.advance();
+                continue;
+            };
+            if self.threads[thread].lent.pointer().is_null() {
+                continue;
+            }
+            if let Some(next) = self.go_on(thread) {
+                return next;
+            }
+        }
+    }
+
+    /// Gives a chosen thread its turn: a retry of its call, a signal, or its own code.
+    fn go_on(&mut self, thread: ThreadId) -> Option<Next> {
+        let Some(pending) = self.threads[thread].pending else {
+            return Some(self.resume(thread));
+        };
+        if self.attempt(thread, pending) {
+            let alive = self.threads.get(thread).is_some_and(|t| t.state == State::Running);
+            return (alive && self.outcome.is_none()).then(|| self.resume(thread));
+        }
+        None
+    }
+
+    /// Leaves the kernel for a thread.
+    fn resume(&mut self, thread: ThreadId) -> Next {
+        self.running = Some(thread);
+        let t = &mut self.threads[thread];
+        t.state = State::Running;
+        let (lent, process) = (t.lent, t.process);
+        lent.set_now(self.now);
+        if self.environ_of != Some(process) {
+            self.swap_environment(process);
+        }
+        Next::Thread(lent)
+    }
+
+    /// Interrupts a blocked call so that its thread can run a signal handler.
+    pub(crate) fn interrupt(&mut self, thread: ThreadId) {
+        let t = &mut self.threads[thread];
+        t.lent.resume_for(Resume::Signal);
+        t.pending = None;
+    }
+
+    /// Fires what is due.
+    #[inline]
+    pub(crate) fn fire_due(&mut self) {
+        while let Some((_, event)) = self.timers.take_due(self.now) {
+            self.fire(event);
+        }
+    }
+
+    fn fire(&mut self, event: Event) {
+        self.barren = 0;
+        match event {
+            Event::Deadline(thread) => {
+                if let Some(t) = self.threads.get_mut(thread) {
+                    t.timer = None;
+                    self.wake(thread, Woken::Timeout);
+                }
+            }
+            Event::TimerFd(file) => self.timerfd_expired(file),
+            Event::Net(event) => self.net_event(event),
+            Event::Restart(host) => self.restart_after_exit(host),
+        }
+    }
+
+    /// Nobody can run: time moves to the next event, or the world is stuck.
+    fn advance(&mut self) {
+        let Some(next) = self.timers.next_at() else {
+            return self.end_stuck(Outcome::Deadlock);
+        };
+        if next > self.virtual_limit || self.now > self.virtual_limit {
+            self.now = self.now.max(self.virtual_limit);
+            let livelock = self.barren > LIVELOCK_BARREN_CALLS;
+            return self.end_stuck(if livelock { Outcome::Livelock } else { Outcome::VirtualTimeout });
+        }
+        self.now = self.now.max(next);
+    }
+
+    /// Ends the world.
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        if self.outcome.is_none() {
+            self.outcome = Some(outcome);
+        }
+    }
+
+    /// Ends the world with a report of every thread's stack.
+    fn end_stuck(&mut self, outcome: Outcome) {
+        self.end(outcome);
+        self.reporting = Some(self.threads.iter().map(|(id, _)| id).collect());
+    }
+
+    /// Asks each thread for its stack, then leaves for the carrier.
+    fn wind_up(&mut self) -> Next {
+        while let Some(thread) = self.reporting.as_mut().and_then(VecDeque::pop_front) {
+            let Some(t) = self.threads.get(thread) else { continue };
+            if t.state == State::Zombie {
+                continue;
+            }
+            if !t.started() {
+                self.report_stack(thread, &[]);
+                continue;
+            }
+            t.lent.resume_for(Resume::Backtrace);
+            let lent = t.lent;
+            let process = t.process;
+            self.swap_environment(process);
+            return Next::Thread(lent);
+        }
+        Next::Carrier
+    }
+
+    /// A thread's stack has been captured.
+    pub(crate) fn report_stack(&mut self, thread: ThreadId, frames: &[usize]) {
+        let frames: Vec<u64> = frames.iter().map(|address| self.portable(*address)).collect();
+        let waits_for = self.waits_for(thread);
+        let t = &self.threads[thread];
+        let host = self.host_of(t.process).name.clone();
+        let (name, tid) = (t.name.clone(), t.tid as u32);
+        let stack = crate::world::ThreadStack { host: &host, thread: &name, tid, waits_for: &waits_for, frames: &frames };
+        self.sink.stack(&stack);
+    }
+
+    /// A code address as reports carry it: an offset with bit 63 set when it lies in an image.
+    pub(crate) fn portable(&self, address: usize) -> u64 {
+        let offset = self.original.offset_in_original(address).or_else(|| {
+            let (base, ..) = crate::carrier::image::find(address)?;
+            Some(address - base)
+        });
+        offset.map_or(address as u64, |offset| offset as u64 | 1 << 63)
+    }
+
+    /// Frees threads and images that ended since the last switch; nothing of them is in use now.
+    fn bury(&mut self) {
+        while let Some(lent) = self.dead_threads.pop() {
+            lent.release();
+        }
+        while let Some(image) = self.dead_images.pop() {
+            crate::carrier::image::unregister(image);
+            image.unmap(self.original);
+        }
+    }
+
+    /// A call that is not simulated ends the world.
+    pub(crate) fn refuse(&mut self, me: ThreadId, call: &str, remedy: &str) {
+        let host = self.host_of(self.threads[me].process).name.clone();
+        self.end(Outcome::Refused { host, call: call.to_owned(), remedy: remedy.to_owned() });
+        self.reporting = Some(VecDeque::from([me]));
+    }
+
+    /// The host that a process runs on.
+    pub(crate) fn host_of(&self, process: super::ProcessId) -> &Host {
+        &self.hosts[self.processes[process].host]
+    }
+
+    /// Answers when a call that never returns is wanted.
+    pub(crate) fn never(&self) -> Step {
+        Err(Stop::Block)
+    }
+}

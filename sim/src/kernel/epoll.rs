@@ -1,0 +1,204 @@
+//! epoll(7): interest lists with a ready list each, so that nothing is scanned in proportion to interest.
+//!
+//! Follows `fs/eventpoll.c`: a change of a file queues its item once; `epoll_wait` takes items off the list, asks each
+//! file what it is ready for, and puts level-triggered ones that are still ready back at the end.
+
+use super::dispatch::Kernel;
+use super::file::{FileId, Kind};
+use super::slots::{Id, Slots};
+use super::thread::ThreadId;
+use super::{Step, Stop};
+use crate::abi::user::EpollEvents;
+use libc::{EEXIST, EINVAL, ELOOP, ENOENT, EPERM, EPOLLET, EPOLLEXCLUSIVE, EPOLLIN, EPOLLONESHOT, c_int};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Bits that are reported whether asked for or not (epoll_ctl(2)).
+const ALWAYS: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+/// Bits of the interest that are modes, not events.
+const MODES: u32 = (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | libc::EPOLLWAKEUP) as u32;
+
+/// One (epoll, item) pair that watches a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Watch {
+    epoll: FileId,
+    item: Id<Item>,
+}
+
+/// A file in an interest list.
+pub(crate) struct Item {
+    file: FileId,
+    fd: c_int,
+    events: u32,
+    token: u64,
+    queued: bool,
+}
+
+/// An epoll instance.
+#[derive(Default)]
+pub(crate) struct Epoll {
+    items: Slots<Item>,
+    /// The kernel's key of an item is the pair of file and number (epoll(7), questions 0 and 6).
+    by_key: BTreeMap<(c_int, FileId), Id<Item>>,
+    ready: VecDeque<Id<Item>>,
+}
+
+impl Epoll {
+    /// Files of interest.
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+}
+
+impl Kernel {
+    fn epoll(&mut self, id: FileId) -> Result<&mut Epoll, Stop> {
+        match &mut self.files[id].kind {
+            Kind::Epoll(epoll) => Ok(epoll),
+            _ => Err(Stop::Errno(EINVAL)),
+        }
+    }
+
+    /// epoll_ctl(2). `event` is `(events, data)` for add and modify.
+    pub(crate) fn epoll_ctl(&mut self, me: ThreadId, epfd: c_int, op: c_int, fd: c_int, event: (u32, u64)) -> Step {
+        let epoll = self.file(me, epfd)?;
+        let file = self.file(me, fd)?;
+        // fs/eventpoll.c, do_epoll_ctl: EPERM for files without poll comes before EINVAL for a bad epfd.
+        if matches!(self.files[file].kind, Kind::Outside(_)) {
+            return Err(Stop::Errno(EPERM));
+        }
+        if epoll == file {
+            return Err(Stop::Errno(EINVAL));
+        }
+        let existing = self.epoll(epoll)?.by_key.get(&(fd, file)).copied();
+        let (events, token) = event;
+        match (op, existing) {
+            (libc::EPOLL_CTL_ADD, None) => {
+                if matches!(self.files[file].kind, Kind::Epoll(_)) && self.epoll_reaches(file, epoll, 0) {
+                    return Err(Stop::Errno(ELOOP));
+                }
+                let item = Item { file, fd, events: events | ALWAYS, token, queued: false };
+                let instance = self.epoll(epoll)?;
+                let item = instance.items.insert(item);
+                instance.by_key.insert((fd, file), item);
+                self.files[file].watches.push(Watch { epoll, item });
+                self.epoll_recheck(Watch { epoll, item });
+            }
+            (libc::EPOLL_CTL_MOD, Some(item)) => {
+                let entry = &mut self.epoll(epoll)?.items[item];
+                entry.events = events | ALWAYS;
+                entry.token = token;
+                self.epoll_recheck(Watch { epoll, item });
+            }
+            (libc::EPOLL_CTL_DEL, Some(item)) => {
+                self.files[file].watches.retain(|w| *w != Watch { epoll, item });
+                self.forget_watch(Watch { epoll, item });
+            }
+            (libc::EPOLL_CTL_ADD, Some(_)) => return Err(Stop::Errno(EEXIST)),
+            (libc::EPOLL_CTL_MOD | libc::EPOLL_CTL_DEL, None) => return Err(Stop::Errno(ENOENT)),
+            _ => return Err(Stop::Errno(EINVAL)),
+        }
+        Ok(0)
+    }
+
+    /// Whether an epoll watches another, directly or through others (at most five deep, as in Linux).
+    fn epoll_reaches(&self, from: FileId, to: FileId, depth: u32) -> bool {
+        let Kind::Epoll(epoll) = &self.files[from].kind else { return false };
+        depth > 4
+            || epoll.items.iter().any(|(_, item)| {
+                item.file == to || self.files.get(item.file).is_some() && self.epoll_reaches(item.file, to, depth + 1)
+            })
+    }
+
+    /// Queues an item if its file is ready now (after add and modify).
+    fn epoll_recheck(&mut self, watch: Watch) {
+        let Ok(epoll) = self.epoll(watch.epoll) else { return };
+        let file = epoll.items[watch.item].file;
+        let bits = self.readiness(file);
+        self.epoll_notify(watch, bits);
+    }
+
+    /// A watched file may have become ready.
+    pub(crate) fn epoll_notify(&mut self, watch: Watch, bits: u32) {
+        let Ok(epoll) = self.epoll(watch.epoll) else { return };
+        let item = &mut epoll.items[watch.item];
+        if item.queued || bits & item.events & !MODES == 0 {
+            return;
+        }
+        item.queued = true;
+        epoll.ready.push_back(watch.item);
+        self.notify(watch.epoll, EPOLLIN as u32);
+    }
+
+    /// epoll_wait(2).
+    pub(crate) fn epoll_wait(&mut self, me: ThreadId, epfd: c_int, out: &mut EpollEvents, timeout: Option<u64>) -> Step {
+        let id = self.file(me, epfd)?;
+        if out.capacity() == 0 {
+            return Err(Stop::Errno(EINVAL));
+        }
+        self.epoll(id)?;
+        let at = timeout.map(|ns| self.now.saturating_add(ns));
+        self.deadline(me, at);
+        let count = self.epoll_collect(id, out)?;
+        if count > 0 || self.expired(me) {
+            return Ok(count as i64);
+        }
+        Err(self.wait_for_file(me, id, EPOLLIN as u32))
+    }
+
+    fn epoll_collect(&mut self, id: FileId, out: &mut EpollEvents) -> Result<usize, Stop> {
+        let mut count = 0;
+        for _ in 0..self.epoll(id)?.ready.len() {
+            if count == out.capacity() {
+                break;
+            }
+            let epoll = self.epoll(id)?;
+            let Some(key) = epoll.ready.pop_front() else { break };
+            let Some(item) = epoll.items.get_mut(key) else { continue };
+            item.queued = false;
+            let (file, fd, events, token) = (item.file, item.fd, item.events, item.token);
+            let bits = self.readiness(file) & events & !MODES;
+            if bits == 0 {
+                continue;
+            }
+            out.put(count, bits, token);
+            // Not the token: programs put addresses there.
+            self.log.returned(&((fd as u64) << 32 | u64::from(bits)).to_le_bytes());
+            count += 1;
+            let epoll = self.epoll(id)?;
+            let item = &mut epoll.items[key];
+            if events & EPOLLONESHOT as u32 != 0 {
+                item.events &= MODES;
+            } else if events & EPOLLET as u32 == 0 {
+                item.queued = true;
+                epoll.ready.push_back(key);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Whether an epoll has something to report, for epolls and polls that watch it.
+    pub(crate) fn epoll_readiness(&self, id: FileId) -> u32 {
+        let Kind::Epoll(epoll) = &self.files[id].kind else { return 0 };
+        let ready = epoll.ready.iter().filter_map(|key| epoll.items.get(*key));
+        let mut bits = ready.map(|item| self.readiness(item.file) & item.events & !MODES);
+        if bits.any(|bits| bits != 0) { EPOLLIN as u32 } else { 0 }
+    }
+
+    /// Removes an item from its epoll; the file's own list is the caller's business.
+    pub(crate) fn forget_watch(&mut self, watch: Watch) {
+        let Ok(epoll) = self.epoll(watch.epoll) else { return };
+        if let Some(item) = epoll.items.remove(watch.item) {
+            epoll.by_key.remove(&(item.fd, item.file));
+        }
+    }
+
+    /// An epoll is closed: its items stop watching their files.
+    pub(crate) fn close_epoll(&mut self, id: FileId) {
+        let Ok(epoll) = self.epoll(id) else { return };
+        let files: Vec<_> = epoll.items.iter().map(|(_, item)| item.file).collect();
+        for file in files {
+            if let Some(file) = self.files.get_mut(file) {
+                file.watches.retain(|watch| watch.epoll != id);
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The event stream, declared once: what happens in a world, numbered, and the digest over it.
+//!
+//! Every value that is returned to a program and every event that can influence one is recorded here and nowhere else.
+//! Recording allocates nothing: records of 32 bytes are gathered in a fixed buffer and hashed when it is full.
+
+use crate::world::Position;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+/// A kind of event that is not a call. Calls are named by the libc function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum What {
+    /// A program's call was answered.
+    Call(super::Call),
+    /// A thread was created.
+    ThreadStart,
+    /// A process ended.
+    ProcessEnd,
+    /// A host's condition changed by command.
+    Host,
+    /// A segment or datagram arrived, or was dropped.
+    Deliver,
+    /// A fault began or was healed.
+    Fault,
+    /// The test's own label.
+    Mark,
+    /// A signal handler is about to run.
+    Signal,
+    /// The clock was pushed on by a program that only reads it.
+    ClockSpin,
+}
+
+impl What {
+    fn id(self) -> u32 {
+        match self {
+            What::Call(call) => call.id,
+            What::ThreadStart => 1,
+            What::ProcessEnd => 2,
+            What::Host => 3,
+            What::Deliver => 4,
+            What::Fault => 5,
+            What::Mark => 6,
+            What::Signal => 7,
+            What::ClockSpin => 8,
+        }
+    }
+
+    /// The event's name in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            What::Call(call) => call.name,
+            What::ThreadStart => "thread start",
+            What::ProcessEnd => "process end",
+            What::Host => "host",
+            What::Deliver => "deliver",
+            What::Fault => "fault",
+            What::Mark => "mark",
+            What::Signal => "signal",
+            What::ClockSpin => "clock spin",
+        }
+    }
+}
+
+const RECORD_BYTES: usize = 32;
+const BUFFER_BYTES: usize = 256 * RECORD_BYTES;
+
+/// Numbers events and hashes them.
+pub(crate) struct EventLog {
+    count: u64,
+    used: usize,
+    buffer: Box<[u8; BUFFER_BYTES]>,
+    hash: Box<Xxh3>,
+    /// Hash of the bytes that the call under way has returned so far.
+    returned: u64,
+}
+
+impl EventLog {
+    /// An empty stream of a world; the seed is its first fact, so that no digest is empty.
+    pub(crate) fn new(seed: u64) -> EventLog {
+        let mut hash = Box::new(Xxh3::new());
+        hash.update(&seed.to_le_bytes());
+        EventLog { count: 0, used: 0, buffer: Box::new([0; BUFFER_BYTES]), hash, returned: 0 }
+    }
+
+    /// Number of the last event.
+    #[inline]
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Notes bytes that the call under way returns to the program; they enter its event.
+    #[inline]
+    pub(crate) fn returned(&mut self, bytes: &[u8]) {
+        self.returned = self.returned.rotate_left(5) ^ xxh3_64(bytes);
+    }
+
+    /// Takes what [`EventLog::returned`] has gathered.
+    #[inline]
+    pub(crate) fn take_returned(&mut self) -> u64 {
+        std::mem::take(&mut self.returned)
+    }
+
+    /// Appends an event; answers its number.
+    #[inline]
+    pub(crate) fn append(&mut self, now: u64, who: u32, what: What, value: i64, extra: u64) -> u64 {
+        if self.used == BUFFER_BYTES {
+            self.hash.update(&self.buffer[..]);
+            self.used = 0;
+        }
+        let record = &mut self.buffer[self.used..self.used + RECORD_BYTES];
+        record[..8].copy_from_slice(&now.to_le_bytes());
+        record[8..12].copy_from_slice(&who.to_le_bytes());
+        record[12..16].copy_from_slice(&what.id().to_le_bytes());
+        record[16..24].copy_from_slice(&value.to_le_bytes());
+        record[24..].copy_from_slice(&extra.to_le_bytes());
+        self.used += RECORD_BYTES;
+        self.count += 1;
+        self.count
+    }
+
+    /// The digest of everything so far.
+    pub(crate) fn digest(&self) -> u128 {
+        let mut hash = self.hash.clone();
+        hash.update(&self.buffer[..self.used]);
+        hash.update(&self.count.to_le_bytes());
+        hash.digest128()
+    }
+
+    /// Where the stream stands.
+    pub(crate) fn position(&self, now: u64) -> Position {
+        Position { event: self.count, now_ns: now }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EventLog, What};
+
+    fn stream(values: impl Iterator<Item = i64>) -> u128 {
+        let mut log = EventLog::new(1);
+        values.for_each(|v| {
+            log.append(v as u64, 0, What::Host, v, 0);
+        });
+        log.digest()
+    }
+
+    #[test]
+    fn one_changed_event_among_many_changes_the_digest() {
+        let original = stream(0..10_000);
+        assert_eq!(original, stream(0..10_000));
+        assert_ne!(original, stream((0..10_000).map(|v| if v == 5_000 { -1 } else { v })));
+        assert_ne!(original, stream(0..9_999));
+    }
+
+    #[test]
+    fn an_empty_stream_has_a_digest_of_its_seed() {
+        assert_ne!(EventLog::new(1).digest(), EventLog::new(2).digest());
+    }
+}

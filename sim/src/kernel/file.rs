@@ -1,0 +1,289 @@
+//! Open files, descriptor tables, and the readiness that both `poll` and `epoll` look at.
+//!
+//! A [`File`] is an open file description (open(2)): what descriptors in one or several processes refer to.
+
+use super::dispatch::Kernel;
+use super::epoll::{Epoll, Watch};
+use super::process::ProcessId;
+use super::slots::Id;
+use super::thread::{ThreadId, Woken};
+use super::{Step, Stop, eventfd, machine, pipe, timerfd};
+use libc::{EBADF, EMFILE, c_int};
+
+/// Names an open file description.
+pub(crate) type FileId = Id<File>;
+
+/// What a file is.
+pub(crate) enum Kind {
+    /// Console output; 1 or 2.
+    Console(u8),
+    /// `/dev/null`, which is also every host's standard input.
+    Null,
+    /// `/dev/zero`.
+    Zero,
+    /// `/dev/urandom` and `/dev/random`.
+    Random,
+    /// A file outside, or one that the kernel makes up: read-only.
+    Outside(machine::Outside),
+    Event(eventfd::Event),
+    Timer(timerfd::Timer),
+    Epoll(Epoll),
+    Pipe(pipe::End),
+}
+
+impl Kind {
+    /// What it is, in reports.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Kind::Console(_) => "the console".to_owned(),
+            Kind::Null | Kind::Zero | Kind::Random => "a device".to_owned(),
+            Kind::Outside(outside) => outside.path.clone(),
+            Kind::Event(_) => "an eventfd".to_owned(),
+            Kind::Timer(_) => "a timerfd".to_owned(),
+            Kind::Epoll(epoll) => format!("an epoll of {}", epoll.len()),
+            Kind::Pipe(_) => "a pipe".to_owned(),
+        }
+    }
+}
+
+/// An open file description.
+pub(crate) struct File {
+    pub(crate) kind: Kind,
+    /// `O_NONBLOCK`, `O_APPEND` and the access mode.
+    pub(crate) flags: c_int,
+    /// Descriptors and messages in flight that refer to it.
+    pub(crate) references: u32,
+    /// Whose it is for accounting: the process that made it.
+    pub(crate) owner: ProcessId,
+    pub(crate) waiters: Vec<(ThreadId, u32)>,
+    pub(crate) watches: Vec<Watch>,
+}
+
+impl File {
+    /// Whether calls on it must not block.
+    pub(crate) fn nonblocking(&self) -> bool {
+        self.flags & libc::O_NONBLOCK != 0
+    }
+}
+
+/// A process's descriptors: the lowest free number first, as POSIX asks.
+#[derive(Default)]
+pub(crate) struct Descriptors {
+    entries: Vec<Option<Descriptor>>,
+    /// Nothing below is free.
+    lowest_free: usize,
+}
+
+/// One entry of a descriptor table.
+#[derive(Clone, Copy)]
+pub(crate) struct Descriptor {
+    pub(crate) file: FileId,
+    pub(crate) close_on_exec: bool,
+}
+
+impl Descriptors {
+    /// The file behind a descriptor.
+    #[inline]
+    pub(crate) fn get(&self, fd: c_int) -> Option<Descriptor> {
+        *self.entries.get(usize::try_from(fd).ok()?)?
+    }
+
+    /// Installs a file at the lowest free number not below `least`.
+    ///
+    /// # Errors
+    /// `EMFILE` when the limit is reached.
+    pub(crate) fn install(&mut self, descriptor: Descriptor, least: usize, limit: usize) -> Result<c_int, Stop> {
+        let mut fd = least.max(self.lowest_free);
+        while self.entries.get(fd).is_some_and(Option::is_some) {
+            fd += 1;
+        }
+        if fd >= limit {
+            return Err(Stop::Errno(EMFILE));
+        }
+        if least <= self.lowest_free {
+            self.lowest_free = fd + 1;
+        }
+        self.put(fd, descriptor);
+        Ok(fd as c_int)
+    }
+
+    /// Installs a file at a number, answering what was there.
+    pub(crate) fn put(&mut self, fd: usize, descriptor: Descriptor) -> Option<Descriptor> {
+        if self.entries.len() <= fd {
+            self.entries.resize(fd + 1, None);
+        }
+        self.entries[fd].replace(descriptor)
+    }
+
+    /// Takes a descriptor out.
+    pub(crate) fn take(&mut self, fd: c_int) -> Option<Descriptor> {
+        let index = usize::try_from(fd).ok()?;
+        let taken = self.entries.get_mut(index)?.take()?;
+        self.lowest_free = self.lowest_free.min(index);
+        Some(taken)
+    }
+
+    /// The entry itself, to change its flag.
+    pub(crate) fn get_mut(&mut self, fd: c_int) -> Option<&mut Descriptor> {
+        self.entries.get_mut(usize::try_from(fd).ok()?)?.as_mut()
+    }
+
+    /// Every open number.
+    pub(crate) fn open(&self) -> impl Iterator<Item = c_int> + '_ {
+        self.entries.iter().enumerate().filter(|(_, e)| e.is_some()).map(|(fd, _)| fd as c_int)
+    }
+}
+
+impl Kernel {
+    /// Makes a file description that nothing refers to yet.
+    pub(crate) fn new_file(&mut self, owner: ProcessId, kind: Kind, flags: c_int) -> FileId {
+        self.files.insert(File { kind, flags, references: 0, owner, waiters: Vec::new(), watches: Vec::new() })
+    }
+
+    /// Gives a file a descriptor in the calling thread's process.
+    ///
+    /// # Errors
+    /// `EMFILE`; the file is then closed, unless something else refers to it.
+    pub(crate) fn new_descriptor(&mut self, me: ThreadId, file: FileId, close_on_exec: bool) -> Result<c_int, Stop> {
+        let process = self.threads[me].process;
+        self.files[file].references += 1;
+        let process = &mut self.processes[process];
+        let installed = process.descriptors.install(Descriptor { file, close_on_exec }, 0, process.descriptor_limit);
+        if installed.is_err() {
+            self.release_file(file);
+        }
+        installed
+    }
+
+    /// Makes a file and gives it a descriptor; `flags` may hold `O_NONBLOCK` and `O_CLOEXEC`.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub(crate) fn open_new(&mut self, me: ThreadId, kind: Kind, flags: c_int) -> Result<c_int, Stop> {
+        let owner = self.threads[me].process;
+        let file = self.new_file(owner, kind, flags & !libc::O_CLOEXEC);
+        self.new_descriptor(me, file, flags & libc::O_CLOEXEC != 0)
+    }
+
+    /// The file behind a descriptor of the calling thread's process.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    #[inline]
+    pub(crate) fn file(&self, me: ThreadId, fd: c_int) -> Result<FileId, Stop> {
+        let process = self.threads[me].process;
+        self.processes[process].descriptors.get(fd).map(|d| d.file).ok_or(Stop::Errno(EBADF))
+    }
+
+    /// close(2).
+    pub(crate) fn close(&mut self, me: ThreadId, fd: c_int) -> Step {
+        let process = self.threads[me].process;
+        let descriptor = self.processes[process].descriptors.take(fd).ok_or(EBADF)?;
+        self.release_file(descriptor.file);
+        Ok(0)
+    }
+
+    /// dup(2), dup2(2), dup3(2) and `F_DUPFD`: `at` is the exact number, or the least one.
+    pub(crate) fn dup(&mut self, me: ThreadId, fd: c_int, at: DupTo, close_on_exec: bool) -> Step {
+        let file = self.file(me, fd)?;
+        let process = self.threads[me].process;
+        let limit = self.processes[process].descriptor_limit;
+        let new = match at {
+            DupTo::Least(least) => {
+                let least = usize::try_from(least).ok().filter(|least| *least < limit).ok_or(libc::EINVAL)?;
+                let entry = Descriptor { file, close_on_exec };
+                self.processes[process].descriptors.install(entry, least, limit)?
+            }
+            DupTo::Exactly(new) => {
+                let index = usize::try_from(new).ok().filter(|index| *index < limit).ok_or(EBADF)?;
+                let entry = Descriptor { file, close_on_exec };
+                let old = self.processes[process].descriptors.put(index, entry);
+                if let Some(old) = old {
+                    self.files[file].references += 1; // before the release: both may be the same file
+                    self.release_file(old.file);
+                    return Ok(i64::from(new));
+                }
+                new
+            }
+        };
+        self.files[file].references += 1;
+        Ok(i64::from(new))
+    }
+
+    /// Drops one reference; the last one closes the file for good.
+    pub(crate) fn release_file(&mut self, id: FileId) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        file.references = file.references.saturating_sub(1);
+        if file.references > 0 {
+            return;
+        }
+        self.close_kind(id);
+        let Some(file) = self.files.remove(id) else { return };
+        for watch in &file.watches {
+            self.forget_watch(*watch);
+        }
+        for (thread, _) in &file.waiters {
+            self.wake(*thread, Woken::Event);
+        }
+    }
+
+    /// What closing means for each kind, while the file is still there.
+    fn close_kind(&mut self, id: FileId) {
+        match &mut self.files[id].kind {
+            Kind::Console(_) | Kind::Null | Kind::Zero | Kind::Random | Kind::Event(_) => {}
+            Kind::Outside(outside) => outside.close(),
+            Kind::Timer(timer) => {
+                if let Some(key) = timer.disarm() {
+                    self.timers.cancel(key);
+                }
+            }
+            Kind::Epoll(_) => self.close_epoll(id),
+            Kind::Pipe(_) => self.close_pipe(id),
+        }
+    }
+
+    /// What a file is ready for, as `EPOLL*` bits.
+    pub(crate) fn readiness(&self, id: FileId) -> u32 {
+        let (read, write) = (libc::EPOLLIN as u32, libc::EPOLLOUT as u32);
+        match &self.files[id].kind {
+            Kind::Console(_) => write,
+            Kind::Null | Kind::Zero | Kind::Random | Kind::Outside(_) => read | write,
+            Kind::Event(event) => event.readiness(),
+            Kind::Timer(timer) => timer.readiness(),
+            Kind::Epoll(_) => self.epoll_readiness(id),
+            Kind::Pipe(end) => self.pipe_readiness(end),
+        }
+    }
+
+    /// Tells everybody who watches a file that it may have become ready in `bits`.
+    pub(crate) fn notify(&mut self, id: FileId, bits: u32) {
+        let always = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+        let file = &mut self.files[id];
+        if !file.waiters.is_empty() {
+            let mut waiters = std::mem::take(&mut file.waiters);
+            waiters.retain(|(thread, wanted)| {
+                let hit = bits & (wanted | always) != 0;
+                if hit {
+                    self.wake(*thread, Woken::Event);
+                }
+                !hit
+            });
+            let file = &mut self.files[id];
+            waiters.append(&mut file.waiters);
+            file.waiters = waiters;
+        }
+        for at in 0..self.files[id].watches.len() {
+            let watch = self.files[id].watches[at];
+            self.epoll_notify(watch, bits);
+        }
+    }
+}
+
+/// Where `dup` puts the copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DupTo {
+    /// The lowest free number not below this.
+    Least(c_int),
+    /// This number, closing what is there.
+    Exactly(c_int),
+}

@@ -1,0 +1,85 @@
+//! The simulated kernel: hosts, processes, threads, descriptors, network, time.
+//!
+//! It runs on the carrier only, on its own stack and with the carrier's own TLS, so whatever it calls reaches the real
+//! libc. It is entered through `abi` alone. It never iterates a hash map, never reads a real clock, and draws only from
+//! streams of its own purpose. It contains no `unsafe`.
+
+mod clock;
+mod control;
+mod dispatch;
+mod entropy;
+mod epoll;
+mod event;
+mod eventfd;
+mod file;
+mod futex;
+mod host;
+mod machine;
+mod pipe;
+mod poll;
+mod process;
+mod random;
+mod readwrite;
+mod sched;
+mod signal;
+mod slots;
+mod thread;
+mod timerfd;
+mod timers;
+
+pub(crate) use control::Command;
+pub(crate) use dispatch::{Kernel, Next};
+pub(crate) use file::{File, FileId, Kind};
+pub(crate) use process::{Process, ProcessId, Start};
+pub(crate) use thread::{Thread, ThreadId};
+
+/// What a try of a call answers: a value, or why there is none.
+pub(crate) type Step = Result<i64, Stop>;
+
+/// Why a try of a call gave no value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    /// The call fails with this errno.
+    Errno(i32),
+    /// The thread waits; the call is tried again when it is woken.
+    Block,
+}
+
+impl From<i32> for Stop {
+    fn from(errno: i32) -> Stop {
+        Stop::Errno(errno)
+    }
+}
+
+/// A call's name, and the number that stands for it in the event stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Call {
+    pub(crate) name: &'static str,
+    pub(crate) id: u32,
+}
+
+impl Call {
+    /// FNV-1a of the name, kept above the numbers of other events.
+    pub(crate) const fn new(name: &'static str) -> Call {
+        let bytes = name.as_bytes();
+        let mut hash = 0x811c_9dc5u32;
+        let mut i = 0;
+        while i < bytes.len() {
+            hash = (hash ^ bytes[i] as u32).wrapping_mul(0x0100_0193);
+            i += 1;
+        }
+        Call { name, id: hash | 1 << 31 }
+    }
+}
+
+/// Whether a call interrupted by a handler with `SA_RESTART` is restarted.
+///
+/// signal(7), "Interruption of system calls and library functions by signal handlers": never for poll, epoll_wait,
+/// select, nanosleep, sigtimedwait and futex waits with a timeout.
+pub(crate) fn restartable(call: Call) -> bool {
+    !matches!(
+        call.name,
+        "epoll_wait" | "epoll_pwait" | "poll" | "ppoll" | "select" | "pselect" | "nanosleep" | "clock_nanosleep"
+            | "pause" | "sigwait" | "sigtimedwait" | "usleep" | "sleep"
+    )
+}

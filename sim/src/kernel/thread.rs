@@ -1,0 +1,194 @@
+//! Simulated threads: what they wait for, and how they are woken.
+
+use super::dispatch::Kernel;
+use super::file::FileId;
+use super::process::ProcessId;
+use super::slots::Id;
+use super::timers::TimerKey;
+use super::Stop;
+use crate::abi::PendingRef;
+use crate::carrier::lent::LentRef;
+
+/// Names a simulated thread.
+pub(crate) type ThreadId = Id<Thread>;
+
+/// Whether a thread can run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Runs now: the carrier is on its stack, or in the kernel on its behalf.
+    Running,
+    /// Could run; the scheduler has it, or its paused process keeps it.
+    Ready,
+    /// Waits for what `waits` says.
+    Blocked,
+    /// Has ended and waits to be joined.
+    Zombie,
+}
+
+/// What a blocked thread is registered with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WaitsOn {
+    /// Readiness of a file.
+    File(FileId),
+    /// A word of memory: futex, mutex, condition.
+    Address(usize),
+    /// The end of another thread.
+    Thread(ThreadId),
+}
+
+/// Why a blocked thread was woken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Woken {
+    /// It has not been.
+    #[default]
+    No,
+    /// By what it waited for.
+    Event,
+    /// By its deadline.
+    Timeout,
+}
+
+/// What a call keeps from one try to the next.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Progress {
+    /// When the call gives up, in virtual nanoseconds; set by its first try.
+    pub(crate) deadline: Option<u64>,
+    /// Whether the first try is over.
+    pub(crate) begun: bool,
+    /// Why it was woken last.
+    pub(crate) woken: Woken,
+    /// Bytes done, stages passed: as the call likes.
+    pub(crate) done: u64,
+}
+
+/// A simulated thread.
+pub(crate) struct Thread {
+    pub(crate) lent: LentRef,
+    pub(crate) process: ProcessId,
+    /// Number in the event stream: the creation order in the world.
+    pub(crate) serial: u32,
+    pub(crate) tid: i32,
+    pub(crate) name: String,
+    pub(crate) state: State,
+    pub(crate) priority: u64,
+    /// Calls that did work, for the preemption hash.
+    pub(crate) calls: u64,
+    pub(crate) pending: Option<PendingRef>,
+    pub(crate) progress: Progress,
+    pub(crate) waits: Vec<WaitsOn>,
+    pub(crate) timer: Option<TimerKey>,
+    pub(crate) detached: bool,
+    pub(crate) joiner: Option<ThreadId>,
+    /// What the start routine returned, as a number.
+    pub(crate) result: usize,
+    /// Blocked signals, bit n-1 for signal n.
+    pub(crate) signal_mask: u64,
+    /// Signals directed at this thread and not handled yet.
+    pub(crate) signals: u64,
+    /// The mask to restore when an interrupted `sigsuspend`-like call returns.
+    pub(crate) saved_mask: Option<u64>,
+}
+
+impl Kernel {
+    /// Blocks the calling thread until a file's readiness changes in one of `bits` (`EPOLLIN`…).
+    pub(crate) fn wait_for_file(&mut self, me: ThreadId, file: FileId, bits: u32) -> Stop {
+        self.files[file].waiters.push((me, bits));
+        self.threads[me].waits.push(WaitsOn::File(file));
+        Stop::Block
+    }
+
+    /// Blocks the calling thread on a word of memory.
+    pub(crate) fn wait_for_address(&mut self, me: ThreadId, address: usize) -> Stop {
+        self.threads[me].waits.push(WaitsOn::Address(address));
+        Stop::Block
+    }
+
+    /// Gives the call under way a deadline, unless an earlier try has set it.
+    pub(crate) fn deadline(&mut self, me: ThreadId, at: Option<u64>) {
+        let progress = &mut self.threads[me].progress;
+        if !progress.begun {
+            progress.begun = true;
+            progress.deadline = at;
+        }
+    }
+
+    /// Whether the call's deadline has passed.
+    pub(crate) fn expired(&self, me: ThreadId) -> bool {
+        self.threads[me].progress.deadline.is_some_and(|at| at <= self.now)
+    }
+
+    /// Makes a blocked thread try its call again.
+    pub(crate) fn wake(&mut self, thread: ThreadId, why: Woken) {
+        let Some(t) = self.threads.get_mut(thread) else { return };
+        if t.state != State::Blocked {
+            return;
+        }
+        t.state = State::Ready;
+        t.progress.woken = why;
+        if let Some(key) = t.timer.take() {
+            self.timers.cancel(key);
+        }
+        self.forget_waits(thread);
+        self.make_eligible(thread);
+    }
+
+    /// Hands a ready thread to the scheduler, or to its paused process.
+    pub(crate) fn make_eligible(&mut self, thread: ThreadId) {
+        let (process, priority) = (self.threads[thread].process, self.threads[thread].priority);
+        match &mut self.processes[process].held {
+            Some(held) => held.push(thread),
+            None => self.sched.push(thread, priority),
+        }
+    }
+
+    /// Unregisters a thread from everything it waits for.
+    pub(crate) fn forget_waits(&mut self, thread: ThreadId) {
+        let mut waits = std::mem::take(&mut self.threads[thread].waits);
+        for wait in waits.drain(..) {
+            match wait {
+                WaitsOn::File(file) => {
+                    if let Some(file) = self.files.get_mut(file) {
+                        file.waiters.retain(|(t, _)| *t != thread);
+                    }
+                }
+                WaitsOn::Address(address) => self.futexes.forget(address, thread),
+                WaitsOn::Thread(target) => {
+                    if let Some(target) = self.threads.get_mut(target) {
+                        target.joiner = None;
+                    }
+                }
+            }
+        }
+        // Keeps the vector's capacity: a thread that waits again allocates nothing.
+        self.threads[thread].waits = waits;
+    }
+
+    /// What a thread waits for, in words.
+    pub(crate) fn waits_for(&self, thread: ThreadId) -> String {
+        let t = &self.threads[thread];
+        let call = t.pending.as_ref().map_or("nothing", |pending| pending.call().name);
+        let mut text = match t.state {
+            State::Running => return "runs".to_owned(),
+            State::Ready => return "could run".to_owned(),
+            State::Zombie => return "has ended, not joined".to_owned(),
+            State::Blocked => call.to_owned(),
+        };
+        for wait in &t.waits {
+            text.push_str(&match wait {
+                WaitsOn::File(file) => match self.files.get(*file) {
+                    Some(file) => format!(" {}", file.kind.describe()),
+                    None => String::new(),
+                },
+                WaitsOn::Address(_) => String::new(),
+                WaitsOn::Thread(other) => match self.threads.get(*other) {
+                    Some(other) => format!(" thread {} {}", other.tid, other.name),
+                    None => String::new(),
+                },
+            });
+        }
+        if let Some(at) = t.progress.deadline {
+            text.push_str(&format!(" until {:.3} s", at as f64 / 1e9));
+        }
+        text
+    }
+}

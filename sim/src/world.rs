@@ -1,0 +1,210 @@
+//! Running a simulated world, and steering it from inside.
+//!
+//! [`run`] takes over the calling kernel thread, which must be the process's only one, until the world ends. Inside,
+//! the test's own code runs as host `test`; it steers the world with [`control`].
+
+use std::time::Duration;
+
+/// Everything that decides a world, beside the programs.
+pub struct Config {
+    /// Decides every choice of the world.
+    pub seed: u64,
+    /// Wall clock of every host at the world's beginning, in nanoseconds since the Unix epoch.
+    pub start_unix_ns: u64,
+    /// The world ends with [`Outcome::VirtualTimeout`] when its clock reaches this.
+    pub virtual_timeout: Duration,
+    /// Good weather: fair scheduling, constant latency, no jitter, no buggify.
+    pub calm: bool,
+    /// Processors that hosts see.
+    pub cpus: u32,
+    /// Environment of the host `test`; hosts get theirs with their program.
+    pub test_env: Vec<(String, String)>,
+    /// Where output, progress and reports go.
+    pub sink: Box<dyn Sink>,
+    /// Hand every event to [`Sink::event`]. Changes nothing in the run.
+    pub record: bool,
+    /// For tests of the comparison itself: move the clock on by one nanosecond at the event of
+    /// this number.
+    pub perturb: Option<u64>,
+    /// For sweeps: crash this host at the event of this number.
+    pub crash_at: Option<(String, u64)>,
+}
+
+/// Receives what a world lets out. Called on the carrier, never on a simulated thread; it must not draw on the world.
+pub trait Sink {
+    /// A program wrote to its console.
+    fn console(&mut self, output: Console<'_>);
+    /// Something happened to a host or the network that a reader of the log wants to see (started, crashed, cut off…).
+    fn note(&mut self, at: Position, host: &str, text: &str);
+    /// One event of the stream; only with [`Config::record`].
+    fn event(&mut self, event: &EventLine<'_>);
+    /// Called now and then (at least every 10,000 events) so that a watcher can tell progress from an endless loop.
+    fn progress(&mut self, at: Position, host: &str, thread: &str);
+    /// A thread's stack, for a stuck or killed world.
+    fn stack(&mut self, stack: &ThreadStack<'_>);
+    /// The process is about to end without an [`Ending`] (a fault inside the kernel, the watcher's signal): keep this.
+    fn fatal(&mut self, at: Position, text: &str);
+}
+
+/// A moment of a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Number of the last event.
+    pub event: u64,
+    /// Virtual time since the world's beginning, in nanoseconds.
+    pub now_ns: u64,
+}
+
+/// A program's output.
+#[derive(Debug)]
+pub struct Console<'a> {
+    /// When it was written.
+    pub at: Position,
+    /// The host's name.
+    pub host: &'a str,
+    /// 1 is standard output, 2 standard error.
+    pub stream: u8,
+    /// As written: not necessarily whole lines, nor UTF-8.
+    pub bytes: &'a [u8],
+}
+
+/// An event, for people and for comparison: equal lines mean equal events.
+#[derive(Debug)]
+pub struct EventLine<'a> {
+    /// Its number and time.
+    pub at: Position,
+    /// Host and thread it belongs to, or empty.
+    pub host: &'a str,
+    /// Simulated thread id on that host, 0 for none.
+    pub tid: u32,
+    /// What happened: a call's name, `timer`, `deliver`…
+    pub what: &'a str,
+    /// The event's values.
+    pub detail: &'a str,
+}
+
+/// Where a simulated thread stands.
+#[derive(Debug)]
+pub struct ThreadStack<'a> {
+    /// Host and thread names.
+    pub host: &'a str,
+    /// Name given with `pthread_setname_np`, or empty.
+    pub thread: &'a str,
+    /// Simulated thread id.
+    pub tid: u32,
+    /// What it waits for, in words: `epoll_wait`, `futex 0x…`, `sleep until …`.
+    pub waits_for: &'a str,
+    /// Return addresses, innermost first. Those inside the executable (any image) are given as offsets from its load
+    /// base, with bit 63 set; others as they are.
+    pub frames: &'a [u64],
+}
+
+/// How a world ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The function given to [`run`] returned, or [`control::finish`] was called.
+    Finished,
+    /// The virtual clock reached [`Config::virtual_timeout`].
+    VirtualTimeout,
+    /// Nobody can ever run again. Stacks went to [`Sink::stack`].
+    Deadlock,
+    /// Events go on, but no program makes progress (a spin on the clock, threads that only yield).
+    Livelock,
+    /// A program called what is not simulated.
+    Refused {
+        /// Host of the caller.
+        host: String,
+        /// The call.
+        call: String,
+        /// What to do instead.
+        remedy: String,
+    },
+    /// A host ended although its policy says that it must not.
+    HostFailed {
+        /// The host's name.
+        host: String,
+        /// How it ended.
+        exit: Exit,
+    },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Returned from `main` or called `exit` with this code.
+    Code(i32),
+    /// Killed by this signal (6 after `abort`, 11 after a segmentation fault or stack overflow).
+    Signal(i32),
+}
+
+/// The end of a world.
+#[derive(Debug)]
+pub struct Ending {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Hash of the event stream: equal digests mean equal runs.
+    pub digest: u128,
+    /// When it ended.
+    pub at: Position,
+    /// Threads created over the world's life.
+    pub threads: u64,
+}
+
+/// What to do when a host's program ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnExit {
+    /// The case fails. The default: a service that ends is a service that is down.
+    #[default]
+    Fail,
+    /// It is started again, after this long.
+    Restart {
+        /// Delay before the first restart; doubled each time up to 64 times.
+        backoff: Duration,
+    },
+    /// Nothing: the host stays down.
+    Ignore,
+}
+
+/// A program for a host. Its functions are named in the original image and run in the host's own.
+#[derive(Clone)]
+pub struct Program {
+    /// Runs on the host's main thread, in the host's image. Gets `user` (translated into the image when it is an
+    /// address of the executable) and `payload`; what it returns is the exit code.
+    pub entry: unsafe fn(user: usize, payload: &[u8]) -> i32,
+    /// A function pointer or other value for `entry`.
+    pub user: usize,
+    /// Bytes for `entry` (serialised arguments).
+    pub payload: Vec<u8>,
+    /// `argv`, the program's name first.
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// What happens when it ends by itself.
+    pub on_exit: OnExit,
+}
+
+/// A host's condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostState {
+    /// Never started, crashed, killed or ended.
+    Down(Option<Exit>),
+    /// Its program runs.
+    Up,
+    /// Its program is suspended.
+    Paused,
+}
+
+/// A host of the running world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostId(pub u32);
+
+/// A cut or slowed set of links, until it is healed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FaultId(pub u64);
+
+/// Runs a world until it ends. Must be called on the only kernel thread of the process, once per process.
+///
+/// `main` runs on host `test`, in the original image; the world ends when it returns.
+pub fn run(config: Config, main: Box<dyn FnOnce()>) -> Ending {
+    crate::abi::entry::run(config, main)
+}
