@@ -27,7 +27,12 @@ use crate::kernel::{Call, Kernel, Step, Stop, ThreadId};
 use libc::{c_int, c_void};
 
 pub(crate) use signal::deliver_pending;
-pub(crate) use threads::{StartThread, thread_main};
+pub(crate) use threads::{StartThread, simulated, thread_main};
+
+/// Bounds of the mapping that holds a thread's descriptor, which is its stack's.
+pub(crate) fn stack_bounds(pthread: usize) -> Option<(usize, usize)> {
+    dl::mapping_around(pthread)
+}
 
 /// Declares hooked libc functions. `$field` is this file's field in [`Table`].
 ///
@@ -61,11 +66,21 @@ macro_rules! hooks {
 
         $(
             $crate::abi::hook_symbol!($field, $name, $name, ($($arg: $ty),*), ($($ret)?), $(#[$meta])*);
-            $($($crate::abi::hook_symbol!($field, $also, $name, ($($arg: $ty),*), ($($ret)?), );)+)?
+            $crate::abi::hook_also!($field, $name, [$($($also)+)?], ($($arg: $ty),*), ($($ret)?));
         )*
     };
 }
 pub(crate) use hooks;
+
+/// The further symbols of one hook, one after the other.
+macro_rules! hook_also {
+    ($field:ident, $name:ident, [], $args:tt, $ret:tt) => {};
+    ($field:ident, $name:ident, [$also:ident $($rest:ident)*], $args:tt, $ret:tt) => {
+        $crate::abi::hook_symbol!($field, $also, $name, $args, $ret, );
+        $crate::abi::hook_also!($field, $name, [$($rest)*], $args, $ret);
+    };
+}
+pub(crate) use hook_also;
 
 macro_rules! hook_symbol {
     ($field:ident, $symbol:ident, $name:ident, ($($arg:ident: $ty:ty),*), ($($ret:ty)?), $(#[$meta:meta])*) => {

@@ -98,6 +98,14 @@ impl Image {
         if original.contains(address) { address.wrapping_add(self.delta) } else { address }
     }
 
+    /// Gives the image's memory back. Called by the kernel once the process is gone: none of its threads exists any
+    /// more, and the kernel keeps no pointer into an image.
+    pub(crate) fn unmap(self, original: &Original) {
+        debug_assert_eq!(self.span, original.span);
+        // SAFETY: the span was reserved by `map`, and nobody uses it, as said above.
+        unsafe { raw_syscall(libc::SYS_munmap, [self.base, self.span, 0, 0, 0, 0]) };
+    }
+
     /// Whether the address lies in this image.
     pub(crate) fn contains(&self, address: usize) -> bool {
         (self.base..self.base + self.span).contains(&address)
@@ -342,15 +350,6 @@ impl Original {
     /// Offset of a code address from the start of its executable image, if it lies in the original.
     pub(crate) fn offset_in_original(&self, address: usize) -> Option<usize> {
         self.contains(address).then(|| address - self.base)
-    }
-
-    /// Gives an image's memory back.
-    ///
-    /// # Safety
-    /// No thread will run in it again and nobody will read it.
-    pub(crate) unsafe fn unmap(&self, image: Image) {
-        // SAFETY: the span was reserved by `map`.
-        unsafe { raw_syscall(libc::SYS_munmap, [image.base, image.span, 0, 0, 0, 0]) };
     }
 }
 

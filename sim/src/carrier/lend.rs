@@ -184,3 +184,26 @@ pub(crate) unsafe fn release(lent: *mut Lent) {
         drop(Box::from_raw(lent));
     }
 }
+
+/// Attributes that ask for a stack of this size.
+pub(crate) fn attributes_with_stack(bytes: usize) -> pthread_attr_t {
+    // SAFETY: initialised before use.
+    unsafe {
+        let mut attributes = MaybeUninit::<pthread_attr_t>::zeroed();
+        libc::pthread_attr_init(attributes.as_mut_ptr());
+        let mut attributes = attributes.assume_init();
+        libc::pthread_attr_setstacksize(&mut attributes, bytes);
+        attributes
+    }
+}
+
+/// Whether attributes ask for a detached thread.
+pub(crate) fn is_detached(attributes: &pthread_attr_t) -> bool {
+    unsafe extern "C" {
+        fn pthread_attr_getdetachstate(attributes: *const pthread_attr_t, state: *mut c_int) -> c_int;
+    }
+    let mut state = libc::PTHREAD_CREATE_JOINABLE;
+    // SAFETY: reads an initialised object.
+    unsafe { pthread_attr_getdetachstate(attributes, &mut state) };
+    state == libc::PTHREAD_CREATE_DETACHED
+}

@@ -98,6 +98,8 @@ genuine! {
     fn sigaction(signal: c_int, action: *const libc::sigaction, old: *mut libc::sigaction) -> c_int;
     fn sigaltstack(stack: *const libc::stack_t, old: *mut libc::stack_t) -> c_int;
     fn getenv(name: *const c_char) -> *mut c_char;
+    fn getauxval(kind: libc::c_ulong) -> libc::c_ulong;
+    fn sysconf(name: c_int) -> c_long;
 }
 
 /// Runs the calling thread's C++ and Rust TLS destructors.

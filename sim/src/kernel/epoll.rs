@@ -57,6 +57,14 @@ impl Kernel {
         }
     }
 
+    /// epoll_create1(2).
+    pub(crate) fn epoll_create(&mut self, me: ThreadId, flags: c_int) -> Step {
+        if flags & !libc::EPOLL_CLOEXEC != 0 {
+            return Err(Stop::Errno(EINVAL));
+        }
+        Ok(i64::from(self.open_new(me, Kind::Epoll(Epoll::default()), flags | libc::O_RDWR)?))
+    }
+
     /// epoll_ctl(2). `event` is `(events, data)` for add and modify.
     pub(crate) fn epoll_ctl(&mut self, me: ThreadId, epfd: c_int, op: c_int, fd: c_int, event: (u32, u64)) -> Step {
         let epoll = self.file(me, epfd)?;

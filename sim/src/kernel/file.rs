@@ -29,6 +29,7 @@ pub(crate) enum Kind {
     Timer(timerfd::Timer),
     Epoll(Epoll),
     Pipe(pipe::End),
+    Socket(Box<super::net::Socket>),
 }
 
 impl Kind {
@@ -42,6 +43,7 @@ impl Kind {
             Kind::Timer(_) => "a timerfd".to_owned(),
             Kind::Epoll(epoll) => format!("an epoll of {}", epoll.len()),
             Kind::Pipe(_) => "a pipe".to_owned(),
+            Kind::Socket(socket) => socket.describe(),
         }
     }
 }
@@ -239,6 +241,7 @@ impl Kernel {
             }
             Kind::Epoll(_) => self.close_epoll(id),
             Kind::Pipe(_) => self.close_pipe(id),
+            Kind::Socket(_) => self.close_socket(id),
         }
     }
 
@@ -252,6 +255,7 @@ impl Kernel {
             Kind::Timer(timer) => timer.readiness(),
             Kind::Epoll(_) => self.epoll_readiness(id),
             Kind::Pipe(end) => self.pipe_readiness(end),
+            Kind::Socket(_) => self.socket_readiness(id),
         }
     }
 

@@ -15,6 +15,7 @@ mod file;
 mod futex;
 mod host;
 mod machine;
+pub(crate) mod net;
 mod pipe;
 mod poll;
 mod process;
@@ -27,11 +28,14 @@ mod thread;
 mod timerfd;
 mod timers;
 
-pub(crate) use control::Command;
+pub(crate) use clock::Clock;
 pub(crate) use dispatch::{Kernel, Next};
-pub(crate) use file::{File, FileId, Kind};
-pub(crate) use process::{Process, ProcessId, Start};
-pub(crate) use thread::{Thread, ThreadId};
+pub(crate) use file::{DupTo, FileId, Kind};
+pub(crate) use futex::MATCH_ANY;
+pub(crate) use process::{Disposition, ProcessId};
+pub(crate) use signal::Delivery;
+pub(crate) use thread::ThreadId;
+pub(crate) use timerfd::Setting;
 
 /// What a try of a call answers: a value, or why there is none.
 pub(crate) type Step = Result<i64, Stop>;

@@ -1,0 +1,66 @@
+//! Entropy: getrandom(2), getentropy(3), arc4random(3) and the bytes that the loader passes to programs.
+
+use super::user::{Out, single};
+use super::{answer, answer_int, call, hooks};
+use libc::{c_int, c_uint, c_ulong, c_void};
+
+/// Fills a buffer. A length of zero is a probe: it draws nothing and leaves no trace.
+pub(super) unsafe fn fill(buffer: *mut c_void, bytes: usize) -> i64 {
+    if bytes == 0 {
+        return 0;
+    }
+    let part = single(buffer, bytes);
+    call("getrandom", |k, me| {
+        // SAFETY: the caller's buffer.
+        let mut out = unsafe { Out::new(&part, 1) };
+        Ok(k.random_fill(me, &mut out))
+    })
+}
+
+hooks! {
+    entropy;
+
+    fn getrandom(buffer: *mut c_void, bytes: usize, flags: c_uint) -> isize {
+        // getrandom(2): unknown flags, or both pools at once.
+        let known = libc::GRND_NONBLOCK | libc::GRND_RANDOM | libc::GRND_INSECURE;
+        if flags & !known != 0 || flags & libc::GRND_RANDOM != 0 && flags & libc::GRND_INSECURE != 0 {
+            return answer(-i64::from(libc::EINVAL)) as isize;
+        }
+        answer(fill(buffer, bytes)) as isize
+    }
+
+    fn getentropy(buffer: *mut c_void, bytes: usize) -> c_int {
+        if bytes > 256 {
+            return answer_int(-i64::from(libc::EIO));
+        }
+        answer_int(fill(buffer, bytes).min(0))
+    }
+
+    fn arc4random() -> u32 {
+        let mut value = 0u32;
+        fill((&raw mut value).cast(), 4);
+        value
+    }
+
+    fn arc4random_buf(buffer: *mut c_void, bytes: usize) {
+        fill(buffer, bytes);
+    }
+
+    fn arc4random_uniform(bound: u32) -> u32 {
+        if bound < 2 {
+            return 0;
+        }
+        let mut value = 0u64;
+        fill((&raw mut value).cast(), 8);
+        ((u128::from(value) * u128::from(bound)) >> 64) as u32
+    }
+
+    /// `AT_RANDOM` points to 16 random bytes that the real kernel made (getauxval(3)).
+    fn getauxval(kind: c_ulong) -> c_ulong {
+        static FIXED: [u8; 16] = *b"windtunnel-fixed";
+        if kind == libc::AT_RANDOM {
+            return FIXED.as_ptr() as c_ulong;
+        }
+        crate::carrier::real::getauxval(kind)
+    }
+}

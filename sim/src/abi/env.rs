@@ -1,0 +1,80 @@
+//! What a program is told about itself: host name, user, processors, locale-free facts.
+//!
+//! The environment needs no hooks: `environ` is the process's own (see `carrier::environment`).
+
+use super::{answer_int, hooks, look};
+use libc::{c_char, c_int, c_long};
+
+/// The calling thread's host name.
+fn host_name() -> String {
+    let mut name = String::new();
+    look("gethostname", |k, me| {
+        name.clone_from(&k.host_of(k.threads[me].process).name);
+        Ok(0)
+    });
+    name
+}
+
+fn cpus() -> c_long {
+    look("sysconf", |k, _| Ok(i64::from(k.cpus)))
+}
+
+hooks! {
+    env;
+
+    fn gethostname(buffer: *mut c_char, bytes: usize) -> c_int {
+        let name = host_name();
+        let count = name.len().min(bytes);
+        std::ptr::copy_nonoverlapping(name.as_ptr(), buffer.cast(), count);
+        if count == bytes {
+            return answer_int(-i64::from(libc::ENAMETOOLONG));
+        }
+        *buffer.add(count) = 0;
+        0
+    }
+
+    fn uname(out: *mut libc::utsname) -> c_int {
+        let name = host_name();
+        let put = |to: *mut c_char, text: &str| {
+            std::ptr::write_bytes(to, 0, 65);
+            std::ptr::copy_nonoverlapping(text.as_ptr(), to.cast(), text.len().min(64));
+        };
+        put((&raw mut (*out).sysname).cast(), "Linux");
+        put((&raw mut (*out).nodename).cast(), &name);
+        put((&raw mut (*out).release).cast(), "6.1.0-windtunnel");
+        put((&raw mut (*out).version).cast(), "#1 SMP PREEMPT_DYNAMIC");
+        put((&raw mut (*out).machine).cast(), "x86_64");
+        put((&raw mut (*out).domainname).cast(), "(none)");
+        0
+    }
+
+    fn sysconf(name: c_int) -> c_long {
+        match name {
+            libc::_SC_NPROCESSORS_ONLN | libc::_SC_NPROCESSORS_CONF => cpus(),
+            libc::_SC_PHYS_PAGES => (8 << 30) / 4096,
+            libc::_SC_AVPHYS_PAGES => (4 << 30) / 4096,
+            libc::_SC_OPEN_MAX => 1024 * 1024,
+            _ => crate::carrier::real::sysconf(name),
+        }
+    }
+
+    fn get_nprocs() -> c_int {
+        cpus() as c_int
+    }
+
+    fn get_nprocs_conf() -> c_int {
+        cpus() as c_int
+    }
+
+    fn getloadavg(out: *mut f64, count: c_int) -> c_int {
+        let count = count.clamp(0, 3);
+        (0..count as usize).for_each(|i| *out.add(i) = 0.0);
+        count
+    }
+
+    fn getuid() -> libc::uid_t { 1000 }
+    fn geteuid() -> libc::uid_t { 1000 }
+    fn getgid() -> libc::gid_t { 1000 }
+    fn getegid() -> libc::gid_t { 1000 }
+    fn secure_getenv(name: *const c_char) -> *mut c_char { crate::carrier::real::getenv(name) }
+}

@@ -1,0 +1,149 @@
+//! Descriptors: read(2), write(2), close(2), dup(2), fcntl(2), ioctl(2), pipe(2), eventfd(2).
+
+use super::user::{In, Out, single};
+use super::{answer, answer_int, call, hooks, look};
+use crate::kernel::{DupTo, Stop};
+use libc::{c_int, c_uint, c_ulong, c_void, iovec, off_t};
+
+/// readv(2): more than `IOV_MAX` parts are refused.
+const IOV_MAX: c_int = 1024;
+
+unsafe fn read_into(name: &'static str, fd: c_int, parts: *const iovec, count: usize, at: Option<u64>) -> isize {
+    answer(call(name, |k, me| {
+        // SAFETY: the caller's buffers.
+        let mut out = unsafe { Out::new(parts, count) };
+        k.read(me, fd, &mut out, at)
+    })) as isize
+}
+
+unsafe fn write_from(name: &'static str, fd: c_int, parts: *const iovec, count: usize, at: Option<u64>) -> isize {
+    // SAFETY (both): the caller's buffers.
+    let console = look("console", |k, me| {
+        if !k.is_console(me, fd) {
+            return Ok(-1);
+        }
+        let input = unsafe { In::new(parts, count) };
+        k.write(me, fd, &input, at)
+    });
+    if console >= 0 {
+        return console as isize;
+    }
+    answer(call(name, |k, me| {
+        let input = unsafe { In::new(parts, count) };
+        k.write(me, fd, &input, at)
+    })) as isize
+}
+
+/// Checks the number of parts of a vectored call.
+fn parts(count: c_int) -> Result<usize, isize> {
+    if (0..=IOV_MAX).contains(&count) { Ok(count as usize) } else { Err(answer(-i64::from(libc::EINVAL)) as isize) }
+}
+
+hooks! {
+    io;
+
+    fn read(fd: c_int, buffer: *mut c_void, bytes: usize) -> isize {
+        read_into("read", fd, &single(buffer, bytes), 1, None)
+    }
+    fn __read_chk(fd: c_int, buffer: *mut c_void, bytes: usize, _room: usize) -> isize {
+        read_into("read", fd, &single(buffer, bytes), 1, None)
+    }
+    fn readv(fd: c_int, vector: *const iovec, count: c_int) -> isize {
+        parts(count).map_or_else(|e| e, |count| read_into("readv", fd, vector, count, None))
+    }
+    @also(pread64)
+    fn pread(fd: c_int, buffer: *mut c_void, bytes: usize, offset: off_t) -> isize {
+        read_into("pread", fd, &single(buffer, bytes), 1, Some(offset as u64))
+    }
+    @also(preadv64)
+    fn preadv(fd: c_int, vector: *const iovec, count: c_int, offset: off_t) -> isize {
+        parts(count).map_or_else(|e| e, |count| read_into("preadv", fd, vector, count, Some(offset as u64)))
+    }
+    fn write(fd: c_int, buffer: *const c_void, bytes: usize) -> isize {
+        write_from("write", fd, &single(buffer, bytes), 1, None)
+    }
+    fn writev(fd: c_int, vector: *const iovec, count: c_int) -> isize {
+        parts(count).map_or_else(|e| e, |count| write_from("writev", fd, vector, count, None))
+    }
+    @also(pwrite64)
+    fn pwrite(fd: c_int, buffer: *const c_void, bytes: usize, offset: off_t) -> isize {
+        write_from("pwrite", fd, &single(buffer, bytes), 1, Some(offset as u64))
+    }
+    @also(pwritev64)
+    fn pwritev(fd: c_int, vector: *const iovec, count: c_int, offset: off_t) -> isize {
+        parts(count).map_or_else(|e| e, |count| write_from("pwritev", fd, vector, count, Some(offset as u64)))
+    }
+
+    fn close(fd: c_int) -> c_int { answer_int(call("close", |k, me| k.close(me, fd))) }
+    fn dup(fd: c_int) -> c_int { answer_int(call("dup", |k, me| k.dup(me, fd, DupTo::Least(0), false))) }
+    fn dup2(old: c_int, new: c_int) -> c_int {
+        answer_int(call("dup2", |k, me| {
+            k.file(me, old)?;
+            if old == new { Ok(i64::from(new)) } else { k.dup(me, old, DupTo::Exactly(new), false) }
+        }))
+    }
+    fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
+        answer_int(call("dup3", |k, me| {
+            if old == new || flags & !libc::O_CLOEXEC != 0 {
+                return Err(Stop::Errno(libc::EINVAL));
+            }
+            k.dup(me, old, DupTo::Exactly(new), flags & libc::O_CLOEXEC != 0)
+        }))
+    }
+
+    @also(fcntl64)
+    fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+        answer_int(call("fcntl", |k, me| k.fcntl(me, fd, command, argument as c_int)))
+    }
+
+    fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
+        let value = argument.cast::<c_int>();
+        answer_int(call("ioctl", |k, me| match request {
+            libc::FIONBIO => k.set_nonblocking(me, fd, *value != 0),
+            libc::FIOCLEX => k.set_close_on_exec(me, fd, true),
+            libc::FIONCLEX => k.set_close_on_exec(me, fd, false),
+            libc::FIONREAD => {
+                *value = k.available(me, fd)? as c_int;
+                Ok(0)
+            }
+            _ => {
+                k.file(me, fd)?;
+                Err(Stop::Errno(libc::ENOTTY))
+            }
+        }))
+    }
+
+    fn isatty(fd: c_int) -> c_int {
+        let known = look("isatty", |k, me| k.file(me, fd).map(|_| 0));
+        answer_int(if known < 0 { known } else { -i64::from(libc::ENOTTY) }).max(0)
+    }
+
+    fn pipe(fds: *mut c_int) -> c_int { open_pipe(fds, 0) }
+    fn pipe2(fds: *mut c_int, flags: c_int) -> c_int { open_pipe(fds, flags) }
+
+    fn eventfd(counter: c_uint, flags: c_int) -> c_int {
+        answer_int(call("eventfd", |k, me| k.eventfd(me, counter, flags)))
+    }
+    fn eventfd_read(fd: c_int, value: *mut u64) -> c_int {
+        if libc::read(fd, value.cast(), 8) == 8 { 0 } else { -1 }
+    }
+    fn eventfd_write(fd: c_int, value: u64) -> c_int {
+        if libc::write(fd, (&raw const value).cast(), 8) == 8 { 0 } else { -1 }
+    }
+}
+
+unsafe fn open_pipe(fds: *mut c_int, flags: c_int) -> c_int {
+    let mut ends = (0, 0);
+    let result = call("pipe2", |k, me| {
+        ends = k.pipe(me, flags)?;
+        Ok(0)
+    });
+    if result == 0 {
+        // SAFETY: room for two descriptors, as pipe(2) asks.
+        unsafe {
+            *fds = ends.0;
+            *fds.add(1) = ends.1;
+        }
+    }
+    answer_int(result)
+}

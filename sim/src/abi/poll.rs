@@ -1,0 +1,142 @@
+//! Readiness: poll(2), select(2), epoll(7).
+
+use super::user::EpollEvents;
+use super::{answer_int, call, hooks};
+use crate::kernel::Stop;
+use libc::{c_int, epoll_event, fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
+
+/// A timeout in milliseconds: negative means none.
+fn milliseconds(timeout: c_int) -> Option<u64> {
+    u64::try_from(timeout).ok().map(|ms| ms * 1_000_000)
+}
+
+unsafe fn poll_list(fds: *mut pollfd, count: nfds_t, timeout: Option<u64>) -> c_int {
+    // SAFETY: the caller's array.
+    let list: &mut [pollfd] = if count == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(fds, count as usize) } };
+    answer_int(call("poll", |k, me| k.poll(me, list, timeout)))
+}
+
+unsafe fn wait(epfd: c_int, events: *mut epoll_event, capacity: c_int, timeout: Option<u64>) -> c_int {
+    answer_int(call("epoll_wait", |k, me| {
+        // SAFETY: the caller's array.
+        let mut out = unsafe { EpollEvents::new(events, usize::try_from(capacity).unwrap_or(0)) };
+        k.epoll_wait(me, epfd, &mut out, timeout)
+    }))
+}
+
+/// A relative timeout.
+unsafe fn relative(time: *const timespec) -> Result<Option<u64>, c_int> {
+    // SAFETY: null or valid.
+    match unsafe { time.as_ref() } {
+        None => Ok(None),
+        Some(time) => match crate::abi::clock::nanoseconds(time) {
+            Some(ns) => Ok(Some(ns as u64)),
+            None => Err(answer_int(-i64::from(libc::EINVAL))),
+        },
+    }
+}
+
+/// select(2) in terms of poll(2) (fs/select.c: which poll bits each set stands for).
+unsafe fn select_sets(count: c_int, sets: [*mut fd_set; 3], timeout: Option<u64>) -> c_int {
+    const BITS: [i16; 3] = [
+        libc::POLLIN | libc::POLLHUP | libc::POLLERR,
+        libc::POLLOUT | libc::POLLERR,
+        libc::POLLPRI,
+    ];
+    const ASK: [i16; 3] = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
+    if !(0..=libc::FD_SETSIZE as c_int).contains(&count) {
+        return answer_int(-i64::from(libc::EINVAL));
+    }
+    // SAFETY: each set is null or the caller's.
+    let has = |set: *mut fd_set, fd: c_int| unsafe { !set.is_null() && libc::FD_ISSET(fd, set) };
+    let mut list = Vec::new();
+    for fd in 0..count {
+        let events = (0..3).filter(|i| has(sets[*i], fd)).fold(0, |bits, i| bits | ASK[i]);
+        if events != 0 {
+            list.push(pollfd { fd, events, revents: 0 });
+        }
+    }
+    let result = call("select", |k, me| {
+        let step = k.poll(me, &mut list, timeout)?;
+        if list.iter().any(|entry| entry.revents & libc::POLLNVAL != 0) {
+            return Err(Stop::Errno(libc::EBADF));
+        }
+        Ok(step)
+    });
+    if result < 0 {
+        return answer_int(result);
+    }
+    let mut ready = 0;
+    for (i, set) in sets.into_iter().enumerate().filter(|(_, set)| !set.is_null()) {
+        // SAFETY: the caller's set.
+        let asked = unsafe { *set };
+        // SAFETY: as above.
+        unsafe { libc::FD_ZERO(set) };
+        for entry in &list {
+            // SAFETY: a number below FD_SETSIZE.
+            if unsafe { libc::FD_ISSET(entry.fd, &asked) } && entry.revents & BITS[i] != 0 {
+                // SAFETY: as above.
+                unsafe { libc::FD_SET(entry.fd, set) };
+                ready += 1;
+            }
+        }
+    }
+    ready
+}
+
+hooks! {
+    poll;
+
+    fn poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
+        poll_list(fds, count, milliseconds(timeout))
+    }
+    fn __poll_chk(fds: *mut pollfd, count: nfds_t, timeout: c_int, _room: usize) -> c_int {
+        poll_list(fds, count, milliseconds(timeout))
+    }
+    fn ppoll(fds: *mut pollfd, count: nfds_t, timeout: *const timespec, _mask: *const sigset_t) -> c_int {
+        relative(timeout).map_or_else(|e| e, |timeout| poll_list(fds, count, timeout))
+    }
+    fn select(count: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *mut timeval) -> c_int {
+        let timeout = timeout.as_ref().map(|t| t.tv_sec as u64 * 1_000_000_000 + t.tv_usec as u64 * 1000);
+        select_sets(count, [r, w, e], timeout)
+    }
+    fn pselect(
+        count: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *const timespec, _mask: *const sigset_t
+    ) -> c_int {
+        relative(timeout).map_or_else(|e| e, |timeout| select_sets(count, [r, w, e], timeout))
+    }
+
+    fn epoll_create(size: c_int) -> c_int {
+        if size <= 0 {
+            return answer_int(-i64::from(libc::EINVAL));
+        }
+        libc::epoll_create1(0)
+    }
+    fn epoll_create1(flags: c_int) -> c_int {
+        answer_int(call("epoll_create1", |k, me| k.epoll_create(me, flags)))
+    }
+    fn epoll_ctl(epfd: c_int, op: c_int, fd: c_int, event: *mut epoll_event) -> c_int {
+        let event = if event.is_null() { None } else { Some(event.read_unaligned()) };
+        answer_int(call("epoll_ctl", |k, me| {
+            let event = match (op, event) {
+                (libc::EPOLL_CTL_DEL, _) => (0, 0),
+                (_, Some(event)) => (event.events, event.u64),
+                (_, None) => return Err(Stop::Errno(libc::EFAULT)),
+            };
+            k.epoll_ctl(me, epfd, op, fd, event)
+        }))
+    }
+    fn epoll_wait(epfd: c_int, events: *mut epoll_event, capacity: c_int, timeout: c_int) -> c_int {
+        wait(epfd, events, capacity, milliseconds(timeout))
+    }
+    fn epoll_pwait(
+        epfd: c_int, events: *mut epoll_event, capacity: c_int, timeout: c_int, _mask: *const sigset_t
+    ) -> c_int {
+        wait(epfd, events, capacity, milliseconds(timeout))
+    }
+    fn epoll_pwait2(
+        epfd: c_int, events: *mut epoll_event, capacity: c_int, timeout: *const timespec, _mask: *const sigset_t
+    ) -> c_int {
+        relative(timeout).map_or_else(|e| e, |timeout| wait(epfd, events, capacity, timeout))
+    }
+}

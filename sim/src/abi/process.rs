@@ -1,0 +1,160 @@
+//! Processes: identity, exit, and the calls that are refused because a host is one process.
+
+use super::{answer_int, call, hooks, look, refuse};
+use crate::carrier::real;
+use crate::kernel::Stop;
+use crate::world::Exit;
+use libc::{c_char, c_int, c_long, c_void, rlimit};
+
+/// Ends the calling process: exit handlers, then the kernel.
+pub(crate) fn exit_program(code: c_int) -> ! {
+    loop {
+        let mut handler = None;
+        look("exit handlers", |k, me| {
+            let process = k.threads[me].process;
+            handler = k.processes[process].at_exit.pop();
+            Ok(0)
+        });
+        let Some((function, argument)) = handler else { break };
+        // SAFETY: registered by the program for this moment (atexit(3): last in, first out).
+        unsafe {
+            let function: extern "C" fn(*mut c_void) = std::mem::transmute(function);
+            function(argument as *mut c_void);
+        }
+    }
+    exit_now(code)
+}
+
+fn exit_now(code: c_int) -> ! {
+    call("exit", |k, me| k.exit_process(me, code));
+    real::die("a thread ran on after its process had ended")
+}
+
+/// Fills a CPU set of `bytes` bytes; answers how many of them mean something, as the system call does.
+pub(super) fn put_affinity(bytes: usize, set: *mut c_void) -> c_int {
+    let cpus = look("sched_getaffinity", |k, _| Ok(i64::from(k.cpus))) as usize;
+    // SAFETY: the caller's set of that size.
+    unsafe {
+        std::ptr::write_bytes(set.cast::<u8>(), 0, bytes);
+        for cpu in 0..cpus.min(bytes * 8) {
+            *set.cast::<u8>().add(cpu / 8) |= 1 << (cpu % 8);
+        }
+    }
+    bytes.min(8) as c_int
+}
+
+const CHILDREN: &str = "hosts are single processes: run the other program as a host of its own";
+
+hooks! {
+    process;
+
+    fn exit(code: c_int) { exit_program(code) }
+    @also(_Exit, quick_exit)
+    fn _exit(code: c_int) { exit_now(code) }
+
+    fn abort() {
+        call("abort", |k, me| {
+            let process = k.threads[me].process;
+            k.exit_by_itself(process, Exit::Signal(libc::SIGABRT));
+            Err(Stop::Block)
+        });
+    }
+
+    fn __cxa_atexit(handler: usize, argument: *mut c_void, _object: *mut c_void) -> c_int {
+        look("atexit", |k, me| {
+            let process = k.threads[me].process;
+            k.processes[process].at_exit.push((handler, argument as usize));
+            Ok(0)
+        });
+        0
+    }
+
+    fn getpid() -> c_int { look("getpid", |k, me| Ok(i64::from(k.processes[k.threads[me].process].pid))) as c_int }
+    fn getppid() -> c_int { 1 }
+    fn getpgrp() -> c_int { libc::getpid() }
+    fn getpgid(_pid: c_int) -> c_int { libc::getpid() }
+    fn getsid(_pid: c_int) -> c_int { libc::getpid() }
+    fn setsid() -> c_int { answer_int(-i64::from(libc::EPERM)) }
+
+    fn sched_getaffinity(_pid: c_int, bytes: usize, set: *mut c_void) -> c_int {
+        put_affinity(bytes, set);
+        0
+    }
+    fn sched_setaffinity(_pid: c_int, _bytes: usize, _set: *const c_void) -> c_int { 0 }
+    fn sched_getcpu() -> c_int { 0 }
+    fn sched_setscheduler(_pid: c_int, _policy: c_int, _parameter: *const c_void) -> c_int { 0 }
+    fn nice(_increment: c_int) -> c_int { 0 }
+    fn getpriority(_which: c_int, _who: c_int) -> c_int { 0 }
+    fn setpriority(_which: c_int, _who: c_int, _priority: c_int) -> c_int { 0 }
+
+    @also(getrlimit64)
+    fn getrlimit(resource: c_int, out: *mut rlimit) -> c_int {
+        let infinite = libc::RLIM_INFINITY;
+        let (soft, hard) = match resource as u32 {
+            libc::RLIMIT_NOFILE => {
+                let limit = look("getrlimit", |k, me| {
+                    Ok(k.processes[k.threads[me].process].descriptor_limit as i64)
+                });
+                (limit as u64, 1 << 20)
+            }
+            libc::RLIMIT_STACK => (8 << 20, infinite),
+            libc::RLIMIT_CORE => (0, infinite),
+            _ => (infinite, infinite),
+        };
+        *out = rlimit { rlim_cur: soft, rlim_max: hard };
+        0
+    }
+    @also(setrlimit64)
+    fn setrlimit(resource: c_int, limit: *const rlimit) -> c_int {
+        if resource as u32 == libc::RLIMIT_NOFILE {
+            let soft = (*limit).rlim_cur.min(1 << 20) as usize;
+            look("setrlimit", |k, me| {
+                let process = k.threads[me].process;
+                k.processes[process].descriptor_limit = soft;
+                Ok(0)
+            });
+        }
+        0
+    }
+
+    fn getrusage(_who: c_int, out: *mut libc::rusage) -> c_int {
+        std::ptr::write_bytes(out, 0, 1);
+        0
+    }
+
+    /// Names of threads are the only part of prctl(2) that programs need here.
+    fn prctl(option: c_int, a: usize, _b: usize, _c: usize, _d: usize) -> c_int {
+        match option {
+            libc::PR_SET_NAME => libc::pthread_setname_np(libc::pthread_self(), a as *const c_char),
+            libc::PR_GET_NAME => libc::pthread_getname_np(libc::pthread_self(), a as *mut c_char, 16),
+            libc::PR_SET_PDEATHSIG | libc::PR_SET_DUMPABLE | libc::PR_SET_NO_NEW_PRIVS
+            | libc::PR_SET_TIMERSLACK | libc::PR_SET_CHILD_SUBREAPER => 0,
+            _ => answer_int(-i64::from(libc::EINVAL)),
+        }
+    }
+
+    fn fork() -> c_int { refuse("fork", CHILDREN) as c_int }
+    fn vfork() -> c_int { refuse("vfork", CHILDREN) as c_int }
+    fn execve(_path: *const c_char, _argv: usize, _envp: usize) -> c_int { refuse("execve", CHILDREN) as c_int }
+    fn execvp(_path: *const c_char, _argv: usize) -> c_int { refuse("execvp", CHILDREN) as c_int }
+    fn execv(_path: *const c_char, _argv: usize) -> c_int { refuse("execv", CHILDREN) as c_int }
+    fn fexecve(_fd: c_int, _argv: usize, _envp: usize) -> c_int { refuse("fexecve", CHILDREN) as c_int }
+    fn posix_spawn(_p: usize, _q: usize, _r: usize, _s: usize, _t: usize, _u: usize) -> c_int {
+        refuse("posix_spawn", CHILDREN) as c_int
+    }
+    fn posix_spawnp(_p: usize, _q: usize, _r: usize, _s: usize, _t: usize, _u: usize) -> c_int {
+        refuse("posix_spawnp", CHILDREN) as c_int
+    }
+    fn system(_command: *const c_char) -> c_int { refuse("system", CHILDREN) as c_int }
+    fn popen(_command: *const c_char, _mode: *const c_char) -> usize { refuse("popen", CHILDREN) as usize }
+    fn waitpid(_pid: c_int, _status: *mut c_int, _options: c_int) -> c_int { answer_int(-i64::from(libc::ECHILD)) }
+    fn wait4(_pid: c_int, _status: *mut c_int, _options: c_int, _usage: usize) -> c_int {
+        answer_int(-i64::from(libc::ECHILD))
+    }
+    fn waitid(_kind: c_int, _id: c_int, _info: usize, _options: c_int) -> c_int {
+        answer_int(-i64::from(libc::ECHILD))
+    }
+    fn ptrace(_request: c_int, _pid: c_int, _address: usize, _value: usize) -> c_long {
+        refuse("ptrace", "debug the case with CHAOS_DEBUG instead")
+    }
+}

@@ -1,0 +1,276 @@
+//! Signals of programs, and the faults that programs commit.
+//!
+//! A program's handlers are kept by the simulated kernel and called as plain functions, on the thread that a signal
+//! reaches, when it is about to return from a call. Real signals exist for one purpose: a segmentation fault, an illegal
+//! instruction or a trap of a simulated program ends its process, as it would really.
+
+use super::{Lent, answer_error, answer_int, call, hooks, look};
+use crate::carrier::lent::current;
+use crate::carrier::real;
+use crate::kernel::{Delivery, Disposition, Stop};
+use crate::world::Exit;
+use libc::{c_int, c_void, pthread_t, sigset_t, timespec};
+
+/// A set's first word: glibc's `sigset_t` has room for more, Linux has 64 signals.
+unsafe fn word(set: *const sigset_t) -> Option<u64> {
+    // SAFETY: null or valid.
+    unsafe { set.cast::<u64>().as_ref() }.copied()
+}
+
+unsafe fn put_word(set: *mut sigset_t, value: u64) {
+    if !set.is_null() {
+        // SAFETY: the caller's set; the rest of it is cleared as the C library does.
+        unsafe {
+            std::ptr::write_bytes(set, 0, 1);
+            *set.cast::<u64>() = value;
+        }
+    }
+}
+
+/// Runs the handlers of every signal that the calling thread has to handle; true when all of them asked for restarts.
+pub(crate) fn deliver_pending() -> bool {
+    let mut restart = true;
+    loop {
+        let mut delivery: Option<Delivery> = None;
+        look("signal", |k, me| {
+            delivery = k.take_signal(me);
+            Ok(0)
+        });
+        let Some(delivery) = delivery else { return restart };
+        restart &= delivery.disposition.flags & libc::SA_RESTART != 0;
+        // SAFETY: the program registered this handler for this signal; errno belongs to the interrupted code.
+        unsafe {
+            let errno = *libc::__errno_location();
+            run_handler(&delivery);
+            *libc::__errno_location() = errno;
+        }
+        look("sigreturn", |k, me| {
+            k.threads[me].signal_mask = delivery.old_mask;
+            Ok(0)
+        });
+    }
+}
+
+unsafe fn run_handler(delivery: &Delivery) {
+    let handler = delivery.disposition.handler;
+    // SAFETY: of the type that the flags say (sigaction(2)).
+    unsafe {
+        if delivery.disposition.flags & libc::SA_SIGINFO != 0 {
+            let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = std::mem::transmute(handler);
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            info.si_signo = delivery.signal;
+            let mut context = std::mem::MaybeUninit::<libc::ucontext_t>::zeroed();
+            handler(delivery.signal, &mut info, context.as_mut_ptr().cast());
+        } else {
+            let handler: extern "C" fn(c_int) = std::mem::transmute(handler);
+            handler(delivery.signal);
+        }
+    }
+}
+
+/// pthread_kill(3) and tgkill(2) by thread id.
+pub(super) fn kill_thread(tid: c_int, signal: c_int) -> i64 {
+    call("tgkill", |k, me| {
+        let target = k.by_tid(me, tid)?;
+        k.kill_thread(target, signal)
+    })
+}
+
+fn set_action(signal: c_int, new: Option<Disposition>, old: &mut Disposition) -> i64 {
+    look("sigaction", |k, me| k.sigaction(me, signal, new, old))
+}
+
+hooks! {
+    signal;
+
+    fn sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+        let action = new.as_ref().map(|a| Disposition {
+            handler: a.sa_sigaction,
+            flags: a.sa_flags,
+            mask: word(&a.sa_mask).unwrap_or(0),
+        });
+        let mut before = Disposition::default();
+        let answer = set_action(signal, action, &mut before);
+        if let (0.., Some(old)) = (answer, old.as_mut()) {
+            old.sa_sigaction = before.handler;
+            old.sa_flags = before.flags;
+            put_word(&mut old.sa_mask, before.mask);
+        }
+        answer_int(answer)
+    }
+
+    fn signal(signal: c_int, handler: usize) -> usize {
+        let action = Disposition { handler, flags: libc::SA_RESTART, mask: 0 };
+        let mut before = Disposition::default();
+        let answer = set_action(signal, Some(action), &mut before);
+        if crate::abi::answer(answer) < 0 { libc::SIG_ERR } else { before.handler }
+    }
+
+    fn pthread_sigmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
+        let mut before = 0;
+        let answer = look("pthread_sigmask", |k, me| k.sigmask(me, how, word(set), &mut before));
+        put_word(old, before);
+        deliver_pending();
+        answer_error(answer)
+    }
+
+    fn sigprocmask(how: c_int, set: *const sigset_t, old: *mut sigset_t) -> c_int {
+        let mut before = 0;
+        let answer = look("sigprocmask", |k, me| k.sigmask(me, how, word(set), &mut before));
+        put_word(old, before);
+        deliver_pending();
+        answer_int(answer)
+    }
+
+    fn sigpending(set: *mut sigset_t) -> c_int {
+        put_word(set, look("sigpending", |k, me| Ok(k.sigpending(me) as i64)) as u64);
+        0
+    }
+
+    fn sigsuspend(mask: *const sigset_t) -> c_int {
+        let mask = word(mask);
+        answer_int(call("pause", |k, me| k.suspend(me, mask)))
+    }
+
+    fn pause() -> c_int {
+        answer_int(call("pause", |k, me| k.suspend(me, None)))
+    }
+
+    fn sigwait(set: *const sigset_t, signal: *mut c_int) -> c_int {
+        let set = word(set).unwrap_or(0);
+        let answer = call("sigwait", |k, me| k.sigwait(me, set, None));
+        if answer > 0 {
+            *signal = answer as c_int;
+        }
+        answer_error(answer)
+    }
+
+    fn sigtimedwait(set: *const sigset_t, info: *mut libc::siginfo_t, timeout: *const timespec) -> c_int {
+        let set = word(set).unwrap_or(0);
+        let ns = timeout.as_ref().and_then(crate::abi::clock::nanoseconds);
+        let answer = crate::abi::answer(call("sigtimedwait", |k, me| {
+            let at = ns.map(|ns| k.now + ns as u64);
+            k.sigwait(me, set, at)
+        }));
+        if let (1.., Some(info)) = (answer, info.as_mut()) {
+            info.si_signo = answer as c_int;
+        }
+        answer as c_int
+    }
+
+    fn sigwaitinfo(set: *const sigset_t, info: *mut libc::siginfo_t) -> c_int {
+        let set = word(set).unwrap_or(0);
+        let answer = crate::abi::answer(call("sigtimedwait", |k, me| k.sigwait(me, set, None)));
+        if let (1.., Some(info)) = (answer, info.as_mut()) {
+            info.si_signo = answer as c_int;
+        }
+        answer as c_int
+    }
+
+    fn kill(pid: c_int, signal: c_int) -> c_int {
+        answer_int(call("kill", |k, me| k.kill(me, pid, signal)))
+    }
+
+    fn raise(signal: c_int) -> c_int {
+        answer_int(call("raise", |k, me| k.kill_thread(me, signal)))
+    }
+
+    fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int {
+        answer_error(call("pthread_kill", |k, _| {
+            let target = k.by_pthread(thread)?;
+            k.kill_thread(target, signal)
+        }))
+    }
+
+    /// The carrier has one alternate stack for all; programs find theirs in place and need none.
+    fn sigaltstack(_new: *const libc::stack_t, old: *mut libc::stack_t) -> c_int {
+        if let Some(old) = old.as_mut() {
+            old.ss_sp = std::ptr::dangling_mut::<u8>().cast();
+            old.ss_flags = 0;
+            old.ss_size = libc::SIGSTKSZ;
+        }
+        0
+    }
+
+    fn signalfd(_fd: c_int, _mask: *const sigset_t, _flags: c_int) -> c_int {
+        crate::abi::refuse("signalfd", "use sigaction, as tokio and signal-hook do") as c_int
+    }
+}
+
+/// The bytes of the alternate stack that the fault handlers run on.
+const FAULT_STACK_BYTES: usize = 256 * 1024;
+
+/// Real signals that a program's own instructions cause.
+const FAULTS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+
+/// Makes faults of simulated programs end their process instead of the world, and lets a watcher ask for a report.
+pub(crate) fn install_fault_handlers() {
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: fresh memory for the stack, never freed; the handlers are of the SA_SIGINFO type.
+    unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let memory = libc::mmap(std::ptr::null_mut(), FAULT_STACK_BYTES, prot, flags, -1, 0);
+        let stack = libc::stack_t { ss_sp: memory, ss_flags: 0, ss_size: FAULT_STACK_BYTES };
+        real::sigaltstack(&stack, std::ptr::null_mut());
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_fault as *const () as usize;
+        // SA_NODEFER: the handler is left by a context switch, never by sigreturn.
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+        for signal in FAULTS {
+            real::sigaction(signal, &action, std::ptr::null_mut());
+        }
+        action.sa_sigaction = on_dump as *const () as usize;
+        real::sigaction(crate::worker::DUMP_SIGNAL, &action, std::ptr::null_mut());
+    }
+}
+
+/// A program's fault, or ours.
+unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let lent: *mut Lent = current();
+    // SAFETY: on the alternate stack of the carrier; the kernel is idle unless the fault is its own.
+    unsafe {
+        let address = (*info).si_addr() as usize;
+        let Some(kernel) = super::entry::kernel() else { real::die("a fault outside any world") };
+        if lent.is_null() {
+            let at = kernel.position();
+            kernel.sink.fatal(at, &format!("signal {signal} at {address:#x} inside windtunnel itself: please report this"));
+            crate::worker::exit(125);
+        }
+        let mut frames = [0usize; 128];
+        let count = crate::abi::dl::backtrace_of(context, &mut frames);
+        kernel.report_fault((*lent).thread, signal, address, &frames[..count]);
+        end_process_by(signal);
+    }
+}
+
+/// Ends the faulting thread's process from inside the handler. Never returns: the thread does not run again.
+fn end_process_by(signal: c_int) -> ! {
+    call("fault", |k, me| {
+        let process = k.threads[me].process;
+        k.exit_by_itself(process, Exit::Signal(signal));
+        Err(Stop::Block)
+    });
+    real::die("a thread ran on after its process had ended")
+}
+
+/// A watcher wants to know what the process is doing: report, then end.
+unsafe extern "C" fn on_dump(_signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
+    let lent: *mut Lent = current();
+    // SAFETY: the process ends here; nothing is resumed.
+    unsafe {
+        if let Some(kernel) = super::entry::kernel() {
+            let at = kernel.position();
+            if lent.is_null() {
+                kernel.sink.fatal(at, "the wall-clock limit was reached inside the simulated kernel");
+            } else {
+                let mut frames = [0usize; 128];
+                let count = crate::abi::dl::backtrace_of(context, &mut frames);
+                kernel.report_stack((*lent).thread, &frames[..count]);
+                let (host, thread) = kernel.names_of_running();
+                let text = format!("the wall-clock limit was reached while thread `{thread}` of host {host} was running");
+                kernel.sink.fatal(at, &text);
+            }
+        }
+        crate::worker::exit(124);
+    }
+}

@@ -1,0 +1,284 @@
+//! Threads: pthread_create(3) and its relatives, and the code that every simulated thread begins and ends with.
+
+use super::{answer_error, call, hooks, look};
+use crate::carrier::lent::current;
+use crate::carrier::real;
+use crate::kernel::Stop;
+use libc::{c_char, c_int, c_uint, c_void, pthread_attr_t, pthread_t, timespec};
+
+/// What a new simulated thread does.
+pub(crate) enum StartThread {
+    /// A start routine of the program's.
+    Pthread {
+        /// Its address, in the image of whoever created the thread.
+        routine: usize,
+        /// Its argument.
+        argument: usize,
+    },
+    /// A host's program: the image's constructors, then `entry`.
+    Program {
+        /// Constructors of the fresh image.
+        constructors: Vec<usize>,
+        /// `fn(usize, &[u8]) -> i32`, in the image.
+        entry: usize,
+        /// First argument of `entry`.
+        user: usize,
+        /// Second argument of `entry`.
+        payload: Vec<u8>,
+    },
+    /// A closure of the test's, in the original image.
+    Client {
+        /// What to run.
+        run: Box<dyn FnOnce()>,
+        /// It is the test itself: the world is over when it returns.
+        ends_world: bool,
+    },
+}
+
+impl StartThread {
+    /// As a pointer that a thread's record carries.
+    pub(crate) fn into_raw(self) -> *mut c_void {
+        Box::into_raw(Box::new(self)).cast()
+    }
+
+    /// Drops what `into_raw` made, when no thread took it.
+    pub(crate) fn drop_raw(raw: *mut c_void) {
+        // SAFETY: made by `into_raw` and taken by nobody.
+        drop(unsafe { Box::from_raw(raw.cast::<StartThread>()) });
+    }
+}
+
+/// What every simulated thread runs from its first resumption on; never returns to libc.
+///
+/// # Safety
+/// On a lent thread, with what `StartThread::into_raw` made.
+pub(crate) unsafe fn thread_main(start: *mut c_void) -> ! {
+    // SAFETY: taken once; the addresses are of the types that the variants name.
+    unsafe {
+        match *Box::from_raw(start.cast::<StartThread>()) {
+            StartThread::Pthread { routine, argument } => {
+                let routine: extern "C-unwind" fn(*mut c_void) -> *mut c_void = std::mem::transmute(routine);
+                finish(routine(argument as *mut c_void) as usize)
+            }
+            StartThread::Program { constructors, entry, user, payload } => {
+                let (argc, argv, envp) = arguments();
+                for constructor in constructors {
+                    let f: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = std::mem::transmute(constructor);
+                    f(argc, argv, envp);
+                }
+                let entry: unsafe fn(usize, &[u8]) -> i32 = std::mem::transmute(entry);
+                crate::abi::process::exit_program(entry(user, &payload))
+            }
+            StartThread::Client { run, ends_world } => {
+                run();
+                if ends_world {
+                    call("test body returned", |k, _| {
+                        k.end(crate::world::Outcome::Finished);
+                        Err(Stop::Block)
+                    });
+                }
+                crate::abi::process::exit_program(0)
+            }
+        }
+    }
+}
+
+/// The process's `main` arguments.
+fn arguments() -> (c_int, *mut *mut c_char, *mut *mut c_char) {
+    let mut found = (0, std::ptr::null_mut(), std::ptr::null_mut());
+    look("main arguments", |k, me| {
+        found = k.processes[k.threads[me].process].environment.arguments();
+        Ok(0)
+    });
+    found
+}
+
+/// Ends the calling thread: TLS destructors, then keys, then the kernel (nptl/pthread_create.c, start_thread).
+unsafe fn finish(result: usize) -> ! {
+    // SAFETY: at the thread's end, on the thread.
+    unsafe {
+        real::call_tls_destructors();
+        run_key_destructors();
+    }
+    call("thread exit", |k, me| k.thread_exit(me, result));
+    real::die("an ended thread ran again")
+}
+
+/// Thread-specific data destructors, at most `PTHREAD_DESTRUCTOR_ITERATIONS` rounds (pthread_key_create(3)).
+unsafe fn run_key_destructors() {
+    const ITERATIONS: usize = 4;
+    for _ in 0..ITERATIONS {
+        let mut keys: Vec<(u32, usize)> = Vec::new();
+        look("keys", |k, me| {
+            let process = k.threads[me].process;
+            let original = k.processes[process].image.is_none();
+            let mine = |owner| owner == process || original && k.processes.get(owner).is_none_or(|p| p.image.is_none());
+            keys.extend(k.keys.iter().filter(|(_, (_, owner))| mine(*owner)).map(|(key, (f, _))| (*key, *f)));
+            Ok(0)
+        });
+        let mut ran = false;
+        for (key, destructor) in keys {
+            // SAFETY: the key is live; the destructor is the one that its creator gave.
+            unsafe {
+                let value = libc::pthread_getspecific(key);
+                if !value.is_null() {
+                    libc::pthread_setspecific(key, std::ptr::null());
+                    let destructor: unsafe extern "C" fn(*mut c_void) = std::mem::transmute(destructor);
+                    destructor(value);
+                    ran = true;
+                }
+            }
+        }
+        if !ran {
+            break;
+        }
+    }
+}
+
+/// A virtual deadline from an absolute `timespec` of a clock.
+fn until(time: *const timespec) -> Option<i64> {
+    // SAFETY: null or valid, as the caller's contract says.
+    unsafe { time.as_ref() }.map(|t| t.tv_sec.saturating_mul(1_000_000_000).saturating_add(t.tv_nsec))
+}
+
+unsafe fn join(thread: pthread_t, result: *mut *mut c_void, wait: bool, deadline: Option<i64>) -> c_int {
+    let mut value = 0usize;
+    let answer = call("pthread_join", |k, me| {
+        let at = deadline.map(|ns| k.when(me, crate::kernel::Clock::Realtime, ns));
+        k.join(me, thread, &mut value, wait, at)
+    });
+    if answer == 0 && !result.is_null() {
+        // SAFETY: the caller's pointer.
+        unsafe { *result = value as *mut c_void };
+    }
+    answer_error(answer)
+}
+
+hooks! {
+    threads;
+
+    fn pthread_create(
+        thread: *mut pthread_t,
+        attributes: *const pthread_attr_t,
+        routine: extern "C" fn(*mut c_void) -> *mut c_void,
+        argument: *mut c_void,
+    ) -> c_int {
+        let mut created = 0;
+        let answer = call("pthread_create", |k, me| {
+            let start = StartThread::Pthread { routine: routine as usize, argument: argument as usize };
+            created = k.spawn(me, start, attributes.as_ref())?;
+            if !thread.is_null() {
+                // Before the new thread can run: it may read where its creator stores it.
+                *thread = created;
+            }
+            Ok(0)
+        });
+        answer_error(answer)
+    }
+
+    fn pthread_join(thread: pthread_t, result: *mut *mut c_void) -> c_int {
+        join(thread, result, true, None)
+    }
+
+    fn pthread_tryjoin_np(thread: pthread_t, result: *mut *mut c_void) -> c_int {
+        join(thread, result, false, None)
+    }
+
+    fn pthread_timedjoin_np(thread: pthread_t, result: *mut *mut c_void, time: *const timespec) -> c_int {
+        join(thread, result, true, until(time))
+    }
+
+    fn pthread_detach(thread: pthread_t) -> c_int {
+        answer_error(call("pthread_detach", |k, _| k.detach(thread)))
+    }
+
+    /// Runs no cleanup handlers of the frames in between: a simulated thread has no frame of libc's to unwind to.
+    fn pthread_exit(value: *mut c_void) {
+        finish(value as usize)
+    }
+
+    fn pthread_setname_np(thread: pthread_t, name: *const c_char) -> c_int {
+        let name = std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned();
+        if name.len() > 15 {
+            return libc::ERANGE; // pthread_setname_np(3): 16 bytes with the NUL
+        }
+        answer_error(look("pthread_setname_np", |k, _| {
+            let id = k.by_pthread(thread)?;
+            k.threads[id].name.clone_from(&name);
+            Ok(0)
+        }))
+    }
+
+    fn pthread_getname_np(thread: pthread_t, buffer: *mut c_char, bytes: usize) -> c_int {
+        let mut name = String::new();
+        let answer = look("pthread_getname_np", |k, _| {
+            name.clone_from(&k.threads[k.by_pthread(thread)?].name);
+            Ok(0)
+        });
+        if answer == 0 {
+            if bytes <= name.len() {
+                return libc::ERANGE;
+            }
+            std::ptr::copy_nonoverlapping(name.as_ptr(), buffer.cast(), name.len());
+            *buffer.add(name.len()) = 0;
+        }
+        answer_error(answer)
+    }
+
+    /// The genuine one asks the real kernel about a thread that is gone; `/proc/self/maps` knows the stack's bounds.
+    fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int {
+        libc::pthread_attr_init(attributes);
+        if let Some((low, high)) = crate::abi::dl::mapping_around(thread as usize) {
+            libc::pthread_attr_setstack(attributes, low as *mut c_void, high - low);
+        }
+        0
+    }
+
+    fn pthread_setaffinity_np(_thread: pthread_t, _bytes: usize, _set: *const c_void) -> c_int {
+        0
+    }
+
+    fn pthread_getaffinity_np(_thread: pthread_t, bytes: usize, set: *mut c_void) -> c_int {
+        crate::abi::process::put_affinity(bytes, set);
+        0
+    }
+
+    fn pthread_key_create(key: *mut c_uint, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int {
+        // The genuine key has no destructor: libc would run it at the end of kernel threads only.
+        let error = real::pthread_key_create(key, None);
+        if error == 0 && let Some(destructor) = destructor {
+            let key = *key;
+            look("pthread_key_create", |k, me| {
+                let owner = k.threads[me].process;
+                k.keys.insert(key, (destructor as usize, owner));
+                Ok(0)
+            });
+        }
+        error
+    }
+
+    fn pthread_key_delete(key: c_uint) -> c_int {
+        look("pthread_key_delete", |k, _| {
+            k.keys.remove(&key);
+            Ok(0)
+        });
+        real::pthread_key_delete(key)
+    }
+
+    fn gettid() -> c_int {
+        look("gettid", |k, me| Ok(i64::from(k.threads[me].tid))) as c_int
+    }
+
+    fn sched_yield() -> c_int {
+        call("sched_yield", |k, me| k.yield_now(me)) as c_int
+    }
+
+    fn pthread_yield() -> c_int {
+        call("sched_yield", |k, me| k.yield_now(me)) as c_int
+    }
+}
+
+/// Whether the running thread is a simulated one.
+pub(crate) fn simulated() -> bool {
+    !current().is_null()
+}

@@ -1,0 +1,234 @@
+//! Hosts: names, addresses, clocks, and whether their program runs.
+
+use super::dispatch::{Event, Kernel};
+use super::entropy::{Purpose, Stream, mix};
+use super::event::What;
+use super::process::ProcessId;
+use crate::world::{Exit, HostId, HostState, OnExit, Outcome, Program};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::{Index, IndexMut};
+
+/// A machine that has been up for a while when its world begins, so that no program sees `CLOCK_MONOTONIC` near zero
+/// (subtracting a duration from an `Instant` must work).
+const UPTIME_NS: i64 = 5_000_000_000_000;
+/// Restart delays stop doubling after this many times.
+const BACKOFF_DOUBLINGS: u32 = 6;
+
+/// A simulated machine.
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) v4: Ipv4Addr,
+    pub(crate) v6: Ipv6Addr,
+    pub(crate) process: Option<ProcessId>,
+    pub(crate) program: Option<Program>,
+    /// How often a program was started on it; the incarnation of its connections.
+    pub(crate) starts: u32,
+    pub(crate) last_exit: Option<Exit>,
+    /// Ends in a row that nobody asked for, for the backoff.
+    pub(crate) exits: u32,
+    /// Lost power: it neither answers nor refuses.
+    pub(crate) dark: bool,
+    /// The test has asked its program to stop.
+    pub(crate) asked_to_stop: bool,
+    pub(crate) next_pid: i32,
+    /// What it adds to virtual time for its clocks.
+    pub(crate) realtime_ns: i64,
+    pub(crate) monotonic_ns: i64,
+    /// Its `getrandom`.
+    pub(crate) entropy: Stream,
+}
+
+/// All hosts, in order of creation.
+#[derive(Default)]
+pub(crate) struct Hosts {
+    list: Vec<Host>,
+    names: BTreeMap<String, HostId>,
+    addresses: BTreeMap<IpAddr, HostId>,
+}
+
+impl Hosts {
+    /// The host of that name.
+    pub(crate) fn by_name(&self, name: &str) -> Option<HostId> {
+        self.names.get(name).copied()
+    }
+
+    /// The host with that address, loopback excluded.
+    pub(crate) fn by_address(&self, address: IpAddr) -> Option<HostId> {
+        self.addresses.get(&address).copied()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+}
+
+impl Index<HostId> for Hosts {
+    type Output = Host;
+    fn index(&self, id: HostId) -> &Host {
+        &self.list[id.0 as usize]
+    }
+}
+
+impl IndexMut<HostId> for Hosts {
+    fn index_mut(&mut self, id: HostId) -> &mut Host {
+        &mut self.list[id.0 as usize]
+    }
+}
+
+impl Kernel {
+    /// Adds a machine; it is down until a program is started on it.
+    ///
+    /// # Errors
+    /// A sentence when the name is taken or no host name.
+    pub(crate) fn add_host(&mut self, name: &str) -> Result<HostId, String> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
+        if name.is_empty() || name.len() > 63 || !name.chars().all(legal) {
+            return Err(format!("`{name}` is no host name: use 1 to 63 letters, digits, `-`, `.` or `_`"));
+        }
+        if self.hosts.by_name(name).is_some() || name == "localhost" {
+            return Err(format!("there is a host `{name}` already"));
+        }
+        let number = self.hosts.len() as u32 + 1;
+        if number >= 1 << 16 {
+            return Err("a world has at most 65,534 hosts".to_owned());
+        }
+        let id = HostId(number - 1);
+        // 10.0.0.0/16; 10.0.255.x is the network's own (name server, broadcast), so long worlds go on at 10.1.0.0.
+        let v4 = Ipv4Addr::from(0x0a00_0000 + if number < 0xff00 { number } else { number + 0x100 });
+        let v6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number as u16);
+        self.hosts.names.insert(name.to_owned(), id);
+        self.hosts.addresses.insert(IpAddr::V4(v4), id);
+        self.hosts.addresses.insert(IpAddr::V6(v6), id);
+        self.hosts.list.push(Host {
+            name: name.to_owned(),
+            v4,
+            v6,
+            process: None,
+            program: None,
+            starts: 0,
+            last_exit: None,
+            exits: 0,
+            dark: false,
+            asked_to_stop: false,
+            next_pid: 101,
+            realtime_ns: self.start_unix_ns as i64,
+            monotonic_ns: UPTIME_NS,
+            entropy: Stream::new(self.seed, Purpose::Host, u64::from(id.0)),
+        });
+        Ok(id)
+    }
+
+    /// Whether a host's program runs.
+    pub(crate) fn host_state(&self, id: HostId) -> HostState {
+        let host = &self.hosts[id];
+        match host.process.and_then(|p| self.processes.get(p)) {
+            None => HostState::Down(host.last_exit),
+            Some(process) if process.held.is_some() => HostState::Paused,
+            Some(_) => HostState::Up,
+        }
+    }
+
+    /// Entropy of a host's new start: a restarted program does not see its predecessor's random numbers again.
+    pub(crate) fn reseed_host(&mut self, id: HostId) {
+        let host = &mut self.hosts[id];
+        let entity = u64::from(id.0) ^ mix(u64::from(host.starts));
+        host.entropy = Stream::new(self.seed, Purpose::Host, entity);
+    }
+
+    /// Tells the reader of the log, and the digest, what happened to a host.
+    pub(crate) fn note_host(&mut self, id: HostId, code: i64, text: &str) {
+        self.record(0, What::Host, code, u64::from(id.0));
+        let at = self.position();
+        let name = self.hosts[id].name.clone();
+        self.sink.note(at, &name, text);
+    }
+
+    /// Power loss: threads never run again, files vanish, nobody is told.
+    pub(crate) fn crash_host(&mut self, id: HostId) {
+        self.hosts[id].dark = true;
+        self.note_host(id, 3, "crashed");
+        self.net_crash(id);
+        if let Some(process) = self.hosts[id].process {
+            self.end_process(process, Exit::Signal(libc::SIGKILL));
+        }
+    }
+
+    /// SIGKILL: the kernel closes what was open.
+    pub(crate) fn kill_host(&mut self, id: HostId) {
+        if let Some(process) = self.hosts[id].process {
+            self.note_host(id, 4, "killed");
+            self.end_process(process, Exit::Signal(libc::SIGKILL));
+        }
+    }
+
+    /// SIGSTOP: threads keep their state and do not run.
+    pub(crate) fn pause_host(&mut self, id: HostId) {
+        let Some(process) = self.hosts[id].process else { return };
+        if self.processes[process].held.is_some() {
+            return;
+        }
+        self.note_host(id, 5, "paused");
+        let threads = self.processes[process].threads.clone();
+        let mut held = Vec::new();
+        for thread in threads {
+            let t = &self.threads[thread];
+            if t.state == super::thread::State::Ready {
+                self.sched.remove(thread, t.priority);
+                held.push(thread);
+            }
+        }
+        self.processes[process].held = Some(held);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume_host(&mut self, id: HostId) {
+        let Some(process) = self.hosts[id].process else { return };
+        let Some(held) = self.processes[process].held.take() else { return };
+        self.note_host(id, 6, "resumed");
+        for thread in held {
+            if self.threads.get(thread).is_some() {
+                self.make_eligible(thread);
+            }
+        }
+    }
+
+    /// A process ended by itself: the host's policy decides.
+    pub(crate) fn process_ended_by_itself(&mut self, id: HostId, exit: Exit) {
+        let text = match exit {
+            Exit::Code(code) => format!("exited with code {code}"),
+            Exit::Signal(signal) => format!("was killed by signal {signal}"),
+        };
+        self.note_host(id, 7, &text);
+        let host = &mut self.hosts[id];
+        host.exits += 1;
+        match host.program.as_ref().map(|p| p.on_exit).unwrap_or_default() {
+            OnExit::Fail => {
+                let host = host.name.clone();
+                self.end(Outcome::HostFailed { host, exit });
+            }
+            OnExit::Restart { backoff } => {
+                let doublings = (host.exits - 1).min(BACKOFF_DOUBLINGS);
+                let delay = u64::try_from(backoff.as_nanos()).unwrap_or(u64::MAX >> 8) << doublings;
+                self.timers.schedule(self.now + delay, Event::Restart(id));
+            }
+            OnExit::Ignore => {}
+        }
+    }
+
+    /// The backoff is over.
+    pub(crate) fn restart_after_exit(&mut self, id: HostId) {
+        let host = &self.hosts[id];
+        if host.process.is_some() || host.dark {
+            return;
+        }
+        if let Some(program) = host.program.clone()
+            && let Err(problem) = self.start_program(id, program)
+        {
+            let at = self.position();
+            let name = self.hosts[id].name.clone();
+            self.sink.fatal(at, &format!("host {name} could not be restarted: {problem}"));
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Entropy for programs: each start of a host has a stream of its own.
+
+use super::dispatch::Kernel;
+use super::entropy::{Purpose, Stream};
+use super::thread::ThreadId;
+use crate::abi::user::Out;
+
+impl Kernel {
+    /// Fills a program's buffer from its host's stream. Asking for nothing draws nothing.
+    pub(crate) fn random_fill(&mut self, me: ThreadId, out: &mut Out<'_>) -> i64 {
+        let total = out.len();
+        let host = self.processes[self.threads[me].process].host;
+        let mut block = [0u8; 256];
+        let mut done = 0;
+        while done < total {
+            let count = (total - done).min(block.len());
+            self.hosts[host].entropy.fill(&mut block[..count]);
+            self.log.returned(&block[..count]);
+            out.write_at(done, &block[..count]);
+            done += count;
+        }
+        total as i64
+    }
+
+    /// A number from a stream that the test names.
+    pub(crate) fn random_for_test(&mut self, purpose: &str) -> u64 {
+        let entity = xxhash_rust::xxh3::xxh3_64(purpose.as_bytes());
+        let seed = self.seed;
+        let stream = self.streams.entry(entity).or_insert_with(|| Stream::new(seed, Purpose::Test, entity));
+        stream.next()
+    }
+}

@@ -1,0 +1,168 @@
+//! read, write, fcntl and ioctl: what works on every descriptor, routed to what is behind it.
+
+use super::dispatch::Kernel;
+use super::file::{DupTo, FileId, Kind};
+use super::thread::ThreadId;
+use super::{Step, Stop};
+use crate::abi::user::{In, Out};
+use crate::world::Console;
+use libc::{EBADF, EINVAL, ENOTTY, ESPIPE, c_int};
+
+/// Status flags that `F_SETFL` may change (fcntl(2)).
+const SETTABLE: c_int = libc::O_APPEND | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME | libc::O_NONBLOCK;
+
+impl Kernel {
+    /// read(2), readv(2), and with an offset pread(2), preadv(2).
+    pub(crate) fn read(&mut self, me: ThreadId, fd: c_int, out: &mut Out<'_>, offset: Option<u64>) -> Step {
+        let id = self.file(me, fd)?;
+        if self.files[id].flags & libc::O_ACCMODE == libc::O_WRONLY {
+            return Err(Stop::Errno(EBADF));
+        }
+        if offset.is_some() && !matches!(self.files[id].kind, Kind::Outside(_) | Kind::Null | Kind::Zero | Kind::Random) {
+            return Err(Stop::Errno(ESPIPE));
+        }
+        let mut value = 0u64;
+        let room = out.len();
+        match &mut self.files[id].kind {
+            Kind::Null => Ok(0),
+            Kind::Zero => Ok(fill_with_zeros(out)),
+            Kind::Random => Ok(self.random_fill(me, out)),
+            Kind::Outside(_) => self.outside_read(me, id, out, offset),
+            Kind::Event(_) => {
+                let step = self.eventfd_read(me, id, room, &mut value);
+                deliver_word(step, value, out)
+            }
+            Kind::Timer(_) => {
+                let step = self.timerfd_read(me, id, room, &mut value);
+                deliver_word(step, value, out)
+            }
+            Kind::Pipe(_) => self.pipe_read(me, id, out),
+            Kind::Socket(_) => self.socket_read(me, id, out),
+            Kind::Console(_) => Err(Stop::Errno(EBADF)),
+            Kind::Epoll(_) => Err(Stop::Errno(EINVAL)),
+        }
+    }
+
+    /// write(2), writev(2), pwrite(2).
+    pub(crate) fn write(&mut self, me: ThreadId, fd: c_int, input: &In<'_>, offset: Option<u64>) -> Step {
+        let id = self.file(me, fd)?;
+        if self.files[id].flags & libc::O_ACCMODE == libc::O_RDONLY {
+            return Err(Stop::Errno(EBADF));
+        }
+        if offset.is_some() && !matches!(self.files[id].kind, Kind::Null | Kind::Zero | Kind::Random) {
+            return Err(Stop::Errno(ESPIPE));
+        }
+        match &self.files[id].kind {
+            Kind::Null | Kind::Zero | Kind::Random => Ok(input.len() as i64),
+            Kind::Console(stream) => {
+                let stream = *stream;
+                Ok(self.console_write(me, stream, input))
+            }
+            Kind::Event(_) => {
+                let bytes = input.to_vec(0, input.len().min(8));
+                let value = bytes.try_into().map_or(0, u64::from_ne_bytes);
+                self.eventfd_write(me, id, input.len(), value)
+            }
+            Kind::Pipe(_) => self.pipe_write(me, id, input),
+            Kind::Socket(_) => self.socket_write(me, id, input),
+            Kind::Outside(_) => Err(Stop::Errno(EBADF)),
+            Kind::Timer(_) | Kind::Epoll(_) => Err(Stop::Errno(EINVAL)),
+        }
+    }
+
+    /// Whether a descriptor is console output, which is looked at and changes nothing.
+    pub(crate) fn is_console(&self, me: ThreadId, fd: c_int) -> bool {
+        self.file(me, fd).is_ok_and(|id| matches!(self.files[id].kind, Kind::Console(_)))
+    }
+
+    /// Console output leaves the world; always whole, never blocking.
+    fn console_write(&mut self, me: ThreadId, stream: u8, input: &In<'_>) -> i64 {
+        let at = self.position();
+        let host = self.processes[self.threads[me].process].host;
+        let (hosts, sink) = (&self.hosts, &mut self.sink);
+        input.pieces(0, input.len(), |bytes| {
+            sink.console(Console { at, host: &hosts[host].name, stream, bytes });
+        });
+        input.len() as i64
+    }
+
+    /// fcntl(2).
+    pub(crate) fn fcntl(&mut self, me: ThreadId, fd: c_int, command: c_int, argument: c_int) -> Step {
+        let id = self.file(me, fd)?;
+        let process = self.threads[me].process;
+        match command {
+            libc::F_DUPFD => self.dup(me, fd, DupTo::Least(argument), false),
+            libc::F_DUPFD_CLOEXEC => self.dup(me, fd, DupTo::Least(argument), true),
+            libc::F_GETFD | libc::F_SETFD => {
+                let entry = self.processes[process].descriptors.get_mut(fd).ok_or(EBADF)?;
+                if command == libc::F_SETFD {
+                    entry.close_on_exec = argument & libc::FD_CLOEXEC != 0;
+                    return Ok(0);
+                }
+                Ok(if entry.close_on_exec { i64::from(libc::FD_CLOEXEC) } else { 0 })
+            }
+            libc::F_GETFL => Ok(i64::from(self.files[id].flags)),
+            libc::F_SETFL => {
+                let file = &mut self.files[id];
+                file.flags = file.flags & !SETTABLE | argument & SETTABLE;
+                Ok(0)
+            }
+            libc::F_GETPIPE_SZ if matches!(self.files[id].kind, Kind::Pipe(_)) => Ok(65_536),
+            libc::F_SETPIPE_SZ if matches!(self.files[id].kind, Kind::Pipe(_)) => Ok(65_536),
+            _ => Err(Stop::Errno(EINVAL)),
+        }
+    }
+
+    /// Sets or clears a file's `O_NONBLOCK` (`FIONBIO`).
+    pub(crate) fn set_nonblocking(&mut self, me: ThreadId, fd: c_int, on: bool) -> Step {
+        let id = self.file(me, fd)?;
+        let file = &mut self.files[id];
+        file.flags = if on { file.flags | libc::O_NONBLOCK } else { file.flags & !libc::O_NONBLOCK };
+        Ok(0)
+    }
+
+    /// Sets or clears a descriptor's close-on-exec flag (`FIOCLEX`, `FIONCLEX`).
+    pub(crate) fn set_close_on_exec(&mut self, me: ThreadId, fd: c_int, on: bool) -> Step {
+        let process = self.threads[me].process;
+        self.processes[process].descriptors.get_mut(fd).ok_or(EBADF)?.close_on_exec = on;
+        Ok(0)
+    }
+
+    /// `FIONREAD`: bytes that could be read now.
+    pub(crate) fn available(&self, me: ThreadId, fd: c_int) -> Result<usize, Stop> {
+        let id = self.file(me, fd)?;
+        match &self.files[id].kind {
+            Kind::Pipe(end) => Ok(self.pipe_available(end)),
+            Kind::Socket(_) => self.socket_available(id),
+            Kind::Outside(outside) => Ok(outside.left()),
+            _ => Err(Stop::Errno(ENOTTY)),
+        }
+    }
+
+    /// What is behind a descriptor, for stat(2): the file type bits of `st_mode`.
+    pub(crate) fn file_type(&self, id: FileId) -> u32 {
+        match &self.files[id].kind {
+            Kind::Console(_) | Kind::Pipe(_) => libc::S_IFIFO,
+            Kind::Null | Kind::Zero | Kind::Random => libc::S_IFCHR,
+            Kind::Socket(_) => libc::S_IFSOCK,
+            Kind::Outside(outside) => outside.file_type(),
+            Kind::Event(_) | Kind::Timer(_) | Kind::Epoll(_) => 0,
+        }
+    }
+}
+
+fn fill_with_zeros(out: &mut Out<'_>) -> i64 {
+    let (total, block) = (out.len(), [0u8; 256]);
+    let mut done = 0;
+    while done < total {
+        done += out.write_at(done, &block[..(total - done).min(256)]);
+    }
+    total as i64
+}
+
+/// Copies the eight bytes that eventfd and timerfd give.
+fn deliver_word(step: Step, value: u64, out: &mut Out<'_>) -> Step {
+    step.inspect(|_| {
+        out.write_at(0, &value.to_ne_bytes());
+    })
+}

@@ -1,0 +1,122 @@
+//! timerfd_create(2).
+
+use super::clock::Clock;
+use super::dispatch::{Event, Kernel};
+use super::file::{FileId, Kind};
+use super::thread::ThreadId;
+use super::timers::TimerKey;
+use super::{Step, Stop};
+use libc::{EAGAIN, EINVAL, EPOLLIN};
+
+/// A timer behind a descriptor.
+pub(crate) struct Timer {
+    clock: Clock,
+    /// Virtual time of the next expiration.
+    next: Option<u64>,
+    interval_ns: u64,
+    expirations: u64,
+    key: Option<TimerKey>,
+}
+
+/// `struct itimerspec` in nanoseconds.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) interval_ns: u64,
+    pub(crate) value_ns: u64,
+}
+
+impl Timer {
+    /// Readable once expired.
+    pub(crate) fn readiness(&self) -> u32 {
+        if self.expirations > 0 { EPOLLIN as u32 } else { 0 }
+    }
+
+    /// Takes the scheduled expiration out, to be cancelled.
+    pub(crate) fn disarm(&mut self) -> Option<TimerKey> {
+        self.next = None;
+        self.key.take()
+    }
+}
+
+impl Kernel {
+    /// timerfd_create(2).
+    pub(crate) fn timerfd_create(&mut self, me: ThreadId, clock: i32, flags: i32) -> Step {
+        let clock = Clock::of(clock)?;
+        if clock == Clock::Cpu || flags & !(libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) != 0 {
+            return Err(Stop::Errno(EINVAL));
+        }
+        let timer = Timer { clock, next: None, interval_ns: 0, expirations: 0, key: None };
+        Ok(i64::from(self.open_new(me, Kind::Timer(timer), flags | libc::O_RDWR)?))
+    }
+
+    fn timer(&mut self, me: ThreadId, fd: i32) -> Result<(FileId, &mut Timer), Stop> {
+        let id = self.file(me, fd)?;
+        match &mut self.files[id].kind {
+            Kind::Timer(timer) => Ok((id, timer)),
+            _ => Err(Stop::Errno(EINVAL)),
+        }
+    }
+
+    /// timerfd_settime(2).
+    pub(crate) fn timerfd_settime(&mut self, me: ThreadId, fd: i32, absolute: bool, new: Setting, old: &mut Setting) -> Step {
+        self.timerfd_gettime(me, fd, old)?;
+        let now = self.now;
+        let (id, timer) = self.timer(me, fd)?;
+        let clock = timer.clock;
+        let key = timer.disarm();
+        timer.interval_ns = new.interval_ns;
+        timer.expirations = 0;
+        if let Some(key) = key {
+            self.timers.cancel(key);
+        }
+        if new.value_ns == 0 {
+            return Ok(0);
+        }
+        let at = if absolute { self.when(me, clock, new.value_ns as i64) } else { now.saturating_add(new.value_ns) };
+        let key = self.timers.schedule(at.max(now), Event::TimerFd(id));
+        let (_, timer) = self.timer(me, fd)?;
+        timer.next = Some(at);
+        timer.key = Some(key);
+        Ok(0)
+    }
+
+    /// timerfd_gettime(2).
+    pub(crate) fn timerfd_gettime(&mut self, me: ThreadId, fd: i32, out: &mut Setting) -> Step {
+        let now = self.now;
+        let (_, timer) = self.timer(me, fd)?;
+        let value_ns = timer.next.map_or(0, |at| at.saturating_sub(now).max(1));
+        *out = Setting { interval_ns: timer.interval_ns, value_ns };
+        Ok(0)
+    }
+
+    /// An expiration is due.
+    pub(crate) fn timerfd_expired(&mut self, id: FileId) {
+        let Some(Kind::Timer(timer)) = self.files.get_mut(id).map(|file| &mut file.kind) else { return };
+        timer.expirations += 1;
+        timer.key = None;
+        let next = timer.next.filter(|_| timer.interval_ns > 0).map(|at| at + timer.interval_ns);
+        timer.next = next;
+        if let Some(at) = next {
+            let key = self.timers.schedule(at, Event::TimerFd(id));
+            if let Kind::Timer(timer) = &mut self.files[id].kind {
+                timer.key = Some(key);
+            }
+        }
+        self.notify(id, EPOLLIN as u32);
+    }
+
+    /// Reading gives the number of expirations since the last read.
+    pub(crate) fn timerfd_read(&mut self, me: ThreadId, id: FileId, room: usize, value: &mut u64) -> Step {
+        if room < 8 {
+            return Err(Stop::Errno(EINVAL));
+        }
+        let nonblocking = self.files[id].nonblocking();
+        let Kind::Timer(timer) = &mut self.files[id].kind else { return Err(Stop::Errno(EINVAL)) };
+        if timer.expirations == 0 {
+            return Err(if nonblocking { Stop::Errno(EAGAIN) } else { self.wait_for_file(me, id, EPOLLIN as u32) });
+        }
+        *value = std::mem::take(&mut timer.expirations);
+        self.log.returned(&value.to_le_bytes());
+        Ok(8)
+    }
+}
