@@ -6,7 +6,7 @@
 
 use super::{answer_int, call, hooks};
 use crate::carrier::lent::{Lent, current};
-use crate::kernel::{Clock, Stop};
+use crate::kernel::Clock;
 use libc::{c_int, c_uint, c_void, clockid_t, time_t, timespec, timeval};
 
 /// Reads in a row that are free.
@@ -199,6 +199,3 @@ unsafe fn put_setting(out: *mut libc::itimerspec, setting: crate::kernel::Settin
         }
     }
 }
-
-/// The error of a malformed time.
-pub(super) const MALFORMED: Stop = Stop::Errno(libc::EINVAL);

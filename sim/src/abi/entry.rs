@@ -1,7 +1,7 @@
 //! The two ways into the simulated kernel, and the way in and out of a world.
 
 use super::{Pending, PendingRef};
-use crate::carrier::lent::{Lent, LentRef};
+use crate::carrier::lent::Lent;
 use crate::carrier::switch::{self, Context};
 use crate::carrier::{image::Original, real};
 use crate::kernel::{Kernel, Next};

@@ -4,7 +4,7 @@ use crate::abi::clock::nanoseconds;
 use super::{answer, call, hooks};
 use crate::carrier::real;
 use crate::kernel::{Clock, Kernel, MATCH_ANY, Stop, ThreadId};
-use libc::{c_int, c_long, c_void, timespec};
+use libc::{c_int, c_long, timespec};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Deadline of a futex wait: relative for FUTEX_WAIT, absolute for FUTEX_WAIT_BITSET (futex(2), "timeout").

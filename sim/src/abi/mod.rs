@@ -48,8 +48,6 @@ macro_rules! hooks {
         /// The simulated versions, as the original image defines them.
         pub(crate) struct Hooks { $($name: unsafe extern "C" fn($($ty),*) $(-> $ret)?,)* }
         pub(crate) const HOOKS: Hooks = Hooks { $($name: simulated::$name,)* };
-        /// Names of the functions, for reports.
-        pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
         /// Keeps the symbols in the executable whatever the linker thinks of archives.
         pub(crate) fn keep() -> usize { 0 $(.max($name as *const () as usize))* }
 
@@ -118,8 +116,6 @@ macro_rules! table {
         pub(crate) struct Table { $(pub(crate) $field: $field::Hooks,)* }
         /// The original image's table.
         pub(crate) static TABLE: Table = Table { $($field: $field::HOOKS,)* };
-        /// Every hooked function's name.
-        pub(crate) const NAMES: &[&[&str]] = &[$($field::NAMES),*];
         /// Refers to every exported symbol, so that linking this crate means linking them.
         pub(crate) fn keep() -> usize { 0 $(.max($field::keep()))* }
     };

@@ -81,6 +81,7 @@ core::arch::global_asm!(
     "ud2",
 );
 
+#[expect(improper_ctypes, reason = "the assembly knows the first four words of `Lent`, which are laid out as in C")]
 unsafe extern "C" {
     fn wt_enter_fsgsbase(caller: *mut Lent, entry: Entry, argument: *mut c_void);
     fn wt_enter_prctl(caller: *mut Lent, entry: Entry, argument: *mut c_void);

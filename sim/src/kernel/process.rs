@@ -12,7 +12,7 @@ use crate::carrier::image::{self, Image};
 use crate::carrier::lend::{self, Birth};
 use crate::carrier::lent::LentRef;
 use crate::world::{Exit, HostId, HostState, OnExit, Program};
-use libc::{EAGAIN, EDEADLK, EINVAL, ESRCH, c_int, pthread_attr_t, pthread_t};
+use libc::{EDEADLK, EINVAL, ESRCH, c_int, pthread_attr_t, pthread_t};
 
 /// Names a process.
 pub(crate) type ProcessId = Id<Process>;

@@ -1,0 +1,136 @@
+//! Runs a closure in a world, in a forked process, and brings its output back.
+
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part")]
+
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::os::fd::{FromRawFd, RawFd};
+use std::rc::Rc;
+use std::time::Duration;
+use windtunnel_sim::worker;
+use windtunnel_sim::world::{Config, Console, EventLine, Outcome, Position, Sink, ThreadStack, run};
+
+/// What came of a world.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Run {
+    pub output: String,
+    pub notes: String,
+    pub outcome: String,
+    pub digest: String,
+    pub events: Vec<String>,
+    pub stacks: Vec<String>,
+}
+
+struct Tell(Rc<RefCell<std::fs::File>>);
+
+impl Tell {
+    fn line(&self, kind: char, text: &str) {
+        let mut file = self.0.borrow_mut();
+        let _ = write!(file, "{kind}{:08}", text.len());
+        let _ = file.write_all(text.as_bytes());
+    }
+}
+
+impl Sink for Tell {
+    fn console(&mut self, output: Console<'_>) {
+        self.line('o', &String::from_utf8_lossy(output.bytes));
+    }
+    fn note(&mut self, at: Position, host: &str, text: &str) {
+        self.line('n', &format!("{} {host}: {text}\n", at.now_ns));
+    }
+    fn event(&mut self, e: &EventLine<'_>) {
+        self.line('e', &format!("{} {} {}/{} {} {}", e.at.event, e.at.now_ns, e.host, e.tid, e.what, e.detail));
+    }
+    fn progress(&mut self, _: Position, _: &str, _: &str) {}
+    fn stack(&mut self, s: &ThreadStack<'_>) {
+        self.line('s', &format!("{}/{} {}: {} frames", s.host, s.thread, s.waits_for, s.frames.len()));
+    }
+    fn fatal(&mut self, _: Position, text: &str) {
+        self.line('f', text);
+    }
+}
+
+/// The usual configuration of a seed.
+pub fn config(seed: u64) -> Config {
+    Config {
+        seed,
+        start_unix_ns: 1_800_000_000_000_000_000,
+        virtual_timeout: Duration::from_secs(24 * 3600),
+        calm: false,
+        cpus: 4,
+        test_env: vec![("TZ".into(), "UTC0".into())],
+        sink: Box::new(Nowhere),
+        record: false,
+        perturb: None,
+        crash_at: None,
+    }
+}
+
+struct Nowhere;
+impl Sink for Nowhere {
+    fn console(&mut self, _: Console<'_>) {}
+    fn note(&mut self, _: Position, _: &str, _: &str) {}
+    fn event(&mut self, _: &EventLine<'_>) {}
+    fn progress(&mut self, _: Position, _: &str, _: &str) {}
+    fn stack(&mut self, _: &ThreadStack<'_>) {}
+    fn fatal(&mut self, _: Position, _: &str) {}
+}
+
+/// Runs `main` in the world of a seed.
+pub fn world(seed: u64, main: impl FnOnce() + 'static) -> Run {
+    world_with(config(seed), main)
+}
+
+/// Runs `main` in a configured world.
+pub fn world_with(config: Config, main: impl FnOnce() + 'static) -> Run {
+    let mut ends: [RawFd; 2] = [0; 2];
+    // SAFETY: room for two descriptors, each of which gets one owner.
+    let (reader, writer) = unsafe {
+        assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
+        (std::fs::File::from_raw_fd(ends[0]), std::fs::File::from_raw_fd(ends[1]))
+    };
+    // libc's fork, as libtest has other threads: it takes malloc's locks first.
+    // SAFETY: the child runs the world and leaves by `_exit`.
+    match unsafe { libc::fork() } {
+        0 => {
+            let out = Rc::new(RefCell::new(writer));
+            let ending = run(Config { sink: Box::new(Tell(out.clone())), ..config }, Box::new(main));
+            let tell = Tell(out);
+            let outcome = if ending.outcome == Outcome::Finished { String::new() } else { format!("{:?}", ending.outcome) };
+            tell.line('r', &outcome);
+            tell.line('d', &format!("{:032x} {} {}", ending.digest, ending.at.event, ending.at.now_ns));
+            worker::exit(0);
+        }
+        pid => {
+            drop(writer);
+            let run = collect(reader);
+            let mut status = 0;
+            // SAFETY: waits for our own child.
+            unsafe { libc::waitpid(pid, &mut status, 0) };
+            assert_eq!(status, 0, "the case process ended with wait status {status:#x}: {run:#?}");
+            run
+        }
+    }
+}
+
+fn collect(mut reader: std::fs::File) -> Run {
+    let mut all = Vec::new();
+    reader.read_to_end(&mut all).expect("read from the case");
+    let mut run = Run::default();
+    let mut rest = &all[..];
+    while rest.len() >= 9 {
+        let length: usize = std::str::from_utf8(&rest[1..9]).unwrap().parse().unwrap();
+        let text = String::from_utf8_lossy(&rest[9..9 + length]).into_owned();
+        match rest[0] {
+            b'o' => run.output.push_str(&text),
+            b'n' => run.notes.push_str(&text),
+            b'e' => run.events.push(text),
+            b's' => run.stacks.push(text),
+            b'r' => run.outcome = text,
+            b'd' => run.digest = text,
+            _ => run.notes.push_str(&format!("FATAL {text}\n")),
+        }
+        rest = &rest[9 + length..];
+    }
+    run
+}
