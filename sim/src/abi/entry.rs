@@ -54,8 +54,23 @@ pub(super) unsafe extern "C" fn kernel_entry(lent: *mut Lent, pending: *mut c_vo
     unsafe {
         let Some(kernel) = kernel() else { real::die("a simulated thread ran outside its world") };
         let thread = (*lent).thread;
-        resumed(kernel.enter(thread, PendingRef(pending.cast::<Pending>())))
+        let pending = PendingRef(pending.cast::<Pending>());
+        resumed(guarded(|| kernel.enter(thread, pending)))
     }
+}
+
+/// Runs kernel code; a panic there is our bug and ends the process with a report.
+fn guarded(enter: impl FnOnce() -> Next) -> Next {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(enter)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
+        // SAFETY: the panic has unwound to here; nobody else uses the kernel.
+        if let Some(kernel) = unsafe { kernel() } {
+            let at = kernel.position();
+            kernel.sink.fatal(at, &format!("a bug in windtunnel's simulated kernel: {text}"));
+        }
+        crate::worker::exit(125)
+    })
 }
 
 /// Entry for a thread that reports its stack: `report` is `(frames, count)`.
@@ -66,7 +81,7 @@ pub(super) unsafe extern "C" fn backtrace_entry(lent: *mut Lent, report: *mut c_
         let (frames, count) = *report.cast::<(*const usize, usize)>();
         let frames = std::slice::from_raw_parts(frames, count);
         kernel.report_stack((*lent).thread, frames);
-        resumed(kernel.dispatch())
+        resumed(guarded(|| kernel.dispatch()))
     }
 }
 

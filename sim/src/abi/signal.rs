@@ -4,7 +4,7 @@
 //! reaches, when it is about to return from a call. Real signals exist for one purpose: a segmentation fault, an illegal
 //! instruction or a trap of a simulated program ends its process, as it would really.
 
-use super::{Lent, answer_error, answer_int, call, hooks, look};
+use super::{answer_error, answer_int, call, hooks, look};
 use crate::carrier::lent::current;
 use crate::carrier::real;
 use crate::kernel::{Delivery, Disposition, Stop};
@@ -225,52 +225,52 @@ pub(crate) fn install_fault_handlers() {
 }
 
 /// A program's fault, or ours.
+///
+/// On a simulated thread the handler goes on as any hook would: it enters the kernel, which ends the process and never
+/// comes back. On the carrier the fault is the kernel's own.
 unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let lent: *mut Lent = current();
-    // SAFETY: on the alternate stack of the carrier; the kernel is idle unless the fault is its own.
+    // SAFETY: the kernel's arguments to a handler; on the carrier nobody else uses the simulated kernel.
     unsafe {
         let address = (*info).si_addr() as usize;
-        let Some(kernel) = super::entry::kernel() else { real::die("a fault outside any world") };
-        if lent.is_null() {
-            let at = kernel.position();
-            kernel.sink.fatal(at, &format!("signal {signal} at {address:#x} inside windtunnel itself: please report this"));
+        if current().is_null() {
+            if let Some(kernel) = super::entry::kernel() {
+                let at = kernel.position();
+                let text = format!("signal {signal} at {address:#x} inside windtunnel itself: please report this");
+                kernel.sink.fatal(at, &text);
+            }
             crate::worker::exit(125);
         }
         let mut frames = [0usize; 128];
-        let count = crate::abi::dl::backtrace_of(context, &mut frames);
-        kernel.report_fault((*lent).thread, signal, address, &frames[..count]);
-        end_process_by(signal);
+        let count = super::dl::backtrace_of(context, &mut frames);
+        call("fault", |k, me| {
+            k.report_fault(me, signal, address, &frames[..count]);
+            k.exit_by_itself(k.threads[me].process, Exit::Signal(signal));
+            Err(Stop::Block)
+        });
+        real::die("a thread ran on after its process had ended");
     }
-}
-
-/// Ends the faulting thread's process from inside the handler. Never returns: the thread does not run again.
-fn end_process_by(signal: c_int) -> ! {
-    call("fault", |k, me| {
-        let process = k.threads[me].process;
-        k.exit_by_itself(process, Exit::Signal(signal));
-        Err(Stop::Block)
-    });
-    real::die("a thread ran on after its process had ended")
 }
 
 /// A watcher wants to know what the process is doing: report, then end.
 unsafe extern "C" fn on_dump(_signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
-    let lent: *mut Lent = current();
-    // SAFETY: the process ends here; nothing is resumed.
+    // SAFETY: as above; the process ends here.
     unsafe {
-        if let Some(kernel) = super::entry::kernel() {
-            let at = kernel.position();
-            if lent.is_null() {
+        if current().is_null() {
+            if let Some(kernel) = super::entry::kernel() {
+                let at = kernel.position();
                 kernel.sink.fatal(at, "the wall-clock limit was reached inside the simulated kernel");
-            } else {
-                let mut frames = [0usize; 128];
-                let count = crate::abi::dl::backtrace_of(context, &mut frames);
-                kernel.report_stack((*lent).thread, &frames[..count]);
-                let (host, thread) = kernel.names_of_running();
-                let text = format!("the wall-clock limit was reached while thread `{thread}` of host {host} was running");
-                kernel.sink.fatal(at, &text);
             }
+            crate::worker::exit(124);
         }
-        crate::worker::exit(124);
+        let mut frames = [0usize; 128];
+        let count = super::dl::backtrace_of(context, &mut frames);
+        look("dump", |k, me| {
+            k.report_stack(me, &frames[..count]);
+            let (host, thread) = k.names_of_running();
+            let text = format!("the wall-clock limit was reached while thread `{thread}` of host {host} was running");
+            let at = k.position();
+            k.sink.fatal(at, &text);
+            crate::worker::exit(124)
+        });
     }
 }

@@ -84,6 +84,7 @@ pub(crate) struct Kernel {
     record: bool,
     perturb: Option<u64>,
     crash_at: Option<(String, u64)>,
+    crash_due: bool,
     reporting: Option<VecDeque<ThreadId>>,
     running: Option<ThreadId>,
     /// Config of the host `test`, until `boot` takes it.
@@ -125,6 +126,7 @@ impl Kernel {
             record: config.record,
             perturb: config.perturb,
             crash_at: config.crash_at,
+            crash_due: false,
             reporting: None,
             running: None,
             test_env: config.test_env,
@@ -154,7 +156,9 @@ impl Kernel {
         let thread = &mut self.threads[me];
         thread.pending = Some(pending);
         thread.progress = Progress::default();
-        if self.attempt(me, pending) {
+        let answered = self.attempt(me, pending);
+        self.crash_if_due();
+        if answered {
             if self.outcome.is_none() && self.threads.get(me).is_some_and(|t| t.state == State::Running) {
                 if pending.looking() || self.goes_on(me) {
                     return self.resume(me);
@@ -233,6 +237,9 @@ impl Kernel {
         let serial = self.threads[me].serial;
         self.charge(pending.call(), value);
         self.record(serial, What::Call(pending.call()), value, returned);
+        if self.now > self.virtual_limit {
+            self.time_is_up();
+        }
     }
 
     /// Lets time pass for a call that did work.
@@ -254,7 +261,7 @@ impl Kernel {
             self.now += 1;
         }
         if self.crash_at.as_ref().is_some_and(|(_, at)| *at == number) {
-            self.crash_at_event();
+            self.crash_due = true; // at the next safe point: this may be in the middle of a change
         }
         if number >= self.next_progress {
             self.next_progress = number + PROGRESS_EVENTS;
@@ -276,7 +283,11 @@ impl Kernel {
         self.sink.event(&EventLine { at, host: &host, tid, what: what.name(), detail: &detail });
     }
 
-    fn crash_at_event(&mut self) {
+    /// The crash of a sweep, if its event has happened.
+    fn crash_if_due(&mut self) {
+        if !std::mem::take(&mut self.crash_due) {
+            return;
+        }
         let Some((name, _)) = self.crash_at.take() else { return };
         if let Some(host) = self.hosts.by_name(&name) {
             self.crash_host(host);
@@ -299,6 +310,7 @@ impl Kernel {
                 return self.wind_up();
             }
             self.fire_due();
+            self.crash_if_due();
             let Some(thread) = self.sched.pop() else {
                 self.advance();
                 continue;
@@ -317,7 +329,9 @@ impl Kernel {
         let Some(pending) = self.threads[thread].pending else {
             return Some(self.resume(thread));
         };
-        if self.attempt(thread, pending) {
+        let answered = self.attempt(thread, pending);
+        self.crash_if_due();
+        if answered {
             let alive = self.threads.get(thread).is_some_and(|t| t.state == State::Running);
             return (alive && self.outcome.is_none()).then(|| self.resume(thread));
         }
@@ -372,12 +386,17 @@ impl Kernel {
         let Some(next) = self.timers.next_at() else {
             return self.end_stuck(Outcome::Deadlock);
         };
-        if next > self.virtual_limit || self.now > self.virtual_limit {
+        if next > self.virtual_limit {
             self.now = self.now.max(self.virtual_limit);
-            let livelock = self.barren > LIVELOCK_BARREN_CALLS;
-            return self.end_stuck(if livelock { Outcome::Livelock } else { Outcome::VirtualTimeout });
+            return self.time_is_up();
         }
         self.now = self.now.max(next);
+    }
+
+    /// The virtual clock has reached its limit.
+    fn time_is_up(&mut self) {
+        let livelock = self.barren > LIVELOCK_BARREN_CALLS;
+        self.end_stuck(if livelock { Outcome::Livelock } else { Outcome::VirtualTimeout });
     }
 
     /// Ends the world.
@@ -389,6 +408,9 @@ impl Kernel {
 
     /// Ends the world with a report of every thread's stack.
     fn end_stuck(&mut self, outcome: Outcome) {
+        if self.outcome.is_some() {
+            return;
+        }
         self.end(outcome);
         self.reporting = Some(self.threads.iter().map(|(id, _)| id).collect());
     }
