@@ -86,7 +86,6 @@ hooks! {
     futex;
 
     /// Calls by number that programs make; the same hooks answer as for the named functions.
-    #[expect(non_upper_case_globals, reason = "libc names the numbers so")]
     fn syscall(
         number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize
     ) -> c_long {
