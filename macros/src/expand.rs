@@ -1,0 +1,183 @@
+//! The generated test.
+
+use crate::misuse;
+use crate::options::{Options, constant, optional};
+use proc_macro2::TokenStream;
+use quote::{ToTokens as _, quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{Error, FnArg, ItemFn, Path, ReturnType, parse_quote, parse2};
+
+/// Which of the two attributes was written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    /// `#[chaos_test]`, alone or above `#[rstest]`.
+    ChaosTest,
+    /// `#[windtunnel::test]`, alone or below `#[rstest]`.
+    Test,
+}
+
+/// Expands either attribute. On error the function is emitted as well, so that an editor's completion inside it
+/// goes on working.
+pub(crate) fn attribute(
+    options: TokenStream,
+    item: TokenStream,
+    spelling: Spelling,
+) -> TokenStream {
+    let function: ItemFn = match parse2(item.clone()) {
+        Ok(function) => function,
+        Err(error) => return with_item(&error, &item),
+    };
+    let tokens = options.clone();
+    let parsed = Options::parse(options);
+    let checked = misuse::check(&function, spelling);
+    let parsed = match (parsed, checked) {
+        (Ok(parsed), Ok(())) => parsed,
+        (Ok(_), Err(error)) | (Err(error), Ok(())) => return with_item(&error, &kept(function)),
+        (Err(mut error), Err(other)) => {
+            error.combine(other);
+            return with_item(&error, &kept(function));
+        }
+    };
+    if misuse::has_rstest(&function) {
+        above_rstest(function, &parsed, &tokens)
+    } else {
+        test(function, &parsed)
+    }
+}
+
+fn with_item(error: &Error, item: &TokenStream) -> TokenStream {
+    let error = error.to_compile_error();
+    quote!(#error #item)
+}
+
+/// The function as it was written, without the attributes that would only add errors of their own to ours.
+fn kept(mut function: ItemFn) -> TokenStream {
+    function
+        .attrs
+        .retain(|attribute| attribute.path().is_ident("cfg") || attribute.path().is_ident("allow"));
+    for input in &mut function.sig.inputs {
+        if let FnArg::Typed(parameter) = input {
+            parameter.attrs.clear();
+        }
+    }
+    quote!(#[allow(dead_code, unused)] #function)
+}
+
+/// `#[chaos_test]` stands above `#[rstest]`: rstest generates the tests, each under `#[windtunnel::test]` with our
+/// options, and leaves our parameter alone.
+fn above_rstest(mut function: ItemFn, options: &Options, tokens: &TokenStream) -> TokenStream {
+    for input in &mut function.sig.inputs {
+        if let FnArg::Typed(parameter) = input
+            && misuse::is_chaos(parameter)
+            && !parameter
+                .attrs
+                .iter()
+                .any(|attribute| attribute.path().is_ident("ignore"))
+        {
+            parameter.attrs.push(parse_quote!(#[ignore]));
+        }
+    }
+    let krate = options.krate();
+    function
+        .attrs
+        .push(parse_quote!(#[test_attr(#krate::test(#tokens))]));
+    function.into_token_stream()
+}
+
+/// A test function around the user's own, which keeps its name, tokens and spans.
+fn test(mut function: ItemFn, options: &Options) -> TokenStream {
+    let attributes = std::mem::take(&mut function.attrs);
+    // A second `#[test]` would run the body twice.
+    let test_attribute = (!attributes.iter().any(misuse::is_builtin_test))
+        .then(|| quote!(#[::core::prelude::v1::test]));
+    let visibility = std::mem::replace(&mut function.vis, syn::Visibility::Inherited);
+    let name = function.sig.ident.clone();
+    for input in &mut function.sig.inputs {
+        if let FnArg::Typed(parameter) = input {
+            parameter
+                .attrs
+                .retain(|attribute| !attribute.path().is_ident("ignore"));
+        }
+    }
+    let krate = options.krate();
+    let body = body(&function, &krate);
+    let (constants, definition) = definition(&name, options, &krate);
+    // Spanned at the function's name, where `Location::caller()` then points.
+    let run = quote_spanned!(name.span()=> #krate::__private::run(definition, body););
+    quote! {
+        #(#attributes)*
+        #test_attribute
+        #visibility fn #name() {
+            #function
+            #constants
+            let definition = #definition;
+            let body = #body;
+            #run
+        }
+    }
+}
+
+/// Calls the user's function. Spanned at its return type, so that an unusable one is reported there.
+fn body(function: &ItemFn, krate: &Path) -> TokenStream {
+    let name = &function.sig.ident;
+    let span = match &function.sig.output {
+        ReturnType::Default => name.span(),
+        ReturnType::Type(_, returned) => returned.span(),
+    };
+    let verdict = quote_spanned!(span=> #krate::__private::verdict);
+    if function.sig.inputs.is_empty() {
+        quote!(|_: #krate::Chaos| #verdict(#name()))
+    } else {
+        quote!(|cx: #krate::Chaos| #verdict(#name(cx)))
+    }
+}
+
+fn definition(name: &syn::Ident, options: &Options, krate: &Path) -> (TokenStream, TokenStream) {
+    let mut constants = TokenStream::new();
+    let mut checked = |value: Option<&syn::Expr>, name: &str, kind: &str, reader: &str| match value
+    {
+        Some(value) => {
+            constants.extend(constant(name, krate, kind, reader, value));
+            let name = syn::Ident::new(name, value.span());
+            quote!(::core::option::Option::Some(#name))
+        }
+        None => quote!(::core::option::Option::None),
+    };
+    let virtual_timeout = checked(
+        options.virtual_timeout.as_ref(),
+        "VIRTUAL_TIMEOUT",
+        "Duration",
+        "duration",
+    );
+    let wall_timeout = checked(
+        options.wall_timeout.as_ref(),
+        "WALL_TIMEOUT",
+        "Duration",
+        "duration",
+    );
+    let start = checked(
+        options.start.as_ref(),
+        "START",
+        "UnixNanoseconds",
+        "timestamp",
+    );
+    let cases = optional(options.cases.as_ref());
+    let seed = optional(options.seed.as_ref());
+    let expect_failure = optional(options.expect_failure.as_ref());
+    let definition = quote! {
+        #krate::__private::TestDefinition {
+            path: ::core::concat!(::core::module_path!(), "::", ::core::stringify!(#name)),
+            package: ::core::option_env!("CARGO_PKG_NAME"),
+            crate_name: ::core::option_env!("CARGO_CRATE_NAME"),
+            // Cargo sets it for integration tests and benches only.
+            integration_test: ::core::option_env!("CARGO_TARGET_TMPDIR").is_some(),
+            cases: #cases,
+            seed: #seed,
+            virtual_timeout: #virtual_timeout,
+            wall_timeout: #wall_timeout,
+            start: #start,
+            expect_failure: #expect_failure,
+        }
+    };
+    (constants, definition)
+}

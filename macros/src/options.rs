@@ -1,0 +1,224 @@
+//! What stands between the parentheses of `#[chaos_test(…)]`.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote_spanned};
+use syn::ext::IdentExt as _;
+use syn::parse::{ParseStream, Parser as _};
+use syn::spanned::Spanned as _;
+use syn::{Error, Expr, ExprLit, Ident, Lit, Path, Result, Token, parse_quote};
+
+/// Every option there is, in the order in which messages list them.
+const NAMES: [&str; 7] = [
+    "cases",
+    "seed",
+    "virtual_timeout",
+    "wall_timeout",
+    "start",
+    "expect_failure",
+    "crate",
+];
+
+/// Options that the design has and this version has not, with what to do meanwhile.
+const LATER: [(&str, &str); 5] = [
+    (
+        "faults",
+        "cut, slow and crash by hand inside `cx.storm(..)` meanwhile: `cx.partition(..)`, `host.crash()`",
+    ),
+    (
+        "plan",
+        "repeat a case with `seed = …`, and write its faults by hand inside `cx.storm(..)` meanwhile",
+    ),
+    ("world", "every test runs in the simulated world"),
+    (
+        "profile",
+        "set `cases` here, or `CHAOS_CASES` in the environment",
+    ),
+    ("reaches", "assert what must have happened in the body"),
+];
+
+/// The options of one test.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) cases: Option<Expr>,
+    pub(crate) seed: Option<Expr>,
+    pub(crate) virtual_timeout: Option<Expr>,
+    pub(crate) wall_timeout: Option<Expr>,
+    pub(crate) start: Option<Expr>,
+    pub(crate) expect_failure: Option<Expr>,
+    krate: Option<Path>,
+}
+
+impl Options {
+    /// Parses the attribute's tokens; every error found is reported, not only the first.
+    pub(crate) fn parse(tokens: TokenStream) -> Result<Self> {
+        let mut options = Self::default();
+        let mut errors: Option<Error> = None;
+        let parser = |input: ParseStream<'_>| {
+            while !input.is_empty() {
+                let name = Ident::parse_any(input)?;
+                if let Err(error) = options.option(&name, input) {
+                    match &mut errors {
+                        Some(errors) => errors.combine(error),
+                        None => errors = Some(error),
+                    }
+                }
+                if !input.is_empty() {
+                    input.parse::<Token![,]>()?;
+                }
+            }
+            Ok(())
+        };
+        parser.parse2(tokens)?;
+        errors.map_or(Ok(options), Err)
+    }
+
+    fn option(&mut self, name: &Ident, input: ParseStream<'_>) -> Result<()> {
+        let text = name.unraw().to_string();
+        if !input.peek(Token![=]) {
+            skip_value(input);
+            check_name(name, &text)?;
+            let example = example(&text);
+            return Err(Error::new_spanned(
+                name,
+                format!("`{text}` needs a value: `{text} = {example}`"),
+            ));
+        }
+        input.parse::<Token![=]>()?;
+        if let Err(error) = check_name(name, &text) {
+            skip_value(input);
+            return Err(error);
+        }
+        if text == "crate" {
+            let path = Path::parse_mod_style(input)?;
+            return once(&mut self.krate, path, name);
+        }
+        let value: Expr = input.parse()?;
+        check_value(&text, &value)?;
+        let slot = match text.as_str() {
+            "cases" => &mut self.cases,
+            "seed" => &mut self.seed,
+            "virtual_timeout" => &mut self.virtual_timeout,
+            "wall_timeout" => &mut self.wall_timeout,
+            "start" => &mut self.start,
+            "expect_failure" => &mut self.expect_failure,
+            other => unreachable!("`{other}` has passed check_name"),
+        };
+        once(slot, value, name)
+    }
+
+    /// Where the generated code finds windtunnel.
+    pub(crate) fn krate(&self) -> Path {
+        self.krate
+            .clone()
+            .unwrap_or_else(|| parse_quote!(::windtunnel))
+    }
+}
+
+fn once<T>(slot: &mut Option<T>, value: T, name: &Ident) -> Result<()> {
+    if slot.is_some() {
+        return Err(Error::new_spanned(name, format!("`{name}` is given twice")));
+    }
+    *slot = Some(value);
+    Ok(())
+}
+
+/// Moves on to the next comma, so that the remaining options are looked at too.
+fn skip_value(input: ParseStream<'_>) {
+    while !input.is_empty() && !input.peek(Token![,]) {
+        // Cannot fail: there is a token, and any token is a token tree.
+        let _: Result<proc_macro2::TokenTree> = input.parse();
+    }
+}
+
+fn check_name(name: &Ident, text: &str) -> Result<()> {
+    if NAMES.contains(&text) {
+        return Ok(());
+    }
+    if let Some((later, meanwhile)) = LATER.iter().find(|(later, _)| *later == text) {
+        return Err(Error::new_spanned(
+            name,
+            format!("`{later}` is not there yet\nhelp: {meanwhile}"),
+        ));
+    }
+    let suggestion = nearest(text).map_or_else(String::new, |nearest| {
+        format!("; did you mean `{nearest}`?")
+    });
+    let all = NAMES.map(|name| format!("`{name}`")).join(", ");
+    Err(Error::new_spanned(
+        name,
+        format!("unknown option `{text}`{suggestion}\nhelp: the options are {all}"),
+    ))
+}
+
+fn nearest(text: &str) -> Option<&'static str> {
+    // The name that this option has in other frameworks, or had in drafts.
+    let known = match text {
+        "timeout" | "horizon" => Some("virtual_timeout"),
+        "runs" | "iterations" | "num" => Some("cases"),
+        "should_panic" | "fails" => Some("expect_failure"),
+        _ => None,
+    };
+    let close = || {
+        NAMES
+            .iter()
+            .map(|name| (strsim::jaro_winkler(text, name), *name))
+            .filter(|(similarity, _)| *similarity > 0.8)
+            .max_by(|(a, _), (b, _)| a.total_cmp(b))
+            .map(|(_, name)| name)
+    };
+    known.or_else(close)
+}
+
+fn example(name: &str) -> &'static str {
+    match name {
+        "cases" => "64",
+        "seed" => "0x5f1d",
+        "start" => "\"2027-03-28T00:59:00Z\"",
+        "expect_failure" => "\"text of the failure\"",
+        "crate" => "::windtunnel",
+        _ => "\"60s\"",
+    }
+}
+
+/// Finds a literal of the wrong kind; anything but a literal is left to the type checker.
+fn check_value(name: &str, value: &Expr) -> Result<()> {
+    let Expr::Lit(ExprLit { lit, .. }) = value else {
+        return Ok(());
+    };
+    let (fits, wanted) = match name {
+        "cases" | "seed" => (matches!(lit, Lit::Int(_)), "a number"),
+        _ => (matches!(lit, Lit::Str(_)), "a string"),
+    };
+    if fits {
+        return Ok(());
+    }
+    let example = example(name);
+    Err(Error::new_spanned(
+        value,
+        format!("`{name}` takes {wanted}: `{name} = {example}`"),
+    ))
+}
+
+/// `Some(value)` or `None`, as tokens.
+pub(crate) fn optional(value: Option<&Expr>) -> TokenStream {
+    match value {
+        Some(value) => quote_spanned!(value.span()=> ::core::option::Option::Some(#value)),
+        None => quote_spanned!(Span::call_site()=> ::core::option::Option::None),
+    }
+}
+
+/// `const NAME: TYPE = reader(value)`, evaluated by the compiler so that a malformed text is an error at the literal.
+pub(crate) fn constant(
+    name: &str,
+    krate: &Path,
+    kind: &str,
+    reader: &str,
+    value: &Expr,
+) -> TokenStream {
+    let span = value.span();
+    let name = Ident::new(name, span);
+    let kind = Ident::new(kind, span);
+    let reader = Ident::new(reader, span);
+    let value = value.to_token_stream();
+    quote_spanned!(span=> const #name: #krate::__private::#kind = #krate::__private::#reader(#value);)
+}
