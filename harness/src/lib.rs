@@ -1,1 +1,96 @@
+//! Run real, unmodified services in a storm that can be repeated.
+//!
+//! A [`chaos_test`] runs on a simulated kernel, where one seed decides everything: time, scheduling, the network, chance.
+//! Hosts run a service's own `main`, with its own runtime, arguments and statics. A failure comes back with the seed that
+//! repeats it exactly.
+//!
+//! ```no_run
+//! use windtunnel::prelude::*;
+//!
+//! // The service: anything with a `main`. It knows nothing of the test.
+//! async fn serve() -> std::io::Result<()> {
+//!     let listener = tokio::net::TcpListener::bind("0.0.0.0:7").await?;
+//!     loop {
+//!         let (mut stream, _) = listener.accept().await?;
+//!         tokio::spawn(async move {
+//!             let (mut reader, mut writer) = stream.split();
+//!             tokio::io::copy(&mut reader, &mut writer).await
+//!         });
+//!     }
+//! }
+//!
+//! #[chaos_test]
+//! async fn answers_after_a_partition(cx: Chaos) -> Result<()> {
+//!     let echo = cx.host("echo").main(serve).ready(tcp(7)).start().await?;
+//!     cx.storm(async || {
+//!         cx.partition("test", &echo).keep();
+//!         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+//!     })
+//!     .await;
+//!     eventually!(within = "30s", tokio::net::TcpStream::connect(echo.addr(7)).await.is_ok());
+//!     Ok(())
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! # What runs
+//!
+//! First a *calm rehearsal*: the test in good weather. Then one case for each seed, 64 unless the test or the environment
+//! says otherwise. The first case that fails is run again to confirm it, and reported.
+//!
+//! | variable | value | meaning |
+//! | --- | --- | --- |
+//! | `CHAOS_SEED` | `0x5f1d`, `24349` | run the case of this seed and nothing else: an exact replay |
+//! | | `1-1000` | run the cases of these seeds |
+//! | | `calm:0x5f1d` | run the rehearsal of this seed |
+//! | `CHAOS_CASES` | `500`, `x10` | run this many cases, or this many times as many |
+//! | `CHAOS_JOBS` | `4` | run this many cases of one test at the same time; 1 unless set, since tests run in parallel |
+//! | `CHAOS_LOG` | `failed`, `none` | show the last lines of each host of a failed case (the default), or not |
+//! | | `all`, `kv0,c*` | show what hosts write, of all or some, while cases run |
+//! | `CHAOS_DEBUG` | `1` | with `CHAOS_SEED`: run the case in this process, for a debugger (see below) |
+//! | `CHAOS_OUT` | `target/chaos` | where log files go |
+//!
+//! Any other `CHAOS_*` is an error. `RUST_LOG` and `RUST_BACKTRACE` reach the hosts; nothing else of the environment does.
+//!
+//! # Under a debugger
+//!
+//! With `CHAOS_DEBUG=1` the test process executes itself in its own place, with the layout that every case has, and runs
+//! the case without forks:
+//!
+//! ```text
+//! CHAOS_DEBUG=1 CHAOS_SEED=0x5f1d gdb --args target/debug/deps/kv-0123456789abcdef --exact linearizable
+//! ```
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+mod blackbox;
+mod cases;
+mod chaos;
+mod client;
+mod definition;
+mod duration;
+mod error;
+mod eventually;
+mod executable;
+mod fault;
+mod hosts;
+pub mod prelude;
+mod report;
+mod settings;
+mod storm;
+mod supervisor;
+mod timestamp;
+mod worker;
+
+pub use chaos::{Chaos, Random};
+pub use client::{Client, ClientBuilder};
+pub use duration::{DurationError, IntoDuration};
+pub use error::{Error, Result};
+pub use fault::Fault;
+pub use hosts::{
+    Host, HostBuilder, HostError, HostMain, HostState, Hosts, Member, NotReady, OnExit, Probe,
+    Runtime, Started, Targets, http, probe, tcp,
+};
+pub use storm::Storm;
+pub use windtunnel_macros::{chaos_test, test};

@@ -1,0 +1,310 @@
+//! The context of a test: [`Chaos`].
+
+use crate::blackbox::BlackBox;
+use crate::client::ClientBuilder;
+use crate::duration::IntoDuration;
+use crate::fault::{Fault, FaultKind, Faults};
+use crate::hosts::{Host, HostBuilder, Hosts, Targets};
+use crate::storm::Storm;
+use std::fmt::{self, Debug, Formatter};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use windtunnel_sim::control;
+use windtunnel_sim::world::HostId;
+
+/// A test's handle on its world: it makes hosts and clients, raises storms, and tells time and chance.
+///
+/// A test takes it as its parameter. It is cheap to clone, and clones may go into clients and tasks.
+///
+/// ```no_run
+/// use windtunnel::prelude::*;
+///
+/// #[chaos_test]
+/// async fn survives_a_partition(cx: Chaos) -> Result<()> {
+///     let kv = cx.hosts("kv", 3).main(|| { /* the service's own main */ }).ready(tcp(8080)).start().await?;
+///     cx.storm(async || {
+///         let cut = cx.partition(&kv[0], &kv[1..]);
+///         tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+///         cut.heal();
+///     })
+///     .await;
+///     Ok(())
+/// }
+/// # fn main() {}
+/// ```
+#[derive(Clone)]
+pub struct Chaos {
+    shared: Arc<Shared>,
+}
+
+/// What all clones of the context have in common.
+pub(crate) struct Shared {
+    seed: u64,
+    calm: bool,
+    /// What every host's environment starts from.
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) blackbox: &'static BlackBox,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    /// In the order in which they were made.
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) clients: Vec<(String, HostId)>,
+    pub(crate) faults: Faults,
+    pub(crate) storm: bool,
+}
+
+/// The host that runs the test body; the kernel makes it first.
+const TEST: (&str, HostId) = ("test", HostId(0));
+
+impl Shared {
+    /// The hosts and clients of these names.
+    #[track_caller]
+    fn ids(&self, names: &[String]) -> Vec<HostId> {
+        let state = self.state();
+        let hosts = state.hosts.iter().map(|host| (host.name(), host.id()));
+        let clients = state.clients.iter().map(|(name, id)| (name.as_str(), *id));
+        let known: Vec<(&str, HostId)> = hosts.chain(clients).chain([TEST]).collect();
+        let mut ids = Vec::new();
+        for name in names {
+            match known.iter().find(|(known, _)| known == name) {
+                Some((_, id)) => ids.push(*id),
+                None => {
+                    let known: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+                    panic!("there is no host `{name}`; there are {}", known.join(", "));
+                }
+            }
+        }
+        ids
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic ends the case; nothing here is left half-changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Chaos {
+    pub(crate) fn new(
+        seed: u64,
+        calm: bool,
+        environment: Vec<(String, String)>,
+        blackbox: &'static BlackBox,
+    ) -> Self {
+        let state = Mutex::new(State::default());
+        Self {
+            shared: Arc::new(Shared {
+                seed,
+                calm,
+                environment,
+                blackbox,
+                state,
+            }),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Describes a group of `count` hosts that run the same program. Member `i` is named `{group}{i}`: the group `kv`
+    /// has `kv0`, `kv1`, `kv2`.
+    pub fn hosts(&self, group: &str, count: usize) -> HostBuilder<Hosts> {
+        let names = (0..count).map(|index| format!("{group}{index}")).collect();
+        HostBuilder::new(&self.shared, group, names)
+    }
+
+    /// Describes a single host.
+    pub fn host(&self, name: &str) -> HostBuilder<Host> {
+        HostBuilder::new(&self.shared, name, vec![name.to_owned()])
+    }
+
+    /// Describes a client: a host whose program is part of the test, and may capture and share what the test has.
+    pub fn client(&self, name: &str) -> ClientBuilder {
+        ClientBuilder::new(&self.shared, name)
+    }
+
+    /// Runs `workload` in a storm. When it ends (and no sooner than [`Storm::lasting`] says) every fault is healed,
+    /// hosts that were crashed, killed or paused by hand included, and the workload's value is returned.
+    ///
+    /// ```no_run
+    /// # use windtunnel::prelude::*;
+    /// # async fn example(cx: Chaos, kv: Hosts) -> Result<()> {
+    /// let acknowledged: Vec<u32> = cx
+    ///     .storm(async || {
+    ///         kv[0].crash();
+    ///         vec![1, 2, 3]
+    ///     })
+    ///     .lasting("30s")
+    ///     .await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn storm<F: AsyncFnOnce() -> R, R>(&self, workload: F) -> Storm<'_, F> {
+        Storm::new(self, workload)
+    }
+
+    /// Puts a label into the event stream and the logs of the host that calls it.
+    pub fn mark(&self, label: &str) {
+        control::mark(label);
+    }
+
+    /// Cuts every link between `one` and `other`, in both directions. Streams stall and go on after healing;
+    /// connecting times out as Linux does.
+    ///
+    /// # Panics
+    /// A name belongs to no host.
+    #[track_caller]
+    pub fn partition(&self, one: impl Targets, other: impl Targets) -> Fault {
+        self.fault(one, other, FaultKind::Partition { both_ways: true })
+    }
+
+    /// Cuts every link from `from` to `to`: what the latter send still arrives.
+    ///
+    /// # Panics
+    /// A name belongs to no host.
+    #[track_caller]
+    pub fn partition_one_way(&self, from: impl Targets, to: impl Targets) -> Fault {
+        self.fault(from, to, FaultKind::Partition { both_ways: false })
+    }
+
+    /// Adds `latency`, and up to `jitter` more, to everything between `one` and `other`.
+    ///
+    /// # Panics
+    /// A name belongs to no host, or a text is no duration.
+    #[track_caller]
+    pub fn slow(
+        &self,
+        one: impl Targets,
+        other: impl Targets,
+        latency: impl IntoDuration,
+        jitter: impl IntoDuration,
+    ) -> Fault {
+        let (latency, jitter) = (
+            crate::duration::expect(latency),
+            crate::duration::expect(jitter),
+        );
+        self.fault(one, other, FaultKind::Slow { latency, jitter })
+    }
+
+    /// Loses each packet between `one` and `other` with this probability. TCP repeats what is lost, later.
+    ///
+    /// # Panics
+    /// A name belongs to no host, or the probability is not between 0 and 1.
+    #[track_caller]
+    pub fn lossy(&self, one: impl Targets, other: impl Targets, probability: f64) -> Fault {
+        assert!(
+            (0.0..=1.0).contains(&probability),
+            "a probability lies between 0 and 1, not at {probability}"
+        );
+        self.fault(one, other, FaultKind::Lossy { probability })
+    }
+
+    #[track_caller]
+    fn fault(&self, from: impl Targets, to: impl Targets, kind: FaultKind) -> Fault {
+        Fault::begin(
+            &self.shared,
+            &self.shared.ids(&from.names()),
+            &self.shared.ids(&to.names()),
+            &kind,
+        )
+    }
+
+    /// The case's seed.
+    pub fn seed(&self) -> u64 {
+        self.shared.seed
+    }
+
+    /// Whether this is the calm rehearsal: the weather is good, and faults are for the cases that follow.
+    pub fn is_calm(&self) -> bool {
+        self.shared.calm
+    }
+
+    /// Virtual time since the case began.
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(control::position().now_ns)
+    }
+
+    /// A value drawn by the seed, from a stream that only this function uses: an integer or a `bool` evenly, an `f64`
+    /// from 0 up to 1.
+    ///
+    /// ```no_run
+    /// # fn example(cx: windtunnel::Chaos) {
+    /// let key = cx.random::<u64>() % 10;
+    /// # }
+    /// ```
+    pub fn random<T: Random>(&self) -> T {
+        T::from_u64(control::random_u64("test"))
+    }
+
+    /// One of these, drawn by the seed; nothing of nothing.
+    pub fn pick<'a, T>(&self, choices: &'a [T]) -> Option<&'a T> {
+        let drawn = self.random::<u64>();
+        // The bias of the remainder is below 2^-32 for any slice that fits into a test.
+        let index = drawn.checked_rem(choices.len() as u64)?;
+        choices.get(index as usize)
+    }
+}
+
+impl Debug for Chaos {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chaos")
+            .field("seed", &self.shared.seed)
+            .field("calm", &self.shared.calm)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A type that [`Chaos::random`] draws.
+pub trait Random {
+    /// Makes a value of 64 random bits.
+    fn from_u64(bits: u64) -> Self;
+}
+
+macro_rules! random_integers {
+    ($($integer:ty),*) => {$(
+        impl Random for $integer {
+            fn from_u64(bits: u64) -> Self {
+                // The upper bits; all of them for 64.
+                (bits >> (64 - <$integer>::BITS)) as Self
+            }
+        }
+    )*};
+}
+random_integers!(u8, u16, u32, u64, i8, i16, i32, i64);
+
+impl Random for usize {
+    fn from_u64(bits: u64) -> Self {
+        bits as Self
+    }
+}
+
+impl Random for bool {
+    fn from_u64(bits: u64) -> Self {
+        bits >> 63 == 1
+    }
+}
+
+impl Random for f64 {
+    fn from_u64(bits: u64) -> Self {
+        // 53 bits fill a mantissa.
+        (bits >> 11) as Self / (1_u64 << 53) as Self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_bits_become_values_of_each_type() {
+        assert_eq!(u8::from_u64(0xab00_0000_0000_0000), 0xab);
+        assert_eq!(u64::from_u64(7), 7);
+        assert!(bool::from_u64(1 << 63) && !bool::from_u64(u64::MAX >> 1));
+        assert!(
+            (f64::from_u64(1 << 63) - 0.5).abs() < f64::EPSILON && f64::from_u64(u64::MAX) < 1.0
+        );
+    }
+}

@@ -1,0 +1,66 @@
+//! What `#[chaos_test]` says about a test.
+
+use crate::timestamp::UnixNanoseconds;
+use std::time::Duration;
+
+/// How many cases a test runs when nobody says. A case of a three-host service takes 5 to 30 ms, so that a test stays
+/// around one second; a nightly job sets `CHAOS_CASES=x20`.
+pub(crate) const DEFAULT_CASES: u32 = 64;
+/// Long enough for services with minutes of timeouts; reaching it costs little, since idle time is free.
+pub(crate) const DEFAULT_VIRTUAL_TIMEOUT: Duration = Duration::from_secs(600);
+/// A case usually takes milliseconds; this ends endless loops.
+pub(crate) const DEFAULT_WALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A test, as the attribute describes it. The attribute's own business: its fields may change at any time.
+#[doc(hidden)]
+#[derive(Debug, Clone)]
+pub struct TestDefinition {
+    /// `crate::module::function`.
+    pub path: &'static str,
+    /// Cargo's package.
+    pub package: Option<&'static str>,
+    /// The target's crate name.
+    pub crate_name: Option<&'static str>,
+    /// Whether it belongs to an integration test or bench.
+    pub integration_test: bool,
+    /// Option `cases`.
+    pub cases: Option<u32>,
+    /// Option `seed`.
+    pub seed: Option<u64>,
+    /// Option `virtual_timeout`.
+    pub virtual_timeout: Option<Duration>,
+    /// Option `wall_timeout`.
+    pub wall_timeout: Option<Duration>,
+    /// Option `start`.
+    pub start: Option<UnixNanoseconds>,
+    /// Option `expect_failure`.
+    pub expect_failure: Option<&'static str>,
+}
+
+impl TestDefinition {
+    /// The test's name as libtest knows it: its path without the crate.
+    pub(crate) fn name(&self) -> &'static str {
+        self.path
+            .split_once("::")
+            .map_or(self.path, |(_, name)| name)
+    }
+
+    /// The directory below `target/chaos` that belongs to the test's binary: package, then target.
+    pub(crate) fn binary(&self) -> String {
+        let package = self.package.unwrap_or("test");
+        match self.crate_name {
+            Some(target) if self.integration_test || target != package.replace('-', "_") => {
+                format!("{package}.{target}")
+            }
+            _ => package.to_owned(),
+        }
+    }
+
+    pub(crate) fn wall_timeout(&self) -> Duration {
+        self.wall_timeout.unwrap_or(DEFAULT_WALL_TIMEOUT)
+    }
+
+    pub(crate) fn virtual_timeout(&self) -> Duration {
+        self.virtual_timeout.unwrap_or(DEFAULT_VIRTUAL_TIMEOUT)
+    }
+}

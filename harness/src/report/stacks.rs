@@ -1,0 +1,177 @@
+//! Addresses become functions: in the supervisor, which is the same binary at another address.
+
+use super::failure::ThreadStack;
+use crate::executable::Executable;
+use std::ffi::c_void;
+
+/// How many frames of a thread are shown.
+const FRAMES_SHOWN_MAX: usize = 8;
+/// How many threads of a stuck world are shown.
+const STACKS_SHOWN_MAX: usize = 32;
+
+/// Functions whose frames say nothing to a user.
+const MACHINERY: [&str; 17] = [
+    "windtunnel_sim::",
+    "windtunnel::",
+    "core::",
+    "std::",
+    "alloc::",
+    "<core::",
+    "<std::",
+    "<alloc::",
+    "tokio::runtime::",
+    "tokio::task::",
+    "tokio::park",
+    "tokio::loom::",
+    "mio::",
+    "backtrace::",
+    "__rust",
+    "_Unwind",
+    "rust_",
+];
+
+/// Names what lies at addresses of the executable.
+pub(crate) struct Symbols {
+    executable: Executable,
+}
+
+struct Frame {
+    function: String,
+    place: Option<String>,
+}
+
+impl Symbols {
+    pub(crate) fn of_this_process() -> Self {
+        Self {
+            executable: Executable::of_this_process(),
+        }
+    }
+
+    /// A paragraph for each thread.
+    pub(crate) fn paragraphs(&self, stacks: &[ThreadStack]) -> Vec<String> {
+        let shown = stacks
+            .iter()
+            .take(STACKS_SHOWN_MAX)
+            .map(|stack| self.paragraph(stack));
+        let more = stacks.len().saturating_sub(STACKS_SHOWN_MAX);
+        let rest = (more > 0).then(|| format!("  and {more} more threads"));
+        shown.chain(rest).collect()
+    }
+
+    fn paragraph(&self, stack: &ThreadStack) -> String {
+        let ThreadStack {
+            host,
+            thread,
+            tid,
+            waits_for,
+            ..
+        } = stack;
+        let name = if thread.is_empty() {
+            String::new()
+        } else {
+            format!(" {thread}")
+        };
+        let waiting = if waits_for.is_empty() {
+            String::new()
+        } else {
+            format!(": {waits_for}")
+        };
+        let mut paragraph = format!("  {host}, thread{name} ({tid}){waiting}");
+        for Frame { function, place } in self.telling(&stack.frames) {
+            paragraph.push_str(&format!("\n      {function}"));
+            if let Some(place) = place {
+                paragraph.push_str(&format!("\n        at {place}"));
+            }
+        }
+        paragraph
+    }
+
+    /// The frames that say something; when none does, the innermost ones.
+    fn telling(&self, addresses: &[u64]) -> Vec<Frame> {
+        let frames: Vec<Frame> = addresses
+            .iter()
+            .flat_map(|frame| self.resolve(*frame))
+            .collect();
+        let is_telling = |frame: &Frame| {
+            !MACHINERY
+                .iter()
+                .any(|prefix| frame.function.starts_with(prefix))
+        };
+        let (telling, machinery): (Vec<Frame>, Vec<Frame>) =
+            frames.into_iter().partition(is_telling);
+        let chosen = if telling.is_empty() {
+            machinery
+        } else {
+            telling
+        };
+        chosen.into_iter().take(FRAMES_SHOWN_MAX).collect()
+    }
+
+    /// The function at an address, with those that were inlined into it.
+    fn resolve(&self, frame: u64) -> Vec<Frame> {
+        // A return address points behind the call.
+        let Some(address) = self
+            .executable
+            .to_address(frame)
+            .and_then(|address| address.checked_sub(1))
+        else {
+            return Vec::new();
+        };
+        let mut frames = Vec::new();
+        backtrace::resolve(
+            std::ptr::without_provenance_mut::<c_void>(address as usize),
+            |symbol| {
+                let function = symbol
+                    .name()
+                    .map_or_else(|| format!("{address:#x}"), |name| format!("{name:#}"));
+                let place = symbol.filename().map(|file| {
+                    let line = symbol
+                        .lineno()
+                        .map_or_else(String::new, |line| format!(":{line}"));
+                    format!("{}{line}", file.display())
+                });
+                frames.push(Frame { function, place });
+            },
+        );
+        frames
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_of_another_process_is_named() {
+        let executable = Executable::of_this_process();
+        let mut frames = Vec::new();
+        backtrace::trace(|frame| {
+            frames.push(executable.to_offset(frame.ip() as u64));
+            true
+        });
+        let stack = ThreadStack {
+            host: "kv0".to_owned(),
+            thread: "main".to_owned(),
+            tid: 1,
+            waits_for: "epoll_wait".to_owned(),
+            frames,
+        };
+        let paragraphs = Symbols::of_this_process().paragraphs(&vec![stack; STACKS_SHOWN_MAX + 3]);
+        assert!(
+            paragraphs[0].starts_with("  kv0, thread main (1): epoll_wait\n"),
+            "{}",
+            paragraphs[0]
+        );
+        assert!(paragraphs[0].contains("at "), "{}", paragraphs[0]);
+        assert_eq!(
+            paragraphs.last().map(String::as_str),
+            Some("  and 3 more threads")
+        );
+    }
+
+    #[test]
+    fn an_address_elsewhere_has_no_name() {
+        let symbols = Symbols::of_this_process();
+        assert!(symbols.resolve(0x10).is_empty());
+    }
+}

@@ -1,0 +1,145 @@
+//! The process that the user started: it has workers run the cases, watches them, and reports.
+//!
+//! ```text
+//! process.rs      one worker: started with a fixed layout, given orders, watched
+//! exec.rs         becoming a worker, between `fork` and `exec`
+//! environment.rs  the worker's arguments and environment
+//! run_case.rs     one case: orders, watching, judgement
+//! search.rs       all cases, on one worker or several
+//! confirm.rs      the same case again: is it the same?
+//! telling.rs      reports
+//! ```
+
+mod confirm;
+mod environment;
+mod exec;
+mod process;
+mod run_case;
+mod search;
+mod telling;
+
+pub(crate) use telling::report_debugged;
+
+use crate::blackbox::Orders;
+use crate::cases::{Case, Cases, Surroundings};
+use crate::definition::TestDefinition;
+use crate::report::{Block, FailureKind};
+use crate::settings::Settings;
+use crate::timestamp::DEFAULT_START;
+use process::WorkerError;
+use run_case::CaseReport;
+use search::Tally;
+use std::panic::Location;
+use std::time::Instant;
+use telling::Teller;
+
+/// What all parts of one run share.
+pub(crate) struct Context<'a> {
+    pub(crate) definition: &'a TestDefinition,
+    pub(crate) settings: &'a Settings,
+    pub(crate) cases: Cases,
+}
+
+impl Context<'_> {
+    /// What a worker is told about a case.
+    fn orders(&self, case: Case) -> Orders {
+        let timeout = self.definition.virtual_timeout().as_nanos();
+        Orders {
+            seed: case.seed,
+            calm: case.calm,
+            start_unix_ns: self.definition.start.unwrap_or(DEFAULT_START),
+            virtual_timeout_ns: u64::try_from(timeout).unwrap_or(u64::MAX),
+            rust_log: std::env::var("RUST_LOG").ok(),
+            rust_backtrace: std::env::var("RUST_BACKTRACE").ok(),
+            ..Orders::default()
+        }
+    }
+}
+
+/// Runs a test, and panics when it fails.
+pub(crate) fn run(definition: &TestDefinition, location: &Location<'_>) {
+    let settings = match Settings::from_env() {
+        Ok(settings) => settings,
+        Err(error) => fail(&format!(
+            "\nthread '{}' panicked at {location}:\n{error}\n",
+            definition.name()
+        )),
+    };
+    let cases = Cases::of(definition, &settings, Surroundings::of_this_process());
+    let context = Context {
+        definition,
+        settings: &settings,
+        cases,
+    };
+    eprintln!("{}", cases.announcement(definition.path));
+    if settings.debug {
+        let error = exec::become_debugged(&context, cases.case(cases.first()));
+        fail(&format!(
+            "\nthread '{}' panicked at {location}:\n{error}\n",
+            definition.name()
+        ));
+    }
+    let started = Instant::now();
+    let teller = Teller::new(&context, location);
+    match search::search(&context) {
+        Ok((tally, None)) => passed(&context, &teller, &tally, started),
+        Ok((_, Some(report))) => failed(&context, &teller, &report),
+        Err(error) => fail(&teller.no_worker(&error)),
+    }
+}
+
+fn passed(context: &Context<'_>, teller: &Teller<'_>, tally: &Tally, started: Instant) {
+    if let Some(expected) = context.definition.expect_failure {
+        fail(
+            &teller
+                .never_failed(expected, context.cases.count)
+                .to_string(),
+        );
+    }
+    eprintln!("{}", telling::success(tally, started.elapsed()));
+}
+
+fn failed(context: &Context<'_>, teller: &Teller<'_>, report: &CaseReport) {
+    let block: Block = teller.block(report);
+    let Some(expected) = context.definition.expect_failure else {
+        fail(&block.to_string())
+    };
+    if block.sentence.contains(expected) {
+        eprintln!("failed as expected\n\n{}", block.body_text());
+        return;
+    }
+    let sentence = format!(
+        "{}\n  while `expect_failure` expects a failure with {expected:?}",
+        block.sentence
+    );
+    fail(&Block { sentence, ..block }.to_string());
+}
+
+/// Prints the one block and fails the test without printing anything else.
+fn fail(block: &str) -> ! {
+    // `eprint!`, since it is what `cargo test` captures.
+    eprint!("{block}");
+    std::panic::resume_unwind(Box::new("the report is above"))
+}
+
+/// Whether a failure of this kind has anything to do with the case.
+fn is_of_the_case(kind: &FailureKind) -> bool {
+    !matches!(
+        kind,
+        FailureKind::NeverFailed { .. } | FailureKind::Impossible { .. }
+    )
+}
+
+/// For the messages of [`WorkerError`]: why there is no worker at all.
+fn hint(error: &WorkerError) -> &'static str {
+    match error {
+        WorkerError::NotExecuted { .. } => "the test binary must be executable a second time",
+        WorkerError::Died { .. } => {
+            "the test binary, executed again as a worker, ended before it reached the test"
+        }
+        WorkerError::Unfit { .. } => "the test binary cannot run simulated worlds",
+        WorkerError::NotForked { .. } | WorkerError::Io { .. } => {
+            "the system refuses what every test needs"
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! All cases of a test, on one worker or several, until one fails.
+
+use super::Context;
+use super::confirm::run_confirmed;
+use super::process::{Worker, WorkerError};
+use super::run_case::CaseReport;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// What ran without failing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) cases: u64,
+    pub(crate) virtual_ns: u128,
+    pub(crate) events: u64,
+}
+
+impl Tally {
+    fn add(&mut self, report: &CaseReport) {
+        // The rehearsal is not counted among the cases that were asked for.
+        self.cases += u64::from(report.case.number > 0);
+        self.virtual_ns += u128::from(report.at.now_ns);
+        self.events += report.at.event;
+    }
+}
+
+/// What several workers share. The failure reported is that of the lowest case, however many run at a time.
+struct Progress {
+    next: AtomicU32,
+    /// Cases from here on need not run.
+    end: AtomicU32,
+    found: Mutex<(Tally, Option<CaseReport>, Option<WorkerError>)>,
+}
+
+/// Runs the cases; the first that fails, or none.
+pub(super) fn search(context: &Context<'_>) -> Result<(Tally, Option<CaseReport>), WorkerError> {
+    let mut worker = Worker::start(context.definition.name())?;
+    let mut tally = Tally::default();
+    if context.cases.rehearsal {
+        // Alone: a test that fails in good weather should say so, and nothing else.
+        let report = run_confirmed(context, &mut worker, context.cases.case(0))?;
+        if report.failure.is_some() {
+            return Ok((tally, Some(report)));
+        }
+        tally.add(&report);
+    }
+    let progress = Progress {
+        next: AtomicU32::new(1),
+        end: AtomicU32::new(context.cases.count.saturating_add(1)),
+        found: Mutex::new((tally, None, None)),
+    };
+    let jobs = context
+        .settings
+        .jobs
+        .map_or(1, |jobs| jobs.get())
+        .min(context.cases.count);
+    std::thread::scope(|scope| {
+        // Each worker belongs to the thread that starts it: it dies when that thread ends.
+        let others = (1..jobs).map(|_| {
+            scope.spawn(|| {
+                progress
+                    .note(|| progress.work(context, &mut Worker::start(context.definition.name())?))
+            })
+        });
+        let others: Vec<_> = others.collect();
+        progress.note(|| progress.work(context, &mut worker));
+        drop(others);
+    });
+    let (tally, report, error) = progress
+        .found
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    match (report, error) {
+        (None, Some(error)) => Err(error),
+        (report, _) => Ok((tally, report)),
+    }
+}
+
+impl Progress {
+    fn work(&self, context: &Context<'_>, worker: &mut Worker) -> Result<(), WorkerError> {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if number >= self.end.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let report = run_confirmed(context, worker, context.cases.case(number))?;
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            if report.failure.is_none() {
+                found.0.add(&report);
+            } else if found
+                .1
+                .as_ref()
+                .is_none_or(|other| report.case.number < other.case.number)
+            {
+                self.end.fetch_min(report.case.number, Ordering::Relaxed);
+                found.1 = Some(report);
+            }
+        }
+    }
+
+    /// Keeps the first error, and lets the others come to an end.
+    fn note(&self, work: impl FnOnce() -> Result<(), WorkerError>) {
+        if let Err(error) = work() {
+            self.end.store(0, Ordering::Relaxed);
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.2.get_or_insert(error);
+        }
+    }
+}

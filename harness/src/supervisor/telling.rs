@@ -1,0 +1,261 @@
+//! Reports: puts together what [`crate::report`] prints.
+
+use super::process::{ProcessEnd, WorkerError};
+use super::run_case::{CaseReport, judge};
+use super::search::Tally;
+use super::{Context, hint};
+use crate::blackbox::{At, BlackBox};
+use crate::cases::{Case, Cases};
+use crate::definition::TestDefinition;
+use crate::duration::for_people;
+use crate::report::{
+    Block, Failure, FailureKind, HostTail, Invocation, Line, Log, LogDirectory, Symbols, Told,
+    grouped, replay,
+};
+use crate::settings::{LogSetting, Settings, seed_text};
+use crate::worker::protocol::Message;
+use std::panic::Location;
+use std::time::Duration;
+
+/// How many lines of each host a report shows.
+const LINES_SHOWN: usize = 20;
+/// How many hosts a report shows: those that wrote last, and the one that failed.
+const HOSTS_SHOWN_MAX: usize = 8;
+
+/// Knows what all reports of a test have in common.
+pub(super) struct Teller<'a> {
+    definition: &'a TestDefinition,
+    settings: &'a Settings,
+    cases: Cases,
+    location: String,
+    invocation: Invocation,
+}
+
+impl<'a> Teller<'a> {
+    pub(super) fn new(context: &Context<'a>, location: &Location<'_>) -> Self {
+        Self {
+            definition: context.definition,
+            settings: context.settings,
+            cases: context.cases,
+            location: location.to_string(),
+            invocation: Invocation::of_this_process(location.file()),
+        }
+    }
+
+    /// The report of a case that failed; writes its log files.
+    pub(super) fn block(&self, report: &CaseReport) -> Block {
+        let Some(failure) = &report.failure else {
+            return self.plain("passed".to_owned());
+        };
+        let seed = seed_text(report.case.seed, report.case.calm);
+        let (hosts, more_hosts) = self.tails(&report.log, failure.host());
+        let mut remarks = Vec::new();
+        remarks.extend(report.layout_refusal.map(weaker));
+        if report.log.dropped_bytes > 0 {
+            remarks.push(format!(
+                "the first {} bytes that hosts wrote were dropped",
+                grouped(report.log.dropped_bytes)
+            ));
+        }
+        let directory = LogDirectory::of(self.definition, self.settings.out.as_deref());
+        let logs = directory.write(&report.log).unwrap_or_else(|error| {
+            remarks.push(format!("the log files could not be written: {error}"));
+            None
+        });
+        Block {
+            location: failure
+                .location()
+                .map_or_else(|| self.location.clone(), ToString::to_string),
+            told: Told {
+                found: self.found(report.case),
+                seed: seed.clone(),
+                at: failure.at,
+                digest: report.digest.map(|digest| {
+                    let confirmation = report.confirmation.as_ref().map(|text| format!(", {text}"));
+                    format!("{digest:032x}{}", confirmation.unwrap_or_default())
+                }),
+            },
+            hosts,
+            more_hosts,
+            stacks: self.stacks(failure),
+            replay: replay(self.definition, &self.invocation, &seed),
+            logs,
+            remarks,
+            ..self.plain(failure.sentence(&report.log))
+        }
+    }
+
+    /// A report that is about no case.
+    fn plain(&self, sentence: String) -> Block {
+        let seed = seed_text(self.cases.base, false);
+        Block {
+            test: self.definition.name().to_owned(),
+            location: self.location.clone(),
+            sentence,
+            told: Told {
+                found: "no case".to_owned(),
+                seed: seed.clone(),
+                at: At::default(),
+                digest: None,
+            },
+            hosts: Vec::new(),
+            more_hosts: 0,
+            stacks: Vec::new(),
+            replay: replay(self.definition, &self.invocation, &seed),
+            logs: None,
+            remarks: Vec::new(),
+        }
+    }
+
+    /// Nobody failed, though somebody should.
+    pub(super) fn never_failed(&self, expected: &str, cases: u32) -> Block {
+        let kind = FailureKind::NeverFailed {
+            expected: expected.to_owned(),
+            cases,
+        };
+        let failure = Failure {
+            kind,
+            at: At::default(),
+            stacks: Vec::new(),
+        };
+        let block = self.plain(failure.sentence(&Log::default()));
+        Block {
+            replay: format!("{} CHAOS_CASES={cases}", block.replay),
+            ..block
+        }
+    }
+
+    /// There is no worker.
+    pub(super) fn no_worker(&self, error: &WorkerError) -> String {
+        let name = self.definition.name();
+        format!(
+            "\nthread '{name}' panicked at {}:\nno worker: {}\n{error}\n",
+            self.location,
+            hint(error)
+        )
+    }
+
+    fn found(&self, case: Case) -> String {
+        match (case.calm, self.cases.count) {
+            (true, _) => "in the calm rehearsal, without any fault".to_owned(),
+            (false, 1) => "in the only case".to_owned(),
+            (false, count) => format!("in case {} of {count}", case.number),
+        }
+    }
+
+    fn stacks(&self, failure: &Failure) -> Vec<String> {
+        // A panic names its place; its stack is for those who ask, as everywhere in Rust.
+        let asked = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
+        if matches!(failure.kind, FailureKind::Panicked { .. }) && !asked {
+            return Vec::new();
+        }
+        Symbols::of_this_process().paragraphs(&failure.stacks)
+    }
+
+    fn tails(&self, log: &Log, failed: Option<&str>) -> (Vec<HostTail>, usize) {
+        if self.settings.log == LogSetting::None {
+            return (Vec::new(), 0);
+        }
+        let last_event = |host: &&str| log.of(host).next_back().map_or(0, |line| line.at.event);
+        let mut latest = log.hosts();
+        latest.sort_by_key(|host| (Some(*host) != failed, std::cmp::Reverse(last_event(host))));
+        latest.truncate(HOSTS_SHOWN_MAX);
+        let hosts = log.hosts();
+        let more = hosts.len() - latest.len();
+        let shown = hosts.into_iter().filter(|host| latest.contains(host));
+        (shown.map(|host| tail(log, host)).collect(), more)
+    }
+}
+
+fn tail(log: &Log, host: &str) -> HostTail {
+    let lines: Vec<Line> = log.of(host).cloned().collect();
+    let total = lines.len();
+    let lines = lines[total.saturating_sub(LINES_SHOWN)..].to_vec();
+    HostTail {
+        host: host.to_owned(),
+        total,
+        lines,
+    }
+}
+
+fn weaker(errno: i32) -> String {
+    let error = std::io::Error::from_raw_os_error(errno);
+    format!(
+        "replay is weaker here: the system refuses to switch address randomisation off (personality: {error}); in Docker, run \
+         with `--security-opt seccomp=unconfined`"
+    )
+}
+
+/// The line of a test that passed.
+pub(super) fn success(tally: &Tally, took: Duration) -> String {
+    let cases = if tally.cases == 1 {
+        "1 case".to_owned()
+    } else {
+        format!("{} cases", grouped(tally.cases))
+    };
+    let virtual_time = Duration::from_nanos(u64::try_from(tally.virtual_ns).unwrap_or(u64::MAX));
+    format!(
+        "passed {cases}: {} of virtual time and {} events in {}",
+        for_people(virtual_time),
+        grouped(tally.events),
+        for_people(took)
+    )
+}
+
+/// Reports on the case that has just run in this process, for a debugger; whether it failed.
+pub(crate) fn report_debugged(
+    definition: &TestDefinition,
+    location: &Location<'_>,
+    blackbox: &BlackBox,
+) -> bool {
+    let orders = blackbox.orders();
+    let case = Case {
+        number: 1,
+        seed: orders.seed,
+        calm: orders.calm,
+    };
+    let end = ProcessEnd {
+        message: Message::Exited(0),
+        timed_out: false,
+        last_words: String::new(),
+    };
+    let report = judge(definition, case, blackbox, &end);
+    let settings = Settings::default();
+    let cases = Cases {
+        rehearsal: false,
+        only_calm: case.calm,
+        base: case.seed,
+        count: 1,
+    };
+    let teller = Teller::new(
+        &Context {
+            definition,
+            settings: &settings,
+            cases,
+        },
+        location,
+    );
+    match report.failure {
+        Some(_) => eprint!("{}", teller.block(&report)),
+        None => eprintln!("passed: digest {:032x}", report.digest.unwrap_or(0)),
+    }
+    report.failure.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn success_is_one_line() {
+        let tally = Tally {
+            cases: 64,
+            virtual_ns: 11_160_000_000_000,
+            events: 1_234_567,
+        };
+        assert_eq!(
+            success(&tally, Duration::from_millis(1400)),
+            "passed 64 cases: 3.1 hours of virtual time and 1,234,567 events in 1.4 s"
+        );
+    }
+}

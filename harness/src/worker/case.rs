@@ -1,0 +1,117 @@
+//! The child: one case, from its orders to its ending.
+
+use super::panics;
+use super::recorder::Recorder;
+use crate::__private::TestBody;
+use crate::blackbox::{BlackBox, Comparison, EndedAs, Ending, Finding, Orders, Verdict};
+use crate::chaos::Chaos;
+use std::time::Duration;
+use windtunnel_sim::world::{self, Config, Exit, Outcome};
+
+/// Processors that hosts see: enough for a multi-thread runtime to be one, few enough to keep cases short.
+const CPUS: u32 = 4;
+
+/// Runs the case that the flight recorder orders.
+pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
+    let orders = blackbox.orders();
+    panics::install();
+    let environment = environment(&orders);
+    let config = Config {
+        seed: orders.seed,
+        start_unix_ns: orders.start_unix_ns,
+        virtual_timeout: Duration::from_nanos(orders.virtual_timeout_ns),
+        calm: orders.calm,
+        cpus: CPUS,
+        test_env: environment.clone(),
+        sink: Box::new(Recorder {
+            blackbox,
+            recording: orders.recording,
+            comparison: Comparison::default(),
+            in_debugger: orders.in_debugger,
+        }),
+        record: orders.recording != crate::blackbox::RecordingMode::Off,
+        perturb: orders.perturb,
+        crash_at: orders.crash_at.clone(),
+    };
+    let cx = Chaos::new(orders.seed, orders.calm, environment, blackbox);
+    let ending = world::run(config, Box::new(move || test_main(cx, body, blackbox)));
+    blackbox.progress().reached(ending.at.into(), "", "");
+    blackbox.findings().push(&Finding::Ending(Ending {
+        digest: ((ending.digest >> 64) as u64, ending.digest as u64),
+        at: ending.at.into(),
+        threads: ending.threads,
+        outcome: ended_as(ending.outcome),
+    }));
+}
+
+/// The environment of the host `test`, and what other hosts start from.
+fn environment(orders: &Orders) -> Vec<(String, String)> {
+    let fixed = [
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("HOME", "/"),
+        ("LANG", "C.UTF-8"),
+    ];
+    let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let logging = orders
+        .rust_log
+        .clone()
+        .map(|value| ("RUST_LOG".to_owned(), value));
+    let backtrace = orders
+        .rust_backtrace
+        .clone()
+        .map(|value| ("RUST_BACKTRACE".to_owned(), value));
+    fixed.into_iter().chain(logging).chain(backtrace).collect()
+}
+
+/// The main thread of the host `test`: the test's body on a runtime of its own.
+fn test_main(cx: Chaos, body: TestBody, blackbox: &'static BlackBox) {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let reason = format!("failed to build a runtime for the test body: {error}");
+            blackbox
+                .findings()
+                .push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+            return;
+        }
+    };
+    let verdict = match panics::catch(|| runtime.block_on(body(cx))) {
+        Ok(Ok(())) => Verdict::Passed,
+        Ok(Err(error)) => Verdict::Error(error.into()),
+        Err(panic) => panic.into_verdict(),
+    };
+    blackbox.findings().push(&Finding::Verdict(verdict));
+    // The verdict is spoken. Dropping the runtime would run what is left of the test's tasks, or wait for them.
+    std::mem::forget(runtime);
+}
+
+fn ended_as(outcome: Outcome) -> EndedAs<'static> {
+    match outcome {
+        Outcome::Finished => EndedAs::Finished,
+        Outcome::VirtualTimeout => EndedAs::VirtualTimeout,
+        Outcome::Deadlock => EndedAs::Deadlock,
+        Outcome::Livelock => EndedAs::Livelock,
+        Outcome::Refused { host, call, remedy } => EndedAs::Refused {
+            host: host.into(),
+            call: call.into(),
+            remedy: remedy.into(),
+        },
+        Outcome::HostFailed {
+            host,
+            exit: Exit::Code(code),
+        } => EndedAs::Exited {
+            host: host.into(),
+            code,
+        },
+        Outcome::HostFailed {
+            host,
+            exit: Exit::Signal(signal),
+        } => EndedAs::Killed {
+            host: host.into(),
+            signal,
+        },
+    }
+}
