@@ -61,3 +61,67 @@ fn thread_local_destructors_run_inside_the_world() {
     });
     assert_eq!(run.output, "used\ndropped by its thread\njoined\n");
 }
+
+#[test]
+fn forty_thousand_threads_leave_nothing_behind() {
+    let run = world(1, || {
+        for round in 0..4_000 {
+            let threads: Vec<_> = (0..10).map(|i| thread::spawn(move || i)).collect();
+            let sum: u32 = threads.into_iter().map(|t| t.join().unwrap()).sum();
+            assert_eq!(sum, 45, "round {round}");
+        }
+        println!("done");
+    });
+    assert_eq!(run.output, "done\n");
+}
+
+#[test]
+fn detached_threads_run_and_end() {
+    let run = world(1, || {
+        for i in 0..5 {
+            drop(thread::spawn(move || println!("detached {i}")));
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    assert_eq!(run.output.lines().count(), 5, "{}", run.output);
+}
+
+#[test]
+fn a_deadlock_ends_the_case_with_a_stack_for_every_thread() {
+    use std::sync::{Arc, Mutex};
+    let run = world(1, || {
+        let locks = Arc::new((Mutex::new(()), Mutex::new(())));
+        let other = locks.clone();
+        let thread = thread::Builder::new().name("other".into()).spawn(move || {
+            let _second = other.1.lock().unwrap();
+            thread::sleep(Duration::from_millis(1));
+            let _first = other.0.lock().unwrap();
+        });
+        let _first = locks.0.lock().unwrap();
+        thread::sleep(Duration::from_millis(1));
+        let _second = locks.1.lock().unwrap();
+        thread.unwrap().join().unwrap();
+    });
+    assert_eq!(run.outcome, "Deadlock");
+    let waits: Vec<&str> = run.stacks.iter().map(|s| s.split(": ").next().unwrap()).collect();
+    assert_eq!(waits, ["test/test futex", "test/other futex"], "{run:#?}");
+    assert!(run.stacks.iter().all(|s| !s.ends_with(" 0 frames")), "{run:#?}");
+}
+
+#[test]
+fn spinning_on_the_clock_ends() {
+    let run = world(1, || {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(200) {}
+        println!("over");
+    });
+    assert_eq!(run.output, "over\n");
+}
+
+#[test]
+fn threads_that_only_yield_are_a_livelock() {
+    let run = world(1, || loop {
+        thread::yield_now();
+    });
+    assert_eq!(run.outcome, "Livelock");
+}

@@ -3,6 +3,7 @@
 use super::hooks;
 use crate::carrier::{image, real};
 use libc::{c_int, c_void, dl_phdr_info};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// `struct dl_find_object`, dlfcn.h (glibc 2.35).
 #[repr(C)]
@@ -143,8 +144,39 @@ pub(super) unsafe fn backtrace_of(context: *mut c_void, frames: &mut [usize]) ->
     state.count
 }
 
+/// Offset in glibc's `struct pthread` of the stack's lowest address, which its size follows (nptl/descr.h). Found once.
+static STACK_OFFSET: AtomicUsize = AtomicUsize::new(0);
+
+/// Bounds of a thread's stack, guard excluded.
+///
+/// The descriptor lies at the stack's upper end. libc keeps the bounds in it, at an offset that is found by looking for
+/// what `/proc/self/maps` says of the first thread that is asked about.
+pub(super) fn stack_of(pthread: usize) -> Option<(usize, usize)> {
+    /// Words of `struct pthread` that are searched; it has about 290.
+    const WORDS: usize = 280;
+    let block = |offset: usize| {
+        // SAFETY: inside the thread's descriptor, which is alive.
+        let (low, bytes) = unsafe { (*((pthread + offset) as *const usize), *((pthread + offset + 8) as *const usize)) };
+        (low, low.wrapping_add(bytes))
+    };
+    let known = STACK_OFFSET.load(Ordering::Relaxed);
+    if known != 0 {
+        return Some(block(known)).filter(|(low, high)| (*low..*high).contains(&pthread));
+    }
+    let (low, high) = mapping_around(pthread)?;
+    let holds = |offset: &usize| {
+        let (from, to) = block(*offset);
+        // The block begins with the guard, whose size the default attributes make one page.
+        from <= low && low - from <= 1 << 20 && from % 4096 == 0 && to > pthread && to <= high
+    };
+    if let Some(offset) = (64..WORDS * 8).step_by(8).find(holds) {
+        STACK_OFFSET.store(offset, Ordering::Relaxed);
+    }
+    Some((low, high))
+}
+
 /// Bounds of the mapping that holds an address, from `/proc/self/maps`.
-pub(super) fn mapping_around(address: usize) -> Option<(usize, usize)> {
+fn mapping_around(address: usize) -> Option<(usize, usize)> {
     let mut text = Vec::new();
     // SAFETY: plain reads of a real file by raw system calls, into our own buffer.
     unsafe {

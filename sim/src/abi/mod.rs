@@ -29,9 +29,9 @@ use libc::{c_int, c_void};
 pub(crate) use signal::deliver_pending;
 pub(crate) use threads::{StartThread, simulated, thread_main};
 
-/// Bounds of the mapping that holds a thread's descriptor, which is its stack's.
+/// Bounds of the stack of the thread with this descriptor.
 pub(crate) fn stack_bounds(pthread: usize) -> Option<(usize, usize)> {
-    dl::mapping_around(pthread)
+    dl::stack_of(pthread)
 }
 
 /// Declares hooked libc functions. `$field` is this file's field in [`Table`].

@@ -71,6 +71,8 @@ pub(crate) unsafe fn thread_main(start: *mut c_void) -> ! {
             }
             StartThread::Client { run, ends_world } => {
                 run();
+                // Rust's own exit flushes what `print!` left in the buffer; this is no such exit.
+                let _ = std::io::Write::flush(&mut std::io::stdout());
                 if ends_world {
                     call("test body returned", |k, _| {
                         k.end(crate::world::Outcome::Finished);
@@ -225,10 +227,10 @@ hooks! {
         answer_error(answer)
     }
 
-    /// The genuine one asks the real kernel about a thread that is gone; `/proc/self/maps` knows the stack's bounds.
+    /// The genuine one asks the real kernel about a thread that is gone.
     fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int {
         libc::pthread_attr_init(attributes);
-        if let Some((low, high)) = crate::abi::dl::mapping_around(thread as usize) {
+        if let Some((low, high)) = crate::abi::dl::stack_of(thread as usize) {
             libc::pthread_attr_setstack(attributes, low as *mut c_void, high - low);
         }
         0

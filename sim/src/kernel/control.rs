@@ -16,7 +16,8 @@ impl Kernel {
         }
         thread.progress.begun = true;
         thread.state = State::Ready;
-        thread.priority = self.sched.lowest_priority();
+        // A thread that yields has no claim on its priority: under PCT a spinning one would starve all others.
+        thread.priority = self.sched.new_priority();
         self.make_eligible(me);
         Err(Stop::Block)
     }

@@ -1,5 +1,6 @@
 //! The kernel's heart: a call comes in, is tried, and some thread goes on.
 
+use super::buggify::Buggify;
 use super::event::{EventLog, What};
 use super::file::File;
 use super::futex::Futexes;
@@ -22,7 +23,7 @@ const CALL_COST_NS: u64 = 200;
 /// After this many calls in a row that brought nobody anything, each costs twice as much as before, up to
 /// `2^BARREN_DOUBLINGS` times: a program that spins makes virtual time pass until something happens.
 const BARREN_STEP: u64 = 256;
-const BARREN_DOUBLINGS: u64 = 13;
+const BARREN_DOUBLINGS: u64 = 26;
 /// That many barren calls in a row at the time limit are a livelock rather than a long test.
 const LIVELOCK_BARREN_CALLS: u64 = 8 * BARREN_STEP;
 /// Events between two signs of life.
@@ -68,6 +69,7 @@ pub(crate) struct Kernel {
     pub(crate) sink: Box<dyn Sink>,
     pub(crate) seed: u64,
     pub(crate) calm: bool,
+    pub(crate) buggify: Buggify,
     pub(crate) cpus: u32,
     pub(crate) start_unix_ns: u64,
     pub(crate) original: &'static Original,
@@ -86,6 +88,8 @@ pub(crate) struct Kernel {
     crash_at: Option<(String, u64)>,
     crash_due: bool,
     reporting: Option<VecDeque<ThreadId>>,
+    /// What the thread that reports now waited for when the world ended.
+    reported_wait: String,
     running: Option<ThreadId>,
     /// Config of the host `test`, until `boot` takes it.
     pub(crate) test_env: Vec<(String, String)>,
@@ -111,6 +115,7 @@ impl Kernel {
             sink: config.sink,
             seed: config.seed,
             calm: config.calm,
+            buggify: Buggify::new(config.seed, config.calm),
             cpus: config.cpus,
             start_unix_ns: config.start_unix_ns,
             original,
@@ -128,6 +133,7 @@ impl Kernel {
             crash_at: config.crash_at,
             crash_due: false,
             reporting: None,
+            reported_wait: String::new(),
             running: None,
             test_env: config.test_env,
         }
@@ -151,6 +157,10 @@ impl Kernel {
     /// A thread makes a call.
     pub(crate) fn enter(&mut self, me: ThreadId, pending: PendingRef) -> Next {
         if self.outcome.is_some() {
+            // A thread that captures its stack may still ask (for its image, say).
+            if pending.looking() && self.reporting.is_some() && self.attempt(me, pending) {
+                return self.resume(me);
+            }
             return self.dispatch();
         }
         let thread = &mut self.threads[me];
@@ -210,7 +220,8 @@ impl Kernel {
                 }
                 thread.state = State::Blocked;
                 if let (None, Some(at)) = (thread.timer, thread.progress.deadline) {
-                    let key = self.timers.schedule(at, Event::Deadline(me));
+                    let late = self.buggify.lateness_ns(thread.serial, thread.calls);
+                    let key = self.timers.schedule(at.saturating_add(late), Event::Deadline(me));
                     self.threads[me].timer = Some(key);
                 }
                 if self.has_deliverable_signal(me) {
@@ -422,13 +433,13 @@ impl Kernel {
             if t.state == State::Zombie {
                 continue;
             }
-            if !t.started() {
+            let (started, lent, process) = (t.started(), t.lent, t.process);
+            self.reported_wait = self.waits_for(thread);
+            if !started {
                 self.report_stack(thread, &[]);
                 continue;
             }
-            t.lent.resume_for(Resume::Backtrace);
-            let lent = t.lent;
-            let process = t.process;
+            lent.resume_for(Resume::Backtrace);
             self.swap_environment(process);
             return Next::Thread(lent);
         }
@@ -438,7 +449,7 @@ impl Kernel {
     /// A thread's stack has been captured.
     pub(crate) fn report_stack(&mut self, thread: ThreadId, frames: &[usize]) {
         let frames: Vec<u64> = frames.iter().map(|address| self.portable(*address)).collect();
-        let waits_for = self.waits_for(thread);
+        let waits_for = std::mem::take(&mut self.reported_wait);
         let t = &self.threads[thread];
         let host = self.host_of(t.process).name.clone();
         let (name, tid) = (t.name.clone(), t.tid as u32);

@@ -149,6 +149,10 @@ impl Kernel {
         if count > 0 || self.expired(me) {
             return Ok(count as i64);
         }
+        let thread = &self.threads[me];
+        if self.buggify.interrupts(thread.serial, thread.calls) {
+            return Err(Stop::Errno(libc::EINTR));
+        }
         Err(self.wait_for_file(me, id, EPOLLIN as u32))
     }
 

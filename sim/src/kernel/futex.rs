@@ -99,6 +99,10 @@ impl Kernel {
         if self.expired(me) {
             return Err(Stop::Errno(ETIMEDOUT));
         }
+        let thread = &self.threads[me];
+        if self.buggify.wakes_spuriously(thread.serial, thread.calls) {
+            return Ok(0);
+        }
         self.futexes.push(address, me, bitset);
         Err(self.wait_for_address(me, address))
     }

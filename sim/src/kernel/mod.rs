@@ -4,6 +4,7 @@
 //! libc. It is entered through `abi` alone. It never iterates a hash map, never reads a real clock, and draws only from
 //! streams of its own purpose. It contains no `unsafe`.
 
+mod buggify;
 mod clock;
 mod control;
 mod dispatch;
