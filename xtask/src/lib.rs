@@ -1,0 +1,26 @@
+//! What is done to windtunnel's own tree.
+//!
+//! | task | file |
+//! | --- | --- |
+//! | `cargo xtask test` | [`mod@test`]: everything that has to pass before a change lands |
+//! | `cargo xtask tidy` | [`tidy`]: the rules of the tree, also a test |
+//! | `cargo xtask demo` | [`demo`]: the two proofs in `examples/` |
+//! | `cargo xtask bench` | [`bench`]: measurements against peers |
+//! | `cargo xtask code-map` | [`code_map`]: the generated part of `ARCHITECTURE.md` |
+
+pub mod bench;
+pub mod code_map;
+pub mod demo;
+pub mod marked;
+pub mod process;
+pub mod test;
+pub mod tidy;
+
+use std::path::{Path, PathBuf};
+
+/// The root of the tree that this program was built from.
+#[must_use]
+pub fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_owned()
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask`: what is done to windtunnel's own tree.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use xtask::test::Step;
+use xtask::{bench, code_map, demo, root, test, tidy};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "What is done to windtunnel's own tree")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Runs everything that has to pass before a change lands.
+    Test {
+        /// Runs this step only; may be given several times.
+        #[arg(long, value_name = "STEP")]
+        only: Vec<Step>,
+    },
+    /// Breaks mini-redis and a replicated key-value store, and repeats what was found by its seed.
+    Demo,
+    /// Measures against turmoil and madsim, in the workspace `bench/`.
+    Bench {
+        /// Passed on to the benchmark.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Holds the tree to its own rules.
+    Tidy,
+    /// Writes the code map of `ARCHITECTURE.md` from the first sentence of every file.
+    CodeMap,
+}
+
+fn main() -> ExitCode {
+    let root = root();
+    let result = match Cli::parse().task {
+        Task::Test { only } => test::run(&root, &only),
+        Task::Demo => demo::run(&root),
+        Task::Bench { arguments } => bench::run(&root, &arguments),
+        Task::Tidy => tidy::run(&root),
+        Task::CodeMap => code_map::write(&root),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not by returning it: with `RUST_BACKTRACE` set, anyhow would print a stack that interests nobody here.
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `cargo xtask test`: everything that has to pass before a change lands.
+//!
+//! Every step runs even when an earlier one failed, so that one round shows all there is to mend.
+
+use crate::process::{cargo, run as run_command, succeeds};
+use crate::tidy;
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A part of `cargo xtask test`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Step {
+    /// `cargo fmt --check`.
+    Format,
+    /// Clippy on every target, warnings denied.
+    Clippy,
+    /// The tree's own rules.
+    Tidy,
+    /// The documentation builds without a warning.
+    Docs,
+    /// The examples in the documentation run.
+    Doctests,
+    /// Every test, with cargo-nextest.
+    Tests,
+}
+
+/// Cheapest first.
+const STEPS: [Step; 6] = [Step::Format, Step::Tidy, Step::Clippy, Step::Docs, Step::Doctests, Step::Tests];
+
+impl Step {
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    fn run(self, root: &Path) -> Result<()> {
+        match self {
+            Self::Format => {
+                component(root, "fmt", "rustfmt")?;
+                run_command(&mut cargo(root, &["fmt", "--all", "--check"]))
+            }
+            Self::Clippy => {
+                component(root, "clippy", "clippy")?;
+                let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+                run_command(&mut cargo(root, &arguments))
+            }
+            Self::Tidy => tidy::run(root),
+            Self::Docs => {
+                let mut doc = cargo(root, &["doc", "--workspace", "--no-deps", "--locked"]);
+                run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))
+            }
+            Self::Doctests => run_command(&mut cargo(root, &["test", "--workspace", "--doc", "--locked"])),
+            Self::Tests => {
+                nextest(root)?;
+                let profile = if std::env::var_os("CI").is_some() { "ci" } else { "default" };
+                let arguments = ["nextest", "run", "--workspace", "--locked", "--profile", profile];
+                run_command(&mut cargo(root, &arguments))
+            }
+        }
+    }
+}
+
+/// Runs the steps in `only`, or all.
+///
+/// # Errors
+/// A step failed; all steps have run.
+pub fn run(root: &Path, only: &[Step]) -> Result<()> {
+    let steps = STEPS.into_iter().filter(|step| only.is_empty() || only.contains(step));
+    let mut lines = Vec::new();
+    let mut failed = Vec::new();
+    for step in steps {
+        println!("── {} ──", step.name());
+        let begin = Instant::now();
+        let result = step.run(root);
+        let line = timing(step, begin.elapsed(), result.is_ok());
+        if let Err(error) = &result {
+            println!("{error:#}");
+            failed.push(step.name());
+        }
+        println!("{line}\n");
+        lines.push(line);
+    }
+    println!("{}", lines.join("\n"));
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn timing(step: Step, took: Duration, passed: bool) -> String {
+    let verdict = if passed { "passed" } else { "FAILED" };
+    format!("xtask test: {:<8} {verdict} in {:>6.1} s", step.name(), took.as_secs_f64())
+}
+
+/// A toolchain installed with rustup's profile `minimal` has neither rustfmt nor clippy.
+fn component(root: &Path, subcommand: &str, component: &str) -> Result<()> {
+    if succeeds(&mut cargo(root, &[subcommand, "--version"])) {
+        return Ok(());
+    }
+    run_command(Command::new("rustup").args(["component", "add", component]).current_dir(root))
+        .with_context(|| format!("{component} is missing; install it beside your cargo"))
+}
+
+fn nextest(root: &Path) -> Result<()> {
+    if succeeds(&mut cargo(root, &["nextest", "--version"])) {
+        return Ok(());
+    }
+    println!("cargo-nextest is missing; it is built once, which takes some minutes");
+    run_command(&mut cargo(root, &["install", "cargo-nextest", "--locked"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_runs_by_default() {
+        for step in Step::value_variants() {
+            assert!(STEPS.contains(step), "{step:?} never runs");
+        }
+    }
+
+    #[test]
+    fn a_timing_line_names_step_verdict_and_seconds() {
+        let line = timing(Step::Tests, Duration::from_millis(61_250), true);
+        assert_eq!(line, "xtask test: tests    passed in   61.2 s");
+    }
+}
