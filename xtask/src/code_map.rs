@@ -62,9 +62,19 @@ fn first_sentence(text: &str) -> Result<String> {
     }
     let paragraph = paragraph.join(" ");
     let sentence = paragraph.split_once(". ").map_or(paragraph.as_str(), |(first, _)| first);
-    // Links of the documentation lead nowhere from here.
-    let plain = sentence.replace("[`", "`").replace("`]", "`").replace('|', "\\|");
-    Ok(plain.trim_end_matches(['.', ':']).to_owned())
+    Ok(without_links(sentence).replace('|', "\\|").trim_end_matches(['.', ':']).to_owned())
+}
+
+/// Links of the documentation, `` [`Clock`] `` and `` [`Clock`](crate::Clock) ``, lead nowhere from here.
+fn without_links(sentence: &str) -> String {
+    let mut parts = sentence.split("`]");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let target = part.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+        plain.push('`');
+        plain.push_str(target.map_or(part, |(_, after)| after));
+    }
+    plain.replace("[`", "`")
 }
 
 #[cfg(test)]
@@ -76,13 +86,13 @@ mod tests {
     #[test]
     fn the_map_lists_files_by_room_with_their_first_sentence() {
         let files = [
-            ("sim/src/clock.rs", "//! Time, as [`Clock`]\n//! tells it. More.\n"),
+            ("sim/src/clock.rs", "//! Time, as [`Clock`] and [`Hour`](crate::Hour)\n//! tell it. More.\n"),
             ("sim/src/lib.rs", "//! A kernel.\n\nuse std::fmt;\n"),
             ("examples/kv/src/lib.rs", "//! A service.\n"),
         ];
         let written = current(EMPTY, files.into_iter()).expect("all have headers");
         let expected = "#### `sim/src`\n\n| file | what it is for |\n| --- | --- |\n\
-                        | `lib.rs` | A kernel |\n| `clock.rs` | Time, as `Clock` tells it |\n";
+                        | `lib.rs` | A kernel |\n| `clock.rs` | Time, as `Clock` and `Hour` tell it |\n";
         assert!(written.contains(expected), "{written}");
         assert!(!written.contains("A service"));
     }
