@@ -16,11 +16,7 @@ fn main() {
         .name("Counter")
         .package("workloads")
         .method(method("add", "Add", "crate::grpc::messages::Total").build())
-        .method(
-            method("watch", "Watch", "crate::grpc::messages::Tick")
-                .server_streaming()
-                .build(),
-        )
+        .method(method("watch", "Watch", "crate::grpc::messages::Tick").server_streaming().build())
         .build();
     Builder::new().compile(&[counter]);
     println!("cargo::rerun-if-changed=build.rs");

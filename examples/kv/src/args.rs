@@ -45,10 +45,7 @@ impl FromStr for Peers {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let named = text
-            .split(',')
-            .map(str::trim)
-            .filter(|peer| !peer.is_empty());
+        let named = text.split(',').map(str::trim).filter(|peer| !peer.is_empty());
         named.map(with_port).collect::<Result<_, _>>().map(Self)
     }
 }
@@ -56,11 +53,7 @@ impl FromStr for Peers {
 /// `kv1` becomes `kv1:8080`. An IPv6 address is written in brackets: `[::1]`, `[::1]:9000`.
 fn with_port(peer: &str) -> Result<String, String> {
     let after_address = match peer.strip_prefix('[') {
-        Some(v6) => {
-            v6.split_once(']')
-                .ok_or_else(|| format!("{peer}: the bracket is not closed"))?
-                .1
-        }
+        Some(v6) => v6.split_once(']').ok_or_else(|| format!("{peer}: the bracket is not closed"))?.1,
         None => peer.find(':').map_or("", |colon| &peer[colon..]),
     };
     if after_address.is_empty() {
@@ -68,9 +61,7 @@ fn with_port(peer: &str) -> Result<String, String> {
     }
     match after_address.strip_prefix(':').map(u16::from_str) {
         Some(Ok(_)) => Ok(peer.to_owned()),
-        _ => Err(format!(
-            "{peer}: expected `host` or `host:port`, and IPv6 addresses in brackets"
-        )),
+        _ => Err(format!("{peer}: expected `host` or `host:port`, and IPv6 addresses in brackets")),
     }
 }
 
@@ -85,10 +76,7 @@ mod tests {
     #[test]
     fn a_peer_without_a_port_is_sought_at_the_default_one() {
         assert_eq!(peers("kv1,kv2:9000"), ["kv1:8080", "kv2:9000"]);
-        assert_eq!(
-            peers("[::1],[fe80::1]:9000"),
-            ["[::1]:8080", "[fe80::1]:9000"]
-        );
+        assert_eq!(peers("[::1],[fe80::1]:9000"), ["[::1]:8080", "[fe80::1]:9000"]);
     }
 
     #[test]
@@ -107,19 +95,8 @@ mod tests {
 
     #[test]
     fn the_command_line_reads_as_documented() {
-        let args = Args::parse_from([
-            "kv",
-            "--id",
-            "2",
-            "--peers",
-            "a,b",
-            "--write-concern",
-            "local",
-        ]);
-        assert_eq!(
-            (args.id, args.listen.as_str(), args.peers.0.len()),
-            (2, "0.0.0.0:8080", 2)
-        );
+        let args = Args::parse_from(["kv", "--id", "2", "--peers", "a,b", "--write-concern", "local"]);
+        assert_eq!((args.id, args.listen.as_str(), args.peers.0.len()), (2, "0.0.0.0:8080", 2));
         assert_eq!(args.write_concern, WriteConcern::Local);
     }
 }

@@ -43,10 +43,7 @@ impl Client {
     pub fn new(address: &str) -> Result<Self, Error> {
         let malformed = || Error::Address(address.to_owned());
         let base = Url::parse(&format!("http://{address}/kv")).map_err(|_| malformed())?;
-        let http = reqwest::Client::builder()
-            .timeout(REQUEST_MAX)
-            .no_proxy()
-            .build()?;
+        let http = reqwest::Client::builder().timeout(REQUEST_MAX).no_proxy().build()?;
         Ok(Self { http, base })
     }
 
@@ -56,12 +53,7 @@ impl Client {
     ///
     /// When the replica was not reached or refused. The write may have taken place.
     pub async fn put(&self, key: &str, value: impl Into<String>) -> Result<(), Error> {
-        let response = self
-            .http
-            .put(self.url(key))
-            .body(value.into())
-            .send()
-            .await?;
+        let response = self.http.put(self.url(key)).body(value.into()).send().await?;
         accepted(response).await.map(drop)
     }
 
@@ -80,9 +72,7 @@ impl Client {
 
     fn url(&self, key: &str) -> Url {
         let mut url = self.base.clone();
-        url.path_segments_mut()
-            .expect("an http URL has a path")
-            .push(key);
+        url.path_segments_mut().expect("an http URL has a path").push(key);
         url
     }
 }
@@ -92,10 +82,7 @@ async fn accepted(response: reqwest::Response) -> Result<reqwest::Response, Erro
     if status.is_success() {
         return Ok(response);
     }
-    Err(Error::Refused {
-        status,
-        reason: response.text().await?,
-    })
+    Err(Error::Refused { status, reason: response.text().await? })
 }
 
 #[cfg(test)]
@@ -105,10 +92,7 @@ mod tests {
     #[test]
     fn a_key_is_one_segment_of_the_path_whatever_it_holds() {
         let client = Client::new("kv0:8080").expect("valid address");
-        assert_eq!(
-            client.url("a/b ?ü").as_str(),
-            "http://kv0:8080/kv/a%2Fb%20%3F%C3%BC"
-        );
+        assert_eq!(client.url("a/b ?ü").as_str(), "http://kv0:8080/kv/a%2Fb%20%3F%C3%BC");
     }
 
     #[test]

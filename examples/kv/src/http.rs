@@ -38,31 +38,19 @@ pub(crate) fn router(replica: Arc<Replica>) -> Router {
 
 async fn read(State(replica): Shared, Path(key): Path<String>) -> Result<Response, Refusal> {
     let value = measured("read", replica.read(&key)).await?;
-    Ok(value.map_or_else(
-        || StatusCode::NOT_FOUND.into_response(),
-        IntoResponse::into_response,
-    ))
+    Ok(value.map_or_else(|| StatusCode::NOT_FOUND.into_response(), IntoResponse::into_response))
 }
 
-async fn write(
-    State(replica): Shared,
-    Path(key): Path<String>,
-    value: String,
-) -> Result<StatusCode, Refusal> {
+async fn write(State(replica): Shared, Path(key): Path<String>, value: String) -> Result<StatusCode, Refusal> {
     measured("write", replica.write(key, value)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn status(State(replica): Shared) -> Json<Status> {
-    Json(Status {
-        phase: replica.phase(),
-    })
+    Json(Status { phase: replica.phase() })
 }
 
-async fn get_here(
-    State(replica): Shared,
-    Json(key): Json<String>,
-) -> Result<Json<Option<Versioned>>, Refusal> {
+async fn get_here(State(replica): Shared, Json(key): Json<String>) -> Result<Json<Option<Versioned>>, Refusal> {
     replica.get_here(&key).map(Json)
 }
 
@@ -70,10 +58,7 @@ async fn snapshot(State(replica): Shared) -> Result<Json<Vec<Entry>>, Refusal> {
     replica.snapshot().map(Json)
 }
 
-async fn merge(
-    State(replica): Shared,
-    Json(entries): Json<Vec<Entry>>,
-) -> Result<StatusCode, Refusal> {
+async fn merge(State(replica): Shared, Json(entries): Json<Vec<Entry>>) -> Result<StatusCode, Refusal> {
     replica.merge(entries).map(|()| StatusCode::NO_CONTENT)
 }
 
@@ -85,16 +70,11 @@ async fn healthz(State(replica): Shared) -> Response {
 }
 
 async fn metrics_text() -> Response {
-    metrics::render()
-        .unwrap_or_else(|error| error.to_string())
-        .into_response()
+    metrics::render().unwrap_or_else(|error| error.to_string()).into_response()
 }
 
 /// Runs a client's operation and records how long it took and how it ended.
-async fn measured<T>(
-    operation: &str,
-    run: impl Future<Output = Result<T, Refusal>>,
-) -> Result<T, Refusal> {
+async fn measured<T>(operation: &str, run: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
     let started = std::time::Instant::now();
     let result = run.await;
     let outcome = match &result {
@@ -102,9 +82,7 @@ async fn measured<T>(
         Err(Refusal::NotReady(_)) => "not_ready",
         Err(Refusal::NoMajority) => "no_majority",
     };
-    metrics::REQUEST_SECONDS
-        .with_label_values(&[operation, outcome])
-        .observe(started.elapsed().as_secs_f64());
+    metrics::REQUEST_SECONDS.with_label_values(&[operation, outcome]).observe(started.elapsed().as_secs_f64());
     if let Err(refusal) = &result {
         warn!(operation, %refusal, "refused");
     }

@@ -83,9 +83,8 @@ pub async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).init();
 
     let args = Args::parse();
-    let listener = TcpListener::bind(&args.listen)
-        .await
-        .with_context(|| format!("failed to listen on {}", args.listen))?;
+    let listener =
+        TcpListener::bind(&args.listen).await.with_context(|| format!("failed to listen on {}", args.listen))?;
     info!(?args, "starting");
 
     let replica = Arc::new(Replica::new(&args)?);

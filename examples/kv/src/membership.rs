@@ -84,11 +84,7 @@ mod tests {
     fn a_fresh_replica_resyncs_only_when_all_peers_are_ready() {
         assert_eq!(next(Fresh, &[Some(Ready), Some(Ready)]), Step::Resync);
         assert_eq!(next(Fresh, &[Some(Ready), Some(Founding)]), Step::Wait);
-        assert_eq!(
-            next(Fresh, &[Some(Ready), Some(Fresh)]),
-            Step::Wait,
-            "a majority lost its memory"
-        );
+        assert_eq!(next(Fresh, &[Some(Ready), Some(Fresh)]), Step::Wait, "a majority lost its memory");
     }
 
     #[test]
@@ -108,17 +104,9 @@ mod tests {
             if !seen.insert(world.clone()) {
                 continue;
             }
-            assert_eq!(
-                world.without_more_crashes().phases,
-                [Ready; 3],
-                "stuck after {world:?}"
-            );
+            assert_eq!(world.without_more_crashes().phases, [Ready; 3], "stuck after {world:?}");
             for replica in 0..3 {
-                to_visit.extend(
-                    (0..3)
-                        .filter(|&peer| peer != replica)
-                        .map(|peer| world.ask(replica, peer)),
-                );
+                to_visit.extend((0..3).filter(|&peer| peer != replica).map(|peer| world.ask(replica, peer)));
                 to_visit.extend(world.crash(replica));
             }
         }
@@ -139,22 +127,14 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            Self {
-                phases: [Fresh; 3],
-                answers: [[None; 3]; 3],
-                served: [false; 3],
-                down: None,
-            }
+            Self { phases: [Fresh; 3], answers: [[None; 3]; 3], served: [false; 3], down: None }
         }
 
         /// `replica` receives the answer of `peer`, and acts when it has both.
         fn ask(&self, replica: usize, peer: usize) -> Self {
             let mut after = self.clone();
             after.answers[replica][peer] = Some(self.phases[peer]);
-            let peers: Vec<_> = (0..3)
-                .filter(|&p| p != replica)
-                .map(|p| after.answers[replica][p])
-                .collect();
+            let peers: Vec<_> = (0..3).filter(|&p| p != replica).map(|p| after.answers[replica][p]).collect();
             if peers.iter().all(Option::is_some) {
                 after.answers[replica] = [None; 3];
                 after.act(replica, next(self.phases[replica], &peers));
@@ -166,10 +146,7 @@ mod tests {
             match step {
                 Step::Wait => return,
                 Step::Found => {
-                    assert!(
-                        !self.served[replica],
-                        "{replica} founds but may have lost a write: {self:?}"
-                    );
+                    assert!(!self.served[replica], "{replica} founds but may have lost a write: {self:?}");
                     self.phases[replica] = Founding;
                 }
                 Step::Resync | Step::Serve => {

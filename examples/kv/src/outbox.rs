@@ -82,33 +82,19 @@ impl Queue {
             }
             None => {
                 self.order.push_back(entry.key.clone());
-                self.pending.insert(
-                    entry.key.clone(),
-                    Pending {
-                        entry,
-                        waiting: ack.into_iter().collect(),
-                    },
-                );
+                self.pending.insert(entry.key.clone(), Pending { entry, waiting: ack.into_iter().collect() });
             }
         }
     }
 
     fn peek(&self, batch_max: usize) -> Vec<Entry> {
-        self.order
-            .iter()
-            .filter_map(|key| self.pending.get(key))
-            .take(batch_max)
-            .map(|p| p.entry.clone())
-            .collect()
+        self.order.iter().filter_map(|key| self.pending.get(key)).take(batch_max).map(|p| p.entry.clone()).collect()
     }
 
     fn settle(&mut self, confirmed: &[Entry]) {
         for Entry { key, held } in confirmed {
             // An entry that was replaced while the batch was under way goes out with the next one.
-            if self
-                .pending
-                .get(key)
-                .is_some_and(|pending| pending.entry.held.version <= held.version)
+            if self.pending.get(key).is_some_and(|pending| pending.entry.held.version <= held.version)
                 && let Some(pending) = self.pending.remove(key)
             {
                 for ack in pending.waiting {
@@ -129,18 +115,8 @@ mod tests {
     use crate::version::{Version, Versioned};
 
     fn entry(key: &str, counter: u64) -> Entry {
-        let version = Version {
-            counter,
-            writer: 0,
-            life: 0,
-        };
-        Entry {
-            key: key.to_owned(),
-            held: Versioned {
-                version,
-                value: format!("{key}{counter}"),
-            },
-        }
+        let version = Version { counter, writer: 0, life: 0 };
+        Entry { key: key.to_owned(), held: Versioned { version, value: format!("{key}{counter}") } }
     }
 
     #[tokio::test]
@@ -149,11 +125,7 @@ mod tests {
         let (ack, mut acks) = mpsc::channel(1);
         outbox.push(entry("a", 1), Some(ack));
         assert_eq!(outbox.peek(9).await, [entry("a", 1)]);
-        assert_eq!(
-            outbox.peek(9).await,
-            [entry("a", 1)],
-            "the first attempt failed; the second sends it again"
-        );
+        assert_eq!(outbox.peek(9).await, [entry("a", 1)], "the first attempt failed; the second sends it again");
         assert!(acks.try_recv().is_err());
         outbox.settle(&[entry("a", 1)]);
         assert!(acks.try_recv().is_ok());
@@ -168,10 +140,7 @@ mod tests {
         let under_way = outbox.peek(9).await;
         outbox.push(entry("a", 2), Some(ack));
         outbox.settle(&under_way);
-        assert!(
-            acks.try_recv().is_err(),
-            "the peer does not hold the newer write yet"
-        );
+        assert!(acks.try_recv().is_err(), "the peer does not hold the newer write yet");
         assert_eq!(outbox.peek(9).await, [entry("a", 2)]);
         outbox.settle(&[entry("a", 2)]);
         assert!(acks.try_recv().is_ok() && acks.try_recv().is_ok());
@@ -188,9 +157,7 @@ mod tests {
     #[tokio::test]
     async fn batches_are_limited_and_in_order_of_arrival() {
         let outbox = Outbox::default();
-        ["c", "a", "b"]
-            .into_iter()
-            .for_each(|key| outbox.push(entry(key, 1), None));
+        ["c", "a", "b"].into_iter().for_each(|key| outbox.push(entry(key, 1), None));
         let first = outbox.peek(2).await;
         assert_eq!(first, [entry("c", 1), entry("a", 1)]);
         outbox.settle(&first);

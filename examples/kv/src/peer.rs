@@ -34,10 +34,7 @@ pub(crate) struct Peer {
 /// When the system's resolver cannot be set up.
 pub(crate) fn http_client() -> reqwest::Result<reqwest::Client> {
     // Peers are on the same network; a proxy meant for the world outside would only be in the way.
-    reqwest::Client::builder()
-        .timeout(REQUEST_MAX)
-        .no_proxy()
-        .build()
+    reqwest::Client::builder().timeout(REQUEST_MAX).no_proxy().build()
 }
 
 impl Peer {
@@ -53,12 +50,7 @@ impl Peer {
 
     /// How far it has come since it started.
     pub(crate) async fn phase(&self) -> reqwest::Result<Phase> {
-        let response = self
-            .http
-            .get(self.url("status"))
-            .send()
-            .await?
-            .error_for_status()?;
+        let response = self.http.get(self.url("status")).send().await?.error_for_status()?;
         Ok(response.json::<Status>().await?.phase)
     }
 

@@ -62,10 +62,8 @@ impl Replica {
     /// When the HTTP client for its peers cannot be set up.
     pub(crate) fn new(args: &Args) -> reqwest::Result<Self> {
         let http = peer::http_client()?;
-        let link = |address: &String| Link {
-            peer: Peer::new(http.clone(), address.clone()),
-            outbox: Outbox::default(),
-        };
+        let link =
+            |address: &String| Link { peer: Peer::new(http.clone(), address.clone()), outbox: Outbox::default() };
         Ok(Self {
             store: Mutex::new(Store::new(args.id, rand::random())),
             phase: Mutex::new(Phase::Fresh),
@@ -136,10 +134,7 @@ impl Replica {
         if !found.unanimous {
             // A later read may ask another majority. It must not find something older.
             debug!(key, version = ?newest.version, "replicas disagree, repairing");
-            let entry = Entry {
-                key: key.to_owned(),
-                held: newest.clone(),
-            };
+            let entry = Entry { key: key.to_owned(), held: newest.clone() };
             self.hold_at_majority(entry, deadline).await?;
         }
         Ok(Some(newest.value))
@@ -154,25 +149,14 @@ impl Replica {
                 // The version must exceed that of every acknowledged write, or this one would be
                 // acknowledged and yet never read.
                 let found = self.query(&key, deadline).await?;
-                self.hold_here(
-                    found
-                        .newest
-                        .map(|held| Entry {
-                            key: key.clone(),
-                            held,
-                        })
-                        .into_iter()
-                        .collect(),
-                );
+                self.hold_here(found.newest.map(|held| Entry { key: key.clone(), held }).into_iter().collect());
                 let entry = self.new_entry(key, value);
                 self.hold_at_majority(entry, deadline).await
             }
             WriteConcern::Local => {
                 let entry = self.new_entry(key, value);
                 self.hold_here(vec![entry.clone()]);
-                self.links
-                    .iter()
-                    .for_each(|link| link.outbox.push(entry.clone(), None));
+                self.links.iter().for_each(|link| link.outbox.push(entry.clone(), None));
                 Ok(())
             }
         }
@@ -181,12 +165,7 @@ impl Replica {
     /// Waits until every peer has confirmed everything, `limit` at most. Returns how many entries
     /// remain.
     pub(crate) async fn drain(&self, limit: Duration) -> usize {
-        let undelivered = || {
-            self.links
-                .iter()
-                .map(|link| link.outbox.len())
-                .sum::<usize>()
-        };
+        let undelivered = || self.links.iter().map(|link| link.outbox.len()).sum::<usize>();
         let empty = async {
             while undelivered() > 0 {
                 sleep(RETRY_AFTER).await;
@@ -199,10 +178,7 @@ impl Replica {
 
     fn new_entry(&self, key: String, value: String) -> Entry {
         let version = self.store().next_version();
-        Entry {
-            key,
-            held: Versioned { version, value },
-        }
+        Entry { key, held: Versioned { version, value } }
     }
 
     /// Asks a majority, this replica included, what it holds for `key`.
@@ -211,14 +187,9 @@ impl Replica {
         for link in &self.links {
             asked.spawn(ask_until_answered(link.peer.clone(), key.to_owned()));
         }
-        let mut found = Found {
-            newest: self.store().get(key).cloned(),
-            unanimous: true,
-        };
+        let mut found = Found { newest: self.store().get(key).cloned(), unanimous: true };
         for _ in 0..self.peers_for_majority() {
-            let answered = timeout_at(deadline, asked.join_next())
-                .await
-                .map_err(|_late| Refusal::NoMajority)?;
+            let answered = timeout_at(deadline, asked.join_next()).await.map_err(|_late| Refusal::NoMajority)?;
             let held = answered.and_then(Result::ok).ok_or(Refusal::NoMajority)?;
             found = found.and(held);
         }
@@ -233,13 +204,9 @@ impl Replica {
         // documentation).
         self.hold_here(vec![entry.clone()]);
         let (ack, mut acks) = mpsc::channel(self.links.len().max(1));
-        self.links
-            .iter()
-            .for_each(|link| link.outbox.push(entry.clone(), Some(ack.clone())));
+        self.links.iter().for_each(|link| link.outbox.push(entry.clone(), Some(ack.clone())));
         for _ in 0..self.peers_for_majority() {
-            let acked = timeout_at(deadline, acks.recv())
-                .await
-                .map_err(|_late| Refusal::NoMajority)?;
+            let acked = timeout_at(deadline, acks.recv()).await.map_err(|_late| Refusal::NoMajority)?;
             acked.ok_or(Refusal::NoMajority)?;
         }
         Ok(())
@@ -275,10 +242,7 @@ impl Found {
     fn and(self, held: Option<Versioned>) -> Self {
         let version = |held: &Option<Versioned>| held.as_ref().map(|held| held.version);
         let (ours, theirs) = (version(&self.newest), version(&held));
-        Self {
-            newest: if theirs > ours { held } else { self.newest },
-            unanimous: self.unanimous && ours == theirs,
-        }
+        Self { newest: if theirs > ours { held } else { self.newest }, unanimous: self.unanimous && ours == theirs }
     }
 }
 
@@ -289,9 +253,7 @@ async fn ask_until_answered(peer: Peer, key: String) -> Option<Versioned> {
             Ok(held) => return held,
             Err(error) => {
                 debug!(peer = peer.address(), %error, "failed to read from peer");
-                metrics::PEER_FAILURES
-                    .with_label_values(&[peer.address(), "get"])
-                    .inc();
+                metrics::PEER_FAILURES.with_label_values(&[peer.address(), "get"]).inc();
                 sleep(RETRY_AFTER).await;
             }
         }
@@ -317,9 +279,7 @@ async fn send_forever(link: Arc<Link>) {
                     warn!(peer = link.peer.address(), %error, "failed to replicate, retrying");
                 }
                 failures += 1;
-                metrics::PEER_FAILURES
-                    .with_label_values(&[link.peer.address(), "merge"])
-                    .inc();
+                metrics::PEER_FAILURES.with_label_values(&[link.peer.address(), "merge"]).inc();
                 sleep(RETRY_AFTER).await;
             }
         }
@@ -332,22 +292,12 @@ mod tests {
     use crate::version::Version;
 
     fn held(counter: u64) -> Option<Versioned> {
-        let version = Version {
-            counter,
-            writer: 0,
-            life: 0,
-        };
-        Some(Versioned {
-            version,
-            value: counter.to_string(),
-        })
+        let version = Version { counter, writer: 0, life: 0 };
+        Some(Versioned { version, value: counter.to_string() })
     }
 
     fn found(answers: &[Option<Versioned>]) -> (Option<Versioned>, bool) {
-        let first = Found {
-            newest: answers[0].clone(),
-            unanimous: true,
-        };
+        let first = Found { newest: answers[0].clone(), unanimous: true };
         let found = answers[1..].iter().cloned().fold(first, Found::and);
         (found.newest, found.unanimous)
     }

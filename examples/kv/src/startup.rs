@@ -39,22 +39,13 @@ pub(crate) async fn become_ready(replica: Arc<Replica>) {
 /// What each peer answers; `None` for one that does not.
 async fn phases_of_peers(replica: &Replica) -> Vec<Option<Phase>> {
     let peers = replica.links().iter().map(|link| link.peer.clone());
-    let asked: JoinSet<_> = peers
-        .map(|peer| async move { peer.phase().await.ok() })
-        .collect();
+    let asked: JoinSet<_> = peers.map(|peer| async move { peer.phase().await.ok() }).collect();
     asked.join_all().await
 }
 
 /// All that all peers hold. Fails unless every one of them is ready.
 async fn snapshots_of_peers(replica: &Replica) -> reqwest::Result<Vec<Entry>> {
     let peers = replica.links().iter().map(|link| link.peer.clone());
-    let asked: JoinSet<_> = peers
-        .map(|peer| async move { peer.snapshot().await })
-        .collect();
-    asked
-        .join_all()
-        .await
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()
-        .map(|snapshots| snapshots.concat())
+    let asked: JoinSet<_> = peers.map(|peer| async move { peer.snapshot().await }).collect();
+    asked.join_all().await.into_iter().collect::<Result<Vec<_>, _>>().map(|snapshots| snapshots.concat())
 }

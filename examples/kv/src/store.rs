@@ -17,12 +17,7 @@ pub(crate) struct Store {
 impl Store {
     /// An empty store of replica `writer` in the life numbered `life`.
     pub(crate) fn new(writer: u32, life: u64) -> Self {
-        Self {
-            values: HashMap::new(),
-            clock: 0,
-            writer,
-            life,
-        }
+        Self { values: HashMap::new(), clock: 0, writer, life }
     }
 
     /// What it holds for `key`.
@@ -38,11 +33,7 @@ impl Store {
     /// A version greater than every one this store has seen or given, and given once.
     pub(crate) fn next_version(&mut self) -> Version {
         self.clock += 1;
-        Version {
-            counter: self.clock,
-            writer: self.writer,
-            life: self.life,
-        }
+        Version { counter: self.clock, writer: self.writer, life: self.life }
     }
 
     /// Holds `entry` from now on, unless it already holds something as new.
@@ -62,13 +53,7 @@ impl Store {
 
     /// Everything it holds.
     pub(crate) fn snapshot(&self) -> Vec<Entry> {
-        self.values
-            .iter()
-            .map(|(key, held)| Entry {
-                key: key.clone(),
-                held: held.clone(),
-            })
-            .collect()
+        self.values.iter().map(|(key, held)| Entry { key: key.clone(), held: held.clone() }).collect()
     }
 }
 
@@ -77,18 +62,8 @@ mod tests {
     use super::*;
 
     fn entry(counter: u64, writer: u32, value: &str) -> Entry {
-        let version = Version {
-            counter,
-            writer,
-            life: 7,
-        };
-        Entry {
-            key: "k".to_owned(),
-            held: Versioned {
-                version,
-                value: value.to_owned(),
-            },
-        }
+        let version = Version { counter, writer, life: 7 };
+        Entry { key: "k".to_owned(), held: Versioned { version, value: value.to_owned() } }
     }
 
     fn value_after(entries: &[&Entry]) -> String {
@@ -122,10 +97,7 @@ mod tests {
 
     #[test]
     fn versions_of_two_lives_differ() {
-        assert_ne!(
-            Store::new(3, 1).next_version(),
-            Store::new(3, 2).next_version()
-        );
+        assert_ne!(Store::new(3, 1).next_version(), Store::new(3, 2).next_version());
     }
 
     #[test]
@@ -133,19 +105,10 @@ mod tests {
         let mut store = Store::new(0, 1);
         for key in ["a", "b", "c"] {
             let version = store.next_version();
-            store.merge(Entry {
-                key: key.to_owned(),
-                held: Versioned {
-                    version,
-                    value: key.to_uppercase(),
-                },
-            });
+            store.merge(Entry { key: key.to_owned(), held: Versioned { version, value: key.to_uppercase() } });
         }
         let mut rebuilt = Store::new(1, 2);
-        store
-            .snapshot()
-            .into_iter()
-            .for_each(|entry| rebuilt.merge(entry));
+        store.snapshot().into_iter().for_each(|entry| rebuilt.merge(entry));
         assert_eq!(rebuilt.len(), 3);
         assert_eq!(rebuilt.get("b"), store.get("b"));
     }

@@ -89,10 +89,7 @@ pub enum Memory {
 impl History {
     /// How many calls succeeded.
     pub fn succeeded(&self) -> usize {
-        self.operations
-            .iter()
-            .filter(|operation| operation.succeeded())
-            .count()
+        self.operations.iter().filter(|operation| operation.succeeded()).count()
     }
 
     /// What no server may have answered, one sentence each: values nobody wrote, values that were
@@ -100,15 +97,8 @@ impl History {
     ///
     /// These are necessary conditions of linearizability, not sufficient ones.
     pub fn violations(&self, memory: Memory) -> Vec<String> {
-        let of_reads = self
-            .operations
-            .iter()
-            .filter_map(|read| self.violation_of_read(read, memory));
-        let of_messages = self
-            .received
-            .iter()
-            .enumerate()
-            .filter_map(|(n, it)| self.violation_of_message(n, it));
+        let of_reads = self.operations.iter().filter_map(|read| self.violation_of_read(read, memory));
+        let of_messages = self.received.iter().enumerate().filter_map(|(n, it)| self.violation_of_message(n, it));
         of_reads.chain(of_messages).collect()
     }
 
@@ -117,9 +107,7 @@ impl History {
             return None;
         };
         let Some(value) = got else {
-            let forgotten = self
-                .sets_of(key)
-                .find(|(set, _)| set.succeeded() && set.ended < read.started);
+            let forgotten = self.sets_of(key).find(|(set, _)| set.succeeded() && set.ended < read.started);
             return forgotten
                 .filter(|_| memory == Memory::Kept)
                 .map(|(set, _)| format!("`{read}` found nothing, although `{set}` came before"));
@@ -128,15 +116,10 @@ impl History {
             return Some(format!("`{read}` found what nobody wrote"));
         };
         if set.started > read.ended || matches!(set.outcome, Outcome::Unreached(_)) {
-            return Some(format!(
-                "`{read}` found what was not yet written, or never: `{set}`"
-            ));
+            return Some(format!("`{read}` found what was not yet written, or never: `{set}`"));
         }
         let overwritten = |(later, _): &(&Operation, &str)| {
-            set.succeeded()
-                && later.succeeded()
-                && set.ended < later.started
-                && later.ended < read.started
+            set.succeeded() && later.succeeded() && set.ended < later.started && later.ended < read.started
         };
         let (later, _) = self.sets_of(key).find(overwritten)?;
         Some(format!("`{read}` found what `{later}` had overwritten"))
@@ -147,9 +130,9 @@ impl History {
             matches!(&operation.call, Call::Publish { message } if *message == received.message)
                 && operation.started <= received.at
         });
-        let again = self.received[..position].iter().any(|earlier| {
-            (earlier.subscriber, &earlier.message) == (received.subscriber, &received.message)
-        });
+        let again = self.received[..position]
+            .iter()
+            .any(|earlier| (earlier.subscriber, &earlier.message) == (received.subscriber, &received.message));
         match (published, again) {
             (false, _) => Some(format!("`{received}` was not published before")),
             (true, true) => Some(format!("`{received}` was received before")),
@@ -158,12 +141,10 @@ impl History {
     }
 
     fn sets_of<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = (&'a Operation, &'a str)> {
-        self.operations
-            .iter()
-            .filter_map(move |operation| match &operation.call {
-                Call::Set { key, value } if key == wanted => Some((operation, value.as_str())),
-                Call::Set { .. } | Call::Get { .. } | Call::Publish { .. } => None,
-            })
+        self.operations.iter().filter_map(move |operation| match &operation.call {
+            Call::Set { key, value } if key == wanted => Some((operation, value.as_str())),
+            Call::Set { .. } | Call::Get { .. } | Call::Publish { .. } => None,
+        })
     }
 }
 
@@ -178,24 +159,14 @@ impl Operation {
 
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.operations
-            .iter()
-            .try_for_each(|operation| writeln!(f, "{operation}"))?;
-        self.received
-            .iter()
-            .try_for_each(|received| writeln!(f, "{received}"))
+        self.operations.iter().try_for_each(|operation| writeln!(f, "{operation}"))?;
+        self.received.iter().try_for_each(|received| writeln!(f, "{received}"))
     }
 }
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            client,
-            started,
-            ended,
-            call,
-            outcome,
-        } = self;
+        let Self { client, started, ended, call, outcome } = self;
         write!(f, "{started:?}..{ended:?} client {client}: ")?;
         match call {
             Call::Set { key, value } => write!(f, "set {key}={value}")?,
@@ -215,11 +186,7 @@ impl fmt::Display for Operation {
 
 impl fmt::Display for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} subscriber {}: received {}",
-            self.at, self.subscriber, self.message
-        )
+        write!(f, "{:?} subscriber {}: received {}", self.at, self.subscriber, self.message)
     }
 }
 
@@ -229,40 +196,19 @@ mod tests {
 
     fn operation(millis: std::ops::Range<u64>, call: Call, outcome: Outcome) -> Operation {
         let [started, ended] = [millis.start, millis.end].map(Duration::from_millis);
-        Operation {
-            client: 0,
-            started,
-            ended,
-            call,
-            outcome,
-        }
+        Operation { client: 0, started, ended, call, outcome }
     }
 
     fn set(millis: std::ops::Range<u64>, value: &str, outcome: Outcome) -> Operation {
-        operation(
-            millis,
-            Call::Set {
-                key: "k".into(),
-                value: value.into(),
-            },
-            outcome,
-        )
+        operation(millis, Call::Set { key: "k".into(), value: value.into() }, outcome)
     }
 
     fn got(millis: std::ops::Range<u64>, value: Option<&str>) -> Operation {
-        operation(
-            millis,
-            Call::Get { key: "k".into() },
-            Outcome::Got(value.map(str::to_owned)),
-        )
+        operation(millis, Call::Get { key: "k".into() }, Outcome::Got(value.map(str::to_owned)))
     }
 
     fn violations(operations: Vec<Operation>, memory: Memory) -> Vec<String> {
-        History {
-            operations,
-            received: Vec::new(),
-        }
-        .violations(memory)
+        History { operations, received: Vec::new() }.violations(memory)
     }
 
     #[test]
@@ -280,42 +226,19 @@ mod tests {
 
     #[test]
     fn an_overwritten_value_is_stale() {
-        let stale = vec![
-            set(0..10, "a", Outcome::Set),
-            set(11..15, "b", Outcome::Set),
-            got(16..20, Some("a")),
-        ];
+        let stale = vec![set(0..10, "a", Outcome::Set), set(11..15, "b", Outcome::Set), got(16..20, Some("a"))];
         assert_eq!(
             violations(stale, Memory::MayBeLost),
-            [
-                "`16ms..20ms client 0: get k: a` found what `11ms..15ms client 0: set k=b: ok` had overwritten"
-            ]
+            ["`16ms..20ms client 0: get k: a` found what `11ms..15ms client 0: set k=b: ok` had overwritten"]
         );
     }
 
     #[test]
     fn a_value_nobody_could_have_written_is_noticed() {
         let unreached = Outcome::Unreached("refused".into());
-        assert_eq!(
-            violations(vec![got(0..1, Some("a"))], Memory::MayBeLost).len(),
-            1
-        );
-        assert_eq!(
-            violations(
-                vec![set(0..1, "a", unreached), got(2..3, Some("a"))],
-                Memory::MayBeLost
-            )
-            .len(),
-            1
-        );
-        assert_eq!(
-            violations(
-                vec![got(0..1, Some("a")), set(2..3, "a", Outcome::Set)],
-                Memory::MayBeLost
-            )
-            .len(),
-            1
-        );
+        assert_eq!(violations(vec![got(0..1, Some("a"))], Memory::MayBeLost).len(), 1);
+        assert_eq!(violations(vec![set(0..1, "a", unreached), got(2..3, Some("a"))], Memory::MayBeLost).len(), 1);
+        assert_eq!(violations(vec![got(0..1, Some("a")), set(2..3, "a", Outcome::Set)], Memory::MayBeLost).len(), 1);
     }
 
     #[test]
@@ -328,27 +251,11 @@ mod tests {
     #[test]
     fn a_message_is_received_once_and_after_it_was_published() {
         let message = || "m".to_owned();
-        let received = |at| Received {
-            subscriber: 0,
-            at: Duration::from_millis(at),
-            message: message(),
-        };
-        let publish = operation(
-            5..9,
-            Call::Publish { message: message() },
-            Outcome::Published(1),
-        );
-        let history = |received| History {
-            operations: vec![publish.clone()],
-            received,
-        };
+        let received = |at| Received { subscriber: 0, at: Duration::from_millis(at), message: message() };
+        let publish = operation(5..9, Call::Publish { message: message() }, Outcome::Published(1));
+        let history = |received| History { operations: vec![publish.clone()], received };
         assert_eq!(history(vec![received(7)]).violations(Memory::Kept), [""; 0]);
         assert_eq!(history(vec![received(3)]).violations(Memory::Kept).len(), 1);
-        assert_eq!(
-            history(vec![received(7), received(8)])
-                .violations(Memory::Kept)
-                .len(),
-            1
-        );
+        assert_eq!(history(vec![received(7), received(8)]).violations(Memory::Kept).len(), 1);
     }
 }

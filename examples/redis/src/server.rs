@@ -26,9 +26,7 @@ struct Args {
 #[tokio::main]
 pub async fn server_main() -> mini_redis::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .try_init()?;
+    tracing_subscriber::fmt().with_env_filter(filter).try_init()?;
 
     let args = Args::parse();
     let listener = TcpListener::bind(&args.listen).await?;

@@ -29,16 +29,11 @@ const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 /// Has `clients` clients call the server at `address`, `calls` times each, and one subscriber
 /// listen, and returns what they saw.
 pub async fn run(address: &str, clients: usize, calls: usize) -> History {
-    let log = Log {
-        began: Instant::now(),
-        history: Arc::default(),
-    };
+    let log = Log { began: Instant::now(), history: Arc::default() };
     let mut subscribers = JoinSet::new();
     subscribers.spawn(subscribe_forever(address.to_owned(), 0, log.clone()));
 
-    let callers: JoinSet<()> = (0..clients)
-        .map(|id| Caller::new(id, address, log.clone()).call_times(calls))
-        .collect();
+    let callers: JoinSet<()> = (0..clients).map(|id| Caller::new(id, address, log.clone()).call_times(calls)).collect();
     callers.join_all().await;
     subscribers.shutdown().await;
     log.history()
@@ -62,10 +57,7 @@ impl Log {
     }
 
     fn history(&self) -> History {
-        self.history
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -79,12 +71,7 @@ struct Caller {
 
 impl Caller {
     fn new(id: usize, address: &str, log: Log) -> Self {
-        Self {
-            id,
-            address: address.to_owned(),
-            connection: None,
-            log,
-        }
+        Self { id, address: address.to_owned(), connection: None, log }
     }
 
     async fn call_times(mut self, calls: usize) {
@@ -94,21 +81,9 @@ impl Caller {
             let outcome = self.call(&call).await;
             let ended = self.log.now();
             let failed = matches!(outcome, Outcome::Unreached(_) | Outcome::Unknown(_));
-            let operation = Operation {
-                client: self.id,
-                started,
-                ended,
-                call,
-                outcome,
-            };
-            self.log
-                .record(|history| history.operations.push(operation));
-            sleep(if failed {
-                PAUSE
-            } else {
-                THINK_MAX.mul_f64(rand::random())
-            })
-            .await;
+            let operation = Operation { client: self.id, started, ended, call, outcome };
+            self.log.record(|history| history.operations.push(operation));
+            sleep(if failed { PAUSE } else { THINK_MAX.mul_f64(rand::random()) }).await;
         }
     }
 
@@ -142,11 +117,9 @@ async fn perform(connection: &mut Client, call: &Call) -> mini_redis::Result<Out
             let value = connection.get(key).await?;
             Outcome::Got(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
         }
-        Call::Publish { message } => Outcome::Published(
-            connection
-                .publish(CHANNEL, Bytes::from(message.clone()))
-                .await?,
-        ),
+        Call::Publish { message } => {
+            Outcome::Published(connection.publish(CHANNEL, Bytes::from(message.clone())).await?)
+        }
     })
 }
 
@@ -166,11 +139,7 @@ async fn subscribe_forever(address: String, id: usize, log: Log) {
         if let Ok(mut subscriber) = in_time(subscribe(&address)).await {
             while let Ok(Ok(Some(message))) = timeout(QUIET_MAX, subscriber.next_message()).await {
                 let message = String::from_utf8_lossy(&message.content).into_owned();
-                let received = Received {
-                    subscriber: id,
-                    at: log.now(),
-                    message,
-                };
+                let received = Received { subscriber: id, at: log.now(), message };
                 log.record(|history| history.received.push(received));
             }
         }
@@ -179,10 +148,7 @@ async fn subscribe_forever(address: String, id: usize, log: Log) {
 }
 
 async fn subscribe(address: &str) -> mini_redis::Result<Subscriber> {
-    client::connect(address)
-        .await?
-        .subscribe(vec![CHANNEL.to_owned()])
-        .await
+    client::connect(address).await?.subscribe(vec![CHANNEL.to_owned()]).await
 }
 
 async fn in_time<T>(call: impl Future<Output = mini_redis::Result<T>>) -> Result<T, String> {

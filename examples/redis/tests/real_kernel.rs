@@ -19,10 +19,7 @@ impl Server {
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("bound").to_string();
         drop(free);
-        Self {
-            process: spawn(&address),
-            address,
-        }
+        Self { process: spawn(&address), address }
     }
 
     async fn ready(&self) {
@@ -31,9 +28,7 @@ impl Server {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(Duration::from_secs(10), ready)
-            .await
-            .expect("the server listens");
+        timeout(Duration::from_secs(10), ready).await.expect("the server listens");
     }
 
     fn crash(&mut self) {
@@ -84,9 +79,6 @@ async fn clients_go_on_after_a_crash() {
     server.restart();
     let history = clients.await.expect("the clients end");
     let failed = history.operations.len() - history.succeeded();
-    assert!(
-        (1..100).contains(&failed),
-        "{failed} calls failed:\n{history}"
-    );
+    assert!((1..100).contains(&failed), "{failed} calls failed:\n{history}");
     assert_eq!(history.violations(Memory::MayBeLost), [""; 0]);
 }

@@ -44,10 +44,7 @@ async fn serve(stream: TcpStream, began: Instant) -> anyhow::Result<()> {
     while let Some(line) = lines.next_line().await? {
         let ended = work(line.parse()?).await?;
         let sum = block_in_place(|| hash_of(&ended));
-        let answer = format!(
-            "pieces {ended:?}, sum {sum:016x}, server: {}\n",
-            fingerprint(began).await
-        );
+        let answer = format!("pieces {ended:?}, sum {sum:016x}, server: {}\n", fingerprint(began).await);
         writer.write_all(answer.as_bytes()).await?;
     }
     Ok(())
@@ -63,9 +60,7 @@ async fn work(request: u64) -> anyhow::Result<Vec<u64>> {
             spawn_blocking(move || {
                 // All sleep for one of four times: which of those that sleep equally long ends
                 // first is the scheduler's choice.
-                std::thread::sleep(Duration::from_micros(
-                    100 * (hash_of(&(request, piece)) % 4),
-                ));
+                std::thread::sleep(Duration::from_micros(100 * (hash_of(&(request, piece)) % 4)));
                 ended.send(piece)
             })
             .await
@@ -105,20 +100,13 @@ pub async fn client(address: &str) -> anyhow::Result<String> {
 }
 
 async fn ask(address: String, id: u64) -> anyhow::Result<Vec<String>> {
-    let stream = dial::tcp(&address)
-        .await
-        .context("failed to reach the server")?;
+    let stream = dial::tcp(&address).await.context("failed to reach the server")?;
     let (reader, mut writer) = stream.into_split();
     let mut answers = BufReader::new(reader).lines();
     let mut lines = Vec::new();
     for request in 0..REQUESTS {
-        writer
-            .write_all(format!("{}\n", id * REQUESTS + request).as_bytes())
-            .await?;
-        let answer = answers
-            .next_line()
-            .await?
-            .context("the server closed the connection")?;
+        writer.write_all(format!("{}\n", id * REQUESTS + request).as_bytes()).await?;
+        let answer = answers.next_line().await?.context("the server closed the connection")?;
         lines.push(format!("client {id}: {answer}"));
     }
     Ok(lines)

@@ -10,16 +10,12 @@ use uuid::Uuid;
 /// Different each time on a real machine. On a simulated one, equal for equal seeds, and only then.
 pub async fn fingerprint(since: Instant) -> String {
     let elapsed = since.elapsed().as_nanos();
-    let unix = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos());
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let random: u64 = rand::random();
     let uuid = Uuid::new_v4();
     let hash_order = hash_order();
     let select_order = select_order().await;
-    format!(
-        "elapsed={elapsed} unix={unix} random={random:016x} uuid={uuid} hash={hash_order} select={select_order}"
-    )
+    format!("elapsed={elapsed} unix={unix} random={random:016x} uuid={uuid} hash={hash_order} select={select_order}")
 }
 
 /// [`fingerprint`] for threads that are in no runtime.
@@ -29,9 +25,7 @@ pub async fn fingerprint(since: Instant) -> String {
 /// When the thread is in a runtime.
 pub fn fingerprint_blocking(since: Instant) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime
-        .expect("a runtime without drivers asks the system for nothing")
-        .block_on(fingerprint(since))
+    runtime.expect("a runtime without drivers asks the system for nothing").block_on(fingerprint(since))
 }
 
 /// The order in which a `HashMap` with std's hasher, keyed afresh, holds sixteen keys.
@@ -62,15 +56,9 @@ mod tests {
     fn a_fingerprint_covers_every_source_and_differs_each_time() {
         let since = Instant::now();
         let [first, second] = [fingerprint_blocking(since), fingerprint_blocking(since)];
-        let fields = |line: &str| {
-            line.split(' ')
-                .map(|field| field.split_once('=').map(|f| f.0.to_owned()))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            fields(&first),
-            ["elapsed", "unix", "random", "uuid", "hash", "select"].map(|n| Some(n.to_owned()))
-        );
+        let fields =
+            |line: &str| line.split(' ').map(|field| field.split_once('=').map(|f| f.0.to_owned())).collect::<Vec<_>>();
+        assert_eq!(fields(&first), ["elapsed", "unix", "random", "uuid", "hash", "select"].map(|n| Some(n.to_owned())));
         assert_eq!(fields(&second), fields(&first));
         assert_ne!(first, second);
     }

@@ -53,9 +53,7 @@ async fn serve(stream: TcpStream, number: usize, began: Instant, open: Arc<Atomi
         }
     };
     // How a connection ends is the client's business; nobody here could act on it.
-    let _ = server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service_fn(answer))
-        .await;
+    let _ = server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
     open.fetch_sub(1, Ordering::SeqCst);
 }
 
@@ -76,10 +74,7 @@ pub async fn client(address: &str, connections: usize) -> anyhow::Result<String>
         transcript.push(ended??);
     }
     let all = format!(" of {connections}");
-    ensure!(
-        transcript.iter().all(|line| line.ends_with(&all)),
-        "not all were open at once: {transcript:?}"
-    );
+    ensure!(transcript.iter().all(|line| line.ends_with(&all)), "not all were open at once: {transcript:?}");
 
     let mut asking = Connection::open(address).await?;
     transcript.push(format!("server: {}", asking.get("/fingerprint").await?));
@@ -104,29 +99,16 @@ struct Connection {
 
 impl Connection {
     async fn open(address: &str) -> anyhow::Result<Self> {
-        let stream = dial::tcp(address)
-            .await
-            .context("failed to reach the server")?;
+        let stream = dial::tcp(address).await.context("failed to reach the server")?;
         let (sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Self {
-            sender,
-            host: address.to_owned(),
-        })
+        Ok(Self { sender, host: address.to_owned() })
     }
 
     async fn get(&mut self, path: &str) -> anyhow::Result<String> {
-        let request = Request::get(path)
-            .header("host", &self.host)
-            .body(Empty::new())?;
+        let request = Request::get(path).header("host", &self.host).body(Empty::new())?;
         let response = self.sender.send_request(request).await?;
-        ensure!(
-            response.status().is_success(),
-            "{path}: {}",
-            response.status()
-        );
-        Ok(String::from_utf8(
-            response.into_body().collect().await?.to_bytes().into(),
-        )?)
+        ensure!(response.status().is_success(), "{path}: {}", response.status());
+        Ok(String::from_utf8(response.into_body().collect().await?.to_bytes().into())?)
     }
 }

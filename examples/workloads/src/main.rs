@@ -12,8 +12,6 @@ fn main() -> anyhow::Result<()> {
         Some("tls") => workloads::tls::server_main(),
         Some("udp") => workloads::udp::server_main(),
         Some("unix") => workloads::unix::server_main(),
-        unknown => bail!(
-            "expected the name of a service, not {unknown:?}; see the library's documentation"
-        ),
+        unknown => bail!("expected the name of a service, not {unknown:?}; see the library's documentation"),
     }
 }

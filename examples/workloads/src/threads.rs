@@ -32,10 +32,7 @@ struct Queue {
 
 impl Queue {
     fn push(&self, stream: TcpStream) {
-        self.waiting
-            .lock()
-            .expect("no holder panics")
-            .push_back(stream);
+        self.waiting.lock().expect("no holder panics").push_back(stream);
         self.filled.notify_one();
     }
 
@@ -45,10 +42,7 @@ impl Queue {
             if let Some(stream) = waiting.pop_front() {
                 return stream;
             }
-            (waiting, _) = self
-                .filled
-                .wait_timeout(waiting, IDLE_MAX)
-                .expect("no holder panics");
+            (waiting, _) = self.filled.wait_timeout(waiting, IDLE_MAX).expect("no holder panics");
         }
     }
 }
@@ -78,19 +72,12 @@ pub fn server_main() -> anyhow::Result<()> {
     let (served, counter) = mpsc::channel();
     for worker in 0..WORKERS {
         let (shared, served) = (shared.clone(), served.clone());
-        thread::Builder::new()
-            .name(format!("worker-{worker}"))
-            .spawn(move || work(worker, &shared, &served))?;
+        thread::Builder::new().name(format!("worker-{worker}")).spawn(move || work(worker, &shared, &served))?;
     }
     let counting = shared.clone();
     thread::spawn(move || {
         for worker in counter {
-            *counting
-                .served
-                .write()
-                .expect("no holder panics")
-                .entry(worker)
-                .or_default() += 1;
+            *counting.served.write().expect("no holder panics").entry(worker).or_default() += 1;
         }
     });
     shared.all_started.wait();
@@ -110,22 +97,14 @@ fn work(worker: usize, shared: &Shared, served: &mpsc::Sender<usize>) {
     }
 }
 
-fn serve(
-    worker: usize,
-    shared: &Shared,
-    served: &mpsc::Sender<usize>,
-    mut stream: &TcpStream,
-) -> anyhow::Result<()> {
+fn serve(worker: usize, shared: &Shared, served: &mpsc::Sender<usize>, mut stream: &TcpStream) -> anyhow::Result<()> {
     for line in BufReader::new(stream).lines() {
         let answer = match line?.as_str() {
             "served" => format!("{:?}", shared.served.read().expect("no holder panics")),
             "fingerprint" => fingerprint_blocking(shared.began),
             request => {
                 served.send(worker)?;
-                format!(
-                    "{request} by {}",
-                    thread::current().name().unwrap_or("nobody")
-                )
+                format!("{request} by {}", thread::current().name().unwrap_or("nobody"))
             }
         };
         stream.write_all(format!("{answer}\n").as_bytes())?;
@@ -149,9 +128,7 @@ pub fn client(address: &str) -> anyhow::Result<String> {
                 scope.spawn(move || ask(address, id, &answers))
             })
             .collect();
-        clients
-            .into_iter()
-            .try_for_each(|client| client.join().expect("clients return their errors"))
+        clients.into_iter().try_for_each(|client| client.join().expect("clients return their errors"))
     })?;
     drop(answers);
     let mut transcript: Vec<String> = in_order.into_iter().collect();
@@ -184,9 +161,7 @@ fn ask(address: &str, id: usize, answers: &mpsc::Sender<String>) -> anyhow::Resu
 /// The sum of the counts in `{0: 3, 1: 2}`.
 fn total(counted: &str) -> usize {
     let counts = counted.split([':', ',', '}']).skip(1).step_by(2);
-    counts
-        .filter_map(|count| count.trim().parse::<usize>().ok())
-        .sum()
+    counts.filter_map(|count| count.trim().parse::<usize>().ok()).sum()
 }
 
 struct Connection {
@@ -197,20 +172,13 @@ impl Connection {
     fn open(address: &str) -> anyhow::Result<Self> {
         let stream = dial::tcp_blocking(address).context("failed to reach the server")?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            reader: BufReader::new(stream),
-        })
+        Ok(Self { reader: BufReader::new(stream) })
     }
 
     fn ask(&mut self, request: &str) -> anyhow::Result<String> {
-        self.reader
-            .get_mut()
-            .write_all(format!("{request}\n").as_bytes())?;
+        self.reader.get_mut().write_all(format!("{request}\n").as_bytes())?;
         let mut answer = String::new();
-        ensure!(
-            self.reader.read_line(&mut answer)? > 0,
-            "the server closed the connection"
-        );
+        ensure!(self.reader.read_line(&mut answer)? > 0, "the server closed the connection");
         Ok(answer.trim_end().to_owned())
     }
 }

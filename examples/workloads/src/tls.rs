@@ -41,12 +41,9 @@ const BODY_BYTES: usize = 200_000;
 #[tokio::main]
 pub async fn server_main() -> anyhow::Result<()> {
     let began = Instant::now();
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed([args::value_of("--name", "localhost")?])?;
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed([args::value_of("--name", "localhost")?])?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key)?;
+    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
 
@@ -59,9 +56,7 @@ pub async fn server_main() -> anyhow::Result<()> {
     let service = Router::new()
         .route(
             "/fingerprint",
-            get(async move |secret: Extension<Secret>| {
-                format!("{} {}", secret.0.0, fingerprint(began).await)
-            }),
+            get(async move |secret: Extension<Secret>| format!("{} {}", secret.0.0, fingerprint(began).await)),
         )
         .route("/echo", post(async |body: String| body));
     loop {
@@ -78,17 +73,12 @@ struct Secret(String);
 async fn serve(acceptor: TlsAcceptor, stream: TcpStream, service: Router) -> anyhow::Result<()> {
     let stream = acceptor.accept(stream).await?;
     let mut secret = [0_u8; 8];
-    stream
-        .get_ref()
-        .1
-        .export_keying_material(&mut secret, b"EXPERIMENTAL workloads", None)?;
+    stream.get_ref().1.export_keying_material(&mut secret, b"EXPERIMENTAL workloads", None)?;
     let secret = Secret(format!("{:016x}", u64::from_be_bytes(secret)));
     let service = TowerToHyperService::new(service.layer(Extension(secret)));
     let connection = auto::Builder::new(TokioExecutor::new());
     // How a connection ends is the client's business; nobody here could act on it.
-    let _ = connection
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = connection.serve_connection(TokioIo::new(stream), service).await;
     Ok(())
 }
 
@@ -105,31 +95,14 @@ pub async fn client(encrypted: &str, plain: &str) -> anyhow::Result<String> {
     // The server fetches nothing from the environment of its own, and neither should a client that
     // may sit behind a proxy meant for the world outside.
     let builder = || Client::builder().no_proxy().timeout(REQUEST_MAX);
-    drop(
-        dial::tcp(plain)
-            .await
-            .context("failed to reach the server")?,
-    );
-    let pem = builder()
-        .build()?
-        .get(format!("http://{plain}/certificate"))
-        .send()
-        .await?
-        .text()
-        .await?;
-    let trusting = || {
-        builder()
-            .tls_certs_merge([Certificate::from_pem(pem.as_bytes())?])
-            .build()
-    };
+    drop(dial::tcp(plain).await.context("failed to reach the server")?);
+    let pem = builder().build()?.get(format!("http://{plain}/certificate")).send().await?.text().await?;
+    let trusting = || builder().tls_certs_merge([Certificate::from_pem(pem.as_bytes())?]).build();
 
     let mut transcript = vec![pem.trim_end().to_owned()];
     let base = format!("https://{encrypted}");
     let stranger = builder().build()?.get(&base).send().await;
-    ensure!(
-        stranger.is_err(),
-        "a certificate nobody vouched for was trusted"
-    );
+    ensure!(stranger.is_err(), "a certificate nobody vouched for was trusted");
 
     let one = trusting()?;
     for _ in 0..REQUESTS {
@@ -144,13 +117,7 @@ pub async fn client(encrypted: &str, plain: &str) -> anyhow::Result<String> {
         transcript.push(line??);
     }
     let body = "x".repeat(BODY_BYTES);
-    let echoed = one
-        .post(format!("{base}/echo"))
-        .body(body.clone())
-        .send()
-        .await?
-        .text()
-        .await?;
+    let echoed = one.post(format!("{base}/echo")).body(body.clone()).send().await?.text().await?;
     ensure!(echoed == body, "the echo differs");
     transcript.push(format!("echo: {} bytes", echoed.len()));
     transcript.push(format!("client: {}", fingerprint(began).await));
@@ -158,14 +125,7 @@ pub async fn client(encrypted: &str, plain: &str) -> anyhow::Result<String> {
 }
 
 async fn call(who: &str, client: &Client, base: &str) -> anyhow::Result<String> {
-    let response = client
-        .get(format!("{base}/fingerprint"))
-        .send()
-        .await?
-        .error_for_status()?;
+    let response = client.get(format!("{base}/fingerprint")).send().await?.error_for_status()?;
     let version = response.version();
-    Ok(format!(
-        "{who}: {version:?}, server: {}",
-        response.text().await?
-    ))
+    Ok(format!("{who}: {version:?}, server: {}", response.text().await?))
 }

@@ -44,9 +44,7 @@ pub async fn server_main() -> anyhow::Result<()> {
     for received in 1.. {
         let (length, client) = socket.recv_from(&mut buffer).await?;
         let tail = fingerprint(began).await;
-        socket
-            .send_to(&answer(&buffer[..length], received, &tail), client)
-            .await?;
+        socket.send_to(&answer(&buffer[..length], received, &tail), client).await?;
     }
     Ok(())
 }
@@ -63,11 +61,7 @@ fn serve_std(socket: &StdUdpSocket, began: Instant) -> io::Result<()> {
 
 /// The request, so that the client knows what is answered, and what the server adds.
 fn answer(request: &[u8], received: u64, tail: &str) -> Vec<u8> {
-    [
-        request,
-        format!("|datagram {received}, server: {tail}").as_bytes(),
-    ]
-    .concat()
+    [request, format!("|datagram {received}, server: {tail}").as_bytes()].concat()
 }
 
 /// Calls both echoes, several times.
@@ -123,11 +117,7 @@ async fn ask_once_in_tokio(socket: &UdpSocket, request: &str) -> anyhow::Result<
 }
 
 /// Waits for the answer to `request`; late answers to earlier attempts of others are dropped.
-async fn answer_in_tokio(
-    socket: &UdpSocket,
-    request: &str,
-    buffer: &mut [u8],
-) -> io::Result<String> {
+async fn answer_in_tokio(socket: &UdpSocket, request: &str, buffer: &mut [u8]) -> io::Result<String> {
     loop {
         let length = socket.recv(buffer).await?;
         if let Some(answer) = answer_to(request, &buffer[..length]) {
@@ -138,9 +128,7 @@ async fn answer_in_tokio(
 
 /// Over a socket for each request, none of them connected.
 fn ask_in_std(address: &str) -> anyhow::Result<Vec<String>> {
-    requests("std")
-        .map(|request| ask_once_in_std(address, &request))
-        .collect()
+    requests("std").map(|request| ask_once_in_std(address, &request)).collect()
 }
 
 fn ask_once_in_std(address: &str, request: &str) -> anyhow::Result<String> {
@@ -177,10 +165,7 @@ mod tests {
     #[test]
     fn an_answer_is_recognised_by_its_request() {
         let datagram = answer(b"std 1", 7, "tail");
-        assert_eq!(
-            answer_to("std 1", &datagram).as_deref(),
-            Some("std 1(5 bytes): datagram 7, server: tail")
-        );
+        assert_eq!(answer_to("std 1", &datagram).as_deref(), Some("std 1(5 bytes): datagram 7, server: tail"));
         assert_eq!(answer_to("std 2", &datagram), None);
         assert_eq!(answer_to("std 1", &answer(b"std 10", 7, "tail")), None);
     }

@@ -12,12 +12,7 @@ struct Service(Child);
 impl Service {
     fn start(args: &[&str]) -> Self {
         let program = env!("CARGO_BIN_EXE_workloads");
-        Self(
-            Command::new(program)
-                .args(args)
-                .spawn()
-                .expect("the service starts"),
-        )
+        Self(Command::new(program).args(args).spawn().expect("the service starts"))
     }
 }
 
@@ -40,10 +35,7 @@ fn free_udp() -> String {
 
 /// How many lines of `transcript` begin with `start`.
 fn count(transcript: &str, start: &str) -> usize {
-    transcript
-        .lines()
-        .filter(|line| line.starts_with(start))
-        .count()
+    transcript.lines().filter(|line| line.starts_with(start)).count()
 }
 
 #[tokio::test]
@@ -52,62 +44,30 @@ async fn grpc_calls_and_streams() {
     let _service = Service::start(&["grpc", "--listen", &address]);
     let transcript = grpc::client(&address).await.expect("all calls succeed");
     let total = 5 * (1 + 2 + 3 + 4);
-    assert!(
-        transcript.contains(&format!(": total {total}, server: elapsed=")),
-        "{transcript}"
-    );
-    assert_eq!(
-        (count(&transcript, "adder"), count(&transcript, "tick")),
-        (20, 10),
-        "{transcript}"
-    );
-    assert_eq!(
-        count(&transcript, "refused: InvalidArgument: nothing to add"),
-        1,
-        "{transcript}"
-    );
+    assert!(transcript.contains(&format!(": total {total}, server: elapsed=")), "{transcript}");
+    assert_eq!((count(&transcript, "adder"), count(&transcript, "tick")), (20, 10), "{transcript}");
+    assert_eq!(count(&transcript, "refused: InvalidArgument: nothing to add"), 1, "{transcript}");
 }
 
 #[tokio::test]
 async fn tls_is_spoken_over_http_2_and_trusted_by_choice() {
     let (encrypted, plain) = (free_tcp(), free_tcp());
-    let _service = Service::start(&[
-        "tls",
-        "--listen",
-        &encrypted,
-        "--certificate-listen",
-        &plain,
-        "--name",
-        "127.0.0.1",
-    ]);
-    let transcript = tls::client(&encrypted, &plain)
-        .await
-        .expect("all requests succeed");
-    assert_eq!(
-        count(&transcript, "one: HTTP/2.0, server: "),
-        5,
-        "{transcript}"
-    );
+    let _service =
+        Service::start(&["tls", "--listen", &encrypted, "--certificate-listen", &plain, "--name", "127.0.0.1"]);
+    let transcript = tls::client(&encrypted, &plain).await.expect("all requests succeed");
+    assert_eq!(count(&transcript, "one: HTTP/2.0, server: "), 5, "{transcript}");
     assert_eq!(count(&transcript, "several "), 5, "{transcript}");
-    let mut secrets: Vec<_> = transcript
-        .lines()
-        .filter_map(|line| line.split_once("server: ")?.1.split(' ').next())
-        .collect();
+    let mut secrets: Vec<_> =
+        transcript.lines().filter_map(|line| line.split_once("server: ")?.1.split(' ').next()).collect();
     secrets.dedup();
-    assert_eq!(
-        secrets.len(),
-        1 + 5,
-        "one secret for each connection: {transcript}"
-    );
+    assert_eq!(secrets.len(), 1 + 5, "one secret for each connection: {transcript}");
 }
 
 #[tokio::test]
 async fn a_thousand_connections_are_open_at_once() {
     let address = free_tcp();
     let _service = Service::start(&["http", "--listen", &address]);
-    let transcript = http::client(&address, 1_000)
-        .await
-        .expect("all requests succeed");
+    let transcript = http::client(&address, 1_000).await.expect("all requests succeed");
     assert_eq!(count(&transcript, "client "), 1_000);
 }
 
@@ -115,9 +75,7 @@ async fn a_thousand_connections_are_open_at_once() {
 async fn blocking_work_ends_in_some_order() {
     let address = free_tcp();
     let _service = Service::start(&["blocking", "--listen", &address]);
-    let transcript = blocking::client(&address)
-        .await
-        .expect("all requests succeed");
+    let transcript = blocking::client(&address).await.expect("all requests succeed");
     assert_eq!(count(&transcript, "client 3: pieces ["), 5, "{transcript}");
 }
 
@@ -136,14 +94,8 @@ fn threads_serve_and_are_counted() {
 async fn udp_echoes_answer() {
     let (on_tokio, on_std) = (free_udp(), free_udp());
     let _service = Service::start(&["udp", "--listen", &on_tokio, "--std-listen", &on_std]);
-    let transcript = udp::client(&on_tokio, &on_std)
-        .await
-        .expect("all requests are answered");
-    assert_eq!(
-        (count(&transcript, "tokio "), count(&transcript, "std ")),
-        (10, 10),
-        "{transcript}"
-    );
+    let transcript = udp::client(&on_tokio, &on_std).await.expect("all requests are answered");
+    assert_eq!((count(&transcript, "tokio "), count(&transcript, "std ")), (10, 10), "{transcript}");
 }
 
 #[tokio::test]

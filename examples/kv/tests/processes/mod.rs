@@ -21,11 +21,7 @@ impl Cluster {
     pub(crate) async fn start(concern: &'static str) -> Self {
         let addresses = free_addresses(3);
         let replicas = (0..3).map(|id| spawn(id, &addresses, concern)).collect();
-        let cluster = Self {
-            addresses,
-            concern,
-            replicas,
-        };
+        let cluster = Self { addresses, concern, replicas };
         for id in 0..3 {
             cluster.ready(id).await;
         }
@@ -38,10 +34,7 @@ impl Cluster {
 
     pub(crate) async fn get_text(&self, id: usize, path: &str) -> reqwest::Result<String> {
         let http = reqwest::Client::builder().no_proxy().build()?;
-        let response = http
-            .get(format!("http://{}{path}", self.addresses[id]))
-            .send()
-            .await?;
+        let response = http.get(format!("http://{}{path}", self.addresses[id])).send().await?;
         response.error_for_status()?.text().await
     }
 
@@ -52,9 +45,7 @@ impl Cluster {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(READY_WITHIN, ready)
-            .await
-            .unwrap_or_else(|_| panic!("replica {id} is not ready"));
+        timeout(READY_WITHIN, ready).await.unwrap_or_else(|_| panic!("replica {id} is not ready"));
     }
 
     /// SIGKILL: the replica's memory is lost.
@@ -89,10 +80,7 @@ impl Cluster {
 
     fn signal(&self, id: usize, name: &str) {
         let process = self.replicas[id].id().to_string();
-        let sent = Command::new("kill")
-            .args(["-s", name, &process])
-            .status()
-            .expect("kill(1) is there");
+        let sent = Command::new("kill").args(["-s", name, &process]).status().expect("kill(1) is there");
         assert!(sent.success(), "SIG{name} to replica {id}: {sent}");
     }
 }
@@ -108,11 +96,7 @@ impl Drop for Cluster {
 }
 
 fn spawn(id: usize, addresses: &[String], concern: &str) -> Child {
-    let peers: Vec<_> = addresses
-        .iter()
-        .filter(|&address| *address != addresses[id])
-        .cloned()
-        .collect();
+    let peers: Vec<_> = addresses.iter().filter(|&address| *address != addresses[id]).cloned().collect();
     Command::new(env!("CARGO_BIN_EXE_kv"))
         .args(["--id", &id.to_string(), "--listen", &addresses[id]])
         .args(["--peers", &peers.join(","), "--write-concern", concern])
@@ -123,10 +107,6 @@ fn spawn(id: usize, addresses: &[String], concern: &str) -> Child {
 
 /// Addresses that nobody listened on a moment ago.
 fn free_addresses(count: usize) -> Vec<String> {
-    let held: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
-    held.iter()
-        .map(|listener| listener.local_addr().expect("bound").to_string())
-        .collect()
+    let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    held.iter().map(|listener| listener.local_addr().expect("bound").to_string()).collect()
 }

@@ -22,11 +22,7 @@ const TICKS: u64 = 10;
 /// When a call fails that should not, or the sum is wrong.
 pub async fn client(address: &str) -> anyhow::Result<String> {
     let began = Instant::now();
-    drop(
-        dial::tcp(address)
-            .await
-            .context("failed to reach the server")?,
-    );
+    drop(dial::tcp(address).await.context("failed to reach the server")?);
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     let watcher = tokio::spawn(watch(endpoint.connect().await?));
 
@@ -39,14 +35,8 @@ pub async fn client(address: &str) -> anyhow::Result<String> {
     transcript.extend(watcher.await??);
 
     let refused = CounterClient::new(channel).add(Request::default()).await;
-    let status = refused
-        .err()
-        .context("an addition of nothing was accepted")?;
-    transcript.push(format!(
-        "refused: {:?}: {}",
-        status.code(),
-        status.message()
-    ));
+    let status = refused.err().context("an addition of nothing was accepted")?;
+    transcript.push(format!("refused: {:?}: {}", status.code(), status.message()));
     transcript.push(format!("client: {}", fingerprint(began).await));
     Ok(transcript.join("\n"))
 }
@@ -55,28 +45,16 @@ async fn add(channel: Channel, id: u64) -> anyhow::Result<Vec<String>> {
     let mut counter = CounterClient::new(channel);
     let mut lines = Vec::new();
     for _ in 0..ADDITIONS {
-        let request = Request {
-            client: format!("adder {id}"),
-            amount: id,
-        };
+        let request = Request { client: format!("adder {id}"), amount: id };
         let reply = counter.add(request).await?.into_inner();
-        lines.push(format!(
-            "adder {id}: total {}, server: {}",
-            reply.total, reply.fingerprint
-        ));
+        lines.push(format!("adder {id}: total {}, server: {}", reply.total, reply.fingerprint));
     }
     Ok(lines)
 }
 
 async fn watch(channel: Channel) -> anyhow::Result<Vec<String>> {
-    let request = Request {
-        client: "watcher".to_owned(),
-        amount: TICKS,
-    };
-    let mut ticks = CounterClient::new(channel)
-        .watch(request)
-        .await?
-        .into_inner();
+    let request = Request { client: "watcher".to_owned(), amount: TICKS };
+    let mut ticks = CounterClient::new(channel).watch(request).await?.into_inner();
     let mut lines = Vec::new();
     while let Some(tick) = ticks.message().await? {
         lines.push(format!("tick {}: total {}", tick.number, tick.total));

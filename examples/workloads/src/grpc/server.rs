@@ -25,10 +25,7 @@ const TICK: Duration = Duration::from_millis(5);
 #[tokio::main]
 pub async fn server_main() -> anyhow::Result<()> {
     let address = args::value_of("--listen", "0.0.0.0:7101")?.parse()?;
-    let counter = Adder {
-        began: Instant::now(),
-        total: Arc::default(),
-    };
+    let counter = Adder { began: Instant::now(), total: Arc::default() };
     let routes = Server::builder().add_service(CounterServer::new(counter));
     Ok(routes.serve(address).await?)
 }
@@ -46,26 +43,17 @@ impl Counter for Adder {
             return Err(Status::invalid_argument("nothing to add"));
         }
         let total = self.total.fetch_add(amount, Ordering::SeqCst) + amount;
-        Ok(Response::new(Total {
-            total,
-            fingerprint: fingerprint(self.began).await,
-        }))
+        Ok(Response::new(Total { total, fingerprint: fingerprint(self.began).await }))
     }
 
     type WatchStream = ReceiverStream<Result<Tick, Status>>;
 
-    async fn watch(
-        &self,
-        request: Request<messages::Request>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, request: Request<messages::Request>) -> Result<Response<Self::WatchStream>, Status> {
         let total = self.total.clone();
         let (ticks, stream) = mpsc::channel(1);
         tokio::spawn(async move {
             for number in 0..request.into_inner().amount {
-                let tick = Tick {
-                    number,
-                    total: total.load(Ordering::SeqCst),
-                };
+                let tick = Tick { number, total: total.load(Ordering::SeqCst) };
                 if ticks.send(Ok(tick)).await.is_err() {
                     break; // the client is gone
                 }

@@ -38,18 +38,11 @@ fn echo(kind: &str, address: &SocketAddr) -> anyhow::Result<Vec<String>> {
                 .map(|stream| stream.map(|stream| scope.spawn(move || shout(&stream))))
                 .collect::<io::Result<Vec<_>>>()
         });
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|id| scope.spawn(move || ask(id, address)))
-            .collect();
-        let answers = clients
-            .into_iter()
-            .map(|client| client.join().expect("clients return their errors"));
-        let transcript: anyhow::Result<Vec<_>> =
-            answers.map(|a| Ok(format!("{kind}: {}", a?))).collect();
+        let clients: Vec<_> = (0..CLIENTS).map(|id| scope.spawn(move || ask(id, address))).collect();
+        let answers = clients.into_iter().map(|client| client.join().expect("clients return their errors"));
+        let transcript: anyhow::Result<Vec<_>> = answers.map(|a| Ok(format!("{kind}: {}", a?))).collect();
         for connection in server.join().expect("the server returns its errors")? {
-            connection
-                .join()
-                .expect("connections return their errors")?;
+            connection.join().expect("connections return their errors")?;
         }
         transcript
     })
@@ -72,10 +65,7 @@ fn ask(id: usize, address: &SocketAddr) -> anyhow::Result<String> {
     stream.shutdown(Shutdown::Write)?;
     let mut answers = String::new();
     stream.read_to_string(&mut answers)?;
-    let expected: String = LINES
-        .iter()
-        .map(|line| format!("{} {id}\n", line.to_uppercase()))
-        .collect();
+    let expected: String = LINES.iter().map(|line| format!("{} {id}\n", line.to_uppercase())).collect();
     ensure!(answers == expected, "{answers:?} instead of {expected:?}");
     Ok(answers.trim_end().replace('\n', ", "))
 }
@@ -95,8 +85,7 @@ fn pair() -> anyhow::Result<String> {
 fn datagrams(name: &str) -> anyhow::Result<String> {
     let server_address = SocketAddr::from_abstract_name(name)?;
     let server = UnixDatagram::bind_addr(&server_address)?;
-    let client =
-        UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(format!("{name}-client"))?)?;
+    let client = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(format!("{name}-client"))?)?;
     let server = thread::spawn(move || {
         let mut buffer = [0; 64];
         for _ in LINES {
@@ -124,12 +113,6 @@ fn datagram_path(path: &std::path::Path) -> anyhow::Result<String> {
     uninterrupted(|| client.send_to(b"over a path", path))?;
     let mut buffer = [0; 64];
     let (length, sender) = uninterrupted(|| server.recv_from(&mut buffer))?;
-    ensure!(
-        sender.is_unnamed(),
-        "the client has no name, but is called {sender:?}"
-    );
-    Ok(format!(
-        "std path datagram: {}",
-        String::from_utf8_lossy(&buffer[..length])
-    ))
+    ensure!(sender.is_unnamed(), "the client has no name, but is called {sender:?}");
+    Ok(format!("std path datagram: {}", String::from_utf8_lossy(&buffer[..length])))
 }

@@ -55,9 +55,7 @@ async fn shout(stream: UnixStream) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader).lines();
     while let Some(line) = lines.next_line().await? {
-        writer
-            .write_all(format!("{}\n", line.to_uppercase()).as_bytes())
-            .await?;
+        writer.write_all(format!("{}\n", line.to_uppercase()).as_bytes()).await?;
     }
     Ok(())
 }
@@ -66,17 +64,12 @@ async fn shout(stream: UnixStream) -> std::io::Result<()> {
 async fn ask(id: usize, path: std::path::PathBuf) -> anyhow::Result<String> {
     let mut stream = UnixStream::connect(path).await?;
     for line in LINES {
-        stream
-            .write_all(format!("{line} {id}\n").as_bytes())
-            .await?;
+        stream.write_all(format!("{line} {id}\n").as_bytes()).await?;
     }
     stream.shutdown().await?;
     let mut answers = String::new();
     stream.read_to_string(&mut answers).await?;
-    let expected: String = LINES
-        .iter()
-        .map(|line| format!("{} {id}\n", line.to_uppercase()))
-        .collect();
+    let expected: String = LINES.iter().map(|line| format!("{} {id}\n", line.to_uppercase())).collect();
     ensure!(answers == expected, "{answers:?} instead of {expected:?}");
     Ok(answers.trim_end().replace('\n', ", "))
 }
@@ -94,17 +87,12 @@ async fn bulk_through_pair() -> anyhow::Result<String> {
         if length == 0 {
             break;
         }
-        ensure!(
-            buffer[..length].iter().all(|&byte| byte == 7),
-            "bytes changed on their way"
-        );
+        ensure!(buffer[..length].iter().all(|&byte| byte == 7), "bytes changed on their way");
         (received, reads) = (received + length, reads + 1);
     }
     writer.await??;
     ensure!(received == BULK_BYTES, "{received} bytes arrived");
-    Ok(format!(
-        "tokio stream pair: {received} bytes in {reads} reads"
-    ))
+    Ok(format!("tokio stream pair: {received} bytes in {reads} reads"))
 }
 
 async fn datagram_pair() -> anyhow::Result<String> {
@@ -116,10 +104,7 @@ async fn datagram_pair() -> anyhow::Result<String> {
     let mut lengths = Vec::new();
     for line in LINES {
         let length = far.recv(&mut buffer).await?;
-        ensure!(
-            &buffer[..length] == line.as_bytes(),
-            "boundaries are not kept"
-        );
+        ensure!(&buffer[..length] == line.as_bytes(), "boundaries are not kept");
         lengths.push(length);
     }
     Ok(format!("tokio datagram pair: {lengths:?} bytes"))
@@ -129,10 +114,7 @@ async fn datagram_pair() -> anyhow::Result<String> {
 /// answered.
 async fn datagrams(name: &str) -> anyhow::Result<String> {
     // tokio names datagram sockets by path only, so std makes them.
-    let (server_name, client_name) = (
-        abstract_address(name)?,
-        abstract_address(&format!("{name}-client"))?,
-    );
+    let (server_name, client_name) = (abstract_address(name)?, abstract_address(&format!("{name}-client"))?);
     let client = StdUnixDatagram::bind_addr(&client_name)?;
     let server = StdUnixDatagram::bind_addr(&server_name)?;
     client.connect_addr(&server_name)?;

@@ -35,10 +35,7 @@ pub async fn server_main() -> anyhow::Result<()> {
     for visit in 0_u32.. {
         let (mut stream, _client) = listener.accept().await?;
         let dir = Some(PathBuf::from(&dir)).filter(|dir| !dir.as_os_str().is_empty());
-        let names = Names {
-            prefix: format!("workloads-{}-{visit}", std::process::id()),
-            dir,
-        };
+        let names = Names { prefix: format!("workloads-{}-{visit}", std::process::id()), dir };
         let report = match exchange(names, began).await {
             Ok(transcript) => transcript,
             Err(error) => format!("failed: {error:?}"),
@@ -63,19 +60,13 @@ impl Names {
 
     /// A name in the file system, when there is a directory for it.
     fn path(&self, purpose: &str) -> Option<PathBuf> {
-        self.dir
-            .as_ref()
-            .map(|dir| dir.join(format!("{}-{purpose}.sock", self.prefix)))
+        self.dir.as_ref().map(|dir| dir.join(format!("{}-{purpose}.sock", self.prefix)))
     }
 }
 
 async fn exchange(names: Names, began: Instant) -> anyhow::Result<String> {
     let mut transcript = in_tokio::exchange(&names).await.context("in tokio")?;
-    transcript.extend(
-        spawn_blocking(move || in_std::exchange(&names))
-            .await?
-            .context("in std")?,
-    );
+    transcript.extend(spawn_blocking(move || in_std::exchange(&names)).await?.context("in std")?);
     transcript.push(format!("server: {}", fingerprint(began).await));
     Ok(transcript.join("\n"))
 }
@@ -88,9 +79,7 @@ async fn exchange(names: Names, began: Instant) -> anyhow::Result<String> {
 pub async fn client(address: &str) -> anyhow::Result<String> {
     let began = Instant::now();
     let mut report = String::new();
-    let mut stream = dial::tcp(address)
-        .await
-        .context("failed to reach the server")?;
+    let mut stream = dial::tcp(address).await.context("failed to reach the server")?;
     stream.read_to_string(&mut report).await?;
     ensure!(!report.starts_with("failed"), "{report}");
     Ok(format!("{report}\nclient: {}", fingerprint(began).await))
