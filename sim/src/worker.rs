@@ -8,6 +8,9 @@ use std::io;
 /// runs the test on its main thread and the worker stays a process of one thread.
 pub const ENV: &str = "CHAOS_WORKER";
 
+/// [`ENV`] for C.
+pub(crate) const ENV_C: &std::ffi::CStr = c"CHAOS_WORKER";
+
 /// Sent to a case's process, makes it report the running thread's stack and end with code 124.
 pub const DUMP_SIGNAL: i32 = libc::SIGUSR2;
 

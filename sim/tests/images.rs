@@ -181,3 +181,26 @@ fn a_host_that_ends_against_its_policy_ends_the_case() {
     assert_eq!(run.outcome, "HostFailed { host: \"a\", exit: Code(41) }");
     assert_eq!(run.output, "");
 }
+
+unsafe fn nothing(_: usize, _: &[u8]) -> i32 {
+    0
+}
+
+/// Starts one host again and again.
+fn restarts(count: u32) {
+    let host = control::add_host("a");
+    control::start(host, &program(nothing, &["a"], OnExit::Ignore)).unwrap();
+    for _ in 0..count {
+        std::thread::sleep(Duration::from_millis(1));
+        control::restart(host).unwrap();
+    }
+    println!("{}", control::starts(host));
+}
+
+#[test]
+fn a_thousand_restarts_leave_little_behind() {
+    let (few, many) = (world(1, || restarts(20)), world(1, || restarts(1_000)));
+    assert_eq!(many.output, "1001\n");
+    let each_kib = (many.peak.0 - few.peak.0) / 980;
+    assert!(each_kib < 16, "a restart leaves {each_kib} KiB behind");
+}

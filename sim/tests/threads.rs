@@ -62,17 +62,22 @@ fn thread_local_destructors_run_inside_the_world() {
     assert_eq!(run.output, "used\ndropped by its thread\njoined\n");
 }
 
+/// Starts and joins threads, ten at a time.
+fn churn(rounds: u32) {
+    for round in 0..rounds {
+        let threads: Vec<_> = (0..10).map(|i| thread::spawn(move || i)).collect();
+        let sum: u32 = threads.into_iter().map(|t| t.join().unwrap()).sum();
+        assert_eq!(sum, 45, "round {round}");
+    }
+    println!("done");
+}
+
 #[test]
 fn forty_thousand_threads_leave_nothing_behind() {
-    let run = world(1, || {
-        for round in 0..4_000 {
-            let threads: Vec<_> = (0..10).map(|i| thread::spawn(move || i)).collect();
-            let sum: u32 = threads.into_iter().map(|t| t.join().unwrap()).sum();
-            assert_eq!(sum, 45, "round {round}");
-        }
-        println!("done");
-    });
-    assert_eq!(run.output, "done\n");
+    let (few, many) = (world(1, || churn(100)), world(1, || churn(4_000)));
+    assert_eq!((few.output.as_str(), many.output.as_str()), ("done\n", "done\n"));
+    let growth_kib = many.peak.0 - few.peak.0;
+    assert!(growth_kib < 2048, "39,000 more threads took {growth_kib} KiB more");
 }
 
 #[test]

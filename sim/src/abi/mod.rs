@@ -27,7 +27,7 @@ use crate::kernel::{Call, Kernel, Step, Stop, ThreadId};
 use libc::{c_int, c_void};
 
 pub(crate) use signal::deliver_pending;
-pub(crate) use threads::{StartThread, simulated, thread_main};
+pub(crate) use threads::{StartThread, keys_outside, simulated, thread_main};
 
 /// Bounds of the stack of the thread with this descriptor.
 pub(crate) fn stack_bounds(pthread: usize) -> Option<(usize, usize)> {
@@ -39,10 +39,11 @@ pub(crate) fn stack_bounds(pthread: usize) -> Option<(usize, usize)> {
 /// ```text
 /// hooks! { clock; fn clock_gettime(id: c_int, out: *mut timespec) -> c_int { …simulated… } }
 /// ```
-/// `@also(name)` gives a second symbol for the same code (`open64` for `open`).
+/// `@also(name)` gives a second symbol for the same code (`open64` for `open`); `@outside(path)` names the function that
+/// answers outside of worlds instead of the genuine one.
 macro_rules! hooks {
     ($field:ident; $(
-        $(#[$meta:meta])* $(@also($($also:ident),+))?
+        $(#[$meta:meta])* $(@also($($also:ident),+))? $(@outside($outside:path))?
         fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block
     )*) => {
         /// The simulated versions, as the original image defines them.
@@ -63,7 +64,9 @@ macro_rules! hooks {
         }
 
         $(
-            $crate::abi::hook_symbol!($field, $name, $name, ($($arg: $ty),*), ($($ret)?), $(#[$meta])*);
+            $crate::abi::hook_symbol!(
+                $field, $name, $name, ($($arg: $ty),*), ($($ret)?), [$($outside)?], $(#[$meta])*
+            );
             $crate::abi::hook_also!($field, $name, [$($($also)+)?], ($($arg: $ty),*), ($($ret)?));
         )*
     };
@@ -74,14 +77,17 @@ pub(crate) use hooks;
 macro_rules! hook_also {
     ($field:ident, $name:ident, [], $args:tt, $ret:tt) => {};
     ($field:ident, $name:ident, [$also:ident $($rest:ident)*], $args:tt, $ret:tt) => {
-        $crate::abi::hook_symbol!($field, $also, $name, $args, $ret, );
+        $crate::abi::hook_symbol!($field, $also, $name, $args, $ret, [], );
         $crate::abi::hook_also!($field, $name, [$($rest)*], $args, $ret);
     };
 }
 pub(crate) use hook_also;
 
 macro_rules! hook_symbol {
-    ($field:ident, $symbol:ident, $name:ident, ($($arg:ident: $ty:ty),*), ($($ret:ty)?), $(#[$meta:meta])*) => {
+    (
+        $field:ident, $symbol:ident, $name:ident, ($($arg:ident: $ty:ty),*), ($($ret:ty)?), [$($outside:path)?],
+        $(#[$meta:meta])*
+    ) => {
         $(#[$meta])*
         #[doc(hidden)]
         #[unsafe(no_mangle)]
@@ -93,22 +99,30 @@ macro_rules! hook_symbol {
                 if !lent.is_null() {
                     return ((*lent).table.$field.$name)($($arg),*);
                 }
-                static GENUINE: std::sync::atomic::AtomicPtr<libc::c_void> =
-                    std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
-                const NAME: &std::ffi::CStr = match std::ffi::CStr::from_bytes_with_nul(
-                    concat!(stringify!($symbol), "\0").as_bytes(),
-                ) {
-                    Ok(name) => name,
-                    Err(_) => panic!("a name with NUL"),
-                };
-                let f = $crate::carrier::real::lookup(NAME, &GENUINE);
-                let f: unsafe extern "C" fn($($ty),*) $(-> $ret)? = std::mem::transmute(f);
-                f($($arg),*)
+                $crate::abi::hook_outside!([$($outside)?], $symbol, ($($arg: $ty),*), ($($ret)?))
             }
         }
     };
 }
 pub(crate) use hook_symbol;
+
+/// What a hook does on a thread that belongs to no world.
+macro_rules! hook_outside {
+    ([$outside:path], $symbol:ident, ($($arg:ident: $ty:ty),*), ($($ret:ty)?)) => { $outside($($arg),*) };
+    ([], $symbol:ident, ($($arg:ident: $ty:ty),*), ($($ret:ty)?)) => {{
+        static GENUINE: std::sync::atomic::AtomicPtr<libc::c_void> =
+            std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
+        const NAME: &std::ffi::CStr =
+            match std::ffi::CStr::from_bytes_with_nul(concat!(stringify!($symbol), "\0").as_bytes()) {
+                Ok(name) => name,
+                Err(_) => panic!("a name with NUL"),
+            };
+        let f = $crate::carrier::real::lookup(NAME, &GENUINE);
+        let f: unsafe extern "C" fn($($ty),*) $(-> $ret)? = std::mem::transmute(f);
+        f($($arg),*)
+    }};
+}
+pub(crate) use hook_outside;
 
 macro_rules! table {
     ($($field:ident),* $(,)?) => {

@@ -4,6 +4,7 @@ use super::{answer_error, call, hooks, look};
 use crate::carrier::lent::current;
 use crate::carrier::real;
 use crate::kernel::Stop;
+use std::sync::Mutex;
 use libc::{c_char, c_int, c_uint, c_void, pthread_attr_t, pthread_t, timespec};
 
 /// What a new simulated thread does.
@@ -55,7 +56,9 @@ impl StartThread {
 pub(crate) unsafe fn thread_main(start: *mut c_void) -> ! {
     // SAFETY: taken once; the addresses are of the types that the variants name.
     unsafe {
-        match *Box::from_raw(start.cast::<StartThread>()) {
+        // Moved out first: a box that is matched on would be freed at the end, which never comes.
+        let start = *Box::from_raw(start.cast::<StartThread>());
+        match start {
             StartThread::Pthread { routine, argument } => {
                 let routine: extern "C-unwind" fn(*mut c_void) -> *mut c_void = std::mem::transmute(routine);
                 finish(routine(argument as *mut c_void) as usize)
@@ -113,9 +116,9 @@ unsafe fn run_key_destructors() {
         let mut keys: Vec<(u32, usize)> = Vec::new();
         look("keys", |k, me| {
             let process = k.threads[me].process;
-            let original = k.processes[process].image.is_none();
-            let mine = |owner| owner == process || original && k.processes.get(owner).is_none_or(|p| p.image.is_none());
-            keys.extend(k.keys.iter().filter(|(_, (_, owner))| mine(*owner)).map(|(key, (f, _))| (*key, *f)));
+            // The test and its clients share an image and so their keys; a host has its own.
+            let image = k.processes[process].image.map(|image| image.base);
+            keys.extend(k.keys.iter().filter(|(_, key)| key.image == image).map(|(number, key)| (*number, key.destructor)));
             Ok(0)
         });
         let mut ran = false;
@@ -156,9 +159,50 @@ unsafe fn join(thread: pthread_t, result: *mut *mut c_void, wait: bool, deadline
     answer_error(answer)
 }
 
+/// A thread outside any world. In a worker there is none: libtest then runs the test on its main thread, so that the
+/// process which cases are forked from has one thread and one state.
+unsafe fn create_outside(
+    thread: *mut pthread_t,
+    attributes: *const pthread_attr_t,
+    routine: extern "C" fn(*mut c_void) -> *mut c_void,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: as the caller promises to pthread_create(3).
+    unsafe {
+        if !real::getenv(crate::worker::ENV_C.as_ptr()).is_null() {
+            return libc::EAGAIN;
+        }
+        real::pthread_create(thread, attributes, routine, argument)
+    }
+}
+
+/// Keys with destructors that were made before the world, by std among others: simulated threads of the test run them.
+static KEYS_OUTSIDE: Mutex<Vec<(c_uint, usize)>> = Mutex::new(Vec::new());
+
+/// The keys that a new world finds.
+pub(crate) fn keys_outside() -> Vec<(c_uint, usize)> {
+    KEYS_OUTSIDE.lock().map(|keys| keys.clone()).unwrap_or_default()
+}
+
+type KeyDestructor = Option<unsafe extern "C" fn(*mut c_void)>;
+
+unsafe fn create_key_outside(key: *mut c_uint, destructor: KeyDestructor) -> c_int {
+    // SAFETY: as the caller promises to pthread_key_create(3).
+    unsafe {
+        let error = real::pthread_key_create(key, destructor);
+        if let (0, Some(destructor)) = (error, destructor)
+            && let Ok(mut keys) = KEYS_OUTSIDE.lock()
+        {
+            keys.push((*key, destructor as usize));
+        }
+        error
+    }
+}
+
 hooks! {
     threads;
 
+    @outside(create_outside)
     fn pthread_create(
         thread: *mut pthread_t,
         attributes: *const pthread_attr_t,
@@ -245,14 +289,15 @@ hooks! {
         0
     }
 
-    fn pthread_key_create(key: *mut c_uint, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int {
+    @outside(create_key_outside)
+    fn pthread_key_create(key: *mut c_uint, destructor: KeyDestructor) -> c_int {
         // The genuine key has no destructor: libc would run it at the end of kernel threads only.
         let error = real::pthread_key_create(key, None);
         if error == 0 && let Some(destructor) = destructor {
             let key = *key;
             look("pthread_key_create", |k, me| {
-                let owner = k.threads[me].process;
-                k.keys.insert(key, (destructor as usize, owner));
+                let image = k.processes[k.threads[me].process].image.map(|image| image.base);
+                k.keys.insert(key, crate::kernel::Key { destructor: destructor as usize, image });
                 Ok(0)
             });
         }

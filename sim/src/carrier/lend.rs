@@ -124,6 +124,7 @@ extern "C" fn hand_over(argument: *mut c_void) -> *mut c_void {
         let handover = &mut *argument.cast::<Handover>();
         let lent = handover.lent;
         let fs = libc::pthread_self();
+        super::heap::share(fs as usize, (*lent).kernel_fs as usize);
         if let Some(locals) = handover.thread_locals.take() {
             locals.copy_to(fs as usize);
         }

@@ -3,12 +3,15 @@
 //! - `switch`: the context switch, in assembly;
 //! - `lent`: what a simulated thread keeps where its own code can reach it;
 //! - `lend`: how a genuine pthread becomes a simulated one, and how it is freed;
+//! - `heap`: one malloc cache for all of them;
+//! - `environment`: each process's `environ`;
 //! - `image`: a fresh copy of the executable for each start of a host;
 //! - `real`: the real libc and kernel.
 //!
 //! This room and `abi` hold all `unsafe` of the crate. It must not know what a call means: that is `kernel`'s.
 
 pub(crate) mod environment;
+mod heap;
 pub(crate) mod image;
 pub(crate) mod lend;
 pub(crate) mod lent;

@@ -64,8 +64,8 @@ pub(crate) struct Kernel {
     pub(crate) net: Network,
     pub(crate) streams: BTreeMap<u64, super::entropy::Stream>,
     pub(crate) by_pthread: BTreeMap<libc::pthread_t, ThreadId>,
-    /// Thread-specific data keys with destructors, and whose they are.
-    pub(crate) keys: BTreeMap<u32, (usize, super::ProcessId)>,
+    /// Thread-specific data keys with destructors.
+    pub(crate) keys: BTreeMap<u32, super::Key>,
     pub(crate) sink: Box<dyn Sink>,
     pub(crate) seed: u64,
     pub(crate) calm: bool,
@@ -111,7 +111,7 @@ impl Kernel {
             net: Network::new(config.seed, config.calm),
             streams: BTreeMap::new(),
             by_pthread: BTreeMap::new(),
-            keys: BTreeMap::new(),
+            keys: crate::abi::keys_outside().into_iter().map(super::Key::outside).collect(),
             sink: config.sink,
             seed: config.seed,
             calm: config.calm,

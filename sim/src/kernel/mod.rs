@@ -33,7 +33,7 @@ pub(crate) use clock::Clock;
 pub(crate) use dispatch::{Kernel, Next};
 pub(crate) use file::{DupTo, FileId, Kind};
 pub(crate) use futex::MATCH_ANY;
-pub(crate) use process::{Disposition, ProcessId};
+pub(crate) use process::{Disposition, Key, ProcessId};
 pub(crate) use signal::Delivery;
 pub(crate) use thread::ThreadId;
 pub(crate) use timerfd::Setting;

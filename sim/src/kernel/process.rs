@@ -32,6 +32,20 @@ pub(crate) struct Disposition {
     pub(crate) mask: u64,
 }
 
+/// A thread-specific data key's destructor, and the image whose key it is (none: the original's).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    pub(crate) destructor: usize,
+    pub(crate) image: Option<usize>,
+}
+
+impl Key {
+    /// A key from before the world.
+    pub(crate) fn outside((number, destructor): (u32, usize)) -> (u32, Key) {
+        (number, Key { destructor, image: None })
+    }
+}
+
 /// A running program.
 pub(crate) struct Process {
     pub(crate) host: HostId,
@@ -359,7 +373,9 @@ impl Kernel {
                 self.release_file(descriptor.file);
             }
         }
-        let keys: Vec<u32> = self.keys.iter().filter(|(_, (_, owner))| *owner == id).map(|(key, _)| *key).collect();
+        let base = image.map(|image| image.base);
+        let own = |key: &Key| base.is_some() && key.image == base;
+        let keys: Vec<u32> = self.keys.iter().filter(|(_, key)| own(key)).map(|(number, _)| *number).collect();
         for key in keys {
             self.keys.remove(&key);
             crate::carrier::environment::delete_key(key);

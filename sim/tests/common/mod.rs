@@ -19,6 +19,18 @@ pub struct Run {
     pub digest: String,
     pub events: Vec<String>,
     pub stacks: Vec<String>,
+    /// Largest resident size of the case's process.
+    pub peak: Peak,
+}
+
+/// A peak in KiB; equal to every other, as memory is no part of a run.
+#[derive(Debug, Clone, Copy, Default, Eq)]
+pub struct Peak(pub i64);
+
+impl PartialEq for Peak {
+    fn eq(&self, _: &Peak) -> bool {
+        true
+    }
 }
 
 struct Tell(Rc<RefCell<std::fs::File>>);
@@ -103,10 +115,14 @@ pub fn world_with(config: Config, main: impl FnOnce() + 'static) -> Run {
         }
         pid => {
             drop(writer);
-            let run = collect(reader);
+            let mut run = collect(reader);
             let mut status = 0;
-            // SAFETY: waits for our own child.
-            unsafe { libc::waitpid(pid, &mut status, 0) };
+            // SAFETY: waits for our own child; the structure is plain numbers.
+            unsafe {
+                let mut usage: libc::rusage = std::mem::zeroed();
+                libc::wait4(pid, &mut status, 0, &mut usage);
+                run.peak = Peak(usage.ru_maxrss);
+            }
             assert_eq!(status, 0, "the case process ended with wait status {status:#x}: {run:#?}");
             run
         }
