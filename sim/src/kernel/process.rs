@@ -22,6 +22,8 @@ const DESCRIPTOR_LIMIT: usize = 1024 * 1024;
 /// Stack of a program's main thread: the usual `RLIMIT_STACK`.
 const MAIN_STACK_BYTES: usize = 8 << 20;
 const SIGNALS: usize = 65;
+/// The host `test`: its end is the world's.
+const TEST: HostId = HostId(0);
 
 /// How a program is to handle a signal.
 #[derive(Clone, Copy, Default, Debug)]
@@ -120,7 +122,7 @@ impl Kernel {
         if !matches!(self.host_state(host), HostState::Down(_)) {
             return Err(format!("client {} is running already", self.hosts[host].name));
         }
-        let env = self.hosts[HostId(0)].process.map(|p| self.processes[p].environment.pairs()).unwrap_or_default();
+        let env = self.hosts[TEST].process.map(|p| self.processes[p].environment.pairs()).unwrap_or_default();
         let args = vec![self.hosts[host].name.clone()];
         let thread = StartThread::Client { run, ends_world: false };
         self.start_process(host, Start { image: None, args, env, thread })
@@ -146,7 +148,7 @@ impl Kernel {
             held: None,
             dispositions: initial_dispositions(),
             signals: 0,
-            environment: Environment::new(&start.args, &start.env),
+            environment: Environment::new(&start.args, &with_time_zone(start.env)),
             at_exit: Vec::new(),
             args: start.args,
         });
@@ -338,6 +340,10 @@ impl Kernel {
         let host = self.processes[process].host;
         let client = self.processes[process].image.is_none();
         self.end_process(process, exit);
+        if host == TEST {
+            let host = self.hosts[host].name.clone();
+            return self.end(crate::world::Outcome::HostFailed { host, exit });
+        }
         if client && exit == Exit::Code(0) {
             return; // a client that is done is done
         }
@@ -403,6 +409,15 @@ impl Kernel {
         let host = &self.hosts[self.processes[self.threads[id].process].host];
         self.threads[id].lent.set_clocks(host.realtime_ns, host.monotonic_ns);
     }
+}
+
+/// The machine's local time is no part of a world: hosts live in UTC unless their program's environment says otherwise.
+/// A zone without a name of a file, so that libc reads none.
+fn with_time_zone(mut env: Vec<(String, String)>) -> Vec<(String, String)> {
+    if !env.iter().any(|(key, _)| key == "TZ") {
+        env.push(("TZ".to_owned(), "UTC0".to_owned()));
+    }
+    env
 }
 
 /// Dispositions of a fresh Rust program: `SIGPIPE` is ignored by std's start-up, which images do not run.
