@@ -12,5 +12,6 @@ pub(crate) mod environment;
 pub(crate) mod image;
 pub(crate) mod lend;
 pub(crate) mod lent;
+pub(crate) mod outside;
 pub(crate) mod real;
 pub(crate) mod switch;
