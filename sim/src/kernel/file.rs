@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Null,
     /// `/dev/zero`.
     Zero,
+    /// `/dev/full`.
+    Full,
     /// `/dev/urandom` and `/dev/random`.
     Random,
     /// A file outside, or one that the kernel makes up: read-only.
@@ -37,8 +39,8 @@ impl Kind {
     pub(crate) fn describe(&self) -> String {
         match self {
             Kind::Console(_) => "the console".to_owned(),
-            Kind::Null | Kind::Zero | Kind::Random => "a device".to_owned(),
-            Kind::Outside(outside) => outside.path.clone(),
+            Kind::Null | Kind::Zero | Kind::Full | Kind::Random => "a device".to_owned(),
+            Kind::Outside(outside) => outside.path().display().to_string(),
             Kind::Event(_) => "an eventfd".to_owned(),
             Kind::Timer(_) => "a timerfd".to_owned(),
             Kind::Epoll(epoll) => format!("an epoll of {}", epoll.len()),
@@ -232,7 +234,7 @@ impl Kernel {
     /// What closing means for each kind, while the file is still there.
     fn close_kind(&mut self, id: FileId) {
         match &mut self.files[id].kind {
-            Kind::Console(_) | Kind::Null | Kind::Zero | Kind::Random | Kind::Event(_) => {}
+            Kind::Console(_) | Kind::Null | Kind::Zero | Kind::Full | Kind::Random | Kind::Event(_) => {}
             Kind::Outside(outside) => outside.close(),
             Kind::Timer(timer) => {
                 if let Some(key) = timer.disarm() {
@@ -250,7 +252,7 @@ impl Kernel {
         let (read, write) = (libc::EPOLLIN as u32, libc::EPOLLOUT as u32);
         match &self.files[id].kind {
             Kind::Console(_) => write,
-            Kind::Null | Kind::Zero | Kind::Random | Kind::Outside(_) => read | write,
+            Kind::Null | Kind::Zero | Kind::Full | Kind::Random | Kind::Outside(_) => read | write,
             Kind::Event(event) => event.readiness(),
             Kind::Timer(timer) => timer.readiness(),
             Kind::Epoll(_) => self.epoll_readiness(id),

@@ -22,6 +22,11 @@ pub(crate) struct End {
     alone: bool,
 }
 
+/// The reading end of the pipe that an end with this name belongs to.
+pub(crate) fn reader(end: &End, id: FileId) -> FileId {
+    if end.writes { end.other } else { id }
+}
+
 impl Kernel {
     /// pipe2(2): answers both numbers.
     pub(crate) fn pipe(&mut self, me: ThreadId, flags: i32) -> Result<(i32, i32), Stop> {

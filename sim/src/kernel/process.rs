@@ -3,6 +3,7 @@
 use super::dispatch::Kernel;
 use super::event::What;
 use super::file::{Descriptor, Descriptors, Kind};
+use super::machine::Place;
 use super::slots::Id;
 use super::thread::{Progress, State, Thread, ThreadId, Woken};
 use super::{Step, Stop};
@@ -68,6 +69,8 @@ pub(crate) struct Process {
     /// Handlers of `atexit` and `__cxa_atexit`: function, argument.
     pub(crate) at_exit: Vec<(usize, usize)>,
     pub(crate) args: Vec<String>,
+    /// Where it stands in the tree of files.
+    pub(crate) place: Place,
 }
 
 /// What a process begins with.
@@ -151,6 +154,7 @@ impl Kernel {
             environment: Environment::new(&start.args, &with_time_zone(start.env)),
             at_exit: Vec::new(),
             args: start.args,
+            place: Place::new(&self.own, self.now, start.env),
         });
         self.hosts[host].process = Some(process);
         self.open_console(process);

@@ -18,14 +18,17 @@ impl Kernel {
         if self.files[id].flags & libc::O_ACCMODE == libc::O_WRONLY {
             return Err(Stop::Errno(EBADF));
         }
-        if offset.is_some() && !matches!(self.files[id].kind, Kind::Outside(_) | Kind::Null | Kind::Zero | Kind::Random) {
+        let seekable = |kind: &Kind| {
+            matches!(kind, Kind::Outside(_) | Kind::Null | Kind::Zero | Kind::Full | Kind::Random)
+        };
+        if offset.is_some() && !seekable(&self.files[id].kind) {
             return Err(Stop::Errno(ESPIPE));
         }
         let mut value = 0u64;
         let room = out.len();
         match &mut self.files[id].kind {
             Kind::Null => Ok(0),
-            Kind::Zero => Ok(fill_with_zeros(out)),
+            Kind::Zero | Kind::Full => Ok(fill_with_zeros(out)),
             Kind::Random => Ok(self.random_fill(me, out)),
             Kind::Outside(_) => self.outside_read(me, id, out, offset),
             Kind::Event(_) => {
@@ -49,11 +52,12 @@ impl Kernel {
         if self.files[id].flags & libc::O_ACCMODE == libc::O_RDONLY {
             return Err(Stop::Errno(EBADF));
         }
-        if offset.is_some() && !matches!(self.files[id].kind, Kind::Null | Kind::Zero | Kind::Random) {
+        if offset.is_some() && !matches!(self.files[id].kind, Kind::Null | Kind::Zero | Kind::Full | Kind::Random) {
             return Err(Stop::Errno(ESPIPE));
         }
         match &self.files[id].kind {
             Kind::Null | Kind::Zero | Kind::Random => Ok(input.len() as i64),
+            Kind::Full => Err(Stop::Errno(libc::ENOSPC)),
             Kind::Console(stream) => {
                 let stream = *stream;
                 Ok(self.console_write(me, stream, input))
@@ -143,7 +147,7 @@ impl Kernel {
     pub(crate) fn file_type(&self, id: FileId) -> u32 {
         match &self.files[id].kind {
             Kind::Console(_) | Kind::Pipe(_) => libc::S_IFIFO,
-            Kind::Null | Kind::Zero | Kind::Random => libc::S_IFCHR,
+            Kind::Null | Kind::Zero | Kind::Full | Kind::Random => libc::S_IFCHR,
             Kind::Socket(_) => libc::S_IFSOCK,
             Kind::Outside(outside) => outside.file_type(),
             Kind::Event(_) | Kind::Timer(_) | Kind::Epoll(_) => 0,
