@@ -139,6 +139,7 @@ impl Kernel {
         self.net_host_up(host);
         let pid = self.hosts[host].next_pid;
         self.hosts[host].next_pid += 1;
+        let env = with_time_zone(start.env);
         let process = self.processes.insert(Process {
             host,
             pid,
@@ -151,10 +152,10 @@ impl Kernel {
             held: None,
             dispositions: initial_dispositions(),
             signals: 0,
-            environment: Environment::new(&start.args, &with_time_zone(start.env)),
+            environment: Environment::new(&start.args, &env),
             at_exit: Vec::new(),
             args: start.args,
-            place: Place::new(&self.own, self.now, start.env),
+            place: Place::new(&self.own, self.now, env),
         });
         self.hosts[host].process = Some(process);
         self.open_console(process);
