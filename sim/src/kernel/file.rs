@@ -64,6 +64,28 @@ pub(crate) struct File {
 }
 
 impl File {
+    /// Whether positioned calls work on it: not on streams (pread(2), `ESPIPE`).
+    pub(crate) fn has_positions(&self) -> bool {
+        matches!(self.kind, Kind::Outside(_) | Kind::Null | Kind::Zero | Kind::Full | Kind::Random)
+    }
+
+    /// Whether epoll can watch it: not what is always ready because its driver has no poll (epoll_ctl(2), `EPERM`).
+    pub(crate) fn can_be_watched(&self) -> bool {
+        !matches!(self.kind, Kind::Outside(_) | Kind::Null | Kind::Zero | Kind::Full | Kind::Random)
+    }
+
+    /// The readiness of the normal band, which goes with `EPOLLIN` and `EPOLLOUT` (poll(2), `POLLRDNORM`), except where
+    /// the driver speaks of nothing else (fs/eventfd.c, fs/timerfd.c).
+    fn with_bands(&self, bits: u32) -> u32 {
+        let read = if bits & libc::EPOLLIN as u32 != 0 { libc::EPOLLRDNORM as u32 } else { 0 };
+        let write = if bits & libc::EPOLLOUT as u32 != 0 { libc::EPOLLWRNORM as u32 } else { 0 };
+        match self.kind {
+            Kind::Event(_) | Kind::Timer(_) => bits,
+            Kind::Socket(_) if write != 0 => bits | read | write | libc::EPOLLWRBAND as u32,
+            _ => bits | read | write,
+        }
+    }
+
     /// Whether calls on it must not block.
     pub(crate) fn nonblocking(&self) -> bool {
         self.flags & libc::O_NONBLOCK != 0
@@ -250,7 +272,7 @@ impl Kernel {
     /// What a file is ready for, as `EPOLL*` bits.
     pub(crate) fn readiness(&self, id: FileId) -> u32 {
         let (read, write) = (libc::EPOLLIN as u32, libc::EPOLLOUT as u32);
-        match &self.files[id].kind {
+        let bits = match &self.files[id].kind {
             Kind::Console(_) => write,
             Kind::Null | Kind::Zero | Kind::Full | Kind::Random | Kind::Outside(_) => read | write,
             Kind::Event(event) => event.readiness(),
@@ -258,13 +280,15 @@ impl Kernel {
             Kind::Epoll(_) => self.epoll_readiness(id),
             Kind::Pipe(end) => self.pipe_readiness(end),
             Kind::Socket(_) => self.socket_readiness(id),
-        }
+        };
+        self.files[id].with_bands(bits)
     }
 
     /// Tells everybody who watches a file that it may have become ready in `bits`.
     pub(crate) fn notify(&mut self, id: FileId, bits: u32) {
         let always = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
         let file = &mut self.files[id];
+        let bits = file.with_bands(bits);
         if !file.waiters.is_empty() {
             let mut waiters = std::mem::take(&mut file.waiters);
             waiters.retain(|(thread, wanted)| {

@@ -110,6 +110,9 @@ impl Kernel {
             return Err(Stop::Errno(EBADF));
         }
         let (reader, alone) = (end.other, end.alone);
+        if input.len() == 0 {
+            return Ok(0); // fs/pipe.c: a null write succeeds, readers or not
+        }
         if alone {
             self.raise_sigpipe(me);
             return Err(Stop::Errno(EPIPE));
@@ -136,9 +139,12 @@ impl Kernel {
         }
     }
 
-    /// Bytes waiting, for `FIONREAD`.
+    /// Bytes waiting, for `FIONREAD`, which both ends answer.
     pub(crate) fn pipe_available(&self, end: &End) -> usize {
-        end.bytes.len()
+        match self.files.get(end.other).map(|file| &file.kind) {
+            Some(Kind::Pipe(reader)) if end.writes => reader.bytes.len(),
+            _ => end.bytes.len(),
+        }
     }
 
     /// An end is closed for good.

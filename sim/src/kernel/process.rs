@@ -170,7 +170,7 @@ impl Kernel {
     /// Descriptors 0 to 2, as a service manager gives them.
     fn open_console(&mut self, process: ProcessId) {
         for (fd, kind) in [Kind::Null, Kind::Console(1), Kind::Console(2)].into_iter().enumerate() {
-            let flags = if fd == 0 { libc::O_RDONLY } else { libc::O_WRONLY };
+            let flags = if fd == 0 { libc::O_RDONLY | LARGE_FILE } else { libc::O_WRONLY };
             let file = self.new_file(process, kind, flags);
             self.files[file].references = 1;
             self.processes[process].descriptors.put(fd, Descriptor { file, close_on_exec: false });
@@ -243,7 +243,12 @@ impl Kernel {
     }
 
     /// pthread_create(3): the new thread inherits the creator's signal mask.
-    pub(crate) fn spawn(&mut self, me: ThreadId, start: StartThread, attributes: Option<&pthread_attr_t>) -> Result<pthread_t, Stop> {
+    pub(crate) fn spawn(
+        &mut self,
+        me: ThreadId,
+        start: StartThread,
+        attributes: Option<&pthread_attr_t>,
+    ) -> Result<pthread_t, Stop> {
         let (process, mask) = (self.threads[me].process, self.threads[me].signal_mask);
         let id = self.new_thread(process, start, attributes, mask)?;
         // pthread_setname_np(3): a new thread starts with its creator's name.
@@ -293,7 +298,14 @@ impl Kernel {
     }
 
     /// pthread_join(3), pthread_tryjoin_np(3), pthread_timedjoin_np(3).
-    pub(crate) fn join(&mut self, me: ThreadId, pthread: pthread_t, result: &mut usize, wait: bool, until: Option<u64>) -> Step {
+    pub(crate) fn join(
+        &mut self,
+        me: ThreadId,
+        pthread: pthread_t,
+        result: &mut usize,
+        wait: bool,
+        until: Option<u64>,
+    ) -> Step {
         let target = self.by_pthread(pthread)?;
         if target == me {
             return Err(Stop::Errno(EDEADLK));
@@ -424,6 +436,9 @@ fn with_time_zone(mut env: Vec<(String, String)>) -> Vec<(String, String)> {
     }
     env
 }
+
+/// `O_LARGEFILE`, which open(2) sets by itself on 64-bit machines and `F_GETFL` shows; libc defines it as 0 there.
+const LARGE_FILE: c_int = 0o100_000;
 
 /// Dispositions of a fresh Rust program: `SIGPIPE` is ignored by std's start-up, which images do not run.
 fn initial_dispositions() -> [Disposition; SIGNALS] {
