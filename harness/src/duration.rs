@@ -144,7 +144,7 @@ const fn part(bytes: &[u8], start: usize) -> Result<(u128, usize), DurationProbl
     let Some(unit) = unit_nanoseconds(bytes, at, end) else {
         return Err(DurationProblem::UnknownUnit);
     };
-    if (number * unit) % scale != 0 {
+    if !(number * unit).is_multiple_of(scale) {
         return Err(DurationProblem::TooFine);
     }
     Ok((number * unit / scale, end))

@@ -107,10 +107,8 @@ impl BlackBox {
     fn region(&self, offset: usize, bytes: usize) -> Region {
         debug_assert!(offset + bytes <= BOX_BYTES);
         // SAFETY: within the mapping.
-        Region {
-            base: unsafe { self.whole.base.add(offset) },
-            bytes,
-        }
+        let base = unsafe { self.whole.base.add(offset) };
+        Region { base, bytes }
     }
 
     /// What the case shall do.

@@ -28,7 +28,10 @@ impl LogDirectory {
             .join(definition.binary())
             .join(definition.name().replace("::", "."));
         // As seen from the workspace, which is where people are; a test's own working directory is its package.
-        let workspace = target.as_deref().and_then(Path::parent);
+        let workspace = target
+            .as_deref()
+            .filter(|target| target.ends_with("target"))
+            .and_then(Path::parent);
         let shown = workspace
             .and_then(|workspace| path.strip_prefix(workspace).ok())
             .unwrap_or(&path);

@@ -9,25 +9,14 @@ const FRAMES_SHOWN_MAX: usize = 8;
 /// How many threads of a stuck world are shown.
 const STACKS_SHOWN_MAX: usize = 32;
 
-/// Functions whose frames say nothing to a user.
-const MACHINERY: [&str; 17] = [
-    "windtunnel_sim::",
-    "windtunnel::",
-    "core::",
-    "std::",
-    "alloc::",
-    "<core::",
-    "<std::",
-    "<alloc::",
-    "tokio::runtime::",
-    "tokio::task::",
-    "tokio::park",
-    "tokio::loom::",
-    "mio::",
-    "backtrace::",
-    "__rust",
-    "_Unwind",
-    "rust_",
+/// Sources whose frames say nothing to a user: std, dependencies, and windtunnel itself. Inlined functions have no path in
+/// their names, so that files tell more than names do.
+const MACHINERY: [&str; 5] = [
+    "/rustc/",
+    "/.cargo/registry/",
+    "/.cargo/git/",
+    concat!(env!("CARGO_MANIFEST_DIR"), "/src/"),
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../sim/src/"),
 ];
 
 /// Names what lies at addresses of the executable.
@@ -38,6 +27,17 @@ pub(crate) struct Symbols {
 struct Frame {
     function: String,
     place: Option<String>,
+}
+
+impl Frame {
+    fn is_machinery(&self) -> bool {
+        let own = self.function.starts_with("windtunnel_sim::")
+            || self.function.starts_with("windtunnel::");
+        match &self.place {
+            Some(place) => own || MACHINERY.iter().any(|source| place.contains(source)),
+            None => true,
+        }
+    }
 }
 
 impl Symbols {
@@ -92,13 +92,8 @@ impl Symbols {
             .iter()
             .flat_map(|frame| self.resolve(*frame))
             .collect();
-        let is_telling = |frame: &Frame| {
-            !MACHINERY
-                .iter()
-                .any(|prefix| frame.function.starts_with(prefix))
-        };
-        let (telling, machinery): (Vec<Frame>, Vec<Frame>) =
-            frames.into_iter().partition(is_telling);
+        let (machinery, telling): (Vec<Frame>, Vec<Frame>) =
+            frames.into_iter().partition(Frame::is_machinery);
         let chosen = if telling.is_empty() {
             machinery
         } else {
