@@ -1,11 +1,11 @@
 //! The generated test.
 
 use crate::misuse;
-use crate::options::{Options, constant, optional};
+use crate::options::{Options, optional, read};
 use proc_macro2::TokenStream;
 use quote::{ToTokens as _, quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{Error, FnArg, ItemFn, Path, ReturnType, parse_quote, parse2};
+use syn::{Attribute, Error, FnArg, ItemFn, Path, ReturnType, parse_quote, parse2};
 
 /// Which of the two attributes was written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,10 @@ pub(crate) fn attribute(
 ) -> TokenStream {
     let function: ItemFn = match parse2(item.clone()) {
         Ok(function) => function,
-        Err(error) => return with_item(&error, &item),
+        Err(error) => {
+            let message = "`#[chaos_test]` goes on an `async fn`";
+            return with_item(&Error::new(error.span(), message), &item);
+        }
     };
     let tokens = options.clone();
     let parsed = Options::parse(options);
@@ -101,15 +104,20 @@ fn test(mut function: ItemFn, options: &Options) -> TokenStream {
     }
     let krate = options.krate();
     let body = body(&function, &krate);
-    let (constants, definition) = definition(&name, options, &krate);
+    let (definition, checks) = definition(&name, options, &krate);
     // Spanned at the function's name, where `Location::caller()` then points.
     let run = quote_spanned!(name.span()=> #krate::__private::run(definition, body););
+    let conditions: Vec<&Attribute> = attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("cfg"))
+        .collect();
+    let checks = (!checks.is_empty()).then(|| quote!(#(#conditions)* const _: () = { #checks };));
     quote! {
+        #checks
         #(#attributes)*
         #test_attribute
         #visibility fn #name() {
             #function
-            #constants
             let definition = #definition;
             let body = #body;
             #run
@@ -132,35 +140,23 @@ fn body(function: &ItemFn, krate: &Path) -> TokenStream {
     }
 }
 
+/// The definition, and constants beside the test that make the compiler check what is written as text. They stand
+/// outside the function, which exists in test builds only, so that an editor shows the error.
 fn definition(name: &syn::Ident, options: &Options, krate: &Path) -> (TokenStream, TokenStream) {
-    let mut constants = TokenStream::new();
-    let mut checked = |value: Option<&syn::Expr>, name: &str, kind: &str, reader: &str| match value
-    {
+    let mut checks = TokenStream::new();
+    let mut checked = |value: Option<&syn::Expr>, kind: &str, reader: &str| match value {
         Some(value) => {
-            constants.extend(constant(name, krate, kind, reader, value));
-            let name = syn::Ident::new(name, value.span());
-            quote!(::core::option::Option::Some(#name))
+            let read = read(krate, reader, value);
+            let kind = syn::Ident::new(kind, value.span());
+            checks
+                .extend(quote_spanned!(value.span()=> const _: #krate::__private::#kind = #read;));
+            quote!(::core::option::Option::Some(#read))
         }
         None => quote!(::core::option::Option::None),
     };
-    let virtual_timeout = checked(
-        options.virtual_timeout.as_ref(),
-        "VIRTUAL_TIMEOUT",
-        "Duration",
-        "duration",
-    );
-    let wall_timeout = checked(
-        options.wall_timeout.as_ref(),
-        "WALL_TIMEOUT",
-        "Duration",
-        "duration",
-    );
-    let start = checked(
-        options.start.as_ref(),
-        "START",
-        "UnixNanoseconds",
-        "timestamp",
-    );
+    let virtual_timeout = checked(options.virtual_timeout.as_ref(), "Duration", "duration");
+    let wall_timeout = checked(options.wall_timeout.as_ref(), "Duration", "duration");
+    let start = checked(options.start.as_ref(), "UnixNanoseconds", "timestamp");
     let cases = optional(options.cases.as_ref());
     let seed = optional(options.seed.as_ref());
     let expect_failure = optional(options.expect_failure.as_ref());
@@ -179,5 +175,5 @@ fn definition(name: &syn::Ident, options: &Options, krate: &Path) -> (TokenStrea
             expect_failure: #expect_failure,
         }
     };
-    (constants, definition)
+    (definition, checks)
 }

@@ -38,16 +38,11 @@ pub(crate) fn is_builtin_test(attribute: &Attribute) -> bool {
         .iter()
         .map(|segment| segment.ident.to_string())
         .collect();
-    match segments
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .as_slice()
-    {
-        ["test"] => true,
-        ["core" | "std", "prelude", _, "test"] => true,
-        _ => false,
-    }
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    matches!(
+        segments[..],
+        ["test"] | ["core" | "std", "prelude", _, "test"]
+    )
 }
 
 /// Whether this parameter is our own.

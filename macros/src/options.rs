@@ -1,7 +1,7 @@
 //! What stands between the parentheses of `#[chaos_test(…)]`.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote_spanned};
+use quote::{ToTokens as _, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
 use syn::spanned::Spanned as _;
@@ -207,18 +207,13 @@ pub(crate) fn optional(value: Option<&Expr>) -> TokenStream {
     }
 }
 
-/// `const NAME: TYPE = reader(value)`, evaluated by the compiler so that a malformed text is an error at the literal.
-pub(crate) fn constant(
-    name: &str,
-    krate: &Path,
-    kind: &str,
-    reader: &str,
-    value: &Expr,
-) -> TokenStream {
+/// `reader(value)`, spanned at the value, where the compiler then reports what the reader objects to.
+pub(crate) fn read(krate: &Path, reader: &str, value: &Expr) -> TokenStream {
     let span = value.span();
-    let name = Ident::new(name, span);
-    let kind = Ident::new(kind, span);
     let reader = Ident::new(reader, span);
-    let value = value.to_token_stream();
-    quote_spanned!(span=> const #name: #krate::__private::#kind = #krate::__private::#reader(#value);)
+    let krate = krate.to_token_stream().into_iter().map(|mut token| {
+        token.set_span(span);
+        token
+    });
+    quote_spanned!(span=> #(#krate)*::__private::#reader(#value))
 }
