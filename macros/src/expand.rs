@@ -18,11 +18,7 @@ pub(crate) enum Spelling {
 
 /// Expands either attribute. On error the function is emitted as well, so that an editor's completion inside it
 /// goes on working.
-pub(crate) fn attribute(
-    options: TokenStream,
-    item: TokenStream,
-    spelling: Spelling,
-) -> TokenStream {
+pub(crate) fn attribute(options: TokenStream, item: TokenStream, spelling: Spelling) -> TokenStream {
     let function: ItemFn = match parse2(item.clone()) {
         Ok(function) => function,
         Err(error) => {
@@ -41,11 +37,7 @@ pub(crate) fn attribute(
             return with_item(&error, &kept(function));
         }
     };
-    if misuse::has_rstest(&function) {
-        above_rstest(function, &parsed, &tokens)
-    } else {
-        test(function, &parsed)
-    }
+    if misuse::has_rstest(&function) { above_rstest(function, &parsed, &tokens) } else { test(function, &parsed) }
 }
 
 fn with_item(error: &Error, item: &TokenStream) -> TokenStream {
@@ -55,9 +47,7 @@ fn with_item(error: &Error, item: &TokenStream) -> TokenStream {
 
 /// The function as it was written, without the attributes that would only add errors of their own to ours.
 fn kept(mut function: ItemFn) -> TokenStream {
-    function
-        .attrs
-        .retain(|attribute| attribute.path().is_ident("cfg") || attribute.path().is_ident("allow"));
+    function.attrs.retain(|attribute| attribute.path().is_ident("cfg") || attribute.path().is_ident("allow"));
     for input in &mut function.sig.inputs {
         if let FnArg::Typed(parameter) = input {
             parameter.attrs.clear();
@@ -72,18 +62,13 @@ fn above_rstest(mut function: ItemFn, options: &Options, tokens: &TokenStream) -
     for input in &mut function.sig.inputs {
         if let FnArg::Typed(parameter) = input
             && misuse::is_chaos(parameter)
-            && !parameter
-                .attrs
-                .iter()
-                .any(|attribute| attribute.path().is_ident("ignore"))
+            && !parameter.attrs.iter().any(|attribute| attribute.path().is_ident("ignore"))
         {
             parameter.attrs.push(parse_quote!(#[ignore]));
         }
     }
     let krate = options.krate();
-    function
-        .attrs
-        .push(parse_quote!(#[test_attr(#krate::test(#tokens))]));
+    function.attrs.push(parse_quote!(#[test_attr(#krate::test(#tokens))]));
     function.into_token_stream()
 }
 
@@ -91,15 +76,13 @@ fn above_rstest(mut function: ItemFn, options: &Options, tokens: &TokenStream) -
 fn test(mut function: ItemFn, options: &Options) -> TokenStream {
     let attributes = std::mem::take(&mut function.attrs);
     // A second `#[test]` would run the body twice.
-    let test_attribute = (!attributes.iter().any(misuse::is_builtin_test))
-        .then(|| quote!(#[::core::prelude::v1::test]));
+    let test_attribute =
+        (!attributes.iter().any(misuse::is_builtin_test)).then(|| quote!(#[::core::prelude::v1::test]));
     let visibility = std::mem::replace(&mut function.vis, syn::Visibility::Inherited);
     let name = function.sig.ident.clone();
     for input in &mut function.sig.inputs {
         if let FnArg::Typed(parameter) = input {
-            parameter
-                .attrs
-                .retain(|attribute| !attribute.path().is_ident("ignore"));
+            parameter.attrs.retain(|attribute| !attribute.path().is_ident("ignore"));
         }
     }
     let krate = options.krate();
@@ -107,10 +90,7 @@ fn test(mut function: ItemFn, options: &Options) -> TokenStream {
     let (definition, checks) = definition(&name, options, &krate);
     // Spanned at the function's name, where `Location::caller()` then points.
     let run = quote_spanned!(name.span()=> #krate::__private::run(definition, body););
-    let conditions: Vec<&Attribute> = attributes
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("cfg"))
-        .collect();
+    let conditions: Vec<&Attribute> = attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect();
     let checks = (!checks.is_empty()).then(|| quote!(#(#conditions)* const _: () = { #checks };));
     quote! {
         #checks
@@ -148,8 +128,7 @@ fn definition(name: &syn::Ident, options: &Options, krate: &Path) -> (TokenStrea
         Some(value) => {
             let read = read(krate, reader, value);
             let kind = syn::Ident::new(kind, value.span());
-            checks
-                .extend(quote_spanned!(value.span()=> const _: #krate::__private::#kind = #read;));
+            checks.extend(quote_spanned!(value.span()=> const _: #krate::__private::#kind = #read;));
             quote!(::core::option::Option::Some(#read))
         }
         None => quote!(::core::option::Option::None),

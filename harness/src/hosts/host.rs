@@ -96,16 +96,7 @@ impl Host {
         ready_within: Duration,
         on_exit: OnExit,
     ) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                id,
-                name,
-                shared: Arc::downgrade(shared),
-                probe,
-                ready_within,
-                on_exit,
-            }),
-        }
+        Self { inner: Arc::new(Inner { id, name, shared: Arc::downgrade(shared), probe, ready_within, on_exit }) }
     }
 
     pub(crate) fn id(&self) -> HostId {
@@ -207,10 +198,7 @@ impl Host {
         }
         self.felled(false);
         self.noted(|faults, host| faults.paused(host, false));
-        let failed = |reason| HostError::Start {
-            host: self.name().to_owned(),
-            reason,
-        };
+        let failed = |reason| HostError::Start { host: self.name().to_owned(), reason };
         control::restart(self.id()).map_err(failed)?;
         self.wait_ready().await?;
         Ok(())

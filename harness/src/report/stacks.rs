@@ -1,7 +1,7 @@
 //! Addresses become functions: in the supervisor, which is the same binary at another address.
 
 use super::failure::ThreadStack;
-use crate::executable::Executable;
+use crate::system::Executable;
 use std::ffi::c_void;
 
 /// How many frames of a thread are shown.
@@ -9,8 +9,8 @@ const FRAMES_SHOWN_MAX: usize = 8;
 /// How many threads of a stuck world are shown.
 const STACKS_SHOWN_MAX: usize = 32;
 
-/// Sources whose frames say nothing to a user: std, dependencies, and windtunnel itself. Inlined functions have no path in
-/// their names, so that files tell more than names do.
+/// Sources whose frames say nothing to a user: std, dependencies, and windtunnel itself. Inlined functions have no path
+/// in their names, so that files tell more than names do.
 const MACHINERY: [&str; 5] = [
     "/rustc/",
     "/.cargo/registry/",
@@ -31,8 +31,7 @@ struct Frame {
 
 impl Frame {
     fn is_machinery(&self) -> bool {
-        let own = self.function.starts_with("windtunnel_sim::")
-            || self.function.starts_with("windtunnel::");
+        let own = self.function.starts_with("windtunnel_sim::") || self.function.starts_with("windtunnel::");
         match &self.place {
             Some(place) => own || MACHINERY.iter().any(|source| place.contains(source)),
             None => true,
@@ -42,40 +41,21 @@ impl Frame {
 
 impl Symbols {
     pub(crate) fn of_this_process() -> Self {
-        Self {
-            executable: Executable::of_this_process(),
-        }
+        Self { executable: Executable::of_this_process() }
     }
 
     /// A paragraph for each thread.
     pub(crate) fn paragraphs(&self, stacks: &[ThreadStack]) -> Vec<String> {
-        let shown = stacks
-            .iter()
-            .take(STACKS_SHOWN_MAX)
-            .map(|stack| self.paragraph(stack));
+        let shown = stacks.iter().take(STACKS_SHOWN_MAX).map(|stack| self.paragraph(stack));
         let more = stacks.len().saturating_sub(STACKS_SHOWN_MAX);
         let rest = (more > 0).then(|| format!("  and {more} more threads"));
         shown.chain(rest).collect()
     }
 
     fn paragraph(&self, stack: &ThreadStack) -> String {
-        let ThreadStack {
-            host,
-            thread,
-            tid,
-            waits_for,
-            ..
-        } = stack;
-        let name = if thread.is_empty() {
-            String::new()
-        } else {
-            format!(" {thread}")
-        };
-        let waiting = if waits_for.is_empty() {
-            String::new()
-        } else {
-            format!(": {waits_for}")
-        };
+        let ThreadStack { host, thread, tid, waits_for, .. } = stack;
+        let name = if thread.is_empty() { String::new() } else { format!(" {thread}") };
+        let waiting = if waits_for.is_empty() { String::new() } else { format!(": {waits_for}") };
         let mut paragraph = format!("  {host}, thread{name} ({tid}){waiting}");
         for Frame { function, place } in self.telling(&stack.frames) {
             paragraph.push_str(&format!("\n      {function}"));
@@ -88,46 +68,27 @@ impl Symbols {
 
     /// The frames that say something; when none does, the innermost ones.
     fn telling(&self, addresses: &[u64]) -> Vec<Frame> {
-        let frames: Vec<Frame> = addresses
-            .iter()
-            .flat_map(|frame| self.resolve(*frame))
-            .collect();
-        let (machinery, telling): (Vec<Frame>, Vec<Frame>) =
-            frames.into_iter().partition(Frame::is_machinery);
-        let chosen = if telling.is_empty() {
-            machinery
-        } else {
-            telling
-        };
+        let frames: Vec<Frame> = addresses.iter().flat_map(|frame| self.resolve(*frame)).collect();
+        let (machinery, telling): (Vec<Frame>, Vec<Frame>) = frames.into_iter().partition(Frame::is_machinery);
+        let chosen = if telling.is_empty() { machinery } else { telling };
         chosen.into_iter().take(FRAMES_SHOWN_MAX).collect()
     }
 
     /// The function at an address, with those that were inlined into it.
     fn resolve(&self, frame: u64) -> Vec<Frame> {
         // A return address points behind the call.
-        let Some(address) = self
-            .executable
-            .to_address(frame)
-            .and_then(|address| address.checked_sub(1))
-        else {
+        let Some(address) = self.executable.to_address(frame).and_then(|address| address.checked_sub(1)) else {
             return Vec::new();
         };
         let mut frames = Vec::new();
-        backtrace::resolve(
-            std::ptr::without_provenance_mut::<c_void>(address as usize),
-            |symbol| {
-                let function = symbol
-                    .name()
-                    .map_or_else(|| format!("{address:#x}"), |name| format!("{name:#}"));
-                let place = symbol.filename().map(|file| {
-                    let line = symbol
-                        .lineno()
-                        .map_or_else(String::new, |line| format!(":{line}"));
-                    format!("{}{line}", file.display())
-                });
-                frames.push(Frame { function, place });
-            },
-        );
+        backtrace::resolve(std::ptr::without_provenance_mut::<c_void>(address as usize), |symbol| {
+            let function = symbol.name().map_or_else(|| format!("{address:#x}"), |name| format!("{name:#}"));
+            let place = symbol.filename().map(|file| {
+                let line = symbol.lineno().map_or_else(String::new, |line| format!(":{line}"));
+                format!("{}{line}", file.display())
+            });
+            frames.push(Frame { function, place });
+        });
         frames
     }
 }
@@ -152,16 +113,9 @@ mod tests {
             frames,
         };
         let paragraphs = Symbols::of_this_process().paragraphs(&vec![stack; STACKS_SHOWN_MAX + 3]);
-        assert!(
-            paragraphs[0].starts_with("  kv0, thread main (1): epoll_wait\n"),
-            "{}",
-            paragraphs[0]
-        );
+        assert!(paragraphs[0].starts_with("  kv0, thread main (1): epoll_wait\n"), "{}", paragraphs[0]);
         assert!(paragraphs[0].contains("at "), "{}", paragraphs[0]);
-        assert_eq!(
-            paragraphs.last().map(String::as_str),
-            Some("  and 3 more threads")
-        );
+        assert_eq!(paragraphs.last().map(String::as_str), Some("  and 3 more threads"));
     }
 
     #[test]
