@@ -274,6 +274,15 @@ impl Random for f64 {
 mod tests {
     use super::*;
 
+    /// Also shows that a chaos test can be a unit test, of the crate itself.
+    #[crate::chaos_test(crate = crate, cases = 4)]
+    async fn values_are_drawn_by_the_seed(cx: Chaos) {
+        let drawn: Vec<u64> = (0..20).map(|_| cx.random::<u64>() % 1000).collect();
+        assert!(drawn.iter().any(|value| *value != drawn[0]), "{drawn:?}");
+        assert!(cx.pick(&drawn).is_some_and(|picked| drawn.contains(picked)));
+        assert_eq!(cx.pick::<u8>(&[]), None);
+    }
+
     #[test]
     fn random_bits_become_values_of_each_type() {
         assert_eq!(u8::from_u64(0xab00_0000_0000_0000), 0xab);

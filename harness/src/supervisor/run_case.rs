@@ -195,6 +195,8 @@ fn outcome(definition: &TestDefinition, remains: &Remains, outcome: &EndedAs<'st
             let (host, call, remedy) = (host.to_string(), call.to_string(), remedy.to_string());
             FailureKind::Refused { host, call, remedy }
         }
+        // The test body's own process: it left in the middle, however politely.
+        EndedAs::Exited { host, code: 0 } if host == "test" => FailureKind::Vanished,
         EndedAs::Exited { host, code } => FailureKind::Exited { host: host.to_string(), code: *code },
         EndedAs::Killed { host, signal } => FailureKind::Killed { host: host.to_string(), signal: *signal },
     })
