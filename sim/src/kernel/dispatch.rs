@@ -252,7 +252,8 @@ impl Kernel {
         if pending.looking() || self.no_trace {
             return;
         }
-        let serial = self.threads[me].serial;
+        thread.lent.did_work();
+        let serial = thread.serial;
         self.charge(pending.call(), value);
         self.record(serial, What::Call(pending.call()), value, returned);
         if self.now > self.virtual_limit {
