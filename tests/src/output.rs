@@ -30,10 +30,12 @@ impl Output {
         self
     }
 
-    /// Lines that contain this, without the indent that nextest adds.
+    /// The lines that begin a panic's report, as nextest looks for them. What a simulated host printed of its own panic
+    /// stands behind a time and is none of them.
     #[must_use]
-    pub fn lines_with(&self, part: &str) -> Vec<&str> {
-        self.text.lines().map(str::trim).filter(|line| line.contains(part)).collect()
+    pub fn panics(&self) -> Vec<&str> {
+        let begins = |line: &&str| line.starts_with("thread '") && line.contains(" panicked at ");
+        self.text.lines().map(str::trim).filter(begins).collect()
     }
 
     /// Asserts that this is printed somewhere.

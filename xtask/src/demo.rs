@@ -74,8 +74,11 @@ fn build(root: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let mut binaries = BTreeMap::new();
     for line in String::from_utf8_lossy(&built.stdout).lines() {
         let message: serde_json::Value = serde_json::from_str(line).context("failed to read what cargo built")?;
-        let text = |key: &str| message.get(key).and_then(serde_json::Value::as_str);
-        if let (Some(executable), Some(manifest)) = (text("executable"), text("manifest_path")) {
+        let text = |at: &str| message.pointer(at).and_then(serde_json::Value::as_str);
+        // Cargo builds a package's programs along with its tests, and names them too.
+        if text("/target/name") == Some("chaos")
+            && let (Some(executable), Some(manifest)) = (text("/executable"), text("/manifest_path"))
+        {
             let package = Path::new(manifest).parent().and_then(Path::file_name).unwrap_or_default();
             binaries.insert(package.to_string_lossy().into_owned(), PathBuf::from(executable));
         }
