@@ -3,21 +3,20 @@
 use super::failure::ThreadStack;
 use crate::system::Executable;
 use std::ffi::c_void;
+use std::path::Path;
 
 /// How many frames of a thread are shown.
 const FRAMES_SHOWN_MAX: usize = 8;
+/// How many when none is the user's: enough to tell which runtime waits.
+const MACHINERY_SHOWN_MAX: usize = 3;
 /// How many threads of a stuck world are shown.
 const STACKS_SHOWN_MAX: usize = 32;
 
-/// Sources whose frames say nothing to a user: std, dependencies, and windtunnel itself. Inlined functions have no path
-/// in their names, so that files tell more than names do.
-const MACHINERY: [&str; 5] = [
-    "/rustc/",
-    "/.cargo/registry/",
-    "/.cargo/git/",
-    concat!(env!("CARGO_MANIFEST_DIR"), "/src/"),
-    concat!(env!("CARGO_MANIFEST_DIR"), "/../sim/src/"),
-];
+/// Sources whose frames say nothing to a user: std and dependencies. Inlined functions have no path in their names, so
+/// that files tell more than names do.
+const MACHINERY: [&str; 3] = ["/rustc/", "/.cargo/registry/", "/.cargo/git/"];
+/// Windtunnel's own, when it is a part of the workspace.
+const OWN: [&str; 2] = ["/harness/src/", "/sim/src/"];
 
 /// Names what lies at addresses of the executable.
 pub(crate) struct Symbols {
@@ -30,12 +29,17 @@ struct Frame {
 }
 
 impl Frame {
+    /// Whether it belongs to windtunnel, which every call goes through.
+    fn is_own(&self) -> bool {
+        let named = self.function.starts_with("windtunnel_sim::") || self.function.starts_with("windtunnel::");
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().and_then(Path::to_str);
+        let below = self.place.as_deref().zip(workspace).and_then(|(place, workspace)| place.strip_prefix(workspace));
+        named || below.is_some_and(|below| OWN.iter().any(|source| below.starts_with(source)))
+    }
+
     fn is_machinery(&self) -> bool {
-        let own = self.function.starts_with("windtunnel_sim::") || self.function.starts_with("windtunnel::");
-        match &self.place {
-            Some(place) => own || MACHINERY.iter().any(|source| place.contains(source)),
-            None => true,
-        }
+        let place = self.place.as_deref();
+        place.is_none_or(|place| MACHINERY.iter().any(|source| place.contains(source)))
     }
 }
 
@@ -66,12 +70,12 @@ impl Symbols {
         paragraph
     }
 
-    /// The frames that say something; when none does, the innermost ones.
+    /// The frames that say something; when none does, where the machinery stands.
     fn telling(&self, addresses: &[u64]) -> Vec<Frame> {
-        let frames: Vec<Frame> = addresses.iter().flat_map(|frame| self.resolve(*frame)).collect();
-        let (machinery, telling): (Vec<Frame>, Vec<Frame>) = frames.into_iter().partition(Frame::is_machinery);
-        let chosen = if telling.is_empty() { machinery } else { telling };
-        chosen.into_iter().take(FRAMES_SHOWN_MAX).collect()
+        let frames = addresses.iter().flat_map(|frame| self.resolve(*frame)).filter(|frame| !frame.is_own());
+        let (machinery, mut telling): (Vec<Frame>, Vec<Frame>) = frames.partition(Frame::is_machinery);
+        telling.truncate(FRAMES_SHOWN_MAX);
+        if telling.is_empty() { machinery.into_iter().take(MACHINERY_SHOWN_MAX).collect() } else { telling }
     }
 
     /// The function at an address, with those that were inlined into it.
