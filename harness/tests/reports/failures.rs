@@ -1,6 +1,8 @@
 //! Every way to fail has its own first sentence, and one block.
 
+use super::fixtures::CHANGING_FILE;
 use super::run;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn a_panic_is_reported_with_its_place_and_seed() {
@@ -116,4 +118,26 @@ fn the_last_twenty_lines_are_shown_and_all_are_in_the_file() {
     let log = std::fs::read_to_string(file).expect("the log is where `CHAOS_OUT` says");
     assert_eq!(log.lines().filter(|line| line.contains("| line ")).count(), 1000);
     std::fs::remove_dir_all(out).expect("it is ours");
+}
+
+#[test]
+fn two_runs_that_differ_are_told_with_the_first_event_that_does() {
+    let over = AtomicBool::new(false);
+    let printed = std::thread::scope(|scope| {
+        write(0);
+        scope.spawn(|| (1..).take_while(|_| !over.load(Ordering::Relaxed)).for_each(write));
+        let printed = run("reads_what_changes").seed("7").printed();
+        over.store(true, Ordering::Relaxed);
+        printed
+    });
+    let sentence = printed.sentence();
+    assert!(sentence.starts_with("nondeterministic: two runs of this case differ at event "), "{}", printed.text);
+    printed.contains("\n  first   event ").contains("\n  second  event ").contains(" in a second run");
+}
+
+/// Replaces the file as a whole, so that nobody reads a part of a number.
+fn write(number: u64) {
+    let next = format!("{CHANGING_FILE}.next");
+    std::fs::write(&next, number.to_string()).expect("cargo's directory for tests is writable");
+    std::fs::rename(&next, CHANGING_FILE).expect("cargo's directory for tests is writable");
 }

@@ -159,3 +159,16 @@ async fn draws(cx: Chaos) {
     println!("now {:?} on {:?}", std::time::SystemTime::now(), std::thread::current().name());
     panic!("drawn");
 }
+
+/// What it reads may change between two runs; the kernel lets files outside be read.
+pub(crate) const CHANGING_FILE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/changing");
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn reads_what_changes() -> Result<()> {
+    for _ in 0..10 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    println!("read {}", std::fs::read_to_string(CHANGING_FILE)?);
+    Ok(())
+}
