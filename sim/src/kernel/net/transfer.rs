@@ -9,6 +9,7 @@ use crate::abi::user::{In, Out};
 use crate::kernel::dispatch::Kernel;
 use crate::kernel::file::FileId;
 use crate::kernel::{Step, Stop, ThreadId};
+use crate::world::HostId;
 use libc::{EAGAIN, EINVAL, ENOTCONN, EOPNOTSUPP, EPIPE, c_int};
 
 /// What a receiving call leaves beside the bytes.
@@ -125,10 +126,8 @@ impl Kernel {
         let low_water = self.net.sockets[socket].options.receive_low_water as usize;
         let target = if all { total } else { low_water.clamp(1, total) };
         let host = self.net.sockets[socket].host;
-        let read = self.network(|net, cx| {
-            let count = if all { total - done } else { net.shorten(host, total - done) };
-            net.tcp_read(cx, (connection, side), (out, done, count), flags)
-        });
+        let count = if all { total - done } else { self.shorten(file, host, total - done, libc::EPOLLIN) };
+        let read = self.network(|net, cx| net.tcp_read(cx, (connection, side), (out, done, count), flags));
         let fail = match read {
             Ok(0) => return Ok(done as i64),
             Ok(count) if done + count >= target || wait.never => return Ok((done + count) as i64),
@@ -151,6 +150,19 @@ impl Kernel {
         }
     }
 
+    /// How much of a transfer takes place, where the seed likes short ones.
+    ///
+    /// A short transfer tells users of edge-triggered epoll that the buffer is drained or full (epoll(7), question 9;
+    /// tokio relies on it), so a short one must be followed by an edge: as if the rest arrived, or room was made, just
+    /// after it.
+    pub(crate) fn shorten(&mut self, file: FileId, host: HostId, bytes: usize, edge: c_int) -> usize {
+        let count = self.net.shorten(host, bytes);
+        if count < bytes {
+            self.notify(file, edge as u32);
+        }
+        count
+    }
+
     /// `tcp_sendmsg`. Bytes taken by earlier tries are in `progress.done`.
     fn send_stream(&mut self, me: ThreadId, (file, socket): (FileId, Socket), input: &In<'_>, flags: c_int) -> Step {
         if flags & libc::MSG_OOB != 0 {
@@ -167,10 +179,9 @@ impl Kernel {
         let wait = self.send_waiting(file, socket, flags);
         let host = self.net.sockets[socket].host;
         let more = flags & libc::MSG_MORE != 0;
-        let written = self.network(|net, cx| {
-            let count = if wait.never { net.shorten(host, total - done) } else { total - done };
-            net.tcp_write(cx, (connection, side), (input, done, count), more)
-        });
+        let left = total - done;
+        let count = if wait.never { self.shorten(file, host, left, libc::EPOLLOUT) } else { left };
+        let written = self.network(|net, cx| net.tcp_write(cx, (connection, side), (input, done, count), more));
         let fail = match written {
             Ok(count) if done + count == total || wait.never => return Ok((done + count) as i64),
             Ok(count) => {

@@ -80,7 +80,7 @@ impl Kernel {
         let sent = if kind == Kind::Stream {
             let host = self.net.sockets[socket].host;
             let left = input.len() - done;
-            let count = if wait.never { self.net.shorten(host, left) } else { left };
+            let count = if wait.never { self.shorten(file, host, left, libc::EPOLLOUT) } else { left };
             let connected = self.net.unix_socket(socket).is_some_and(|unix| unix.peer.is_some());
             match outgoing.to {
                 Some(_) if connected => Err(Fail::Errno(EISCONN)),
@@ -143,7 +143,7 @@ impl Kernel {
             }
             let all = flags & libc::MSG_WAITALL != 0;
             let left = out.len() - done;
-            let count = if all { left } else { self.net.shorten(host, left) };
+            let count = if all { left } else { self.shorten(file, host, left, libc::EPOLLIN) };
             self.network(|net, cx| net.unix_read(cx, socket, (out, done, count), flags))
         } else {
             self.network(|net, cx| net.unix_take(cx, socket, out, flags, wait.never))
