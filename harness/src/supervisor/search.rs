@@ -4,6 +4,7 @@ use super::Context;
 use super::confirm::run_confirmed;
 use super::process::{Worker, WorkerError};
 use super::run_case::CaseReport;
+use super::telling::weaker;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -39,6 +40,9 @@ struct Progress {
 /// Runs the cases; the first that fails, or none.
 pub(super) fn search(context: &Context<'_>) -> Result<(Tally, Option<CaseReport>), WorkerError> {
     let mut worker = Worker::start(context.definition.name())?;
+    if let Some(refusal) = worker.layout_refusal() {
+        eprintln!("chaos: {}", weaker(&refusal));
+    }
     let mut tally = Tally::default();
     if context.cases.rehearsal {
         // Alone: a test that fails in good weather should say so, and nothing else.

@@ -150,7 +150,8 @@ fn tail(log: &Log, host: &str) -> HostTail {
     HostTail { host: host.to_owned(), total, lines }
 }
 
-fn weaker(refusal: &str) -> String {
+/// What it means that addresses are not fixed.
+pub(super) fn weaker(refusal: &str) -> String {
     format!(
         "replay is weaker here: the system refuses to switch address randomisation off (personality: {refusal}); \
          in Docker, run with `--security-opt seccomp=unconfined`"
