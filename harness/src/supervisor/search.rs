@@ -4,6 +4,7 @@ use super::Context;
 use super::confirm::run_confirmed;
 use super::process::{Worker, WorkerError};
 use super::run_case::CaseReport;
+use super::telling::weaker;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +14,8 @@ pub(crate) struct Tally {
     pub(crate) cases: u64,
     pub(crate) virtual_ns: u128,
     pub(crate) events: u64,
+    pub(crate) faults: u64,
+    pub(crate) effective_faults: u64,
 }
 
 impl Tally {
@@ -21,6 +24,8 @@ impl Tally {
         self.cases += u64::from(report.case.number > 0);
         self.virtual_ns += u128::from(report.at.now_ns);
         self.events += report.at.event;
+        self.faults += report.faults.0;
+        self.effective_faults += report.faults.1;
     }
 }
 
@@ -35,6 +40,9 @@ struct Progress {
 /// Runs the cases; the first that fails, or none.
 pub(super) fn search(context: &Context<'_>) -> Result<(Tally, Option<CaseReport>), WorkerError> {
     let mut worker = Worker::start(context.definition.name())?;
+    if let Some(refusal) = worker.layout_refusal() {
+        eprintln!("chaos: {}", weaker(&refusal));
+    }
     let mut tally = Tally::default();
     if context.cases.rehearsal {
         // Alone: a test that fails in good weather should say so, and nothing else.
