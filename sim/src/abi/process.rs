@@ -93,7 +93,7 @@ hooks! {
         let (soft, hard) = match resource as u32 {
             libc::RLIMIT_NOFILE => {
                 let limit = look("getrlimit", |k, me| {
-                    Ok(k.processes[k.threads[me].process].descriptor_limit as i64)
+                    Ok(k.table(me).limit as i64)
                 });
                 (limit as u64, 1 << 20)
             }
@@ -109,8 +109,7 @@ hooks! {
         if resource as u32 == libc::RLIMIT_NOFILE {
             let soft = (*limit).rlim_cur.min(1 << 20) as usize;
             look("setrlimit", |k, me| {
-                let process = k.threads[me].process;
-                k.processes[process].descriptor_limit = soft;
+                k.table(me).limit = soft;
                 Ok(0)
             });
         }

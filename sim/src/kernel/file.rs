@@ -92,9 +92,15 @@ impl File {
     }
 }
 
-/// A process's descriptors: the lowest free number first, as POSIX asks.
-#[derive(Default)]
+/// Names a descriptor table. Each process has its own, but for clients: they share the test's, as threads of one process
+/// would that live in network namespaces of their own. They share its code and statics, and so tokio's wakers, which
+/// write to the eventfd of whatever runtime they wake.
+pub(crate) type TableId = Id<Descriptors>;
+
+/// A table of descriptors: the lowest free number first, as POSIX asks.
 pub(crate) struct Descriptors {
+    /// Numbers from here on are refused (`RLIMIT_NOFILE`).
+    pub(crate) limit: usize,
     entries: Vec<Option<Descriptor>>,
     /// Nothing below is free.
     lowest_free: usize,
@@ -108,6 +114,11 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptors {
+    /// An empty table.
+    pub(crate) fn new(limit: usize) -> Descriptors {
+        Descriptors { limit, entries: Vec::new(), lowest_free: 0 }
+    }
+
     /// The file behind a descriptor.
     #[inline]
     pub(crate) fn get(&self, fd: c_int) -> Option<Descriptor> {
@@ -118,12 +129,12 @@ impl Descriptors {
     ///
     /// # Errors
     /// `EMFILE` when the limit is reached.
-    pub(crate) fn install(&mut self, descriptor: Descriptor, least: usize, limit: usize) -> Result<c_int, Stop> {
+    pub(crate) fn install(&mut self, descriptor: Descriptor, least: usize) -> Result<c_int, Stop> {
         let mut fd = least.max(self.lowest_free);
         while self.entries.get(fd).is_some_and(Option::is_some) {
             fd += 1;
         }
-        if fd >= limit {
+        if fd >= self.limit {
             return Err(Stop::Errno(EMFILE));
         }
         if least <= self.lowest_free {
@@ -155,8 +166,8 @@ impl Descriptors {
     }
 
     /// Whether no number below the limit is free.
-    pub(crate) fn is_full(&self, limit: usize) -> bool {
-        self.entries.len() >= limit && self.entries[self.lowest_free.min(limit)..limit].iter().all(Option::is_some)
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries.len() >= self.limit && self.entries[self.lowest_free.min(self.limit)..self.limit].iter().all(Option::is_some)
     }
 
     /// Every open number.
@@ -176,10 +187,8 @@ impl Kernel {
     /// # Errors
     /// `EMFILE`; the file is then closed, unless something else refers to it.
     pub(crate) fn new_descriptor(&mut self, me: ThreadId, file: FileId, close_on_exec: bool) -> Result<c_int, Stop> {
-        let process = self.threads[me].process;
         self.files[file].references += 1;
-        let process = &mut self.processes[process];
-        let installed = process.descriptors.install(Descriptor { file, close_on_exec }, 0, process.descriptor_limit);
+        let installed = self.table(me).install(Descriptor { file, close_on_exec }, 0);
         if installed.is_err() {
             self.release_file(file);
         }
@@ -196,20 +205,26 @@ impl Kernel {
         self.new_descriptor(me, file, flags & libc::O_CLOEXEC != 0)
     }
 
+    /// The calling thread's descriptors.
+    #[inline]
+    pub(crate) fn table(&mut self, me: ThreadId) -> &mut Descriptors {
+        let table = self.processes[self.threads[me].process].table;
+        &mut self.tables[table]
+    }
+
     /// The file behind a descriptor of the calling thread's process.
     ///
     /// # Errors
     /// `EBADF`.
     #[inline]
     pub(crate) fn file(&self, me: ThreadId, fd: c_int) -> Result<FileId, Stop> {
-        let process = self.threads[me].process;
-        self.processes[process].descriptors.get(fd).map(|d| d.file).ok_or(Stop::Errno(EBADF))
+        let table = self.processes[self.threads[me].process].table;
+        self.tables[table].get(fd).map(|d| d.file).ok_or(Stop::Errno(EBADF))
     }
 
     /// close(2).
     pub(crate) fn close(&mut self, me: ThreadId, fd: c_int) -> Step {
-        let process = self.threads[me].process;
-        let descriptor = self.processes[process].descriptors.take(fd).ok_or(EBADF)?;
+        let descriptor = self.table(me).take(fd).ok_or(EBADF)?;
         self.release_file(descriptor.file);
         Ok(0)
     }
@@ -217,18 +232,17 @@ impl Kernel {
     /// dup(2), dup2(2), dup3(2) and `F_DUPFD`: `at` is the exact number, or the least one.
     pub(crate) fn dup(&mut self, me: ThreadId, fd: c_int, at: DupTo, close_on_exec: bool) -> Step {
         let file = self.file(me, fd)?;
-        let process = self.threads[me].process;
-        let limit = self.processes[process].descriptor_limit;
+        let limit = self.table(me).limit;
         let new = match at {
             DupTo::Least(least) => {
                 let least = usize::try_from(least).ok().filter(|least| *least < limit).ok_or(libc::EINVAL)?;
                 let entry = Descriptor { file, close_on_exec };
-                self.processes[process].descriptors.install(entry, least, limit)?
+                self.table(me).install(entry, least)?
             }
             DupTo::Exactly(new) => {
                 let index = usize::try_from(new).ok().filter(|index| *index < limit).ok_or(EBADF)?;
                 let entry = Descriptor { file, close_on_exec };
-                let old = self.processes[process].descriptors.put(index, entry);
+                let old = self.table(me).put(index, entry);
                 if let Some(old) = old {
                     self.files[file].references += 1; // before the release: both may be the same file
                     self.release_file(old.file);

@@ -2,7 +2,7 @@
 
 use super::dispatch::Kernel;
 use super::event::What;
-use super::file::{Descriptor, Descriptors, Kind};
+use super::file::{Descriptor, Descriptors, Kind, TableId};
 use super::machine::Place;
 use super::slots::Id;
 use super::thread::{Progress, State, Thread, ThreadId, Woken};
@@ -44,8 +44,7 @@ pub(crate) struct Process {
     pub(crate) main: Option<ThreadId>,
     pub(crate) threads: Vec<ThreadId>,
     pub(crate) next_tid: i32,
-    pub(crate) descriptors: Descriptors,
-    pub(crate) descriptor_limit: usize,
+    pub(crate) table: TableId,
     /// While paused: threads that could run.
     pub(crate) held: Option<Vec<ThreadId>>,
     pub(crate) dispositions: [Disposition; SIGNALS],
@@ -126,6 +125,11 @@ impl Kernel {
         let pid = self.hosts[host].next_pid;
         self.hosts[host].next_pid += 1;
         let env = with_time_zone(start.env);
+        let shared = if start.image.is_none() { self.hosts[TEST].process.filter(|_| host != TEST) } else { None };
+        let table = match shared {
+            Some(test) => self.processes[test].table,
+            None => self.tables.insert(Descriptors::new(DESCRIPTOR_LIMIT)),
+        };
         let process = self.processes.insert(Process {
             host,
             pid,
@@ -133,8 +137,7 @@ impl Kernel {
             main: None,
             threads: Vec::new(),
             next_tid: pid,
-            descriptors: Descriptors::default(),
-            descriptor_limit: DESCRIPTOR_LIMIT,
+            table,
             held: None,
             dispositions: initial_dispositions(),
             signals: 0,
@@ -144,7 +147,9 @@ impl Kernel {
             place: Place::new(&self.own, self.now, env),
         });
         self.hosts[host].process = Some(process);
-        self.open_console(process);
+        if shared.is_none() {
+            self.open_console(process);
+        }
         let attributes = lend::attributes_with_stack(MAIN_STACK_BYTES);
         let thread = self.new_thread(process, start.thread, Some(&attributes), 0);
         let thread = thread.map_err(|e| format!("no resources for a thread (errno {e})"))?;
@@ -159,7 +164,8 @@ impl Kernel {
             let flags = if fd == 0 { libc::O_RDONLY | LARGE_FILE } else { libc::O_WRONLY };
             let file = self.new_file(process, kind, flags);
             self.files[file].references = 1;
-            self.processes[process].descriptors.put(fd, Descriptor { file, close_on_exec: false });
+            let table = self.processes[process].table;
+            self.tables[table].put(fd, Descriptor { file, close_on_exec: false });
         }
     }
 
@@ -383,11 +389,7 @@ impl Kernel {
             }
             self.remove_thread(thread);
         }
-        for fd in self.processes[id].descriptors.open().collect::<Vec<_>>() {
-            if let Some(descriptor) = self.processes[id].descriptors.take(fd) {
-                self.release_file(descriptor.file);
-            }
-        }
+        self.close_all(id);
         if let Some(image) = image {
             self.keys.forget(Some(image.base));
         }
@@ -398,6 +400,22 @@ impl Kernel {
         self.hosts[host].process = None;
         self.hosts[host].last_exit = Some(exit);
         self.dead_images.extend(image);
+    }
+
+    /// Closes what a process has open: its table, or of a shared one what it opened itself.
+    fn close_all(&mut self, id: ProcessId) {
+        let table = self.processes[id].table;
+        let shared = self.processes[id].image.is_none() && self.processes[id].host != TEST;
+        for fd in self.tables[table].open().collect::<Vec<_>>() {
+            let file = self.tables[table].get(fd).map(|descriptor| descriptor.file);
+            if !shared || file.is_some_and(|file| self.files[file].owner == id) {
+                self.tables[table].take(fd);
+                file.inspect(|file| self.release_file(*file));
+            }
+        }
+        if !shared {
+            self.tables.remove(table);
+        }
     }
 
     /// Makes libc's `environ` the process's own.

@@ -103,12 +103,11 @@ impl Kernel {
     /// fcntl(2).
     pub(crate) fn fcntl(&mut self, me: ThreadId, fd: c_int, command: c_int, argument: c_int) -> Step {
         let id = self.file(me, fd)?;
-        let process = self.threads[me].process;
         match command {
             libc::F_DUPFD => self.dup(me, fd, DupTo::Least(argument), false),
             libc::F_DUPFD_CLOEXEC => self.dup(me, fd, DupTo::Least(argument), true),
             libc::F_GETFD | libc::F_SETFD => {
-                let entry = self.processes[process].descriptors.get_mut(fd).ok_or(EBADF)?;
+                let entry = self.table(me).get_mut(fd).ok_or(EBADF)?;
                 if command == libc::F_SETFD {
                     entry.close_on_exec = argument & libc::FD_CLOEXEC != 0;
                     return Ok(0);
@@ -139,8 +138,7 @@ impl Kernel {
 
     /// Sets or clears a descriptor's close-on-exec flag (`FIOCLEX`, `FIONCLEX`).
     pub(crate) fn set_close_on_exec(&mut self, me: ThreadId, fd: c_int, on: bool) -> Step {
-        let process = self.threads[me].process;
-        self.processes[process].descriptors.get_mut(fd).ok_or(EBADF)?.close_on_exec = on;
+        self.table(me).get_mut(fd).ok_or(EBADF)?.close_on_exec = on;
         Ok(0)
     }
 

@@ -33,7 +33,7 @@ mod tree;
 mod walk;
 
 pub(crate) use change::{At, Doomed};
-pub(crate) use etc::{GROUP, HOME, SHELL, USER, USER_ID};
+pub(crate) use etc::USER_ID;
 pub(crate) use outside::{Outside, Whence};
 pub(crate) use own::Own;
 pub(crate) use stat::Stat;

@@ -63,7 +63,7 @@ fn short(name: &str) -> &str {
 
 /// proc_pid_limits(5); the numbers are those of getrlimit(2) (`abi/process.rs`).
 pub(super) fn limits(k: &mut Kernel, who: Who) -> Vec<u8> {
-    let files = k.processes.get(who.process).map_or(0, |p| p.descriptor_limit).to_string();
+    let files = k.processes.get(who.process).map_or(0, |p| k.tables[p.table].limit).to_string();
     let unlimited = "unlimited";
     let rows = [
         ("Max cpu time", unlimited, unlimited, "seconds"),

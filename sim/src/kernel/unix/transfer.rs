@@ -198,13 +198,11 @@ impl Kernel {
             return;
         }
         let close_on_exec = flags & libc::MSG_CMSG_CLOEXEC != 0;
-        let process = self.threads[me].process;
         let fitting = (incoming.control.space() / 4).min(taken.rights.len());
         let mut numbers = Vec::with_capacity(4 * fitting);
         for file in &taken.rights[..fitting] {
-            let process = &mut self.processes[process];
             let entry = Descriptor { file: *file, close_on_exec };
-            let Ok(fd) = process.descriptors.install(entry, 0, process.descriptor_limit) else { break };
+            let Ok(fd) = self.table(me).install(entry, 0) else { break };
             numbers.extend_from_slice(&fd.to_ne_bytes()); // the message's reference is the descriptor's now
         }
         let installed = numbers.len() / 4;
