@@ -65,7 +65,7 @@ impl Stream {
     fn seek(&mut self, position: i64) {
         (self.filled, self.next, self.position) = (0, 0, position);
         let fd = self.fd;
-        call("lseek", |k, me| k.seek(me, fd, position, Whence::Start));
+        call("lseek", |k, me| k.seek(me, fd, position, Some(Whence::Start)));
     }
 }
 

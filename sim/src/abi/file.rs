@@ -254,15 +254,7 @@ hooks! {
 
     @also(lseek64)
     fn lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
-        let whence = match whence {
-            libc::SEEK_SET => Whence::Start,
-            libc::SEEK_CUR => Whence::Current,
-            libc::SEEK_END => Whence::End,
-            libc::SEEK_DATA => Whence::Data,
-            libc::SEEK_HOLE => Whence::Hole,
-            _ => return answer(-i64::from(libc::EINVAL)),
-        };
-        answer(call("lseek", |k, me| k.seek(me, fd, offset, whence)))
+        answer(call("lseek", |k, me| k.seek(me, fd, offset, Whence::of(whence))))
     }
 
     fn flock(fd: c_int, operation: c_int) -> c_int {

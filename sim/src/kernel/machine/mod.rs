@@ -25,6 +25,7 @@ mod calls;
 mod change;
 mod etc;
 mod facts;
+mod filesystem;
 mod outside;
 mod own;
 mod process;
@@ -33,7 +34,8 @@ mod tree;
 mod walk;
 
 pub(crate) use change::{At, Doomed};
-pub(crate) use etc::{GROUP, HOME, SHELL, USER, USER_ID};
+pub(crate) use etc::{Account, USER, USER_ID, accounts};
+pub(crate) use filesystem::Inotify;
 pub(crate) use outside::{Outside, Whence};
 pub(crate) use own::Own;
 pub(crate) use stat::Stat;
@@ -70,6 +72,19 @@ pub(crate) enum Device {
     Random,
     /// `/dev/tty` of a process without a terminal.
     Terminal,
+}
+
+/// What a file or path belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FileSystem {
+    Disk,
+    Proc,
+    Sys,
+    Cgroup,
+    Memory,
+    Pipe,
+    Socket,
+    Anonymous,
 }
 
 /// What a path leads to.
