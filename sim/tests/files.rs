@@ -458,3 +458,45 @@ fn copying_into_a_socket_or_pipe_works() {
     });
     assert_eq!((&run.output[..], &run.outcome[..]), ("true\n", ""));
 }
+
+#[test]
+fn sockets_have_files() {
+    use std::os::unix::fs::FileTypeExt;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    let run = world(1, || {
+        println!("stale: {:?}", fs::remove_file("/run/app.sock").map_err(|e| e.kind()));
+        let listener = UnixListener::bind("/run/app.sock").unwrap();
+        println!("socket: {}", fs::metadata("/run/app.sock").unwrap().file_type().is_socket());
+        println!("listed: {:?}", fs::read_dir("/run").unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>());
+        println!("mode: {:?}", fs::set_permissions("/run/app.sock", std::os::unix::fs::PermissionsExt::from_mode(0o666)));
+        std::env::set_current_dir("/run").unwrap();
+        println!("relative: {}", UnixStream::connect("./app.sock").is_ok());
+        println!("through a link: {}", UnixStream::connect("/var/run/app.sock").is_ok());
+        println!("open: {:?}", File::open("app.sock").map(|_| ()).map_err(|e| e.raw_os_error()));
+        drop(listener);
+        println!("outlives: {}", fs::exists("/run/app.sock").unwrap());
+        println!("refused: {:?}", UnixStream::connect("/run/app.sock").map(|_| ()).map_err(|e| e.kind()));
+        println!("in use: {:?}", UnixListener::bind("/run/app.sock").map(|_| ()).map_err(|e| e.kind()));
+        println!("removed: {:?}", fs::remove_file("/run/app.sock"));
+        println!("again: {}", UnixListener::bind("/run/app.sock").is_ok());
+        println!("no directory: {:?}", UnixListener::bind("/run/app/sock").map(|_| ()).map_err(|e| e.kind()));
+        println!("occupied: {:?}", UnixListener::bind("/etc/hosts").map(|_| ()).map_err(|e| e.kind()));
+        println!("no socket: {:?}", UnixStream::connect("/etc/hosts").map(|_| ()).map_err(|e| e.kind()));
+    });
+    let said = lines(&run);
+    assert_eq!(said["stale"], "Err(NotFound)");
+    assert_eq!(said["socket"], "true");
+    assert_eq!(said["listed"], "[\"app.sock\"]");
+    assert_eq!(said["mode"], "Ok(())");
+    assert_eq!(said["relative"], "true");
+    assert_eq!(said["through a link"], "true");
+    assert_eq!(said["open"], format!("Err(Some({}))", libc::ENXIO));
+    assert_eq!(said["outlives"], "true");
+    assert_eq!(said["refused"], "Err(ConnectionRefused)");
+    assert_eq!(said["in use"], "Err(AddrInUse)");
+    assert_eq!(said["removed"], "Ok(())");
+    assert_eq!(said["again"], "true");
+    assert_eq!(said["no directory"], "Err(NotFound)");
+    assert_eq!(said["occupied"], "Err(AddrInUse)");
+    assert_eq!(said["no socket"], "Err(ConnectionRefused)");
+}

@@ -2,7 +2,7 @@
 
 use super::change::At;
 use super::walk::{Found, Last, walk};
-use super::{Device, Make, Node, Stat, Who, own, tree};
+use super::{Device, Make, Node, Stat, Who, own, sockets, tree};
 use crate::carrier::outside;
 use crate::kernel::file::{FileId, Kind};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
@@ -254,6 +254,9 @@ impl Kernel {
         let mut entries = entries?;
         entries.retain(|(name, _)| !made.hidden.contains(name) && !made.names.iter().any(|(made, _)| made == name));
         entries.extend(made.names);
+        if let Some(process) = self.processes.get(who.process) {
+            entries.extend(sockets::list(self, process.host, path));
+        }
         if path == Path::new("/") {
             entries.retain(|(name, _)| name != &own::WORKSPACE.as_bytes()[1..]);
             entries.push((own::WORKSPACE.as_bytes()[1..].to_vec(), libc::S_IFDIR));

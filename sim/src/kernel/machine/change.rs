@@ -1,5 +1,6 @@
 //! What would change a file: refused, unless it fails on every disk.
 
+use super::Node;
 use super::walk::{Found, Last, walk};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
 use libc::{EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, c_int};
@@ -54,6 +55,7 @@ impl Kernel {
         let found = self.target(me, at, last)?;
         match found.node {
             None => Err(Stop::Errno(ENOENT)),
+            Some(Node::Special(libc::S_IFSOCK)) => Ok(0), // unix(7): owner and mode say who may connect; here all may
             Some(node) if call == "truncate" && node.is_directory() => Err(Stop::Errno(EISDIR)),
             Some(_) => Err(self.refuse_change(me, call, at.path)),
         }
@@ -77,6 +79,7 @@ impl Kernel {
                     return Err(Stop::Errno(ENOTEMPTY)); // more than `.` and `..`
                 }
             }
+            (Doomed::Other, false) if self.remove_socket_file(me, &found.path) => return Ok(0),
             (Doomed::Other, false) => {}
         }
         Err(self.refuse_change(me, call, at.path))

@@ -11,6 +11,8 @@
 //! | `/workspace/…` | the checkout (nearest `Cargo.lock` above the real working directory); programs start in it, at the place where the test was started |
 //! | anything else | the file of that path outside |
 //!
+//! Unix sockets bound to a path are there besides, on the host that made them ([`sockets`]).
+//!
 //! **Files outside** can be read and mapped, never changed. Content, size and type are real and enter the digest;
 //! owner, mode, times, inode and device numbers are made up, and directories are listed in order of names, so that a
 //! replay on another checkout is equal. They do not change while a world runs.
@@ -29,6 +31,7 @@ mod filesystem;
 mod outside;
 mod own;
 mod process;
+mod sockets;
 mod stat;
 mod tree;
 mod walk;

@@ -1,6 +1,6 @@
 //! Paths: path_resolution(7).
 
-use super::{Node, Own, Who, tree};
+use super::{Node, Own, Who, sockets, tree};
 use crate::carrier::outside;
 use crate::kernel::Kernel;
 use crate::kernel::file::Kind;
@@ -149,6 +149,11 @@ fn parent(own: &Own, path: &Path) -> PathBuf {
 
 /// What a name without links or dots stands for.
 fn look_up(k: &Kernel, who: Who, path: &Path) -> Result<Option<Node>, i32> {
+    if let Some(process) = k.processes.get(who.process)
+        && let Some(node) = sockets::look_up(k, process.host, path)
+    {
+        return Ok(Some(node));
+    }
     match tree::look_up(k, who, path.as_os_str().as_bytes()) {
         tree::Answer::Node(node) => Ok(Some(node)),
         tree::Answer::Hidden => Ok(None),
