@@ -34,10 +34,12 @@ unsafe extern "C" {
 
 const FUNCTIONS: Functions = Functions { read: Some(read), write: Some(write), seek: Some(seek), close: Some(close) };
 
-/// What a stream reads and where its writes go.
+/// What a stream reads and where its writes go. In memory of libc's: a program's own allocator has one state for each
+/// image, and this code runs in one image only.
 struct Cookie {
     fd: c_int,
-    content: Vec<u8>,
+    content: *mut u8,
+    bytes: usize,
     position: usize,
     /// What `fileno` finds it by.
     stream: *mut FILE,
@@ -47,9 +49,8 @@ unsafe extern "C" fn read(cookie: *mut c_void, buffer: *mut c_char, room: usize)
     // SAFETY (here and below): libc passes the cookie that the stream was made with, and buffers of its own.
     unsafe {
         let cookie = &mut *cookie.cast::<Cookie>();
-        let rest = cookie.content.get(cookie.position..).unwrap_or_default();
-        let count = rest.len().min(room);
-        ptr::copy_nonoverlapping(rest.as_ptr(), buffer.cast(), count);
+        let count = cookie.bytes.saturating_sub(cookie.position).min(room);
+        ptr::copy_nonoverlapping(cookie.content.wrapping_add(cookie.position), buffer.cast(), count);
         cookie.position += count;
         count as isize
     }
@@ -80,7 +81,7 @@ unsafe extern "C" fn seek(cookie: *mut c_void, position: *mut off64_t, whence: c
         let from = match whence {
             libc::SEEK_SET => 0,
             libc::SEEK_CUR => cookie.position as i64,
-            _ => cookie.content.len() as i64,
+            _ => cookie.bytes as i64,
         };
         match usize::try_from(from.saturating_add(*position)) {
             Ok(to) => {
@@ -94,8 +95,12 @@ unsafe extern "C" fn seek(cookie: *mut c_void, position: *mut off64_t, whence: c
 
 unsafe extern "C" fn close(cookie: *mut c_void) -> c_int {
     // SAFETY: as above; the stream is not used any more.
-    let cookie = unsafe { Box::from_raw(cookie.cast::<Cookie>()) };
-    let (fd, stream) = (cookie.fd, cookie.stream as usize);
+    let (fd, stream) = unsafe {
+        let Cookie { fd, content, stream, .. } = cookie.cast::<Cookie>().read();
+        libc::free(content.cast());
+        libc::free(cookie);
+        (fd, stream as usize)
+    };
     answer_int(look("fclose", |k, me| {
         k.forget_stream(me, stream);
         k.close(me, fd)
@@ -135,6 +140,22 @@ fn content(k: &mut Kernel, me: ThreadId, fd: c_int) -> Result<Vec<u8>, Stop> {
     }
 }
 
+impl Cookie {
+    fn new(fd: c_int, content: &[u8]) -> Result<*mut Cookie, Stop> {
+        // SAFETY: fresh blocks of the sizes that are written.
+        unsafe {
+            let (cookie, copy) = (libc::malloc(size_of::<Cookie>()), libc::malloc(content.len().max(1)));
+            if cookie.is_null() || copy.is_null() {
+                return Err(Stop::Errno(libc::ENOMEM));
+            }
+            ptr::copy_nonoverlapping(content.as_ptr(), copy.cast(), content.len());
+            let made = Cookie { fd, content: copy.cast(), bytes: content.len(), position: 0, stream: ptr::null_mut() };
+            cookie.cast::<Cookie>().write(made);
+            Ok(cookie.cast())
+        }
+    }
+}
+
 /// Makes a stream of what `open` gives.
 unsafe fn stream<F>(name: &'static str, mode: *const c_char, mut open: F) -> *mut FILE
 where
@@ -145,18 +166,17 @@ where
         answer_int(-i64::from(libc::EINVAL));
         return ptr::null_mut();
     };
-    let mut found = Vec::new();
+    let mut cookie = ptr::null_mut();
     let fd = answer_int(call(name, |k, me| {
         let fd = open(k, me, flags)?;
-        if flags & libc::O_ACCMODE != libc::O_WRONLY {
-            found = content(k, me, fd as c_int)?;
-        }
+        let writes_only = flags & libc::O_ACCMODE == libc::O_WRONLY;
+        let found = if writes_only { Vec::new() } else { content(k, me, fd as c_int)? };
+        cookie = Cookie::new(fd as c_int, &found)?;
         Ok(fd)
     }));
     if fd < 0 {
         return ptr::null_mut();
     }
-    let cookie = Box::into_raw(Box::new(Cookie { fd, content: found, position: 0, stream: ptr::null_mut() }));
     // SAFETY: the functions above fit the cookie; the stream frees it when it is closed.
     unsafe {
         let stream = fopencookie(cookie.cast(), mode, FUNCTIONS);
@@ -178,8 +198,7 @@ pub(super) fn redirect() {
     // SAFETY: before any world's thread runs, on the only kernel thread; the cookies live as long as the process.
     unsafe {
         for (fd, variable, mode) in [(1, &raw mut stdout, libc::_IOLBF), (2, &raw mut stderr, libc::_IONBF)] {
-            let cookie = Cookie { fd, content: Vec::new(), position: 0, stream: ptr::null_mut() };
-            let cookie: *mut Cookie = Box::leak(Box::new(cookie));
+            let Ok(cookie) = Cookie::new(fd, &[]) else { continue };
             let functions = Functions { read: None, seek: None, close: None, ..FUNCTIONS };
             let stream = fopencookie(cookie.cast(), c"w".as_ptr(), functions);
             if !stream.is_null() {

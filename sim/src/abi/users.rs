@@ -49,14 +49,12 @@ fn which(pick: impl Fn(&Account) -> bool) -> Option<usize> {
 
 unsafe fn named(name: *const c_char) -> impl Fn(&Account) -> bool {
     // SAFETY: the caller's string.
-    let name = unsafe { CStr::from_ptr(name) }.to_owned();
-    move |account: &Account| account.name == &*name
+    move |account: &Account| unsafe { CStr::from_ptr(name) } == account.name
 }
 
 unsafe fn group_named(name: *const c_char) -> impl Fn(&Account) -> bool {
     // SAFETY: the caller's string.
-    let name = unsafe { CStr::from_ptr(name) }.to_owned();
-    move |account: &Account| account.group_name == &*name
+    move |account: &Account| unsafe { CStr::from_ptr(name) } == account.group_name
 }
 
 fn passwd_at(at: Option<usize>) -> *mut passwd {
