@@ -21,12 +21,24 @@ unsafe fn take_away(name: &'static str, directory: c_int, path: *const c_char, w
     answer_int(unsafe { call_at(name, directory, path, |k, me, at| k.remove_entry(me, name, at, what)) })
 }
 
-unsafe fn relocate(name: &'static str, from: (c_int, *const c_char), to: (c_int, *const c_char)) -> c_int {
+/// A directory to begin from, and a path.
+type Place = (c_int, *const c_char);
+
+unsafe fn rename_to(from: Place, to: Place) -> c_int {
     // SAFETY: the caller's paths.
     unsafe {
         let Some(target) = super::file::bytes(to.1) else { return answer_int(-i64::from(libc::EFAULT)) };
         let target = At { directory: to.0, path: target };
-        answer_int(call_at(name, from.0, from.1, |k, me, at| k.move_entry(me, name, at, target)))
+        answer_int(call_at("rename", from.0, from.1, |k, me, at| k.rename_entry(me, at, target)))
+    }
+}
+
+unsafe fn link_to(from: Place, to: Place) -> c_int {
+    // SAFETY: the caller's paths.
+    unsafe {
+        let Some(target) = super::file::bytes(to.1) else { return answer_int(-i64::from(libc::EFAULT)) };
+        let target = At { directory: to.0, path: target };
+        answer_int(call_at("link", from.0, from.1, |k, me, at| k.link_entry(me, at, target)))
     }
 }
 
@@ -62,16 +74,16 @@ hooks! {
     @also(mkstemps64)
     fn mkstemps(template: *const c_char, _suffix: c_int) -> c_int { temporary("mkstemps", template) }
 
-    fn link(from: *const c_char, to: *const c_char) -> c_int { relocate("link", (AT_FDCWD, from), (AT_FDCWD, to)) }
+    fn link(from: *const c_char, to: *const c_char) -> c_int { link_to((AT_FDCWD, from), (AT_FDCWD, to)) }
     fn linkat(from_fd: c_int, from: *const c_char, to_fd: c_int, to: *const c_char, _flags: c_int) -> c_int {
-        relocate("link", (from_fd, from), (to_fd, to))
+        link_to((from_fd, from), (to_fd, to))
     }
-    fn rename(from: *const c_char, to: *const c_char) -> c_int { relocate("rename", (AT_FDCWD, from), (AT_FDCWD, to)) }
+    fn rename(from: *const c_char, to: *const c_char) -> c_int { rename_to((AT_FDCWD, from), (AT_FDCWD, to)) }
     fn renameat(from_fd: c_int, from: *const c_char, to_fd: c_int, to: *const c_char) -> c_int {
-        relocate("rename", (from_fd, from), (to_fd, to))
+        rename_to((from_fd, from), (to_fd, to))
     }
     fn renameat2(from_fd: c_int, from: *const c_char, to_fd: c_int, to: *const c_char, _flags: c_uint) -> c_int {
-        relocate("rename", (from_fd, from), (to_fd, to))
+        rename_to((from_fd, from), (to_fd, to))
     }
 
     fn unlink(path: *const c_char) -> c_int { take_away("unlink", AT_FDCWD, path, Doomed::Other) }

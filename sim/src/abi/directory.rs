@@ -12,11 +12,12 @@ const BUFFER_BYTES: usize = 32768;
 /// What a program's `DIR *` points to.
 struct Stream {
     fd: c_int,
-    buffer: Box<[u64; BUFFER_BYTES / 8]>,
     filled: usize,
     next: usize,
     /// `d_off` of the last entry that was given out.
     position: i64,
+    /// The entries.
+    buffer: [u64; BUFFER_BYTES / 8],
 }
 
 /// getdents64(2).
@@ -36,9 +37,19 @@ pub(super) unsafe fn getdents64(fd: c_int, buffer: *mut c_void, bytes: usize) ->
 }
 
 impl Stream {
+    /// Memory of libc's: a program's own allocator has one state for each image, and this code runs in one image only.
     fn open(fd: c_int) -> *mut DIR {
-        let buffer = Box::new([0; BUFFER_BYTES / 8]);
-        Box::into_raw(Box::new(Stream { fd, buffer, filled: 0, next: 0, position: 0 })).cast()
+        // SAFETY: a stream is plain numbers, so that zeros make one.
+        unsafe {
+            let stream = libc::calloc(1, size_of::<Stream>()).cast::<Stream>();
+            match stream.as_mut() {
+                Some(stream) => stream.fd = fd,
+                None => {
+                    answer_int(-i64::from(libc::ENOMEM));
+                }
+            }
+            stream.cast()
+        }
     }
 
     /// The next entry; null at the end, or with errno set.
@@ -65,7 +76,7 @@ impl Stream {
     fn seek(&mut self, position: i64) {
         (self.filled, self.next, self.position) = (0, 0, position);
         let fd = self.fd;
-        call("lseek", |k, me| k.seek(me, fd, position, Whence::Start));
+        call("lseek", |k, me| k.seek(me, fd, position, Some(Whence::Start)));
     }
 }
 
@@ -108,8 +119,9 @@ hooks! {
         error
     }
     fn closedir(directory: *mut DIR) -> c_int {
-        let stream = Box::from_raw(directory.cast::<Stream>());
-        libc::close(stream.fd)
+        let fd = stream(directory).fd;
+        libc::free(directory.cast());
+        libc::close(fd)
     }
     fn dirfd(directory: *mut DIR) -> c_int { stream(directory).fd }
     fn rewinddir(directory: *mut DIR) { stream(directory).seek(0) }

@@ -27,6 +27,8 @@ static ORIGINAL: AtomicPtr<Original> = AtomicPtr::new(ptr::null_mut());
 /// A sentence for the user.
 pub(crate) fn read_original() -> Result<(), String> {
     if ORIGINAL.load(Ordering::Acquire).is_null() {
+        // Before the picture is taken: the executable may hold its own copy of these variables.
+        super::stdio::redirect();
         let original = Box::into_raw(Box::new(Original::read()?));
         ORIGINAL.store(original, Ordering::Release);
     }

@@ -58,6 +58,12 @@ hooks! {
         }
     }
 
+    fn get_phys_pages() -> c_long { libc::sysconf(libc::_SC_PHYS_PAGES) }
+    fn get_avphys_pages() -> c_long { libc::sysconf(libc::_SC_AVPHYS_PAGES) }
+    /// Inside libc it would resolve the host's name (gethostid(3)).
+    fn gethostid() -> c_long { 0x0a00_0001 }
+    fn sethostname(_name: *const c_char, _bytes: usize) -> c_int { answer_int(-i64::from(libc::EPERM)) }
+
     fn get_nprocs() -> c_int {
         cpus() as c_int
     }

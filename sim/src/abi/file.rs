@@ -121,46 +121,48 @@ unsafe fn read_link_at(directory: c_int, path: *const c_char, buffer: *mut c_cha
 }
 
 /// Puts a C string into a buffer of the caller's, or for a null pointer into one from malloc(3).
-pub(super) unsafe fn give_string(text: &[u8], buffer: *mut c_char, room: usize) -> *mut c_char {
+unsafe fn give_string(text: &[u8], buffer: *mut c_char, room: usize) -> Result<*mut c_char, Stop> {
     // SAFETY: `buffer` has that much room; a fresh block has as much as is asked for.
     unsafe {
         let buffer = if buffer.is_null() { libc::malloc(room.max(text.len() + 1)).cast() } else { buffer };
         if buffer.is_null() {
-            answer_int(-i64::from(libc::ENOMEM));
-            return buffer;
+            return Err(Stop::Errno(libc::ENOMEM));
         }
         std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len());
         *buffer.add(text.len()) = 0;
-        buffer
+        Ok(buffer)
     }
 }
 
 unsafe fn resolve(path: *const c_char, resolved: *mut c_char) -> *mut c_char {
-    let mut found = Vec::new();
+    let mut given = std::ptr::null_mut();
     // SAFETY: the caller's path, and a buffer of PATH_MAX bytes or null.
     unsafe {
         let Some(path) = bytes(path) else {
             answer_int(-i64::from(libc::EINVAL));
-            return std::ptr::null_mut();
+            return given;
         };
         let result = call("realpath", |k, me| {
-            found = k.real_path(me, path)?;
+            given = give_string(&k.real_path(me, path)?, resolved, 0)?;
             Ok(0)
         });
-        if answer_int(result) < 0 {
-            return std::ptr::null_mut();
-        }
-        give_string(&found, resolved, 0)
+        if answer_int(result) < 0 { std::ptr::null_mut() } else { given }
     }
 }
 
-fn working_directory() -> Vec<u8> {
-    let mut found = Vec::new();
-    look("getcwd", |k, me| {
-        found = k.working_directory(me);
+/// getcwd(3): with room for `room` bytes, or as many as are needed.
+unsafe fn working_directory(buffer: *mut c_char, room: Option<usize>) -> *mut c_char {
+    let mut given = std::ptr::null_mut();
+    let result = look("getcwd", |k, me| {
+        let path = k.working_directory(me);
+        if room.is_some_and(|room| room <= path.len()) {
+            return Err(Stop::Errno(if room == Some(0) { libc::EINVAL } else { libc::ERANGE }));
+        }
+        // SAFETY: the caller's buffer has that room.
+        given = unsafe { give_string(&path, buffer, room.unwrap_or(0))? };
         Ok(0)
     });
-    found
+    if answer_int(result) < 0 { std::ptr::null_mut() } else { given }
 }
 
 hooks! {
@@ -234,16 +236,11 @@ hooks! {
     fn canonicalize_file_name(path: *const c_char) -> *mut c_char { resolve(path, std::ptr::null_mut()) }
 
     fn getcwd(buffer: *mut c_char, room: usize) -> *mut c_char {
-        let path = working_directory();
-        if (!buffer.is_null() || room > 0) && room <= path.len() {
-            let errno = if room == 0 { libc::EINVAL } else { libc::ERANGE };
-            answer_int(-i64::from(errno));
-            return std::ptr::null_mut();
-        }
-        give_string(&path, buffer, room)
+        let grows = buffer.is_null() && room == 0;
+        working_directory(buffer, (!grows).then_some(room))
     }
     fn __getcwd_chk(buffer: *mut c_char, room: usize, _size: usize) -> *mut c_char { libc::getcwd(buffer, room) }
-    fn get_current_dir_name() -> *mut c_char { give_string(&working_directory(), std::ptr::null_mut(), 0) }
+    fn get_current_dir_name() -> *mut c_char { working_directory(std::ptr::null_mut(), None) }
     fn chdir(path: *const c_char) -> c_int {
         answer_int(call_at("chdir", AT_FDCWD, path, |k, me, at| k.change_directory(me, at.path)))
     }
@@ -254,15 +251,7 @@ hooks! {
 
     @also(lseek64)
     fn lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
-        let whence = match whence {
-            libc::SEEK_SET => Whence::Start,
-            libc::SEEK_CUR => Whence::Current,
-            libc::SEEK_END => Whence::End,
-            libc::SEEK_DATA => Whence::Data,
-            libc::SEEK_HOLE => Whence::Hole,
-            _ => return answer(-i64::from(libc::EINVAL)),
-        };
-        answer(call("lseek", |k, me| k.seek(me, fd, offset, whence)))
+        answer(call("lseek", |k, me| k.seek(me, fd, offset, Whence::of(whence))))
     }
 
     fn flock(fd: c_int, operation: c_int) -> c_int {

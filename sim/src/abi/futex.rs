@@ -118,18 +118,19 @@ hooks! {
             )),
             // Membarrier, memory policy and capability probes: a kernel without them is a legal kernel.
             SYS_membarrier | SYS_rseq | SYS_pidfd_open | SYS_close_range | SYS_openat2 | SYS_mbind
-            | SYS_set_mempolicy | SYS_clone3 | SYS_landlock_create_ruleset | SYS_faccessat2
+            | SYS_set_mempolicy | SYS_clone3 | SYS_landlock_create_ruleset
             | SYS_copy_file_range | SYS_memfd_secret | SYS_epoll_pwait2 | SYS_futex_waitv => {
                 answer(-i64::from(ENOSYS))
             }
             SYS_getcpu => 0,
-            SYS_madvise | SYS_mmap | SYS_munmap | SYS_mprotect | SYS_mremap | SYS_prctl | SYS_arch_prctl => {
+            SYS_madvise | SYS_munmap | SYS_mprotect | SYS_mremap | SYS_prctl | SYS_arch_prctl => {
                 answer(real::raw_syscall(number, [a, b, c, d, e, f]) as i64)
             }
             SYS_io_uring_setup => {
                 crate::abi::refuse("io_uring_setup", "io_uring is not simulated: choose the runtime's epoll driver")
             }
-            _ => refuse_number(number),
+            _ => crate::abi::filesystem::by_number(number, [a, b, c, d, e, f])
+                .unwrap_or_else(|| refuse_number(number)),
         }
     }
 }

@@ -116,6 +116,18 @@ hooks! {
 
     @also(fcntl64)
     fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+        if matches!(command, libc::F_GETLK | libc::F_SETLK | libc::F_SETLKW)
+            || matches!(command, libc::F_OFD_GETLK | libc::F_OFD_SETLK | libc::F_OFD_SETLKW)
+        {
+            let lock = &mut *(argument as *mut libc::flock);
+            let asks = matches!(command, libc::F_GETLK | libc::F_OFD_GETLK);
+            let kind = if asks { libc::F_UNLCK } else { c_int::from(lock.l_type) };
+            let result = answer_int(call("fcntl", |k, me| k.lock_range(me, fd, kind)));
+            if asks && result == 0 {
+                lock.l_type = libc::F_UNLCK as i16; // fcntl(2): it could be placed
+            }
+            return result;
+        }
         answer_int(call("fcntl", |k, me| k.fcntl(me, fd, command, argument as c_int)))
     }
 

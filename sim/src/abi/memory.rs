@@ -20,6 +20,9 @@ hooks! {
                 [address as usize, bytes, protection as usize, flags as usize, fd as usize, offset as usize];
             return answer(raw_syscall(libc::SYS_mmap, arguments) as i64) as *mut c_void;
         }
+        if offset % 4096 != 0 {
+            return answer(-i64::from(libc::EINVAL)) as *mut c_void;
+        }
         let at = Mapping::new(address as usize, bytes, protection, flags);
         let mut mapped = 0;
         let result = call("mmap", |k, me| {
@@ -32,5 +35,13 @@ hooks! {
     fn memfd_create(_name: *const c_char, _flags: c_uint) -> c_int { refuse("memfd_create", SHARED) as c_int }
     fn shm_open(_name: *const c_char, _flags: c_int, _mode: mode_t) -> c_int { refuse("shm_open", SHARED) as c_int }
     fn shm_unlink(_name: *const c_char) -> c_int { refuse("shm_unlink", SHARED) as c_int }
+    fn sem_open(_name: *const c_char, _flags: c_int, _mode: mode_t, _value: c_uint) -> usize {
+        refuse("sem_open", SHARED) as usize
+    }
+    fn mq_open(_name: *const c_char, _flags: c_int, _mode: mode_t, _attributes: usize) -> c_int {
+        refuse("mq_open", SHARED) as c_int
+    }
+    fn semget(_key: c_int, _count: c_int, _flags: c_int) -> c_int { refuse("semget", SHARED) as c_int }
+    fn msgget(_key: c_int, _flags: c_int) -> c_int { refuse("msgget", SHARED) as c_int }
     fn shmget(_key: c_int, _bytes: usize, _flags: c_int) -> c_int { refuse("shmget", SHARED) as c_int }
 }

@@ -16,6 +16,7 @@ pub(crate) mod entry;
 mod entropy;
 mod env;
 mod file;
+mod filesystem;
 mod futex;
 mod io;
 mod memory;
@@ -24,8 +25,11 @@ mod poll;
 mod process;
 mod signal;
 mod socket;
+mod stdio;
 mod sync;
+mod terminal;
 mod threads;
+mod users;
 
 use crate::carrier::lent::{Lent, Resume, current};
 use crate::carrier::switch;
@@ -141,7 +145,8 @@ macro_rules! table {
     };
 }
 table!(
-    change, clock, directory, dl, entropy, env, file, futex, io, memory, names, poll, process, signal, socket, sync, threads
+    change, clock, directory, dl, entropy, env, file, filesystem, futex, io, memory, names, poll, process, signal, socket,
+    stdio, sync, terminal, threads, users
 );
 
 /// A call that a thread has made and the kernel has not answered yet.

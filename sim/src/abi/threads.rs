@@ -4,8 +4,8 @@ use super::{answer_error, call, hooks, look};
 use crate::carrier::lent::current;
 use crate::carrier::real;
 use crate::kernel::Stop;
-use std::sync::Mutex;
 use libc::{c_char, c_int, c_uint, c_void, pthread_attr_t, pthread_t, timespec};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a new simulated thread does.
 pub(crate) enum StartThread {
@@ -174,11 +174,15 @@ unsafe fn create_outside(
 }
 
 /// Keys with destructors that were made before the world, by std among others: simulated threads of the test run them.
-static KEYS_OUTSIDE: Mutex<Vec<(c_uint, usize)>> = Mutex::new(Vec::new());
+/// The destructor of each key, 0 for none: no list that grows, as allocators make keys while they cannot allocate.
+static KEYS_OUTSIDE: [AtomicUsize; KEYS_MAX] = [const { AtomicUsize::new(0) }; KEYS_MAX];
+/// `PTHREAD_KEYS_MAX`, bits/local_lim.h.
+const KEYS_MAX: usize = 1024;
 
 /// The keys that a new world finds.
 pub(crate) fn keys_outside() -> Vec<(c_uint, usize)> {
-    KEYS_OUTSIDE.lock().map(|keys| keys.clone()).unwrap_or_default()
+    let keys = KEYS_OUTSIDE.iter().enumerate().map(|(key, f)| (key as c_uint, f.load(Ordering::Relaxed)));
+    keys.filter(|(_, destructor)| *destructor != 0).collect()
 }
 
 type KeyDestructor = Option<unsafe extern "C" fn(*mut c_void)>;
@@ -187,10 +191,8 @@ unsafe fn create_key_outside(key: *mut c_uint, destructor: KeyDestructor) -> c_i
     // SAFETY: as the caller promises to pthread_key_create(3).
     unsafe {
         let error = real::pthread_key_create(key, destructor);
-        if let (0, Some(destructor)) = (error, destructor)
-            && let Ok(mut keys) = KEYS_OUTSIDE.lock()
-        {
-            keys.push((*key, destructor as usize));
+        if error == 0 {
+            KEYS_OUTSIDE[*key as usize].store(destructor.map_or(0, |f| f as usize), Ordering::Relaxed);
         }
         error
     }

@@ -27,6 +27,7 @@ pub(crate) enum Kind {
     Random,
     /// A file outside, or one that the kernel makes up: read-only.
     Outside(machine::Outside),
+    Inotify(machine::Inotify),
     Event(eventfd::Event),
     Timer(timerfd::Timer),
     Epoll(Epoll),
@@ -41,6 +42,7 @@ impl Kind {
             Kind::Console(_) => "the console".to_owned(),
             Kind::Null | Kind::Zero | Kind::Full | Kind::Random => "a device".to_owned(),
             Kind::Outside(outside) => outside.path().display().to_string(),
+            Kind::Inotify(_) => "an inotify descriptor".to_owned(),
             Kind::Event(_) => "an eventfd".to_owned(),
             Kind::Timer(_) => "a timerfd".to_owned(),
             Kind::Epoll(epoll) => format!("an epoll of {}", epoll.len()),
@@ -225,6 +227,7 @@ impl Kernel {
     /// close(2).
     pub(crate) fn close(&mut self, me: ThreadId, fd: c_int) -> Step {
         let descriptor = self.table(me).take(fd).ok_or(EBADF)?;
+        self.unseen_if_own(descriptor.file);
         self.release_file(descriptor.file);
         Ok(0)
     }
@@ -275,7 +278,7 @@ impl Kernel {
     /// What closing means for each kind, while the file is still there.
     fn close_kind(&mut self, id: FileId) {
         match &mut self.files[id].kind {
-            Kind::Console(_) | Kind::Null | Kind::Zero | Kind::Full | Kind::Random | Kind::Event(_) => {}
+            Kind::Console(_) | Kind::Null | Kind::Zero | Kind::Full | Kind::Random | Kind::Event(_) | Kind::Inotify(_) => {}
             Kind::Outside(outside) => outside.close(),
             Kind::Timer(timer) => {
                 if let Some(key) = timer.disarm() {
@@ -294,6 +297,7 @@ impl Kernel {
         let bits = match &self.files[id].kind {
             Kind::Console(_) => write,
             Kind::Null | Kind::Zero | Kind::Full | Kind::Random | Kind::Outside(_) => read | write,
+            Kind::Inotify(_) => 0,
             Kind::Event(event) => event.readiness(),
             Kind::Timer(timer) => timer.readiness(),
             Kind::Epoll(_) => self.epoll_readiness(id),

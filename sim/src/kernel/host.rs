@@ -8,6 +8,7 @@ use crate::world::{Exit, HostId, HostState, OnExit, Outcome, Program};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::{Index, IndexMut};
+use std::path::PathBuf;
 
 /// A machine that has been up for a while when its world begins, so that no program sees `CLOCK_MONOTONIC` near zero
 /// (subtracting a duration from an `Instant` must work).
@@ -32,6 +33,8 @@ pub(crate) struct Host {
     /// The test has asked its program to stop.
     pub(crate) asked_to_stop: bool,
     pub(crate) next_pid: i32,
+    /// Sockets in its tree of files: where, and the path that they were bound to.
+    pub(crate) socket_files: BTreeMap<PathBuf, Vec<u8>>,
     /// What it adds to virtual time for its clocks.
     pub(crate) realtime_ns: i64,
     pub(crate) monotonic_ns: i64,
@@ -114,6 +117,7 @@ impl Kernel {
             dark: false,
             asked_to_stop: false,
             next_pid: 101,
+            socket_files: BTreeMap::new(),
             realtime_ns: self.start_unix_ns as i64,
             monotonic_ns: UPTIME_NS,
             entropy: Stream::new(self.seed, Purpose::Host, u64::from(id.0)),
@@ -151,6 +155,7 @@ impl Kernel {
         self.hosts[id].dark = true;
         self.note_host(id, 3, "crashed");
         self.net_crash(id);
+        self.forget_volatile_files(id);
         if let Some(process) = self.hosts[id].process {
             self.end_process(process, Exit::Signal(libc::SIGKILL));
         }

@@ -108,7 +108,8 @@ pub fn world_with(config: Config, main: impl FnOnce() + 'static) -> Run {
             let out = Rc::new(RefCell::new(writer));
             let ending = run(Config { sink: Box::new(Tell(out.clone())), ..config }, Box::new(main));
             let tell = Tell(out);
-            let outcome = if ending.outcome == Outcome::Finished { String::new() } else { format!("{:?}", ending.outcome) };
+            let outcome =
+                if ending.outcome == Outcome::Finished { String::new() } else { format!("{:?}", ending.outcome) };
             tell.line('r', &outcome);
             tell.line('d', &format!("{:032x} {} {}", ending.digest, ending.at.event, ending.at.now_ns));
             worker::exit(0);

@@ -2,7 +2,7 @@
 
 use super::change::At;
 use super::walk::{Found, Last, walk};
-use super::{Device, Make, Node, Stat, Who, own, tree};
+use super::{Device, Make, Node, Stat, Who, own, sockets, tree};
 use crate::carrier::outside;
 use crate::kernel::file::{FileId, Kind};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
@@ -51,10 +51,14 @@ impl Kernel {
             self.leave_no_trace();
         }
         let base = self.base(me, at.directory, at.path)?;
-        walk(self, who, &base, at.path, last).map_err(Stop::Errno)
+        let found = walk(self, who, &base, at.path, last).map_err(Stop::Errno)?;
+        if self.own.covers(self, who, found.path.as_os_str().as_bytes()) {
+            self.leave_no_trace();
+        }
+        Ok(found)
     }
 
-    fn existing(&mut self, me: ThreadId, at: At<'_>, last: Last) -> Result<(PathBuf, Node), Stop> {
+    pub(super) fn existing(&mut self, me: ThreadId, at: At<'_>, last: Last) -> Result<(PathBuf, Node), Stop> {
         let found = self.resolve(me, at, last)?;
         found.node.map(|node| (found.path, node)).ok_or(Stop::Errno(ENOENT))
     }
@@ -70,10 +74,14 @@ impl Kernel {
         let creates = flags & libc::O_CREAT != 0;
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
         let exclusive = creates && flags & libc::O_EXCL != 0;
-        let last = if flags & libc::O_NOFOLLOW != 0 || exclusive { Last::Keep } else { Last::Follow };
+        let last = match flags & libc::O_NOFOLLOW {
+            _ if creates && at.path.ends_with(b"/") => Last::Entry,
+            0 if !exclusive => Last::Follow,
+            _ => Last::Keep,
+        };
         let found = self.resolve(me, at, last)?;
-        if creates && found.slash && !at.path.is_empty() {
-            return Err(Stop::Errno(EISDIR));
+        if creates && found.slash {
+            return Err(Stop::Errno(EISDIR)); // fs/namei.c, open_last_lookups
         }
         let Some(node) = found.node.clone() else {
             return Err(if creates { self.refuse_change(me, "open", at.path) } else { Stop::Errno(ENOENT) });
@@ -93,6 +101,7 @@ impl Kernel {
             return Err(Stop::Errno(ENOTDIR));
         }
         let who = self.who(me);
+        let own = self.own.covers(self, who, found.path.as_os_str().as_bytes());
         let kind = match &node {
             Node::Handle(file) if !path_only => return self.reopen(me, *file, flags),
             Node::Device(device) if !path_only => open_device(*device)?,
@@ -101,8 +110,8 @@ impl Kernel {
             Node::Made(..) if found.path.starts_with("/sys") => return Err(Stop::Errno(EACCES)),
             _ => return Err(self.refuse_change(me, "open", at.path)),
         };
-        let own = self.own.covers(self, who, at.path);
-        let fd = self.open_new(me, kind, flags & !(ONCE & !libc::O_CLOEXEC) | LARGE_FILE)?;
+        let large = if path_only { 0 } else { LARGE_FILE };
+        let fd = self.open_new(me, kind, flags & !(ONCE & !libc::O_CLOEXEC) | large)?;
         let id = self.file(me, fd)?;
         self.set_own(id, own);
         Ok(i64::from(fd))
@@ -127,7 +136,9 @@ impl Kernel {
             Kind::Pipe(_) => {
                 return self.new_descriptor(me, file, flags & libc::O_CLOEXEC != 0).map(i64::from);
             }
-            Kind::Socket(_) | Kind::Event(_) | Kind::Timer(_) | Kind::Epoll(_) => return Err(Stop::Errno(ENXIO)),
+            Kind::Socket(_) | Kind::Event(_) | Kind::Timer(_) | Kind::Epoll(_) | Kind::Inotify(_) => {
+                return Err(Stop::Errno(ENXIO));
+            }
             Kind::Outside(_) => return Err(Stop::Errno(EINVAL)), // resolved to its path already
         };
         self.open_new(me, kind, flags & !(ONCE & !libc::O_CLOEXEC) | LARGE_FILE).map(i64::from)
@@ -179,10 +190,16 @@ impl Kernel {
 
     /// readlink(2).
     pub(crate) fn read_link(&mut self, me: ThreadId, at: At<'_>) -> Result<Vec<u8>, Stop> {
-        let target = match self.existing(me, at, Last::Keep)?.1 {
+        // readlink(2): with an empty path, the link that was opened with O_PATH and O_NOFOLLOW.
+        let opened = if at.path.is_empty() { self.file(me, at.directory).ok() } else { None };
+        let node = match opened.map(|id| &self.files[id].kind) {
+            Some(Kind::Outside(open)) => open.node().clone(),
+            _ => self.existing(me, at, Last::Keep)?.1,
+        };
+        let target = match node {
             Node::Link(target) => target,
             Node::Handle(file) => tree::describe_handle(self, file),
-            _ => return Err(Stop::Errno(EINVAL)),
+            _ => return Err(Stop::Errno(if opened.is_some() { ENOENT } else { EINVAL })),
         };
         self.log.returned(&target);
         Ok(target)
@@ -237,6 +254,9 @@ impl Kernel {
         let mut entries = entries?;
         entries.retain(|(name, _)| !made.hidden.contains(name) && !made.names.iter().any(|(made, _)| made == name));
         entries.extend(made.names);
+        if let Some(process) = self.processes.get(who.process) {
+            entries.extend(sockets::list(self, process.host, path));
+        }
         if path == Path::new("/") {
             entries.retain(|(name, _)| name != &own::WORKSPACE.as_bytes()[1..]);
             entries.push((own::WORKSPACE.as_bytes()[1..].to_vec(), libc::S_IFDIR));
@@ -252,10 +272,24 @@ impl Kernel {
         if self.files[id].flags & libc::O_PATH != 0 { Err(Stop::Errno(EBADF)) } else { Ok(0) }
     }
 
+    /// fcntl(2) locks: as [`Kernel::lock_file`], for a file that is open in the right way.
+    pub(crate) fn lock_range(&mut self, me: ThreadId, fd: c_int, kind: c_int) -> Step {
+        self.lock_file(me, fd)?;
+        let id = self.file(me, fd)?;
+        let mode = self.files[id].flags & libc::O_ACCMODE;
+        match kind {
+            libc::F_RDLCK if mode == libc::O_WRONLY => Err(Stop::Errno(EBADF)),
+            libc::F_WRLCK if mode == libc::O_RDONLY => Err(Stop::Errno(EBADF)),
+            libc::F_RDLCK | libc::F_WRLCK | libc::F_UNLCK => Ok(0),
+            _ => Err(Stop::Errno(EINVAL)),
+        }
+    }
+
     /// posix_fadvise(2) and readahead(2) on what can be read ahead.
     pub(crate) fn advise(&self, me: ThreadId, fd: c_int) -> Step {
         let id = self.file(me, fd)?;
         match self.files[id].kind {
+            _ if self.files[id].flags & libc::O_PATH != 0 => Err(Stop::Errno(EBADF)),
             Kind::Pipe(_) | Kind::Socket(_) | Kind::Console(_) => Err(Stop::Errno(libc::ESPIPE)),
             _ => Ok(0),
         }

@@ -3,7 +3,7 @@
 use super::Node;
 use super::walk::{Found, Last, walk};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
-use libc::{EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, c_int};
+use libc::{EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, c_int};
 
 /// What to do instead.
 const NO_DISK: &str = "hosts have no disk yet: files can be read but not written; keep state in memory, send logs to \
@@ -40,9 +40,12 @@ impl Kernel {
 
     /// mkdir(2), mknod(2), symlink(2): something new.
     pub(crate) fn make_entry(&mut self, me: ThreadId, call: &str, at: At<'_>) -> Step {
-        let found = self.target(me, at, Last::Keep)?;
+        let found = self.target(me, at, Last::Entry)?;
         if found.node.is_some() {
             return Err(Stop::Errno(EEXIST));
+        }
+        if found.slash && call != "mkdir" {
+            return Err(Stop::Errno(ENOENT)); // only a directory can have a slash behind it
         }
         Err(self.refuse_change(me, call, at.path))
     }
@@ -52,6 +55,7 @@ impl Kernel {
         let found = self.target(me, at, last)?;
         match found.node {
             None => Err(Stop::Errno(ENOENT)),
+            Some(Node::Special(libc::S_IFSOCK)) => Ok(0), // unix(7): owner and mode say who may connect; here all may
             Some(node) if call == "truncate" && node.is_directory() => Err(Stop::Errno(EISDIR)),
             Some(_) => Err(self.refuse_change(me, call, at.path)),
         }
@@ -59,37 +63,69 @@ impl Kernel {
 
     /// unlink(2) and rmdir(2).
     pub(crate) fn remove_entry(&mut self, me: ThreadId, call: &str, at: At<'_>, what: Doomed) -> Step {
-        if what == Doomed::Directory && matches!(at.path.rsplit(|b| *b == b'/').next(), Some(b".")) {
-            return Err(Stop::Errno(EINVAL));
-        }
-        let found = self.target(me, at, Last::Keep)?;
+        let name = at.path.trim_ascii_end().rsplit(|b| *b == b'/').find(|part| !part.is_empty());
+        let found = self.target(me, at, Last::Entry)?;
         let Some(node) = found.node else { return Err(Stop::Errno(ENOENT)) };
-        match (what == Doomed::Directory, node.is_directory()) {
-            (true, false) => return Err(Stop::Errno(ENOTDIR)),
-            (false, true) => return Err(Stop::Errno(EISDIR)),
-            (true, true) => {
+        match (what, node.is_directory()) {
+            (Doomed::Directory, _) if name.is_none() => return Err(Stop::Errno(EBUSY)),
+            (Doomed::Directory, _) if name == Some(b".") => return Err(Stop::Errno(EINVAL)),
+            (Doomed::Directory, _) if name == Some(b"..") => return Err(Stop::Errno(ENOTEMPTY)),
+            (Doomed::Directory, false) => return Err(Stop::Errno(ENOTDIR)),
+            (Doomed::Other, true) => return Err(Stop::Errno(EISDIR)),
+            (Doomed::Other, false) if found.slash => return Err(Stop::Errno(ENOTDIR)),
+            (Doomed::Directory, true) => {
                 let entries = self.list(self.who(me), &found.path).map_err(Stop::Errno)?;
                 if entries.len() > 2 {
                     return Err(Stop::Errno(ENOTEMPTY)); // more than `.` and `..`
                 }
             }
-            (false, false) => {}
+            (Doomed::Other, false) if self.remove_socket_file(me, &found.path) => return Ok(0),
+            (Doomed::Other, false) => {}
         }
         Err(self.refuse_change(me, call, at.path))
     }
 
-    /// rename(2) and link(2).
-    pub(crate) fn move_entry(&mut self, me: ThreadId, call: &str, from: At<'_>, to: At<'_>) -> Step {
-        let source = self.target(me, from, Last::Keep)?;
-        let Some(node) = source.node else { return Err(Stop::Errno(ENOENT)) };
-        let target = self.target(me, to, Last::Keep)?;
+    /// link(2).
+    pub(crate) fn link_entry(&mut self, me: ThreadId, from: At<'_>, to: At<'_>) -> Step {
+        let node = self.target(me, from, Last::Keep)?.node.ok_or(Stop::Errno(ENOENT))?;
+        let target = self.target(me, to, Last::Entry)?;
         match target.node {
-            Some(_) if call == "link" => return Err(Stop::Errno(EEXIST)),
-            Some(Node::Directory | Node::MadeDirectory) if !node.is_directory() => return Err(Stop::Errno(EISDIR)),
+            Some(_) => Err(Stop::Errno(EEXIST)),
+            None if target.slash => Err(Stop::Errno(ENOENT)),
+            None if node.is_directory() => Err(Stop::Errno(EPERM)),
+            None => Err(self.refuse_change(me, "link", to.path)),
+        }
+    }
+
+    /// rename(2), in the order of checks of `do_renameat2` and `vfs_rename` (fs/namei.c).
+    pub(crate) fn rename_entry(&mut self, me: ThreadId, from: At<'_>, to: At<'_>) -> Step {
+        let (source, target) = (self.target(me, from, Last::Entry)?, self.target(me, to, Last::Entry)?);
+        let dots = |path: &[u8]| matches!(path.rsplit(|b| *b == b'/').next(), Some(b"." | b".."));
+        if dots(from.path) || dots(to.path) {
+            return Err(Stop::Errno(EBUSY));
+        }
+        let node = source.node.ok_or(Stop::Errno(ENOENT))?;
+        if !node.is_directory() && (source.slash || target.slash) {
+            return Err(Stop::Errno(ENOTDIR));
+        }
+        if node.is_directory() && target.path.starts_with(&source.path) && target.path != source.path {
+            return Err(Stop::Errno(EINVAL)); // into itself
+        }
+        if source.path.starts_with(&target.path) && target.path != source.path {
+            return Err(Stop::Errno(ENOTEMPTY));
+        }
+        match target.node {
+            _ if source.path == target.path => return Ok(0),
+            Some(there) if there.is_directory() && !node.is_directory() => return Err(Stop::Errno(EISDIR)),
             Some(there) if node.is_directory() && !there.is_directory() => return Err(Stop::Errno(ENOTDIR)),
+            Some(there) if there.is_directory() => {
+                if self.list(self.who(me), &target.path).map_err(Stop::Errno)?.len() > 2 {
+                    return Err(Stop::Errno(ENOTEMPTY));
+                }
+            }
             _ => {}
         }
-        Err(self.refuse_change(me, call, to.path))
+        Err(self.refuse_change(me, "rename", to.path))
     }
 
     /// fchmod(2), fchown(2), futimens(3): through a descriptor.
@@ -101,8 +137,9 @@ impl Kernel {
 
     /// ftruncate(2), fallocate(2): nothing is ever open for writing that could change its size.
     pub(crate) fn resize_open(&self, me: ThreadId, fd: c_int, otherwise: c_int) -> Step {
-        self.file(me, fd)?;
-        Err(Stop::Errno(otherwise))
+        let id = self.file(me, fd)?;
+        let path_only = self.files[id].flags & libc::O_PATH != 0;
+        Err(Stop::Errno(if path_only { libc::EBADF } else { otherwise }))
     }
 
     /// fsync(2), fdatasync(2), sync_file_range(2).
@@ -110,9 +147,9 @@ impl Kernel {
         use crate::kernel::file::Kind;
         let id = self.file(me, fd)?;
         self.unseen_if_own(id);
-        match self.files[id].kind {
+        match &self.files[id].kind {
             Kind::Outside(_) if self.files[id].flags & libc::O_PATH != 0 => Err(Stop::Errno(libc::EBADF)),
-            Kind::Outside(_) => Ok(0),
+            Kind::Outside(open) if !open.is_setting() => Ok(0),
             _ => Err(Stop::Errno(EINVAL)),
         }
     }

@@ -2,26 +2,68 @@
 
 use super::Who;
 use crate::kernel::Kernel;
+use std::ffi::CStr;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// The one user beside root.
-pub(crate) const USER: &str = "windtunnel";
+pub(crate) const USER: &CStr = c"windtunnel";
 /// Its number, and its group's.
 pub(crate) const USER_ID: u32 = 1000;
-/// Its group.
-pub(crate) const GROUP: &str = "windtunnel";
-/// Its home.
-pub(crate) const HOME: &str = "/home/windtunnel";
-/// Its shell.
-pub(crate) const SHELL: &str = "/bin/sh";
+
+/// A user with a group of its own.
+pub(crate) struct Account {
+    pub(crate) name: &'static CStr,
+    pub(crate) user: u32,
+    pub(crate) group_name: &'static CStr,
+    pub(crate) group: u32,
+    pub(crate) home: &'static CStr,
+    pub(crate) shell: &'static CStr,
+}
+
+impl Account {
+    /// Room for its strings.
+    pub(crate) fn bytes(&self) -> usize {
+        [self.name, self.name, self.group_name, self.home, self.shell].iter().map(|s| s.count_bytes() + 1).sum()
+    }
+}
+
+/// Who is in `/etc/passwd`.
+pub(crate) const fn accounts() -> &'static [Account; 3] {
+    &[
+        Account { name: c"root", user: 0, group_name: c"root", group: 0, home: c"/root", shell: c"/bin/sh" },
+        Account {
+            name: c"nobody",
+            user: 65534,
+            group_name: c"nogroup",
+            group: 65534,
+            home: c"/nonexistent",
+            shell: c"/usr/sbin/nologin",
+        },
+        Account {
+            name: USER,
+            user: USER_ID,
+            group_name: USER,
+            group: USER_ID,
+            home: c"/home/windtunnel",
+            shell: c"/bin/sh",
+        },
+    ]
+}
 
 /// passwd(5).
-pub(super) const USERS: &str = "root:x:0:0:root:/root:/bin/sh\n\
-    nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n\
-    windtunnel:x:1000:1000:windtunnel:/home/windtunnel:/bin/sh\n";
+pub(super) fn users(_: &mut Kernel, _: Who) -> Vec<u8> {
+    let line = |a: &Account| {
+        let [name, home, shell] = [a.name, a.home, a.shell].map(CStr::to_string_lossy);
+        format!("{name}:x:{}:{}:{name}:{home}:{shell}\n", a.user, a.group)
+    };
+    accounts().iter().map(line).collect::<String>().into_bytes()
+}
 
 /// group(5).
-pub(super) const GROUPS: &str = "root:x:0:\nnogroup:x:65534:\nwindtunnel:x:1000:\n";
+pub(super) fn groups(_: &mut Kernel, _: Who) -> Vec<u8> {
+    let line = |a: &Account| format!("{}:x:{}:\n", a.group_name.to_string_lossy(), a.group);
+    accounts().iter().map(line).collect::<String>().into_bytes()
+}
 
 /// nsswitch.conf(5): names come from `/etc/hosts`, then from the name server.
 pub(super) const NAME_SERVICES: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n\

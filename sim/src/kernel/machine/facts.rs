@@ -21,14 +21,35 @@ pub(super) const MEMORY: &str = "MemTotal:        8388608 kB\n\
     SwapCached:            0 kB\n\
     Active:          1048576 kB\n\
     Inactive:        1048576 kB\n\
+    Active(anon):     524288 kB\n\
+    Inactive(anon):        0 kB\n\
+    Active(file):     524288 kB\n\
+    Inactive(file):  1048576 kB\n\
+    Unevictable:           0 kB\n\
+    Mlocked:               0 kB\n\
     SwapTotal:             0 kB\n\
     SwapFree:              0 kB\n\
     Dirty:                 0 kB\n\
     Writeback:             0 kB\n\
+    AnonPages:        524288 kB\n\
+    Mapped:           262144 kB\n\
     Shmem:                 0 kB\n\
+    KReclaimable:     131072 kB\n\
+    Slab:             262144 kB\n\
     SReclaimable:     131072 kB\n\
+    SUnreclaim:       131072 kB\n\
+    KernelStack:        8192 kB\n\
+    PageTables:         8192 kB\n\
+    NFS_Unstable:          0 kB\n\
+    Bounce:                0 kB\n\
+    WritebackTmp:          0 kB\n\
     CommitLimit:     4194304 kB\n\
     Committed_AS:    1048576 kB\n\
+    VmallocTotal:   34359738367 kB\n\
+    VmallocUsed:       32768 kB\n\
+    VmallocChunk:          0 kB\n\
+    Percpu:             4096 kB\n\
+    AnonHugePages:         0 kB\n\
     HugePages_Total:       0\n\
     HugePages_Free:        0\n\
     Hugepagesize:       2048 kB\n";
@@ -38,7 +59,7 @@ pub(super) const CGROUPS: &str = "#subsys_name\thierarchy\tnum_cgroups\tenabled\
     cpuset\t0\t1\t1\ncpu\t0\t1\t1\nmemory\t0\t1\t1\npids\t0\t1\t1\n";
 
 /// The host's time since its start, in nanoseconds.
-fn uptime_ns(k: &Kernel, who: Who) -> u64 {
+pub(super) fn uptime_ns(k: &Kernel, who: Who) -> u64 {
     let host = k.host_of(who.process);
     u64::try_from(k.now as i64 + host.monotonic_ns).unwrap_or(0)
 }

@@ -11,6 +11,8 @@
 //! | `/workspace/…` | the checkout (nearest `Cargo.lock` above the real working directory); programs start in it, at the place where the test was started |
 //! | anything else | the file of that path outside |
 //!
+//! Unix sockets bound to a path are there besides, on the host that made them ([`sockets`]).
+//!
 //! **Files outside** can be read and mapped, never changed. Content, size and type are real and enter the digest;
 //! owner, mode, times, inode and device numbers are made up, and directories are listed in order of names, so that a
 //! replay on another checkout is equal. They do not change while a world runs.
@@ -25,15 +27,18 @@ mod calls;
 mod change;
 mod etc;
 mod facts;
+mod filesystem;
 mod outside;
 mod own;
 mod process;
+mod sockets;
 mod stat;
 mod tree;
 mod walk;
 
 pub(crate) use change::{At, Doomed};
-pub(crate) use etc::USER_ID;
+pub(crate) use etc::{Account, USER, USER_ID, accounts};
+pub(crate) use filesystem::Inotify;
 pub(crate) use outside::{Outside, Whence};
 pub(crate) use own::Own;
 pub(crate) use stat::Stat;
@@ -70,6 +75,19 @@ pub(crate) enum Device {
     Random,
     /// `/dev/tty` of a process without a terminal.
     Terminal,
+}
+
+/// What a file or path belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FileSystem {
+    Disk,
+    Proc,
+    Sys,
+    Cgroup,
+    Memory,
+    Pipe,
+    Socket,
+    Anonymous,
 }
 
 /// What a path leads to.

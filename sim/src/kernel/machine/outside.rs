@@ -46,6 +46,20 @@ pub(crate) enum Whence {
     Hole,
 }
 
+impl Whence {
+    /// By lseek(2)'s number.
+    pub(crate) fn of(number: c_int) -> Option<Whence> {
+        match number {
+            libc::SEEK_SET => Some(Whence::Start),
+            libc::SEEK_CUR => Some(Whence::Current),
+            libc::SEEK_END => Some(Whence::End),
+            libc::SEEK_DATA => Some(Whence::Data),
+            libc::SEEK_HOLE => Some(Whence::Hole),
+            _ => None,
+        }
+    }
+}
+
 impl Outside {
     /// Frees what the real kernel holds for it.
     pub(crate) fn close(&mut self) {
@@ -59,6 +73,11 @@ impl Outside {
 
     pub(super) fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Whether it is a file of `/proc` or `/sys`, which tells of the kernel and lies on no disk.
+    pub(super) fn is_setting(&self) -> bool {
+        matches!(self.node, Node::Made(..)) && (self.path.starts_with("/proc") || self.path.starts_with("/sys"))
     }
 
     /// Its size, and for a made-up file how much there is to read.
@@ -122,7 +141,7 @@ impl Kernel {
     }
 
     /// Makes the call under way leave no trace when the file is the program's own code.
-    pub(super) fn unseen_if_own(&mut self, id: FileId) {
+    pub(crate) fn unseen_if_own(&mut self, id: FileId) {
         if matches!(&self.files[id].kind, Kind::Outside(open) if open.own) {
             self.leave_no_trace();
         }
@@ -178,12 +197,19 @@ impl Kernel {
     }
 
     /// lseek(2).
-    pub(crate) fn seek(&mut self, me: ThreadId, fd: c_int, offset: i64, whence: Whence) -> Step {
+    pub(crate) fn seek(&mut self, me: ThreadId, fd: c_int, offset: i64, whence: Option<Whence>) -> Step {
         let id = self.file(me, fd)?;
+        if self.files[id].flags & libc::O_PATH != 0 {
+            return Err(Stop::Errno(EBADF));
+        }
+        let whence = whence.ok_or(Stop::Errno(EINVAL))?;
         self.unseen_if_own(id);
         match &self.files[id].kind {
-            Kind::Outside(open) if self.files[id].flags & libc::O_PATH == 0 => {
+            Kind::Outside(open) => {
                 let end = open.bytes() as i64;
+                if open.is_setting() && !matches!(whence, Whence::Start | Whence::Current) {
+                    return Err(Stop::Errno(EINVAL)); // fs/seq_file.c, seq_lseek
+                }
                 let to = match whence {
                     Whence::Start => Some(offset),
                     Whence::Current => (open.position as i64).checked_add(offset),
@@ -198,7 +224,6 @@ impl Kernel {
                 self.outside(id)?.position = to as u64;
                 Ok(to)
             }
-            Kind::Outside(_) => Err(Stop::Errno(EBADF)),
             Kind::Pipe(_) | Kind::Socket(_) | Kind::Console(_) => Err(Stop::Errno(ESPIPE)),
             // null_lseek and noop_llseek (fs/read_write.c): the position is always 0.
             _ => Ok(0),
@@ -243,17 +268,22 @@ impl Kernel {
     pub(crate) fn map_file(&mut self, me: ThreadId, fd: c_int, at: Mapping, offset: u64) -> Result<usize, Stop> {
         let id = self.file(me, fd)?;
         self.unseen_if_own(id);
-        if at.bytes() == 0 || offset % 4096 != 0 {
+        if at.bytes() == 0 {
             return Err(Stop::Errno(EINVAL));
         }
         let kind = &self.files[id].kind;
+        // mm/mmap.c, do_mmap: what the descriptor allows comes before what the file can do.
+        let flags = self.files[id].flags;
+        if flags & libc::O_PATH != 0 {
+            return Err(Stop::Errno(EBADF));
+        }
+        if at.writes_back() && flags & libc::O_ACCMODE != libc::O_RDWR || flags & libc::O_ACCMODE == libc::O_WRONLY {
+            return Err(Stop::Errno(EACCES));
+        }
         if matches!(kind, Kind::Zero) {
             return outside::map_copy(at, &[]).map_err(Stop::Errno);
         }
         let Kind::Outside(open) = kind else { return Err(Stop::Errno(ENODEV)) };
-        if at.writes_back() {
-            return Err(Stop::Errno(EACCES));
-        }
         match &open.content {
             Content::Regular(file) => {
                 let address = file.map(at, offset).map_err(Stop::Errno)?;
@@ -263,6 +293,7 @@ impl Kernel {
                 }
                 Ok(address)
             }
+            Content::Made(_) if open.is_setting() => Err(Stop::Errno(ENODEV)),
             Content::Made(bytes) => {
                 let content = bytes.get(offset as usize..).unwrap_or_default().to_vec();
                 self.log.returned(&content);
@@ -304,6 +335,30 @@ impl Kernel {
         let count = open.read_at(&mut buffer, from)?;
         buffer.truncate(count);
         Ok(buffer)
+    }
+
+    /// Whether reading and writing a file never wait for anybody.
+    pub(crate) fn never_waits(&self, id: FileId) -> bool {
+        use Kind::{Console, Full, Null, Outside, Random, Zero};
+        matches!(self.files[id].kind, Console(_) | Full | Null | Outside(_) | Random | Zero)
+    }
+
+    /// The descriptor behind a C stream of the calling process.
+    pub(crate) fn stream(&self, me: ThreadId, stream: usize) -> Step {
+        let streams = &self.processes[self.threads[me].process].place.streams;
+        streams.get(&stream).map(|fd| i64::from(*fd)).ok_or(Stop::Errno(EBADF))
+    }
+
+    /// Notes a C stream's descriptor.
+    pub(crate) fn remember_stream(&mut self, me: ThreadId, stream: usize, fd: c_int) {
+        let process = self.threads[me].process;
+        self.processes[process].place.streams.insert(stream, fd);
+    }
+
+    /// Forgets a C stream.
+    pub(crate) fn forget_stream(&mut self, me: ThreadId, stream: usize) {
+        let process = self.threads[me].process;
+        self.processes[process].place.streams.remove(&stream);
     }
 
     /// Moves an open file's position on.

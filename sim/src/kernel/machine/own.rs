@@ -53,17 +53,20 @@ impl Own {
         path.to_owned()
     }
 
-    /// Whether a path, as a program gives it, names the program's own code or symbols for it.
+    /// Whether a path, as it is given or resolved, names the program's own code or symbols for it.
     pub(super) fn covers(&self, k: &Kernel, who: Who, path: &[u8]) -> bool {
-        if !path.starts_with(b"/") {
-            return false;
-        }
-        path == b"/proc/self/maps"
-            || path == b"/proc/self/exe"
-            || path.starts_with(SYMBOLS.as_bytes())
-            || path.starts_with(PROGRAMS.as_bytes()) && path.starts_with(program(k, who).as_os_str().as_bytes())
-            || self.code.contains(Path::new(OsStr::from_bytes(path)))
+        let is_code = |path: &Path| self.code.contains(path) || path == program(k, who);
+        let path = Path::new(OsStr::from_bytes(path));
+        // Split debugging information lies beside the code that it belongs to: `libc.so.6.dwp`.
+        let beside = path.extension().is_some_and(|end| end == "dwp") && is_code(&path.with_extension(""));
+        is_code(path) || beside || path.starts_with(SYMBOLS) || path.ends_with("maps") && is_maps(k, who, path)
     }
+}
+
+/// Whether a path names the process's list of mappings.
+fn is_maps(k: &Kernel, who: Who, path: &Path) -> bool {
+    path == Path::new("/proc/self/maps")
+        || k.processes.get(who.process).is_some_and(|p| path == Path::new(&format!("/proc/{}/maps", p.pid)))
 }
 
 /// What a process sees as the path of its executable.

@@ -138,7 +138,9 @@ impl Kernel {
             Kind::Full => (0o666, Some(Device::Full)),
             Kind::Random => (0o666, Some(Device::Random)),
             Kind::Socket(_) => (0o777, None),
-            Kind::Console(_) | Kind::Pipe(_) | Kind::Event(_) | Kind::Timer(_) | Kind::Epoll(_) => (0o600, None),
+            Kind::Console(_) | Kind::Pipe(_) | Kind::Event(_) | Kind::Timer(_) | Kind::Epoll(_) | Kind::Inotify(_) => {
+                (0o600, None)
+            }
         };
         Stat {
             device: if device.is_some() { DEV } else { ANONYMOUS },

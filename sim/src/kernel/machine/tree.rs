@@ -7,7 +7,6 @@
 use super::Make::{By, Text};
 use super::{Device, Make, Node, Who, etc, facts, own, process};
 use crate::kernel::Kernel;
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -44,7 +43,7 @@ static TREE: &[(&str, Entry)] = &[
     ("/dev/tty", Entry::Device(Device::Terminal)),
     ("/dev/urandom", Entry::Device(Device::Random)),
     ("/dev/zero", Entry::Device(Device::Zero)),
-    ("/etc/group", File(Text(etc::GROUPS))),
+    ("/etc/group", File(By(etc::groups))),
     ("/etc/gshadow", Hidden),
     ("/etc/host.conf", File(Text("multi on\n"))),
     ("/etc/hostid", Hidden),
@@ -55,7 +54,7 @@ static TREE: &[(&str, Entry)] = &[
     ("/etc/mtab", Link("/proc/self/mounts")),
     ("/etc/nsswitch.conf", File(Text(etc::NAME_SERVICES))),
     ("/etc/os-release", File(Text(etc::RELEASE))),
-    ("/etc/passwd", File(Text(etc::USERS))),
+    ("/etc/passwd", File(By(etc::users))),
     ("/etc/protocols", File(Text(etc::PROTOCOLS))),
     ("/etc/resolv.conf", File(Text(etc::RESOLVER))),
     ("/etc/services", File(Text(etc::SERVICES))),
@@ -316,13 +315,9 @@ pub(super) fn describe_handle(k: &Kernel, file: crate::kernel::file::FileId) -> 
         Kind::Socket(_) => format!("socket:[{number}]").into_bytes(),
         Kind::Event(_) => b"anon_inode:[eventfd]".to_vec(),
         Kind::Timer(_) => b"anon_inode:[timerfd]".to_vec(),
+        Kind::Inotify(_) => b"anon_inode:inotify".to_vec(),
         Kind::Epoll(_) => b"anon_inode:[eventpoll]".to_vec(),
     }
-}
-
-/// A path from bytes.
-pub(super) fn path_of(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Paths: path_resolution(7).
 
-use super::{Node, Own, Who, tree};
+use super::{Node, Own, Who, sockets, tree};
 use crate::carrier::outside;
 use crate::kernel::Kernel;
 use crate::kernel::file::Kind;
-use libc::{ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR};
-use std::collections::VecDeque;
+use libc::{ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, c_int};
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,10 @@ const LINKS_MAX: u32 = 40;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Last {
     Follow,
+    /// It is looked at itself, unless a slash behind it asks for a directory.
     Keep,
+    /// It names an entry to make, move or remove: a slash changes nothing (fs/namei.c, `filename_parentat`).
+    Entry,
 }
 
 /// Where a path leads.
@@ -41,12 +44,23 @@ pub(crate) struct Place {
     pub(crate) started_ns: u64,
     /// What it was started with.
     pub(crate) environment: Vec<(String, String)>,
+    /// C's streams, by address, and the descriptor of each.
+    pub(crate) streams: BTreeMap<usize, c_int>,
+    /// Where getpwent(3) and getgrent(3) stand.
+    pub(crate) cursors: [usize; 2],
 }
 
 impl Place {
     /// Where a process starts.
     pub(crate) fn new(own: &Own, now_ns: u64, environment: Vec<(String, String)>) -> Place {
-        Place { directory: own.start_directory.clone(), umask: 0o022, started_ns: now_ns, environment }
+        Place {
+            directory: own.start_directory.clone(),
+            umask: 0o022,
+            started_ns: now_ns,
+            environment,
+            streams: BTreeMap::new(),
+            cursors: [0; 2],
+        }
     }
 }
 
@@ -66,6 +80,7 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Path, path: &[u8], last: Last) -
         return Err(ENAMETOOLONG);
     }
     let slash = path.ends_with(b"/");
+    let follows = last == Last::Follow || last == Last::Keep && slash;
     let mut rest: VecDeque<Vec<u8>> = components(path).collect();
     let mut here = if path[0] == b'/' { PathBuf::from("/") } else { base.to_owned() };
     let mut node = Node::Directory;
@@ -88,7 +103,7 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Path, path: &[u8], last: Last) -
         match look_up(k, who, &next)? {
             None if final_one => return Ok(Found { path: next, node: None, slash }),
             None => return Err(ENOENT),
-            Some(Node::Link(target)) if !final_one || last == Last::Follow || slash => {
+            Some(Node::Link(target)) if !final_one || follows => {
                 links += 1;
                 if links > LINKS_MAX {
                     return Err(ELOOP);
@@ -99,7 +114,7 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Path, path: &[u8], last: Last) -
                 node = Node::Directory;
                 components(&target).rev().for_each(|part| rest.push_front(part));
             }
-            Some(Node::Handle(file)) if !final_one || last == Last::Follow || slash => match &k.files[file].kind {
+            Some(Node::Handle(file)) if !final_one || follows => match &k.files[file].kind {
                 Kind::Outside(open) => {
                     here = open.path().to_owned();
                     node = open.node().clone();
@@ -115,7 +130,7 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Path, path: &[u8], last: Last) -
             }
         }
     }
-    if slash && !node.is_directory() {
+    if slash && last != Last::Entry && !node.is_directory() {
         return Err(ENOTDIR);
     }
     if here == Path::new("/") {
@@ -134,6 +149,11 @@ fn parent(own: &Own, path: &Path) -> PathBuf {
 
 /// What a name without links or dots stands for.
 fn look_up(k: &Kernel, who: Who, path: &Path) -> Result<Option<Node>, i32> {
+    if let Some(process) = k.processes.get(who.process)
+        && let Some(node) = sockets::look_up(k, process.host, path)
+    {
+        return Ok(Some(node));
+    }
     match tree::look_up(k, who, path.as_os_str().as_bytes()) {
         tree::Answer::Node(node) => Ok(Some(node)),
         tree::Answer::Hidden => Ok(None),

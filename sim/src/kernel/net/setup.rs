@@ -88,7 +88,7 @@ impl Kernel {
         let (_, socket) = self.socket_of(me, fd)?;
         let state = &self.net.sockets[socket];
         if let Protocol::Unix(_) = state.protocol {
-            return self.unix_bind(socket, address);
+            return self.unix_bind(me, socket, address);
         }
         let family = state.family;
         let at = match address.decode(family)? {

@@ -88,9 +88,16 @@ impl Kernel {
     }
 
     /// bind(2): a name can be given once, and a path is taken as long as its file would be there.
-    pub(crate) fn unix_bind(&mut self, socket: Socket, address: &RawAddress) -> Step {
+    pub(crate) fn unix_bind(&mut self, me: ThreadId, socket: Socket, address: &RawAddress) -> Step {
         let given = Given::decode(address)?;
+        let file = match &given {
+            Given::Named(Name::Path(path)) => Some((self.new_socket_file(me, path)?, path.clone())),
+            _ => None,
+        };
         self.net.unix_bind(socket, given)?;
+        if let Some((file, path)) = file {
+            self.add_socket_file(me, file, &path);
+        }
         Ok(0)
     }
 
@@ -146,7 +153,7 @@ impl Kernel {
         (file, socket): (FileId, Socket),
         address: &RawAddress,
     ) -> Step {
-        let given = Given::decode(address)?;
+        let given = self.unix_destination(me, address)?;
         let credentials = self.credentials(me);
         let wait = self.send_waiting(file, socket, 0);
         match self.network(|net, _| net.unix_connect(socket, given, credentials)) {
@@ -155,15 +162,17 @@ impl Kernel {
         }
     }
 
-    /// What unlink(2) does to a socket's path; false when it is none.
-    pub(crate) fn unix_unlink(&mut self, me: ThreadId, path: &[u8]) -> bool {
-        let host = self.host_id(me);
-        self.net.unix.names.remove(&(host, Name::Path(path.to_vec()))).is_some()
+    /// Whom an address names: a path, however it leads to a socket, becomes the one that the socket was bound to.
+    pub(super) fn unix_destination(&self, me: ThreadId, address: &RawAddress) -> Result<Given, Stop> {
+        Ok(match Given::decode(address)? {
+            Given::Named(Name::Path(path)) => Given::Named(Name::Path(self.socket_file(me, &path)?)),
+            other => other,
+        })
     }
 
-    /// Whether a path is a socket's, for stat(2).
-    pub(crate) fn unix_exists(&self, me: ThreadId, path: &[u8]) -> bool {
-        self.net.unix.names.contains_key(&(self.host_id(me), Name::Path(path.to_vec())))
+    /// What unlink(2) does to a socket's path.
+    pub(crate) fn unix_unlink(&mut self, host: HostId, path: &[u8]) {
+        self.net.unix.names.remove(&(host, Name::Path(path.to_vec())));
     }
 }
 

@@ -89,7 +89,7 @@ impl Kernel {
             }
         } else {
             let to = match outgoing.to {
-                Some(address) if kind == Kind::Datagram => match Given::decode(address)? {
+                Some(address) if kind == Kind::Datagram => match self.unix_destination(me, address)? {
                     Given::Named(name) => Some(name),
                     Given::Nameless | Given::Unspecified => return Err(Stop::Errno(EINVAL)),
                 },
