@@ -7,4 +7,4 @@ mod output;
 mod scratch;
 
 pub use output::Output;
-pub use scratch::Scratch;
+pub use scratch::{Scratch, sh, tree};

@@ -53,7 +53,8 @@ impl Output {
         self.text.lines().filter_map(|line| field(line.trim(), name)).collect()
     }
 
-    /// The part of the output that belongs to one failed test: from its panic on, to its replay command.
+    /// The part of the output that belongs to one failed test: from its panic on, to its replay command and log files.
+    /// Without the indent that nextest adds.
     ///
     /// # Panics
     /// There is none, or it does not end.
@@ -64,9 +65,12 @@ impl Output {
         let begins = |line: &&str| line.trim_start().starts_with(&format!("thread '{test}' panicked at"));
         let from = lines.iter().position(begins);
         let from = from.unwrap_or_else(|| panic!("no block of {test} in what `{}` printed:\n{}", self.line, self.text));
-        let is_last = |line: &&str| field(line.trim(), "replay").is_some();
-        let length = lines[from..].iter().position(is_last).expect("a block has a replay command") + 1;
-        Self { text: lines[from..from + length].join("\n"), ..self.clone() }
+        let indent = lines[from].len() - lines[from].trim_start().len();
+        let is = |name: &'static str| move |line: &&str| field(line.trim(), name).is_some();
+        let replay = lines[from..].iter().position(is("replay")).expect("a block has a replay command");
+        let length = replay + 1 + lines[from + replay + 1..].iter().take(1).filter(|line| is("logs")(line)).count();
+        let text = lines[from..from + length].iter().map(|line| line.get(indent..).unwrap_or_default());
+        Self { text: text.collect::<Vec<_>>().join("\n"), ..self.clone() }
     }
 }
 

@@ -31,8 +31,9 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes the crate anew below `base`, which is the calling test's `env!("CARGO_TARGET_TMPDIR")`: whatever an earlier
-    /// run left there is gone. Only the target directory is kept, which all crates share; in each it looks like its own.
+    /// Makes the crate anew below `base`, which is the calling test's `env!("CARGO_TARGET_TMPDIR")`: whatever an
+    /// earlier run left there is gone. Only the target directory is kept, which all crates share; in each it looks
+    /// like its own.
     ///
     /// # Panics
     /// A file cannot be written.
@@ -75,15 +76,7 @@ impl Scratch {
     /// There is no shell.
     #[must_use]
     pub fn sh(&self, line: &str) -> Output {
-        let mut command = Command::new("sh");
-        command.args(["-c", line]).current_dir(&self.package);
-        for (name, _) in std::env::vars_os() {
-            if NOT_INHERITED.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-                command.env_remove(name);
-            }
-        }
-        command.env("CARGO_TERM_COLOR", "never");
-        Output::of(line, &command.output().expect("there is a shell"))
+        sh(&self.package, line)
     }
 
     /// A file of the crate, as text.
@@ -98,9 +91,27 @@ impl Scratch {
 }
 
 /// The root of windtunnel's tree.
-fn tree() -> &'static Path {
+#[must_use]
+pub fn tree() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package)
+}
+
+/// Runs a line as a user would type it.
+///
+/// # Panics
+/// There is no shell, or no such directory.
+#[must_use]
+pub fn sh(directory: &Path, line: &str) -> Output {
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).current_dir(directory);
+    for (name, _) in std::env::vars_os() {
+        if NOT_INHERITED.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command.env("CARGO_TERM_COLOR", "never");
+    Output::of(line, &command.output().unwrap_or_else(|error| panic!("{}: {error}", directory.display())))
 }
 
 fn gather(root: &Path, directory: &Path, files: &mut Vec<(String, String)>) {
