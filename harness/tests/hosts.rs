@@ -168,7 +168,6 @@ async fn a_host_that_ends_is_not_waited_for(cx: Chaos) -> Result<()> {
 }
 
 #[chaos_test(cases = 8)]
-#[ignore = "clients have descriptor tables of their own as yet, so that a waker does not reach the test's runtime"]
 async fn clients_capture_and_share(cx: Chaos) -> Result<()> {
     let total = std::sync::Arc::new(AtomicU32::new(0));
     let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
