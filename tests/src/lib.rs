@@ -1,0 +1,1 @@
+//! What crosses rooms, seen from outside. Everything is in `tests/`.
