@@ -160,6 +160,9 @@ hooks! {
 
     fn timerfd_settime(fd: c_int, flags: c_int, new: *const libc::itimerspec, old: *mut libc::itimerspec) -> c_int {
         let absolute = flags & libc::TFD_TIMER_ABSTIME != 0;
+        if flags & !(libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET) != 0 {
+            return answer_int(-i64::from(libc::EINVAL));
+        }
         let (Some(value), Some(interval)) = (nanoseconds(&(*new).it_value), nanoseconds(&(*new).it_interval)) else {
             return answer_int(-i64::from(libc::EINVAL));
         };

@@ -8,70 +8,114 @@ use libc::{c_int, c_uint, c_ulong, c_void, iovec, off_t};
 /// readv(2): more than `IOV_MAX` parts are refused.
 const IOV_MAX: c_int = 1024;
 
-unsafe fn read_into(name: &'static str, fd: c_int, parts: *const iovec, count: usize, at: Option<u64>) -> isize {
+/// The memory that a call names: one buffer, or a vector of them.
+#[derive(Clone, Copy)]
+struct Memory {
+    parts: *const iovec,
+    count: c_int,
+}
+
+impl Memory {
+    /// How many parts there are. Checked after the descriptor (fs/read_write.c, `vfs_readv`).
+    fn parts(self) -> Result<usize, Stop> {
+        if (0..=IOV_MAX).contains(&self.count) { Ok(self.count as usize) } else { Err(Stop::Errno(libc::EINVAL)) }
+    }
+}
+
+/// An offset of a positioned call. Checked before the descriptor (fs/read_write.c, `ksys_pread64`).
+fn position(offset: off_t) -> Result<Option<u64>, isize> {
+    u64::try_from(offset).map(Some).map_err(|_| answer(-i64::from(libc::EINVAL)) as isize)
+}
+
+unsafe fn read_into(name: &'static str, fd: c_int, buffer: iovec, at: Option<u64>) -> isize {
     answer(call(name, |k, me| {
-        // SAFETY: the caller's buffers.
-        let mut out = unsafe { Out::new(parts, count) };
+        // SAFETY: the caller's buffer.
+        let mut out = unsafe { Out::new(&buffer, 1) };
         k.read(me, fd, &mut out, at)
     })) as isize
 }
 
-unsafe fn write_from(name: &'static str, fd: c_int, parts: *const iovec, count: usize, at: Option<u64>) -> isize {
-    // SAFETY (both): the caller's buffers.
-    let console = look("console", |k, me| {
-        if !k.is_console(me, fd) {
-            return Ok(-1);
-        }
-        let input = unsafe { In::new(parts, count) };
-        k.write(me, fd, &input, at)
+/// With no room at all the answer is 0, whatever the descriptor would say of a plain read of nothing.
+unsafe fn readv_into(name: &'static str, fd: c_int, memory: Memory, at: Option<u64>) -> isize {
+    answer(call(name, |k, me| {
+        k.check_read(me, fd, at)?;
+        // SAFETY: the caller's buffers.
+        let mut out = unsafe { Out::new(memory.parts, memory.parts()?) };
+        if out.len() == 0 { Ok(0) } else { k.read(me, fd, &mut out, at) }
+    })) as isize
+}
+
+/// Console output only looks: it is no event and no scheduling point.
+unsafe fn to_console(fd: c_int, memory: Memory) -> Option<isize> {
+    let result = look("console", |k, me| {
+        let (true, Ok(count)) = (k.is_console(me, fd), memory.parts()) else { return Ok(-1) };
+        // SAFETY: the caller's buffers.
+        let input = unsafe { In::new(memory.parts, count) };
+        k.write(me, fd, &input, None)
     });
-    if console >= 0 {
-        return console as isize;
+    (result >= 0).then_some(result as isize)
+}
+
+unsafe fn write_from(name: &'static str, fd: c_int, buffer: iovec, at: Option<u64>) -> isize {
+    // SAFETY (both): the caller's buffer.
+    if at.is_none()
+        && let Some(result) = unsafe { to_console(fd, Memory { parts: &buffer, count: 1 }) }
+    {
+        return result;
     }
     answer(call(name, |k, me| {
-        let input = unsafe { In::new(parts, count) };
+        let input = unsafe { In::new(&buffer, 1) };
         k.write(me, fd, &input, at)
     })) as isize
 }
 
-/// Checks the number of parts of a vectored call.
-fn parts(count: c_int) -> Result<usize, isize> {
-    if (0..=IOV_MAX).contains(&count) { Ok(count as usize) } else { Err(answer(-i64::from(libc::EINVAL)) as isize) }
+unsafe fn writev_from(name: &'static str, fd: c_int, memory: Memory, at: Option<u64>) -> isize {
+    // SAFETY (both): the caller's buffers.
+    if at.is_none()
+        && let Some(result) = unsafe { to_console(fd, memory) }
+    {
+        return result;
+    }
+    answer(call(name, |k, me| {
+        k.check_write(me, fd, at)?;
+        let input = unsafe { In::new(memory.parts, memory.parts()?) };
+        if input.len() == 0 { Ok(0) } else { k.write(me, fd, &input, at) }
+    })) as isize
 }
 
 hooks! {
     io;
 
     fn read(fd: c_int, buffer: *mut c_void, bytes: usize) -> isize {
-        read_into("read", fd, &single(buffer, bytes), 1, None)
+        read_into("read", fd, single(buffer, bytes), None)
     }
     fn __read_chk(fd: c_int, buffer: *mut c_void, bytes: usize, _room: usize) -> isize {
-        read_into("read", fd, &single(buffer, bytes), 1, None)
+        read_into("read", fd, single(buffer, bytes), None)
     }
-    fn readv(fd: c_int, vector: *const iovec, count: c_int) -> isize {
-        parts(count).map_or_else(|e| e, |count| read_into("readv", fd, vector, count, None))
+    fn readv(fd: c_int, parts: *const iovec, count: c_int) -> isize {
+        readv_into("readv", fd, Memory { parts, count }, None)
     }
     @also(pread64)
     fn pread(fd: c_int, buffer: *mut c_void, bytes: usize, offset: off_t) -> isize {
-        read_into("pread", fd, &single(buffer, bytes), 1, Some(offset as u64))
+        position(offset).map_or_else(|e| e, |at| read_into("pread", fd, single(buffer, bytes), at))
     }
     @also(preadv64)
-    fn preadv(fd: c_int, vector: *const iovec, count: c_int, offset: off_t) -> isize {
-        parts(count).map_or_else(|e| e, |count| read_into("preadv", fd, vector, count, Some(offset as u64)))
+    fn preadv(fd: c_int, parts: *const iovec, count: c_int, offset: off_t) -> isize {
+        position(offset).map_or_else(|e| e, |at| readv_into("preadv", fd, Memory { parts, count }, at))
     }
     fn write(fd: c_int, buffer: *const c_void, bytes: usize) -> isize {
-        write_from("write", fd, &single(buffer, bytes), 1, None)
+        write_from("write", fd, single(buffer, bytes), None)
     }
-    fn writev(fd: c_int, vector: *const iovec, count: c_int) -> isize {
-        parts(count).map_or_else(|e| e, |count| write_from("writev", fd, vector, count, None))
+    fn writev(fd: c_int, parts: *const iovec, count: c_int) -> isize {
+        writev_from("writev", fd, Memory { parts, count }, None)
     }
     @also(pwrite64)
     fn pwrite(fd: c_int, buffer: *const c_void, bytes: usize, offset: off_t) -> isize {
-        write_from("pwrite", fd, &single(buffer, bytes), 1, Some(offset as u64))
+        position(offset).map_or_else(|e| e, |at| write_from("pwrite", fd, single(buffer, bytes), at))
     }
     @also(pwritev64)
-    fn pwritev(fd: c_int, vector: *const iovec, count: c_int, offset: off_t) -> isize {
-        parts(count).map_or_else(|e| e, |count| write_from("pwritev", fd, vector, count, Some(offset as u64)))
+    fn pwritev(fd: c_int, parts: *const iovec, count: c_int, offset: off_t) -> isize {
+        position(offset).map_or_else(|e| e, |at| writev_from("pwritev", fd, Memory { parts, count }, at))
     }
 
     fn close(fd: c_int) -> c_int { answer_int(call("close", |k, me| k.close(me, fd))) }

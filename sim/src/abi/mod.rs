@@ -8,13 +8,17 @@
 
 pub(crate) mod user;
 
+mod change;
 mod clock;
+mod directory;
 mod dl;
 pub(crate) mod entry;
 mod entropy;
 mod env;
+mod file;
 mod futex;
 mod io;
+mod memory;
 mod poll;
 mod process;
 mod signal;
@@ -134,7 +138,9 @@ macro_rules! table {
         pub(crate) fn keep() -> usize { 0 $(.max($field::keep()))* }
     };
 }
-table!(clock, dl, entropy, env, futex, io, poll, process, signal, sync, threads);
+table!(
+    change, clock, directory, dl, entropy, env, file, futex, io, memory, poll, process, signal, sync, threads
+);
 
 /// A call that a thread has made and the kernel has not answered yet.
 pub(crate) struct Pending {

@@ -83,6 +83,11 @@ impl<'a> In<'a> {
         total(self.0)
     }
 
+    /// The first part: drivers without vectored writing see the parts one by one.
+    pub(crate) fn first(&self) -> In<'a> {
+        In(&self.0[..self.0.len().min(1)])
+    }
+
     /// Hands out `bytes` bytes from `offset` on, piece by piece.
     pub(crate) fn pieces(&self, offset: usize, bytes: usize, mut take: impl FnMut(&[u8])) {
         let (mut skip, mut left) = (offset, bytes);

@@ -15,5 +15,6 @@ mod heap;
 pub(crate) mod image;
 pub(crate) mod lend;
 pub(crate) mod lent;
+pub(crate) mod outside;
 pub(crate) mod real;
 pub(crate) mod switch;

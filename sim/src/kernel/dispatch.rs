@@ -5,6 +5,7 @@ use super::event::{EventLog, What};
 use super::file::File;
 use super::futex::Futexes;
 use super::host::{Host, Hosts};
+use super::machine::Own;
 use super::net::Network;
 use super::process::Process;
 use super::sched::{Preemption, Scheduler};
@@ -80,6 +81,9 @@ pub(crate) struct Kernel {
     pub(crate) dead_threads: Vec<LentRef>,
     pub(crate) dead_images: Vec<Image>,
     pub(crate) outcome: Option<Outcome>,
+    pub(crate) own: Own,
+    /// The call under way leaves no trace, although it was not made as a look.
+    no_trace: bool,
     virtual_limit: u64,
     barren: u64,
     next_progress: u64,
@@ -125,6 +129,8 @@ impl Kernel {
             dead_threads: Vec::new(),
             dead_images: Vec::new(),
             outcome: None,
+            own: Own::find(),
+            no_trace: false,
             virtual_limit: u64::try_from(config.virtual_timeout.as_nanos()).unwrap_or(u64::MAX),
             barren: 0,
             next_progress: 0,
@@ -170,7 +176,7 @@ impl Kernel {
         self.crash_if_due();
         if answered {
             if self.outcome.is_none() && self.threads.get(me).is_some_and(|t| t.state == State::Running) {
-                if pending.looking() || self.goes_on(me) {
+                if pending.looking() || self.no_trace || self.goes_on(me) {
                     return self.resume(me);
                 }
                 self.threads[me].state = State::Ready;
@@ -204,6 +210,7 @@ impl Kernel {
     /// Tries a thread's pending call; true when it is answered.
     fn attempt(&mut self, me: ThreadId, pending: PendingRef) -> bool {
         self.running = Some(me);
+        self.no_trace = false;
         self.threads[me].state = State::Running;
         let step = pending.attempt(self, me);
         let Some(thread) = self.threads.get_mut(me) else {
@@ -242,7 +249,7 @@ impl Kernel {
         if let Some(key) = thread.timer.take() {
             self.timers.cancel(key);
         }
-        if pending.looking() {
+        if pending.looking() || self.no_trace {
             return;
         }
         let serial = self.threads[me].serial;
@@ -251,6 +258,11 @@ impl Kernel {
         if self.now > self.virtual_limit {
             self.time_is_up();
         }
+    }
+
+    /// Makes the call under way one that only looks: it costs no time, is no scheduling point and no event.
+    pub(crate) fn leave_no_trace(&mut self) {
+        self.no_trace = true;
     }
 
     /// Lets time pass for a call that did work.

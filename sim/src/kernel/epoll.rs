@@ -49,6 +49,16 @@ impl Epoll {
     }
 }
 
+/// epoll_ctl(2): `EPOLLEXCLUSIVE` goes with adding only, with few other bits, and not with another epoll as the target.
+fn exclusive_is_legal(op: c_int, events: u32, watches_epoll: bool) -> bool {
+    let fine = ALWAYS | (EPOLLIN | libc::EPOLLOUT | libc::EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE) as u32;
+    match op {
+        libc::EPOLL_CTL_MOD => false,
+        libc::EPOLL_CTL_ADD => !watches_epoll && events & !fine == 0,
+        _ => true,
+    }
+}
+
 impl Kernel {
     fn epoll(&mut self, id: FileId) -> Result<&mut Epoll, Stop> {
         match &mut self.files[id].kind {
@@ -70,7 +80,7 @@ impl Kernel {
         let epoll = self.file(me, epfd)?;
         let file = self.file(me, fd)?;
         // fs/eventpoll.c, do_epoll_ctl: EPERM for files without poll comes before EINVAL for a bad epfd.
-        if matches!(self.files[file].kind, Kind::Outside(_)) {
+        if !self.files[file].can_be_watched() {
             return Err(Stop::Errno(EPERM));
         }
         if epoll == file {
@@ -78,9 +88,13 @@ impl Kernel {
         }
         let existing = self.epoll(epoll)?.by_key.get(&(fd, file)).copied();
         let (events, token) = event;
+        let watches_epoll = matches!(self.files[file].kind, Kind::Epoll(_));
+        if events & EPOLLEXCLUSIVE as u32 != 0 && !exclusive_is_legal(op, events, watches_epoll) {
+            return Err(Stop::Errno(EINVAL));
+        }
         match (op, existing) {
             (libc::EPOLL_CTL_ADD, None) => {
-                if matches!(self.files[file].kind, Kind::Epoll(_)) && self.epoll_reaches(file, epoll, 0) {
+                if watches_epoll && self.epoll_reaches(file, epoll, 0) {
                     return Err(Stop::Errno(ELOOP));
                 }
                 let item = Item { file, fd, events: events | ALWAYS, token, queued: false };
@@ -92,6 +106,9 @@ impl Kernel {
             }
             (libc::EPOLL_CTL_MOD, Some(item)) => {
                 let entry = &mut self.epoll(epoll)?.items[item];
+                if entry.events & EPOLLEXCLUSIVE as u32 != 0 {
+                    return Err(Stop::Errno(EINVAL));
+                }
                 entry.events = events | ALWAYS;
                 entry.token = token;
                 self.epoll_recheck(Watch { epoll, item });
@@ -137,7 +154,13 @@ impl Kernel {
     }
 
     /// epoll_wait(2).
-    pub(crate) fn epoll_wait(&mut self, me: ThreadId, epfd: c_int, out: &mut EpollEvents, timeout: Option<u64>) -> Step {
+    pub(crate) fn epoll_wait(
+        &mut self,
+        me: ThreadId,
+        epfd: c_int,
+        out: &mut EpollEvents,
+        timeout: Option<u64>,
+    ) -> Step {
         let id = self.file(me, epfd)?;
         if out.capacity() == 0 {
             return Err(Stop::Errno(EINVAL));

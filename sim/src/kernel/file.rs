@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Null,
     /// `/dev/zero`.
     Zero,
+    /// `/dev/full`.
+    Full,
     /// `/dev/urandom` and `/dev/random`.
     Random,
     /// A file outside, or one that the kernel makes up: read-only.
@@ -37,8 +39,8 @@ impl Kind {
     pub(crate) fn describe(&self) -> String {
         match self {
             Kind::Console(_) => "the console".to_owned(),
-            Kind::Null | Kind::Zero | Kind::Random => "a device".to_owned(),
-            Kind::Outside(outside) => outside.path.clone(),
+            Kind::Null | Kind::Zero | Kind::Full | Kind::Random => "a device".to_owned(),
+            Kind::Outside(outside) => outside.path().display().to_string(),
             Kind::Event(_) => "an eventfd".to_owned(),
             Kind::Timer(_) => "a timerfd".to_owned(),
             Kind::Epoll(epoll) => format!("an epoll of {}", epoll.len()),
@@ -62,6 +64,28 @@ pub(crate) struct File {
 }
 
 impl File {
+    /// Whether positioned calls work on it: not on streams (pread(2), `ESPIPE`).
+    pub(crate) fn has_positions(&self) -> bool {
+        matches!(self.kind, Kind::Outside(_) | Kind::Null | Kind::Zero | Kind::Full | Kind::Random)
+    }
+
+    /// Whether epoll can watch it: not what is always ready because its driver has no poll (epoll_ctl(2), `EPERM`).
+    pub(crate) fn can_be_watched(&self) -> bool {
+        !matches!(self.kind, Kind::Outside(_) | Kind::Null | Kind::Zero | Kind::Full | Kind::Random)
+    }
+
+    /// The readiness of the normal band, which goes with `EPOLLIN` and `EPOLLOUT` (poll(2), `POLLRDNORM`), except where
+    /// the driver speaks of nothing else (fs/eventfd.c, fs/timerfd.c).
+    fn with_bands(&self, bits: u32) -> u32 {
+        let read = if bits & libc::EPOLLIN as u32 != 0 { libc::EPOLLRDNORM as u32 } else { 0 };
+        let write = if bits & libc::EPOLLOUT as u32 != 0 { libc::EPOLLWRNORM as u32 } else { 0 };
+        match self.kind {
+            Kind::Event(_) | Kind::Timer(_) => bits,
+            Kind::Socket(_) if write != 0 => bits | read | write | libc::EPOLLWRBAND as u32,
+            _ => bits | read | write,
+        }
+    }
+
     /// Whether calls on it must not block.
     pub(crate) fn nonblocking(&self) -> bool {
         self.flags & libc::O_NONBLOCK != 0
@@ -232,7 +256,7 @@ impl Kernel {
     /// What closing means for each kind, while the file is still there.
     fn close_kind(&mut self, id: FileId) {
         match &mut self.files[id].kind {
-            Kind::Console(_) | Kind::Null | Kind::Zero | Kind::Random | Kind::Event(_) => {}
+            Kind::Console(_) | Kind::Null | Kind::Zero | Kind::Full | Kind::Random | Kind::Event(_) => {}
             Kind::Outside(outside) => outside.close(),
             Kind::Timer(timer) => {
                 if let Some(key) = timer.disarm() {
@@ -248,21 +272,23 @@ impl Kernel {
     /// What a file is ready for, as `EPOLL*` bits.
     pub(crate) fn readiness(&self, id: FileId) -> u32 {
         let (read, write) = (libc::EPOLLIN as u32, libc::EPOLLOUT as u32);
-        match &self.files[id].kind {
+        let bits = match &self.files[id].kind {
             Kind::Console(_) => write,
-            Kind::Null | Kind::Zero | Kind::Random | Kind::Outside(_) => read | write,
+            Kind::Null | Kind::Zero | Kind::Full | Kind::Random | Kind::Outside(_) => read | write,
             Kind::Event(event) => event.readiness(),
             Kind::Timer(timer) => timer.readiness(),
             Kind::Epoll(_) => self.epoll_readiness(id),
             Kind::Pipe(end) => self.pipe_readiness(end),
             Kind::Socket(_) => self.socket_readiness(id),
-        }
+        };
+        self.files[id].with_bands(bits)
     }
 
     /// Tells everybody who watches a file that it may have become ready in `bits`.
     pub(crate) fn notify(&mut self, id: FileId, bits: u32) {
         let always = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
         let file = &mut self.files[id];
+        let bits = file.with_bands(bits);
         if !file.waiters.is_empty() {
             let mut waiters = std::mem::take(&mut file.waiters);
             waiters.retain(|(thread, wanted)| {

@@ -15,7 +15,7 @@ mod eventfd;
 mod file;
 mod futex;
 mod host;
-mod machine;
+pub(crate) mod machine;
 pub(crate) mod net;
 mod pipe;
 mod poll;

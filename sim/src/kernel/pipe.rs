@@ -22,6 +22,11 @@ pub(crate) struct End {
     alone: bool,
 }
 
+/// The reading end of the pipe that an end with this name belongs to.
+pub(crate) fn reader(end: &End, id: FileId) -> FileId {
+    if end.writes { end.other } else { id }
+}
+
 impl Kernel {
     /// pipe2(2): answers both numbers.
     pub(crate) fn pipe(&mut self, me: ThreadId, flags: i32) -> Result<(i32, i32), Stop> {
@@ -105,6 +110,9 @@ impl Kernel {
             return Err(Stop::Errno(EBADF));
         }
         let (reader, alone) = (end.other, end.alone);
+        if input.len() == 0 {
+            return Ok(0); // fs/pipe.c: a null write succeeds, readers or not
+        }
         if alone {
             self.raise_sigpipe(me);
             return Err(Stop::Errno(EPIPE));
@@ -131,9 +139,12 @@ impl Kernel {
         }
     }
 
-    /// Bytes waiting, for `FIONREAD`.
+    /// Bytes waiting, for `FIONREAD`, which both ends answer.
     pub(crate) fn pipe_available(&self, end: &End) -> usize {
-        end.bytes.len()
+        match self.files.get(end.other).map(|file| &file.kind) {
+            Some(Kind::Pipe(reader)) if end.writes => reader.bytes.len(),
+            _ => end.bytes.len(),
+        }
     }
 
     /// An end is closed for good.

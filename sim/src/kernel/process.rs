@@ -3,6 +3,7 @@
 use super::dispatch::Kernel;
 use super::event::What;
 use super::file::{Descriptor, Descriptors, Kind};
+use super::machine::Place;
 use super::slots::Id;
 use super::thread::{Progress, State, Thread, ThreadId, Woken};
 use super::{Step, Stop};
@@ -22,6 +23,8 @@ const DESCRIPTOR_LIMIT: usize = 1024 * 1024;
 /// Stack of a program's main thread: the usual `RLIMIT_STACK`.
 const MAIN_STACK_BYTES: usize = 8 << 20;
 const SIGNALS: usize = 65;
+/// The host `test`: its end is the world's.
+const TEST: HostId = HostId(0);
 
 /// How a program is to handle a signal.
 #[derive(Clone, Copy, Default, Debug)]
@@ -66,6 +69,8 @@ pub(crate) struct Process {
     /// Handlers of `atexit` and `__cxa_atexit`: function, argument.
     pub(crate) at_exit: Vec<(usize, usize)>,
     pub(crate) args: Vec<String>,
+    /// Where it stands in the tree of files.
+    pub(crate) place: Place,
 }
 
 /// What a process begins with.
@@ -120,7 +125,7 @@ impl Kernel {
         if !matches!(self.host_state(host), HostState::Down(_)) {
             return Err(format!("client {} is running already", self.hosts[host].name));
         }
-        let env = self.hosts[HostId(0)].process.map(|p| self.processes[p].environment.pairs()).unwrap_or_default();
+        let env = self.hosts[TEST].process.map(|p| self.processes[p].environment.pairs()).unwrap_or_default();
         let args = vec![self.hosts[host].name.clone()];
         let thread = StartThread::Client { run, ends_world: false };
         self.start_process(host, Start { image: None, args, env, thread })
@@ -134,6 +139,7 @@ impl Kernel {
         self.net_host_up(host);
         let pid = self.hosts[host].next_pid;
         self.hosts[host].next_pid += 1;
+        let env = with_time_zone(start.env);
         let process = self.processes.insert(Process {
             host,
             pid,
@@ -146,9 +152,10 @@ impl Kernel {
             held: None,
             dispositions: initial_dispositions(),
             signals: 0,
-            environment: Environment::new(&start.args, &start.env),
+            environment: Environment::new(&start.args, &env),
             at_exit: Vec::new(),
             args: start.args,
+            place: Place::new(&self.own, self.now, env),
         });
         self.hosts[host].process = Some(process);
         self.open_console(process);
@@ -163,7 +170,7 @@ impl Kernel {
     /// Descriptors 0 to 2, as a service manager gives them.
     fn open_console(&mut self, process: ProcessId) {
         for (fd, kind) in [Kind::Null, Kind::Console(1), Kind::Console(2)].into_iter().enumerate() {
-            let flags = if fd == 0 { libc::O_RDONLY } else { libc::O_WRONLY };
+            let flags = if fd == 0 { libc::O_RDONLY | LARGE_FILE } else { libc::O_WRONLY };
             let file = self.new_file(process, kind, flags);
             self.files[file].references = 1;
             self.processes[process].descriptors.put(fd, Descriptor { file, close_on_exec: false });
@@ -236,7 +243,12 @@ impl Kernel {
     }
 
     /// pthread_create(3): the new thread inherits the creator's signal mask.
-    pub(crate) fn spawn(&mut self, me: ThreadId, start: StartThread, attributes: Option<&pthread_attr_t>) -> Result<pthread_t, Stop> {
+    pub(crate) fn spawn(
+        &mut self,
+        me: ThreadId,
+        start: StartThread,
+        attributes: Option<&pthread_attr_t>,
+    ) -> Result<pthread_t, Stop> {
         let (process, mask) = (self.threads[me].process, self.threads[me].signal_mask);
         let id = self.new_thread(process, start, attributes, mask)?;
         // pthread_setname_np(3): a new thread starts with its creator's name.
@@ -286,7 +298,14 @@ impl Kernel {
     }
 
     /// pthread_join(3), pthread_tryjoin_np(3), pthread_timedjoin_np(3).
-    pub(crate) fn join(&mut self, me: ThreadId, pthread: pthread_t, result: &mut usize, wait: bool, until: Option<u64>) -> Step {
+    pub(crate) fn join(
+        &mut self,
+        me: ThreadId,
+        pthread: pthread_t,
+        result: &mut usize,
+        wait: bool,
+        until: Option<u64>,
+    ) -> Step {
         let target = self.by_pthread(pthread)?;
         if target == me {
             return Err(Stop::Errno(EDEADLK));
@@ -338,6 +357,10 @@ impl Kernel {
         let host = self.processes[process].host;
         let client = self.processes[process].image.is_none();
         self.end_process(process, exit);
+        if host == TEST {
+            let host = self.hosts[host].name.clone();
+            return self.end(crate::world::Outcome::HostFailed { host, exit });
+        }
         if client && exit == Exit::Code(0) {
             return; // a client that is done is done
         }
@@ -404,6 +427,18 @@ impl Kernel {
         self.threads[id].lent.set_clocks(host.realtime_ns, host.monotonic_ns);
     }
 }
+
+/// The machine's local time is no part of a world: hosts live in UTC unless their program's environment says otherwise.
+/// A zone without a name of a file, so that libc reads none.
+fn with_time_zone(mut env: Vec<(String, String)>) -> Vec<(String, String)> {
+    if !env.iter().any(|(key, _)| key == "TZ") {
+        env.push(("TZ".to_owned(), "UTC0".to_owned()));
+    }
+    env
+}
+
+/// `O_LARGEFILE`, which open(2) sets by itself on 64-bit machines and `F_GETFL` shows; libc defines it as 0 there.
+const LARGE_FILE: c_int = 0o100_000;
 
 /// Dispositions of a fresh Rust program: `SIGPIPE` is ignored by std's start-up, which images do not run.
 fn initial_dispositions() -> [Disposition; SIGNALS] {

@@ -12,20 +12,42 @@ use libc::{EBADF, EINVAL, ENOTTY, ESPIPE, c_int};
 const SETTABLE: c_int = libc::O_APPEND | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME | libc::O_NONBLOCK;
 
 impl Kernel {
-    /// read(2), readv(2), and with an offset pread(2), preadv(2).
-    pub(crate) fn read(&mut self, me: ThreadId, fd: c_int, out: &mut Out<'_>, offset: Option<u64>) -> Step {
+    /// Whether a descriptor can be read at all, checked in Linux's order (fs/read_write.c).
+    pub(crate) fn check_read(&self, me: ThreadId, fd: c_int, offset: Option<u64>) -> Result<FileId, Stop> {
         let id = self.file(me, fd)?;
-        if self.files[id].flags & libc::O_ACCMODE == libc::O_WRONLY {
-            return Err(Stop::Errno(EBADF));
-        }
-        if offset.is_some() && !matches!(self.files[id].kind, Kind::Outside(_) | Kind::Null | Kind::Zero | Kind::Random) {
+        let file = &self.files[id];
+        if offset.is_some() && !file.has_positions() {
             return Err(Stop::Errno(ESPIPE));
         }
+        match file.kind {
+            _ if file.flags & libc::O_ACCMODE == libc::O_WRONLY => Err(Stop::Errno(EBADF)),
+            Kind::Epoll(_) => Err(Stop::Errno(EINVAL)),
+            _ => Ok(id),
+        }
+    }
+
+    /// Whether a descriptor can be written to at all.
+    pub(crate) fn check_write(&self, me: ThreadId, fd: c_int, offset: Option<u64>) -> Result<FileId, Stop> {
+        let id = self.file(me, fd)?;
+        let file = &self.files[id];
+        if offset.is_some() && !file.has_positions() {
+            return Err(Stop::Errno(ESPIPE));
+        }
+        match file.kind {
+            _ if file.flags & libc::O_ACCMODE == libc::O_RDONLY => Err(Stop::Errno(EBADF)),
+            Kind::Epoll(_) | Kind::Timer(_) => Err(Stop::Errno(EINVAL)),
+            _ => Ok(id),
+        }
+    }
+
+    /// read(2), readv(2), and with an offset pread(2), preadv(2).
+    pub(crate) fn read(&mut self, me: ThreadId, fd: c_int, out: &mut Out<'_>, offset: Option<u64>) -> Step {
+        let id = self.check_read(me, fd, offset)?;
         let mut value = 0u64;
         let room = out.len();
         match &mut self.files[id].kind {
             Kind::Null => Ok(0),
-            Kind::Zero => Ok(fill_with_zeros(out)),
+            Kind::Zero | Kind::Full => Ok(fill_with_zeros(out)),
             Kind::Random => Ok(self.random_fill(me, out)),
             Kind::Outside(_) => self.outside_read(me, id, out, offset),
             Kind::Event(_) => {
@@ -45,20 +67,16 @@ impl Kernel {
 
     /// write(2), writev(2), pwrite(2).
     pub(crate) fn write(&mut self, me: ThreadId, fd: c_int, input: &In<'_>, offset: Option<u64>) -> Step {
-        let id = self.file(me, fd)?;
-        if self.files[id].flags & libc::O_ACCMODE == libc::O_RDONLY {
-            return Err(Stop::Errno(EBADF));
-        }
-        if offset.is_some() && !matches!(self.files[id].kind, Kind::Null | Kind::Zero | Kind::Random) {
-            return Err(Stop::Errno(ESPIPE));
-        }
+        let id = self.check_write(me, fd, offset)?;
         match &self.files[id].kind {
             Kind::Null | Kind::Zero | Kind::Random => Ok(input.len() as i64),
+            Kind::Full => Err(Stop::Errno(libc::ENOSPC)),
             Kind::Console(stream) => {
                 let stream = *stream;
                 Ok(self.console_write(me, stream, input))
             }
             Kind::Event(_) => {
+                let input = input.first(); // fs/eventfd.c has no `write_iter`
                 let bytes = input.to_vec(0, input.len().min(8));
                 let value = bytes.try_into().map_or(0, u64::from_ne_bytes);
                 self.eventfd_write(me, id, input.len(), value)
@@ -107,8 +125,10 @@ impl Kernel {
                 file.flags = file.flags & !SETTABLE | argument & SETTABLE;
                 Ok(0)
             }
-            libc::F_GETPIPE_SZ if matches!(self.files[id].kind, Kind::Pipe(_)) => Ok(65_536),
-            libc::F_SETPIPE_SZ if matches!(self.files[id].kind, Kind::Pipe(_)) => Ok(65_536),
+            libc::F_GETPIPE_SZ | libc::F_SETPIPE_SZ => match self.files[id].kind {
+                Kind::Pipe(_) => Ok(65_536),
+                _ => Err(Stop::Errno(EBADF)),
+            },
             _ => Err(Stop::Errno(EINVAL)),
         }
     }
@@ -133,6 +153,7 @@ impl Kernel {
         let id = self.file(me, fd)?;
         match &self.files[id].kind {
             Kind::Pipe(end) => Ok(self.pipe_available(end)),
+            Kind::Console(_) => Ok(0),
             Kind::Socket(_) => self.socket_available(id),
             Kind::Outside(outside) => Ok(outside.left()),
             _ => Err(Stop::Errno(ENOTTY)),
@@ -143,7 +164,7 @@ impl Kernel {
     pub(crate) fn file_type(&self, id: FileId) -> u32 {
         match &self.files[id].kind {
             Kind::Console(_) | Kind::Pipe(_) => libc::S_IFIFO,
-            Kind::Null | Kind::Zero | Kind::Random => libc::S_IFCHR,
+            Kind::Null | Kind::Zero | Kind::Full | Kind::Random => libc::S_IFCHR,
             Kind::Socket(_) => libc::S_IFSOCK,
             Kind::Outside(outside) => outside.file_type(),
             Kind::Event(_) | Kind::Timer(_) | Kind::Epoll(_) => 0,
