@@ -22,6 +22,7 @@ mod memory;
 mod poll;
 mod process;
 mod signal;
+mod socket;
 mod sync;
 mod threads;
 
@@ -139,7 +140,7 @@ macro_rules! table {
     };
 }
 table!(
-    change, clock, directory, dl, entropy, env, file, futex, io, memory, poll, process, signal, sync, threads
+    change, clock, directory, dl, entropy, env, file, futex, io, memory, poll, process, signal, socket, sync, threads
 );
 
 /// A call that a thread has made and the kernel has not answered yet.

@@ -157,3 +157,23 @@ pub(crate) unsafe fn put_counted(bytes: &[u8], to: *mut libc::c_void, length: *m
         *length = bytes.len() as libc::socklen_t;
     }
 }
+
+/// Views for tests of the kernel, which has no `unsafe` of its own.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::{In, Out, single};
+
+    /// Runs `f` with a view of bytes to read.
+    pub(crate) fn with_in<R>(bytes: &[u8], f: impl FnOnce(In<'_>) -> R) -> R {
+        let part = single(bytes.as_ptr().cast(), bytes.len());
+        // SAFETY: the part names `bytes`, which outlives the view.
+        f(unsafe { In::new(&raw const part, 1) })
+    }
+
+    /// Runs `f` with a view of bytes to write.
+    pub(crate) fn with_out<R>(bytes: &mut [u8], f: impl FnOnce(Out<'_>) -> R) -> R {
+        let part = single(bytes.as_mut_ptr().cast(), bytes.len());
+        // SAFETY: the part names `bytes`, which outlives the view and is not touched meanwhile.
+        f(unsafe { Out::new(&raw const part, 1) })
+    }
+}

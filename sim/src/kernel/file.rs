@@ -31,7 +31,7 @@ pub(crate) enum Kind {
     Timer(timerfd::Timer),
     Epoll(Epoll),
     Pipe(pipe::End),
-    Socket(Box<super::net::Socket>),
+    Socket(super::net::Socket),
 }
 
 impl Kind {
@@ -45,7 +45,7 @@ impl Kind {
             Kind::Timer(_) => "a timerfd".to_owned(),
             Kind::Epoll(epoll) => format!("an epoll of {}", epoll.len()),
             Kind::Pipe(_) => "a pipe".to_owned(),
-            Kind::Socket(socket) => socket.describe(),
+            Kind::Socket(_) => "a socket".to_owned(),
         }
     }
 }
@@ -152,6 +152,11 @@ impl Descriptors {
     /// The entry itself, to change its flag.
     pub(crate) fn get_mut(&mut self, fd: c_int) -> Option<&mut Descriptor> {
         self.entries.get_mut(usize::try_from(fd).ok()?)?.as_mut()
+    }
+
+    /// Whether no number below the limit is free.
+    pub(crate) fn is_full(&self, limit: usize) -> bool {
+        self.entries.len() >= limit && self.entries[self.lowest_free.min(limit)..limit].iter().all(Option::is_some)
     }
 
     /// Every open number.

@@ -101,6 +101,7 @@ impl Kernel {
         self.hosts.names.insert(name.to_owned(), id);
         self.hosts.addresses.insert(IpAddr::V4(v4), id);
         self.hosts.addresses.insert(IpAddr::V6(v6), id);
+        self.net.add_host(id, name, v4, v6);
         self.hosts.list.push(Host {
             name: name.to_owned(),
             v4,

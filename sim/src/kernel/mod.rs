@@ -28,6 +28,7 @@ mod slots;
 mod thread;
 mod timerfd;
 mod timers;
+mod unix;
 
 pub(crate) use clock::Clock;
 pub(crate) use dispatch::{Kernel, Next};

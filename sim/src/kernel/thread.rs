@@ -176,7 +176,10 @@ impl Kernel {
         for wait in &t.waits {
             text.push_str(&match wait {
                 WaitsOn::File(file) => match self.files.get(*file) {
-                    Some(file) => format!(" {}", file.kind.describe()),
+                    Some(file) => match &file.kind {
+                        super::Kind::Socket(socket) => format!(" {}", self.net.describe(*socket)),
+                        kind => format!(" {}", kind.describe()),
+                    },
                     None => String::new(),
                 },
                 WaitsOn::Address(_) => String::new(),

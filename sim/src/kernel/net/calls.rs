@@ -1,0 +1,235 @@
+//! The kernel's side of the network: entering it, and passing on what it left behind.
+
+use super::link::Harm;
+use super::socket::Protocol;
+use super::tcp::Tcp;
+use super::{Cx, Fail, NetEvent, Network, Socket};
+use crate::kernel::dispatch::Kernel;
+use crate::kernel::event::What;
+use crate::kernel::file::{FileId, Kind};
+use crate::kernel::{Step, Stop, ThreadId};
+use crate::world::{FaultId, HostId};
+use libc::{EAGAIN, ENOTSOCK, c_int};
+
+impl Kernel {
+    /// Enters the network, and afterwards tells everybody concerned.
+    #[inline]
+    pub(crate) fn network<R>(&mut self, f: impl FnOnce(&mut Network, &mut Cx<'_>) -> R) -> R {
+        let mut cx = Cx { now: self.now, timers: &mut self.timers, log: &mut self.log };
+        let result = f(&mut self.net, &mut cx);
+        self.settle_network();
+        result
+    }
+
+    #[inline]
+    fn settle_network(&mut self) {
+        while let Some((value, identity)) = self.net.deliveries.pop_front() {
+            self.record(0, What::Deliver, value, identity);
+        }
+        while let Some((socket, bits)) = self.net.notices.pop_front() {
+            if let Some(file) = self.net.sockets.get(socket).and_then(|state| state.file) {
+                self.notify(file, bits);
+            }
+        }
+        while let Some(file) = self.net.released.pop() {
+            self.release_file(file);
+        }
+    }
+
+    /// A future event of the network has come.
+    pub(crate) fn net_event(&mut self, event: NetEvent) {
+        self.network(|net, cx| net.happen(cx, event));
+    }
+
+    /// The socket behind a descriptor, and its file description.
+    ///
+    /// # Errors
+    /// `EBADF`, `ENOTSOCK`.
+    pub(crate) fn socket_of(&self, me: ThreadId, fd: c_int) -> Result<(FileId, Socket), Stop> {
+        let file = self.file(me, fd)?;
+        match &self.files[file].kind {
+            Kind::Socket(socket) if self.net.sockets.get(*socket).is_some() => Ok((file, *socket)),
+            _ => Err(Stop::Errno(ENOTSOCK)),
+        }
+    }
+
+    /// The socket that a file description is.
+    pub(crate) fn socket_in(&self, file: FileId) -> Result<Socket, Stop> {
+        match &self.files[file].kind {
+            Kind::Socket(socket) if self.net.sockets.get(*socket).is_some() => Ok(*socket),
+            _ => Err(Stop::Errno(ENOTSOCK)),
+        }
+    }
+
+    /// Turns a failure of the network into the call's answer: waiting, unless that is not wanted or over.
+    pub(crate) fn stop(&mut self, me: ThreadId, file: FileId, fail: Fail, wait: Waiting) -> Stop {
+        match fail {
+            Fail::Errno(errno) => Stop::Errno(errno),
+            Fail::Wait(_) if wait.never => Stop::Errno(EAGAIN),
+            Fail::Wait(bits) => {
+                let at = wait.timeout_ns.map(|timeout| self.now.saturating_add(timeout));
+                self.deadline(me, at);
+                if self.expired(me) {
+                    return Stop::Errno(EAGAIN);
+                }
+                self.wait_for_file(me, file, bits)
+            }
+        }
+    }
+
+    /// Whether and how long a call on a file may wait to receive.
+    pub(crate) fn receive_waiting(&self, file: FileId, socket: Socket, flags: c_int) -> Waiting {
+        let never = flags & libc::MSG_DONTWAIT != 0 || self.files[file].nonblocking();
+        Waiting { never, timeout_ns: self.net.sockets[socket].options.receive_timeout_ns }
+    }
+
+    /// Whether and how long a call on a file may wait to send.
+    pub(crate) fn send_waiting(&self, file: FileId, socket: Socket, flags: c_int) -> Waiting {
+        let never = flags & libc::MSG_DONTWAIT != 0 || self.files[file].nonblocking();
+        Waiting { never, timeout_ns: self.net.sockets[socket].options.send_timeout_ns }
+    }
+
+    /// What a socket is ready for.
+    #[inline]
+    pub(crate) fn socket_readiness(&self, file: FileId) -> u32 {
+        match &self.files[file].kind {
+            Kind::Socket(socket) => self.net.readiness(*socket),
+            _ => 0,
+        }
+    }
+
+    /// `FIONREAD`: bytes that one read could give.
+    ///
+    /// # Errors
+    /// `EINVAL` for a listener (`tcp_ioctl`).
+    pub(crate) fn socket_available(&self, file: FileId) -> Result<usize, Stop> {
+        let socket = self.socket_in(file)?;
+        match &self.net.sockets[socket].protocol {
+            Protocol::Tcp(Tcp::Closed) => Ok(0),
+            Protocol::Tcp(Tcp::Listening(_)) => Err(Stop::Errno(libc::EINVAL)),
+            Protocol::Tcp(Tcp::Connected { connection, side, .. }) => {
+                Ok(self.net.connections[*connection].streams[side.other()].readable())
+            }
+            Protocol::Udp(udp) => Ok(udp.first_bytes()),
+            Protocol::Unix(unix) => Ok(unix.available()),
+        }
+    }
+
+    /// `TIOCOUTQ`: bytes that the peer has not acknowledged.
+    pub(crate) fn socket_unsent(&self, me: ThreadId, fd: c_int) -> Step {
+        let (_, socket) = self.socket_of(me, fd)?;
+        match &self.net.sockets[socket].protocol {
+            Protocol::Tcp(Tcp::Connected { connection, side, .. }) => {
+                Ok(self.net.connections[*connection].streams[*side].queued() as i64)
+            }
+            Protocol::Tcp(Tcp::Listening(_)) => Err(Stop::Errno(libc::EINVAL)),
+            Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) | Protocol::Unix(_) => Ok(0),
+        }
+    }
+
+    /// The last descriptor of a socket is closed.
+    pub(crate) fn close_socket(&mut self, file: FileId) {
+        let Ok(socket) = self.socket_in(file) else { return };
+        self.network(|net, cx| net.close_socket(cx, socket));
+    }
+
+    /// Power loss: everything of the host's network is gone, and nobody is told. What it has sent still arrives.
+    pub(crate) fn net_crash(&mut self, host: HostId) {
+        self.network(|net, cx| net.crash(cx, host));
+    }
+
+    /// The host has power: what nobody listens to is refused rather than swallowed.
+    pub(crate) fn net_host_up(&mut self, host: HostId) {
+        self.net.stack(host).up = true;
+    }
+
+    /// Nothing gets from one set of hosts to the other, or with `both_ways` between them.
+    pub(crate) fn net_partition(&mut self, from: &[HostId], to: &[HostId], both_ways: bool) -> FaultId {
+        self.net.harm(Harm::Cut, from, to, both_ways)
+    }
+
+    /// Everything from one set of hosts to the other takes longer.
+    pub(crate) fn net_slow(
+        &mut self,
+        from: &[HostId],
+        to: &[HostId],
+        both_ways: bool,
+        latency_ns: u64,
+        jitter_ns: u64,
+    ) -> FaultId {
+        self.net.harm(Harm::Slow { latency_ns, jitter_ns }, from, to, both_ways)
+    }
+
+    /// Each segment from one set of hosts to the other is lost with this probability.
+    pub(crate) fn net_lossy(&mut self, from: &[HostId], to: &[HostId], both_ways: bool, probability: f64) -> FaultId {
+        self.net.harm(Harm::Lossy(probability), from, to, both_ways)
+    }
+
+    /// Ends a fault; answers how many segments and datagrams it swallowed or delayed.
+    pub(crate) fn net_heal(&mut self, fault: FaultId) -> u64 {
+        self.net.heal(fault)
+    }
+}
+
+/// Whether a call may wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Waiting {
+    /// The descriptor or the call is non-blocking.
+    pub(crate) never: bool,
+    /// `SO_RCVTIMEO` or `SO_SNDTIMEO`.
+    pub(crate) timeout_ns: Option<u64>,
+}
+
+impl Network {
+    fn harm(&mut self, harm: Harm, from: &[HostId], to: &[HostId], both_ways: bool) -> FaultId {
+        self.links.harm(harm, from, to, both_ways)
+    }
+
+    fn heal(&mut self, fault: FaultId) -> u64 {
+        self.links.heal(fault)
+    }
+
+    /// Closes a socket for good.
+    fn close_socket(&mut self, cx: &mut Cx<'_>, socket: Socket) {
+        let state = &self.sockets[socket];
+        let host = state.host;
+        match &state.protocol {
+            Protocol::Tcp(Tcp::Connected { connection, side, .. }) => {
+                let (id, side, lingers) = (*connection, *side, state.options.linger_s != Some(0));
+                self.tcp_close(cx, id, side, lingers);
+            }
+            Protocol::Tcp(_) => {
+                self.tcp_stop_listening(cx, socket);
+                self.tcp_release_port(socket);
+            }
+            Protocol::Udp(_) => self.udp_close(socket),
+            Protocol::Unix(_) => self.unix_close(socket),
+        }
+        self.sockets.remove(socket);
+        self.stack(host).sockets.remove(&socket);
+    }
+
+    fn crash(&mut self, cx: &mut Cx<'_>, host: HostId) {
+        let sockets = std::mem::take(&mut self.stack(host).sockets);
+        for socket in sockets {
+            match self.sockets[socket].protocol {
+                Protocol::Tcp(Tcp::Connected { connection, side, .. }) => {
+                    if let Some(connection) = self.connections.get_mut(connection) {
+                        connection.ends[side].socket = None;
+                        connection.ends[side].holder = None;
+                    }
+                    self.tcp_vanish(cx, connection, side);
+                }
+                Protocol::Udp(_) => self.udp_close(socket),
+                Protocol::Unix(_) => self.unix_close(socket),
+                Protocol::Tcp(_) => {}
+            }
+            self.sockets.remove(socket);
+        }
+        let connections = std::mem::take(&mut self.stack(host).connections);
+        for (id, side) in connections.into_values().flatten() {
+            self.tcp_vanish(cx, id, side);
+        }
+        self.stack(host).lose_power();
+    }
+}

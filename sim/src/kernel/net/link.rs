@@ -1,0 +1,320 @@
+//! Links: how long a segment or datagram takes from one host to another, and whether it arrives.
+//!
+//! A link is an ordered pair of hosts. Its state is made when it is first used, draws from a stream of its own, and is
+//! looked up, never iterated. Active faults are few; a link notes which of them concern it once, and again only after
+//! the set of faults has changed, so that the fate of a segment costs the same whatever the number of hosts and faults.
+
+use super::super::entropy::{Purpose, Stream, mix};
+use crate::world::{FaultId, HostId};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// One way within a host: what Linux's loopback takes, from a write in one process to a wake-up in another.
+const LOOPBACK_NS: u64 = 10_000;
+/// One way between hosts in good weather.
+const CALM_NS: u64 = 1_000_000;
+/// One way between hosts: from here on…
+const BASE_NS_MIN: u64 = 500_000;
+/// …to here, drawn once for each link; and on top of that…
+const BASE_NS_MAX: u64 = 1_500_000;
+/// …at most this, drawn for each segment. A link's own bound is drawn once.
+const JITTER_NS_MAX: u64 = 500_000;
+
+/// What becomes of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    /// It arrives, this much later.
+    Arrives(u64),
+    /// It is lost.
+    Lost,
+}
+
+/// Names a link; stays valid for the world's life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct LinkId(u32);
+
+/// What a fault does to the segments of a link.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Harm {
+    /// Nothing gets through.
+    Cut,
+    /// Everything takes longer.
+    Slow {
+        /// Added to each segment's way.
+        latency_ns: u64,
+        /// At most this on top, drawn for each segment.
+        jitter_ns: u64,
+    },
+    /// Each segment is lost with this probability.
+    Lossy(f64),
+}
+
+/// A fault in force.
+struct Fault {
+    id: FaultId,
+    harm: Harm,
+    from: BTreeSet<HostId>,
+    to: BTreeSet<HostId>,
+    both_ways: bool,
+    affected: u64,
+}
+
+impl Fault {
+    fn concerns(&self, from: HostId, to: HostId) -> bool {
+        // A host in both sets does not cut itself off from itself.
+        from != to
+            && (self.from.contains(&from) && self.to.contains(&to)
+                || self.both_ways && self.from.contains(&to) && self.to.contains(&from))
+    }
+}
+
+/// One way between two hosts.
+struct Link {
+    from: HostId,
+    to: HostId,
+    base_ns: u64,
+    jitter_ns: u64,
+    stream: Option<Box<Stream>>,
+    /// The state of `Links::changes` that `harms` belongs to.
+    seen: u64,
+    /// The faults that concern this link, by their place among the active ones.
+    harms: Vec<u32>,
+}
+
+/// Hashes a pair of hosts; the table is looked up, never iterated.
+#[derive(Default)]
+pub(super) struct PairHasher(u64);
+
+impl Hasher for PairHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = mix(self.0 ^ u64::from(*byte)));
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = mix(value);
+    }
+}
+
+/// Every link of the world, and the faults on them.
+pub(crate) struct Links {
+    table: Vec<Link>,
+    by_pair: HashMap<u64, LinkId, BuildHasherDefault<PairHasher>>,
+    faults: Vec<Fault>,
+    faults_ever: u64,
+    /// Counts changes of `faults`.
+    changes: u64,
+    seed: u64,
+    calm: bool,
+}
+
+impl Links {
+    /// No links yet.
+    pub(crate) fn new(seed: u64, calm: bool) -> Links {
+        Links {
+            table: Vec::new(),
+            by_pair: HashMap::default(),
+            faults: Vec::new(),
+            faults_ever: 0,
+            changes: 0,
+            seed,
+            calm,
+        }
+    }
+
+    /// The link from one host to another, or to itself.
+    pub(crate) fn between(&mut self, from: HostId, to: HostId) -> LinkId {
+        let pair = u64::from(from.0) << 32 | u64::from(to.0);
+        if let Some(id) = self.by_pair.get(&pair) {
+            return *id;
+        }
+        let id = LinkId(self.table.len() as u32);
+        self.by_pair.insert(pair, id);
+        let mut link =
+            Link { from, to, base_ns: CALM_NS, jitter_ns: 0, stream: None, seen: self.changes, harms: Vec::new() };
+        if from == to {
+            link.base_ns = LOOPBACK_NS;
+        } else if !self.calm {
+            let mut stream = Stream::new(self.seed, Purpose::Link, pair);
+            link.base_ns = BASE_NS_MIN + stream.below(BASE_NS_MAX - BASE_NS_MIN);
+            link.jitter_ns = stream.below(JITTER_NS_MAX);
+            link.stream = Some(Box::new(stream));
+        }
+        link.harms = self.concerning(from, to);
+        self.table.push(link);
+        id
+    }
+
+    fn concerning(&self, from: HostId, to: HostId) -> Vec<u32> {
+        (0..self.faults.len() as u32).filter(|at| self.faults[*at as usize].concerns(from, to)).collect()
+    }
+
+    /// Brings a link's knowledge of the faults up to date.
+    fn refresh(&mut self, id: LinkId) {
+        let link = &self.table[id.0 as usize];
+        if link.seen != self.changes {
+            let harms = self.concerning(link.from, link.to);
+            let link = &mut self.table[id.0 as usize];
+            link.harms = harms;
+            link.seen = self.changes;
+        }
+    }
+
+    /// Decides the fate of a segment or datagram that is sent now.
+    #[inline]
+    pub(crate) fn fate(&mut self, id: LinkId) -> Fate {
+        let link = &mut self.table[id.0 as usize];
+        if link.seen != self.changes || !link.harms.is_empty() {
+            return self.fate_in_bad_weather(id);
+        }
+        let jitter = match &mut link.stream {
+            Some(stream) if link.jitter_ns > 0 => stream.below(link.jitter_ns),
+            _ => 0,
+        };
+        Fate::Arrives(link.base_ns + jitter)
+    }
+
+    #[cold]
+    fn fate_in_bad_weather(&mut self, id: LinkId) -> Fate {
+        self.refresh(id);
+        let link = &mut self.table[id.0 as usize];
+        let pair = u64::from(link.from.0) << 32 | u64::from(link.to.0);
+        let seed = self.seed;
+        let stream = link.stream.get_or_insert_with(|| Box::new(Stream::new(seed, Purpose::Link, pair)));
+        let mut delay = link.base_ns + if link.jitter_ns > 0 { stream.below(link.jitter_ns) } else { 0 };
+        for at in &link.harms {
+            let fault = &mut self.faults[*at as usize];
+            match fault.harm {
+                Harm::Cut => {
+                    fault.affected += 1;
+                    return Fate::Lost;
+                }
+                Harm::Slow { latency_ns, jitter_ns } => {
+                    fault.affected += 1;
+                    delay += latency_ns + if jitter_ns > 0 { stream.below(jitter_ns) } else { 0 };
+                }
+                Harm::Lossy(probability) => {
+                    if stream.chance(probability) {
+                        fault.affected += 1;
+                        return Fate::Lost;
+                    }
+                }
+            }
+        }
+        Fate::Arrives(delay)
+    }
+
+    /// The delay of an acknowledgement that carries nothing: without jitter, so that it draws only under faults.
+    #[inline]
+    pub(crate) fn fate_of_acknowledgement(&mut self, id: LinkId) -> Fate {
+        let link = &self.table[id.0 as usize];
+        if link.seen != self.changes || !link.harms.is_empty() {
+            return self.fate_in_bad_weather(id);
+        }
+        Fate::Arrives(link.base_ns)
+    }
+
+    /// The typical delay of this link, as a sender may have measured it: for timeouts.
+    pub(crate) fn one_way_ns(&mut self, id: LinkId) -> u64 {
+        self.refresh(id);
+        let link = &self.table[id.0 as usize];
+        let slow = link.harms.iter().filter_map(|at| match self.faults[*at as usize].harm {
+            Harm::Slow { latency_ns, .. } => Some(latency_ns),
+            Harm::Cut | Harm::Lossy(_) => None,
+        });
+        link.base_ns + slow.sum::<u64>()
+    }
+
+    /// Whether a link stays within its host.
+    pub(crate) fn is_loopback(&self, id: LinkId) -> bool {
+        let link = &self.table[id.0 as usize];
+        link.from == link.to
+    }
+
+    /// Puts a fault in force on every link from one set of hosts to another.
+    pub(crate) fn harm(&mut self, harm: Harm, from: &[HostId], to: &[HostId], both_ways: bool) -> FaultId {
+        self.faults_ever += 1;
+        self.changes += 1;
+        let id = FaultId(self.faults_ever);
+        let (from, to) = (from.iter().copied().collect(), to.iter().copied().collect());
+        self.faults.push(Fault { id, harm, from, to, both_ways, affected: 0 });
+        id
+    }
+
+    /// Ends a fault; answers how many segments and datagrams it affected.
+    pub(crate) fn heal(&mut self, id: FaultId) -> u64 {
+        let Some(at) = self.faults.iter().position(|fault| fault.id == id) else { return 0 };
+        self.changes += 1;
+        self.faults.remove(at).affected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fate, Harm, Links};
+    use crate::world::HostId;
+
+    const A: HostId = HostId(0);
+    const B: HostId = HostId(1);
+    const C: HostId = HostId(2);
+
+    fn delays(links: &mut Links, from: HostId, to: HostId) -> Vec<Fate> {
+        let link = links.between(from, to);
+        (0..100).map(|_| links.fate(link)).collect()
+    }
+
+    #[test]
+    fn good_weather_is_constant() {
+        let mut links = Links::new(7, true);
+        assert!(delays(&mut links, A, B).iter().all(|fate| *fate == Fate::Arrives(1_000_000)));
+        assert!(delays(&mut links, A, A).iter().all(|fate| *fate == Fate::Arrives(10_000)));
+    }
+
+    #[test]
+    fn a_link_s_latency_does_not_depend_on_other_links() {
+        let (mut one, mut other) = (Links::new(7, false), Links::new(7, false));
+        delays(&mut other, A, C);
+        assert_eq!(delays(&mut one, A, B), delays(&mut other, A, B));
+        assert_ne!(delays(&mut one, A, B), delays(&mut one, B, A));
+    }
+
+    #[test]
+    fn a_cut_concerns_its_direction_and_accounts_for_what_it_swallowed() {
+        let mut links = Links::new(7, true);
+        let link = links.between(A, B);
+        let one_way = links.harm(Harm::Cut, &[A], &[B, C], false);
+        assert_eq!(links.fate(link), Fate::Lost);
+        let back = links.between(B, A);
+        assert_eq!(links.fate(back), Fate::Arrives(1_000_000));
+        let both = links.harm(Harm::Cut, &[A], &[B], true);
+        assert_eq!(links.fate(back), Fate::Lost);
+        assert_eq!(links.heal(one_way), 1);
+        assert_eq!(links.fate(link), Fate::Lost);
+        assert_eq!(links.heal(both), 2);
+        assert_eq!(links.fate(link), Fate::Arrives(1_000_000));
+        assert_eq!(links.heal(both), 0);
+    }
+
+    #[test]
+    fn a_host_in_both_sets_still_reaches_itself() {
+        let mut links = Links::new(7, true);
+        links.harm(Harm::Cut, &[A, B], &[A, B], true);
+        let own = links.between(A, A);
+        assert_eq!(links.fate(own), Fate::Arrives(10_000));
+    }
+
+    #[test]
+    fn slowness_and_loss_combine() {
+        let mut links = Links::new(7, true);
+        let link = links.between(A, B);
+        let slow = links.harm(Harm::Slow { latency_ns: 5, jitter_ns: 0 }, &[A], &[B], false);
+        assert_eq!(links.fate(link), Fate::Arrives(1_000_005));
+        assert_eq!(links.one_way_ns(link), 1_000_005);
+        let lossy = links.harm(Harm::Lossy(0.5), &[A], &[B], false);
+        let lost = (0..1000).filter(|_| links.fate(link) == Fate::Lost).count();
+        assert!((400..600).contains(&lost), "{lost} of 1000");
+        assert_eq!(links.heal(lossy), lost as u64);
+        assert!(links.heal(slow) > 1000 - lost as u64);
+    }
+}

@@ -1,0 +1,463 @@
+//! Socket options: what a socket remembers, what Linux answers (socket(7), tcp(7), ip(7), ipv6(7), udp(7)).
+//!
+//! Options whose effect is simulated have a field of their own. Those that change nothing a program can see in this
+//! network are kept by number, with the bounds that Linux checks. What is not simulated is `ENOPROTOOPT`, so that
+//! programs that probe (quinn's GRO) take their other path.
+
+use super::Rarities;
+use super::address::Family;
+use libc::{EDOM, EINVAL, ENOPROTOOPT, EPERM, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP, SOL_SOCKET, c_int};
+use std::collections::BTreeMap;
+
+/// `net.core.rmem_default`, `wmem_default`, `rmem_max` and `wmem_max`.
+const BUFFER_BYTES: u32 = 212_992;
+/// `SOCK_MIN_SNDBUF` and `SOCK_MIN_RCVBUF` (include/net/sock.h).
+const SEND_BUFFER_MIN: u32 = 4608;
+const RECEIVE_BUFFER_MIN: u32 = 2304;
+/// `tcp_wmem[1]` and `tcp_rmem[1]` (tcp(7)).
+const TCP_SEND_BUFFER: u32 = 16_384;
+const TCP_RECEIVE_BUFFER: u32 = 131_072;
+/// What `SO_SNDBUF` says once a connection is established and Linux has sized the buffer itself: over Ethernet, and
+/// over loopback with its long segments.
+const CONNECTED_SEND_BUFFER: u32 = 87_040;
+const LOOPBACK_SEND_BUFFER: u32 = 2_626_560;
+/// Both buffers where the seed wants small ones.
+const SMALL_BUFFER: u32 = 8192;
+
+/// What a socket remembers.
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) reuse_address: bool,
+    pub(crate) reuse_port: bool,
+    pub(crate) broadcast: bool,
+    pub(crate) keepalive: bool,
+    /// Seconds of `SO_LINGER`, if it is on.
+    pub(crate) linger_s: Option<u32>,
+    /// As `SO_SNDBUF` and `SO_RCVBUF` are read: twice what was asked for.
+    pub(crate) send_buffer: u32,
+    pub(crate) receive_buffer: u32,
+    send_buffer_set: bool,
+    receive_buffer_set: bool,
+    pub(crate) receive_low_water: u32,
+    /// `SO_RCVTIMEO` and `SO_SNDTIMEO`.
+    pub(crate) receive_timeout_ns: Option<u64>,
+    pub(crate) send_timeout_ns: Option<u64>,
+    pub(crate) pass_credentials: bool,
+    pub(crate) no_delay: bool,
+    pub(crate) cork: bool,
+    pub(crate) keepalive_idle_s: u32,
+    pub(crate) keepalive_interval_s: u32,
+    pub(crate) keepalive_probes_max: u32,
+    pub(crate) user_timeout_ms: u32,
+    /// `TCP_MAXSEG` as set; 0 is not.
+    pub(crate) segment_bytes_max: u32,
+    pub(crate) defer_accept_s: u32,
+    /// `TCP_SYNCNT` as set; 0 is not.
+    pub(crate) syn_retries: u32,
+    pub(crate) v6_only: bool,
+    pub(crate) multicast_loop: bool,
+    pub(crate) packet_info: bool,
+    pub(crate) packet_info_v6: bool,
+    pub(crate) receive_tos: bool,
+    pub(crate) receive_tos_v6: bool,
+    pub(crate) receive_ttl: bool,
+    pub(crate) receive_ttl_v6: bool,
+    pub(crate) receive_errors: bool,
+    /// `IP_PMTUDISC_*`.
+    pub(crate) path_mtu_discovery: c_int,
+    pub(crate) tos: u8,
+    pub(crate) ttl: u8,
+    /// `UDP_SEGMENT`; 0 is off.
+    pub(crate) segment: u16,
+    /// Remembered and without effect.
+    others: BTreeMap<(c_int, c_int), c_int>,
+}
+
+/// What a socket is, as far as its options depend on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Of {
+    Tcp(Family),
+    Udp(Family),
+    Unix,
+}
+
+impl Options {
+    fn new(send_buffer: u32, receive_buffer: u32) -> Options {
+        Options {
+            reuse_address: false,
+            reuse_port: false,
+            broadcast: false,
+            keepalive: false,
+            linger_s: None,
+            send_buffer,
+            receive_buffer,
+            send_buffer_set: false,
+            receive_buffer_set: false,
+            receive_low_water: 1,
+            receive_timeout_ns: None,
+            send_timeout_ns: None,
+            pass_credentials: false,
+            no_delay: false,
+            cork: false,
+            keepalive_idle_s: 7200,
+            keepalive_interval_s: 75,
+            keepalive_probes_max: 9,
+            user_timeout_ms: 0,
+            segment_bytes_max: 0,
+            defer_accept_s: 0,
+            syn_retries: 0,
+            v6_only: false,
+            multicast_loop: true,
+            packet_info: false,
+            packet_info_v6: false,
+            receive_tos: false,
+            receive_tos_v6: false,
+            receive_ttl: false,
+            receive_ttl_v6: false,
+            receive_errors: false,
+            path_mtu_discovery: libc::IP_PMTUDISC_WANT,
+            tos: 0,
+            ttl: 64,
+            segment: 0,
+            others: BTreeMap::new(),
+        }
+    }
+
+    /// A TCP socket's options at birth.
+    pub(crate) fn stream() -> Options {
+        Options::new(TCP_SEND_BUFFER, TCP_RECEIVE_BUFFER)
+    }
+
+    /// A UDP or Unix socket's options at birth.
+    pub(crate) fn datagram() -> Options {
+        Options::new(BUFFER_BYTES, BUFFER_BYTES)
+    }
+
+    /// A connection is established: Linux sizes the buffers that the program has not sized.
+    pub(crate) fn connected(&mut self, loopback: bool, rarities: Rarities) {
+        if !self.send_buffer_set {
+            self.send_buffer = if loopback { LOOPBACK_SEND_BUFFER } else { CONNECTED_SEND_BUFFER };
+        }
+        if rarities.small_buffers {
+            self.send_buffer = self.send_buffer.min(SMALL_BUFFER);
+            self.receive_buffer = self.receive_buffer.min(SMALL_BUFFER);
+        }
+    }
+
+    /// Bytes of data that fit into the receive buffer: half of it, as the rest is for headers
+    /// (`tcp_win_from_space`, include/net/tcp.h).
+    pub(crate) fn window(&self) -> u64 {
+        u64::from(self.receive_buffer / 2)
+    }
+
+    /// getsockopt(2) for options that are an `int`.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT` for those that do not exist here.
+    pub(crate) fn get(&self, of: Of, level: c_int, name: c_int) -> Result<c_int, c_int> {
+        let on = |flag: bool| Ok(c_int::from(flag));
+        match (of, level, name) {
+            (_, SOL_SOCKET, libc::SO_REUSEADDR) => on(self.reuse_address),
+            (_, SOL_SOCKET, libc::SO_REUSEPORT) => on(self.reuse_port),
+            (_, SOL_SOCKET, libc::SO_BROADCAST) => on(self.broadcast),
+            (_, SOL_SOCKET, libc::SO_KEEPALIVE) => on(self.keepalive),
+            (_, SOL_SOCKET, libc::SO_SNDBUF) => Ok(self.send_buffer as c_int),
+            (_, SOL_SOCKET, libc::SO_RCVBUF) => Ok(self.receive_buffer as c_int),
+            (_, SOL_SOCKET, libc::SO_RCVLOWAT) => Ok(self.receive_low_water as c_int),
+            (_, SOL_SOCKET, libc::SO_SNDLOWAT) => Ok(1),
+            (_, SOL_SOCKET, libc::SO_PASSCRED) => on(self.pass_credentials),
+            (Of::Tcp(_), IPPROTO_TCP, _) => self.get_tcp(name),
+            (Of::Udp(_), IPPROTO_UDP, libc::UDP_SEGMENT) => Ok(c_int::from(self.segment)),
+            (Of::Tcp(family) | Of::Udp(family), IPPROTO_IPV6, _) if family == Family::V6 => self.get_v6(name),
+            (Of::Tcp(_) | Of::Udp(_), IPPROTO_IP, _) => self.get_v4(name),
+            _ => self.get_other(of, level, name),
+        }
+    }
+
+    fn get_tcp(&self, name: c_int) -> Result<c_int, c_int> {
+        match name {
+            libc::TCP_NODELAY => Ok(c_int::from(self.no_delay)),
+            libc::TCP_CORK => Ok(c_int::from(self.cork)),
+            libc::TCP_KEEPIDLE => Ok(self.keepalive_idle_s as c_int),
+            libc::TCP_KEEPINTVL => Ok(self.keepalive_interval_s as c_int),
+            libc::TCP_KEEPCNT => Ok(self.keepalive_probes_max as c_int),
+            libc::TCP_USER_TIMEOUT => Ok(self.user_timeout_ms as c_int),
+            libc::TCP_SYNCNT => Ok(if self.syn_retries == 0 { 6 } else { self.syn_retries as c_int }),
+            libc::TCP_DEFER_ACCEPT => Ok(self.defer_accept_s as c_int),
+            // RFC 9293 §3.7.1: 536 before a connection says otherwise.
+            libc::TCP_MAXSEG => Ok(if self.segment_bytes_max == 0 { 536 } else { self.segment_bytes_max as c_int }),
+            _ => self.get_other(Of::Tcp(Family::V4), IPPROTO_TCP, name),
+        }
+    }
+
+    fn get_v4(&self, name: c_int) -> Result<c_int, c_int> {
+        match name {
+            libc::IP_TTL => Ok(c_int::from(self.ttl)),
+            libc::IP_TOS => Ok(c_int::from(self.tos)),
+            libc::IP_MULTICAST_LOOP => Ok(c_int::from(self.multicast_loop)),
+            libc::IP_PKTINFO => Ok(c_int::from(self.packet_info)),
+            libc::IP_RECVTOS => Ok(c_int::from(self.receive_tos)),
+            libc::IP_RECVTTL => Ok(c_int::from(self.receive_ttl)),
+            libc::IP_RECVERR => Ok(c_int::from(self.receive_errors)),
+            libc::IP_MTU_DISCOVER => Ok(self.path_mtu_discovery),
+            _ => self.get_other(Of::Udp(Family::V4), IPPROTO_IP, name),
+        }
+    }
+
+    fn get_v6(&self, name: c_int) -> Result<c_int, c_int> {
+        match name {
+            libc::IPV6_V6ONLY => Ok(c_int::from(self.v6_only)),
+            libc::IPV6_UNICAST_HOPS => Ok(c_int::from(self.ttl)),
+            libc::IPV6_TCLASS => Ok(c_int::from(self.tos)),
+            libc::IPV6_MULTICAST_LOOP => Ok(c_int::from(self.multicast_loop)),
+            libc::IPV6_RECVPKTINFO => Ok(c_int::from(self.packet_info_v6)),
+            libc::IPV6_RECVTCLASS => Ok(c_int::from(self.receive_tos_v6)),
+            libc::IPV6_RECVHOPLIMIT => Ok(c_int::from(self.receive_ttl_v6)),
+            libc::IPV6_RECVERR => Ok(c_int::from(self.receive_errors)),
+            libc::IPV6_MTU_DISCOVER => Ok(self.path_mtu_discovery),
+            _ => self.get_other(Of::Udp(Family::V6), IPPROTO_IPV6, name),
+        }
+    }
+
+    fn get_other(&self, of: Of, level: c_int, name: c_int) -> Result<c_int, c_int> {
+        let (default, ..) = inert(of, level, name).ok_or(ENOPROTOOPT)?;
+        Ok(self.others.get(&(level, name)).copied().unwrap_or(default))
+    }
+
+    /// setsockopt(2) for options that are an `int`.
+    ///
+    /// # Errors
+    /// As Linux: `EINVAL`, `EDOM`, `EPERM`, `ENOPROTOOPT`.
+    pub(crate) fn set(&mut self, of: Of, level: c_int, name: c_int, value: c_int) -> Result<(), c_int> {
+        let on = value != 0;
+        match (of, level, name) {
+            (_, SOL_SOCKET, libc::SO_REUSEADDR) => self.reuse_address = on,
+            (_, SOL_SOCKET, libc::SO_REUSEPORT) => self.reuse_port = on,
+            (_, SOL_SOCKET, libc::SO_BROADCAST) => self.broadcast = on,
+            (_, SOL_SOCKET, libc::SO_KEEPALIVE) => self.keepalive = on,
+            (_, SOL_SOCKET, libc::SO_SNDBUF | libc::SO_SNDBUFFORCE) => {
+                self.send_buffer = doubled(value).max(SEND_BUFFER_MIN);
+                self.send_buffer_set = true;
+            }
+            (_, SOL_SOCKET, libc::SO_RCVBUF | libc::SO_RCVBUFFORCE) => {
+                self.receive_buffer = doubled(value).max(RECEIVE_BUFFER_MIN);
+                self.receive_buffer_set = true;
+            }
+            (_, SOL_SOCKET, libc::SO_RCVLOWAT) => {
+                // socket(7): zero and negative numbers stand for one and for very many.
+                self.receive_low_water = if value < 0 { c_int::MAX as u32 } else { (value as u32).max(1) };
+            }
+            (_, SOL_SOCKET, libc::SO_SNDLOWAT) => return Err(ENOPROTOOPT),
+            (_, SOL_SOCKET, libc::SO_PASSCRED) => self.pass_credentials = on,
+            (Of::Tcp(_), IPPROTO_TCP, _) => return self.set_tcp(name, value),
+            (Of::Udp(_), IPPROTO_UDP, libc::UDP_SEGMENT) => {
+                self.segment = u16::try_from(value).map_err(|_| EINVAL)?;
+            }
+            (Of::Tcp(family) | Of::Udp(family), IPPROTO_IPV6, _) if family == Family::V6 => {
+                return self.set_v6(name, value);
+            }
+            (Of::Tcp(_) | Of::Udp(_), IPPROTO_IP, _) => return self.set_v4(name, value),
+            _ => return self.set_other(of, level, name, value),
+        }
+        Ok(())
+    }
+
+    fn set_tcp(&mut self, name: c_int, value: c_int) -> Result<(), c_int> {
+        // Bounds: MAX_TCP_KEEPIDLE and its relatives, include/net/tcp.h.
+        let within = |least: c_int, most: c_int| {
+            if (least..=most).contains(&value) { Ok(value as u32) } else { Err(EINVAL) }
+        };
+        match name {
+            libc::TCP_NODELAY => self.no_delay = value != 0,
+            libc::TCP_CORK => self.cork = value != 0,
+            libc::TCP_KEEPIDLE => self.keepalive_idle_s = within(1, 32_767)?,
+            libc::TCP_KEEPINTVL => self.keepalive_interval_s = within(1, 32_767)?,
+            libc::TCP_KEEPCNT => self.keepalive_probes_max = within(1, 127)?,
+            libc::TCP_USER_TIMEOUT => self.user_timeout_ms = within(0, c_int::MAX)?,
+            libc::TCP_SYNCNT => self.syn_retries = within(1, 127)?,
+            libc::TCP_MAXSEG => self.segment_bytes_max = if value == 0 { 0 } else { within(88, 32_767)? },
+            libc::TCP_DEFER_ACCEPT => self.defer_accept_s = retransmissions_in_seconds(value),
+            _ => return self.set_other(Of::Tcp(Family::V4), IPPROTO_TCP, name, value),
+        }
+        Ok(())
+    }
+
+    fn set_v4(&mut self, name: c_int, value: c_int) -> Result<(), c_int> {
+        let on = value != 0;
+        match name {
+            libc::IP_TTL => {
+                self.ttl = match value {
+                    -1 => 64,
+                    1..=255 => value as u8,
+                    _ => return Err(EINVAL),
+                }
+            }
+            libc::IP_TOS => self.tos = value as u8,
+            libc::IP_MULTICAST_LOOP => self.multicast_loop = on,
+            libc::IP_PKTINFO => self.packet_info = on,
+            libc::IP_RECVTOS => self.receive_tos = on,
+            libc::IP_RECVTTL => self.receive_ttl = on,
+            libc::IP_RECVERR => self.receive_errors = on,
+            libc::IP_MTU_DISCOVER => self.path_mtu_discovery = path_mtu_mode(value)?,
+            // Only a privileged process may; simulated programs are not.
+            libc::IP_TRANSPARENT => return Err(EPERM),
+            _ => return self.set_other(Of::Udp(Family::V4), IPPROTO_IP, name, value),
+        }
+        Ok(())
+    }
+
+    fn set_v6(&mut self, name: c_int, value: c_int) -> Result<(), c_int> {
+        let on = value != 0;
+        match name {
+            libc::IPV6_V6ONLY => self.v6_only = on,
+            libc::IPV6_UNICAST_HOPS => {
+                self.ttl = match value {
+                    -1 => 64,
+                    0..=255 => value as u8,
+                    _ => return Err(EINVAL),
+                }
+            }
+            libc::IPV6_TCLASS => {
+                self.tos = match value {
+                    -1 => 0,
+                    0..=255 => value as u8,
+                    _ => return Err(EINVAL),
+                }
+            }
+            libc::IPV6_MULTICAST_LOOP => self.multicast_loop = on,
+            libc::IPV6_RECVPKTINFO => self.packet_info_v6 = on,
+            libc::IPV6_RECVTCLASS => self.receive_tos_v6 = on,
+            libc::IPV6_RECVHOPLIMIT => self.receive_ttl_v6 = on,
+            libc::IPV6_RECVERR => self.receive_errors = on,
+            libc::IPV6_MTU_DISCOVER => self.path_mtu_discovery = path_mtu_mode(value)?,
+            _ => return self.set_other(Of::Udp(Family::V6), IPPROTO_IPV6, name, value),
+        }
+        Ok(())
+    }
+
+    fn set_other(&mut self, of: Of, level: c_int, name: c_int, value: c_int) -> Result<(), c_int> {
+        let (_, least, most, error) = inert(of, level, name).ok_or(ENOPROTOOPT)?;
+        if !(least..=most).contains(&value) {
+            return Err(error);
+        }
+        self.others.insert((level, name), value);
+        Ok(())
+    }
+
+    /// `SO_RCVTIMEO` and `SO_SNDTIMEO`: a `timeval`; zero is none (`sock_set_timeout`, net/core/sock.c).
+    ///
+    /// # Errors
+    /// `EDOM` when the microseconds are out of range.
+    pub(crate) fn timeout(seconds: i64, microseconds: i64) -> Result<Option<u64>, c_int> {
+        if !(0..1_000_000).contains(&microseconds) {
+            return Err(EDOM);
+        }
+        Ok(match (seconds, microseconds) {
+            (0, 0) => None,
+            (..0, _) => Some(0),
+            (seconds, _) => Some((seconds as u64).saturating_mul(1_000_000_000) + microseconds as u64 * 1000),
+        })
+    }
+}
+
+/// `__sock_set_sndbuf`: at most the system's limit, then doubled for bookkeeping (socket(7)).
+fn doubled(value: c_int) -> u32 {
+    // A negative number is compared as unsigned, and is then very large.
+    (value as u32).min(BUFFER_BYTES) * 2
+}
+
+fn path_mtu_mode(value: c_int) -> Result<c_int, c_int> {
+    if (libc::IP_PMTUDISC_DONT..=5).contains(&value) { Ok(value) } else { Err(EINVAL) }
+}
+
+/// `TCP_DEFER_ACCEPT` counts SYN-ACK retransmissions: seconds are rounded up to when one happens
+/// (`secs_to_retrans`, net/ipv4/tcp.c).
+fn retransmissions_in_seconds(seconds: c_int) -> u32 {
+    let (mut period, mut timeout) = (0, 1);
+    while period < seconds.max(0) && timeout < 120 {
+        period += timeout;
+        timeout = (timeout * 2).min(120);
+    }
+    period as u32
+}
+
+/// Options that are remembered and have no effect here: default, least, most, and the error beyond.
+fn inert(of: Of, level: c_int, name: c_int) -> Option<(c_int, c_int, c_int, c_int)> {
+    const ANY: (c_int, c_int) = (c_int::MIN, c_int::MAX);
+    let internet = of != Of::Unix;
+    let udp = matches!(of, Of::Udp(_));
+    let (default, (least, most), error) = match (level, name) {
+        (SOL_SOCKET, libc::SO_OOBINLINE | libc::SO_DONTROUTE | libc::SO_NO_CHECK) => (0, ANY, EINVAL),
+        (SOL_SOCKET, libc::SO_PRIORITY) => (0, (0, 6), EPERM),
+        (SOL_SOCKET, libc::SO_RXQ_OVFL | libc::SO_BUSY_POLL | libc::SO_PEEK_OFF) => (0, ANY, EINVAL),
+        (SOL_SOCKET, libc::SO_INCOMING_CPU) if internet => (-1, ANY, EINVAL),
+        (SOL_SOCKET, libc::SO_ZEROCOPY) if internet => (0, (0, 1), EINVAL),
+        (IPPROTO_TCP, libc::TCP_QUICKACK) => (1, ANY, EINVAL),
+        (IPPROTO_TCP, libc::TCP_LINGER2) => (60, ANY, EINVAL),
+        (IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => (0, (0, c_int::MAX), EINVAL),
+        (IPPROTO_TCP, libc::TCP_FASTOPEN) => (0, (0, c_int::MAX), EINVAL),
+        (IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => (0, (0, 1), EINVAL),
+        (IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT) => (0, ANY, EINVAL),
+        (IPPROTO_TCP, libc::TCP_THIN_LINEAR_TIMEOUTS) => (0, (0, 1), EINVAL),
+        (IPPROTO_IP, libc::IP_FREEBIND | libc::IP_BIND_ADDRESS_NO_PORT) => (0, ANY, EINVAL),
+        (IPPROTO_IP, libc::IP_MULTICAST_TTL) if udp => (1, (-1, 255), EINVAL),
+        (IPPROTO_IP, libc::IP_MULTICAST_ALL) if udp => (1, (0, 1), EINVAL),
+        (IPPROTO_IP, libc::IP_RECVOPTS | libc::IP_RECVORIGDSTADDR) if udp => (0, ANY, EINVAL),
+        (IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS) if udp => (1, (-1, 255), EINVAL),
+        (IPPROTO_IPV6, libc::IPV6_MULTICAST_IF) if udp => (0, (0, 2), libc::ENODEV),
+        (IPPROTO_IPV6, libc::IPV6_DONTFRAG | libc::IPV6_FREEBIND) => (0, ANY, EINVAL),
+        (IPPROTO_IPV6, libc::IPV6_RECVHOPOPTS | libc::IPV6_RECVRTHDR | libc::IPV6_RECVDSTOPTS) => (0, ANY, EINVAL),
+        _ => return None,
+    };
+    Some((default, least, most, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Family, Of, Options, retransmissions_in_seconds};
+    use libc::{EDOM, EINVAL, ENOPROTOOPT, IPPROTO_TCP, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF, SOL_SOCKET};
+
+    const TCP: Of = Of::Tcp(Family::V4);
+
+    #[test]
+    fn buffers_are_doubled_within_bounds() {
+        let mut options = Options::stream();
+        for (asked, send, receive) in [(1, 4608, 2304), (10_000, 20_000, 20_000), (-1, 425_984, 425_984)] {
+            options.set(TCP, SOL_SOCKET, SO_SNDBUF, asked).unwrap();
+            options.set(TCP, SOL_SOCKET, SO_RCVBUF, asked).unwrap();
+            assert_eq!(options.get(TCP, SOL_SOCKET, SO_SNDBUF), Ok(send));
+            assert_eq!(options.get(TCP, SOL_SOCKET, SO_RCVBUF), Ok(receive));
+        }
+    }
+
+    #[test]
+    fn flags_read_back_as_one() {
+        let mut options = Options::stream();
+        options.set(TCP, SOL_SOCKET, SO_REUSEADDR, 42).unwrap();
+        assert_eq!(options.get(TCP, SOL_SOCKET, SO_REUSEADDR), Ok(1));
+    }
+
+    #[test]
+    fn bounds_and_unknown_options_are_refused() {
+        let mut options = Options::stream();
+        assert_eq!(options.set(TCP, IPPROTO_TCP, libc::TCP_KEEPCNT, 128), Err(EINVAL));
+        assert_eq!(options.set(TCP, IPPROTO_TCP, libc::TCP_MAXSEG, 87), Err(EINVAL));
+        assert_eq!(options.set(TCP, IPPROTO_TCP, 9999, 1), Err(ENOPROTOOPT));
+        assert_eq!(options.get(TCP, libc::IPPROTO_UDP, libc::UDP_GRO), Err(ENOPROTOOPT));
+        assert_eq!(options.get(Of::Udp(Family::V4), libc::IPPROTO_UDP, libc::UDP_GRO), Err(ENOPROTOOPT));
+        assert_eq!(options.get(Of::Udp(Family::V4), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY), Err(ENOPROTOOPT));
+    }
+
+    #[test]
+    fn timeouts_read_as_linux_does() {
+        assert_eq!(Options::timeout(0, 0), Ok(None));
+        assert_eq!(Options::timeout(1, 500_000), Ok(Some(1_500_000_000)));
+        assert_eq!(Options::timeout(-1, 0), Ok(Some(0)));
+        assert_eq!(Options::timeout(0, 1_000_000), Err(EDOM));
+    }
+
+    #[test]
+    fn deferred_accept_is_rounded_to_retransmissions() {
+        assert_eq!([0, 1, 2, 3, 4, 7, 8].map(retransmissions_in_seconds), [0, 1, 3, 3, 7, 7, 15]);
+    }
+}

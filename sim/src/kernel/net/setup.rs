@@ -1,0 +1,448 @@
+//! Making sockets and giving them addresses: socket(2), bind(2), listen(2), accept(2), connect(2), shutdown(2),
+//! getsockname(2), getpeername(2).
+
+use super::address::{Family, RawAddress};
+use super::options::Options;
+use super::ports::{Claim, Rule};
+use super::socket::{Protocol, SocketState};
+use super::stack::{Route, is_broadcast};
+use super::tcp::{BACKLOG_MAX, CHANGE, DATA, Listener, Phase, SPACE, Side, Tcp};
+use super::udp::{Udp, loopback_like};
+use super::{Cx, Endpoint, Fail, Network, Socket};
+use crate::kernel::dispatch::Kernel;
+use crate::kernel::file::{FileId, Kind};
+use crate::kernel::{Step, Stop, ThreadId};
+use crate::world::HostId;
+use libc::{AF_INET, AF_INET6, AF_UNIX, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EALREADY, ECONNABORTED, EINPROGRESS};
+use libc::{EINVAL, EISCONN, ENETUNREACH, ENOTCONN, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
+use libc::{SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_RAW, SOCK_STREAM, c_int};
+
+/// An accept queue where the seed wants short ones.
+const SHORT_BACKLOG: u32 = 1;
+
+impl Kernel {
+    pub(crate) fn host_id(&self, me: ThreadId) -> HostId {
+        self.processes[self.threads[me].process].host
+    }
+
+    /// Makes a socket a file with a descriptor.
+    pub(crate) fn open_socket(&mut self, me: ThreadId, state: SocketState, flags: c_int) -> Result<(c_int, Socket), Stop> {
+        let owner = self.threads[me].process;
+        let socket = self.net.new_socket(state);
+        let status = if flags & SOCK_NONBLOCK != 0 { libc::O_NONBLOCK } else { 0 };
+        let file = self.new_file(owner, Kind::Socket(socket), libc::O_RDWR | status);
+        self.net.sockets[socket].file = Some(file);
+        let fd = self.new_descriptor(me, file, flags & SOCK_CLOEXEC != 0)?;
+        Ok((fd, socket))
+    }
+
+    /// Gives a socket that exists already a file and a descriptor.
+    pub(crate) fn open_existing_socket(&mut self, me: ThreadId, socket: Socket, flags: c_int) -> Result<c_int, Stop> {
+        let owner = self.threads[me].process;
+        let process = &self.processes[owner];
+        if process.descriptors.is_full(process.descriptor_limit) {
+            return Err(Stop::Errno(libc::EMFILE));
+        }
+        let status = if flags & SOCK_NONBLOCK != 0 { libc::O_NONBLOCK } else { 0 };
+        let file = self.new_file(owner, Kind::Socket(socket), libc::O_RDWR | status);
+        self.net.sockets[socket].file = Some(file);
+        self.new_descriptor(me, file, flags & SOCK_CLOEXEC != 0)
+    }
+
+    /// socket(2).
+    pub(crate) fn socket(&mut self, me: ThreadId, domain: c_int, kind: c_int, protocol: c_int) -> Step {
+        let flags = kind & (SOCK_CLOEXEC | SOCK_NONBLOCK);
+        let kind = kind & !flags;
+        let host = self.host_id(me);
+        let family = match domain {
+            AF_INET => Family::V4,
+            AF_INET6 => Family::V6,
+            AF_UNIX => {
+                let state = self.new_unix_socket(me, kind, protocol)?;
+                return Ok(i64::from(self.open_socket(me, state, flags)?.0));
+            }
+            libc::AF_NETLINK | libc::AF_PACKET | libc::AF_VSOCK => {
+                self.refuse(me, "socket", "netlink, packet and vsock sockets are not simulated: there are AF_INET, AF_INET6 and AF_UNIX");
+                return Err(Stop::Block);
+            }
+            _ => return Err(Stop::Errno(EAFNOSUPPORT)),
+        };
+        let state = match (kind, protocol) {
+            (SOCK_STREAM, 0 | libc::IPPROTO_TCP) => {
+                SocketState::new(host, family, Options::stream(), Protocol::Tcp(Tcp::Closed))
+            }
+            (SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => {
+                SocketState::new(host, family, Options::datagram(), Protocol::Udp(Box::<Udp>::default()))
+            }
+            (SOCK_STREAM, libc::IPPROTO_MPTCP) => return Err(Stop::Errno(EPROTONOSUPPORT)),
+            (SOCK_STREAM | SOCK_DGRAM, _) => return Err(Stop::Errno(EPROTONOSUPPORT)),
+            // raw(7): only for the privileged. An unprivileged program also gets no ICMP sockets by default.
+            (SOCK_RAW, _) => return Err(Stop::Errno(libc::EPERM)),
+            (0..=10, _) => return Err(Stop::Errno(ESOCKTNOSUPPORT)),
+            _ => return Err(Stop::Errno(EINVAL)),
+        };
+        Ok(i64::from(self.open_socket(me, state, flags)?.0))
+    }
+
+    /// bind(2).
+    pub(crate) fn bind(&mut self, me: ThreadId, fd: c_int, address: &RawAddress) -> Step {
+        let (_, socket) = self.socket_of(me, fd)?;
+        let state = &self.net.sockets[socket];
+        if let Protocol::Unix(_) = state.protocol {
+            return self.unix_bind(socket, address);
+        }
+        let family = state.family;
+        let at = match address.decode(family)? {
+            Some(at) => at,
+            // inet_bind: AF_UNSPEC is tolerated with the wildcard address.
+            None if family == Family::V4 && address.v4().is_unspecified() => {
+                Endpoint::new(family.any(), u16::from_be_bytes([address.bytes[2], address.bytes[3]]))
+            }
+            None => return Err(Stop::Errno(EAFNOSUPPORT)),
+        };
+        self.net.bind(socket, at, address.is_mapped())?;
+        Ok(0)
+    }
+
+    /// listen(2).
+    pub(crate) fn listen(&mut self, me: ThreadId, fd: c_int, backlog: c_int) -> Step {
+        let (_, socket) = self.socket_of(me, fd)?;
+        let short = self.net.rarities.short_backlogs;
+        // A negative number is compared as unsigned, and is then very large.
+        let backlog = (backlog as u32).min(if short { SHORT_BACKLOG } else { BACKLOG_MAX });
+        match self.net.sockets[socket].protocol {
+            Protocol::Tcp(_) => self.net.tcp_listen(socket, backlog)?,
+            Protocol::Udp(_) => return Err(Stop::Errno(EOPNOTSUPP)),
+            Protocol::Unix(_) => return self.unix_listen(me, socket, backlog),
+        }
+        Ok(0)
+    }
+
+    /// accept(2), accept4(2). The peer's address is left in `address`.
+    pub(crate) fn accept(&mut self, me: ThreadId, fd: c_int, flags: c_int, address: &mut RawAddress) -> Step {
+        if flags & !(SOCK_CLOEXEC | SOCK_NONBLOCK) != 0 {
+            return Err(Stop::Errno(EINVAL));
+        }
+        let (file, socket) = self.socket_of(me, fd)?;
+        let state = &self.net.sockets[socket];
+        let listener = match &state.protocol {
+            Protocol::Tcp(Tcp::Listening(listener)) => listener,
+            Protocol::Tcp(_) => return Err(Stop::Errno(EINVAL)),
+            Protocol::Udp(_) => return Err(Stop::Errno(EOPNOTSUPP)),
+            Protocol::Unix(_) => return self.unix_accept(me, (file, socket), flags, address),
+        };
+        if listener.queue.is_empty() {
+            let wait = self.receive_waiting(file, socket, 0);
+            return Err(self.stop(me, file, Fail::Wait(DATA), wait));
+        }
+        let child = SocketState::new(state.host, state.family, state.options.clone(), Protocol::Tcp(Tcp::Closed));
+        let family = state.family;
+        let (fd, child) = self.open_socket(me, child, flags)?;
+        let Some(id) = self.net.tcp_accept(socket) else { return Err(Stop::Errno(libc::EAGAIN)) };
+        self.network(|net, cx| net.tcp_accepted(cx, id, child));
+        *address = self.net.connections[id].ends[Side::Opener].local.encode(family);
+        self.log.returned(address.bytes());
+        Ok(i64::from(fd))
+    }
+
+    /// connect(2).
+    pub(crate) fn connect(&mut self, me: ThreadId, fd: c_int, address: &RawAddress) -> Step {
+        let (file, socket) = self.socket_of(me, fd)?;
+        let state = &self.net.sockets[socket];
+        let family = state.family;
+        match state.protocol {
+            Protocol::Tcp(_) => self.connect_stream(me, (file, socket), address),
+            Protocol::Udp(_) => {
+                let to = address.decode(family)?;
+                self.net.udp_connect(socket, to)?;
+                Ok(0)
+            }
+            Protocol::Unix(_) => self.unix_connect(me, (file, socket), address),
+        }
+    }
+
+    /// `__inet_stream_connect`, net/ipv4/af_inet.c. `progress.done` says that this call has sent the SYN.
+    fn connect_stream(&mut self, me: ThreadId, (file, socket): (FileId, Socket), address: &RawAddress) -> Step {
+        let began = self.threads[me].progress.done == 1;
+        let family = self.net.sockets[socket].family;
+        if address.family() == Some(libc::AF_UNSPEC) {
+            self.network(|net, cx| net.tcp_disconnect(cx, socket));
+            return Ok(0);
+        }
+        let wait = self.send_waiting(file, socket, 0);
+        let Protocol::Tcp(tcp) = &mut self.net.sockets[socket].protocol else { return Err(Stop::Errno(EINVAL)) };
+        let under_way = match tcp {
+            Tcp::Listening(_) | Tcp::Connected { confirmed: true, .. } => return Err(Stop::Errno(EISCONN)),
+            Tcp::Closed => None,
+            Tcp::Connected { connection, side, confirmed } => match self.net.connections[*connection].ends[*side].phase {
+                Phase::Open => {
+                    *confirmed = true;
+                    return Ok(0);
+                }
+                phase => Some(phase),
+            },
+        };
+        match under_way {
+            None => {
+                let to = address.decode(family)?.ok_or(EINVAL)?;
+                self.network(|net, cx| net.tcp_connect(cx, socket, to))?;
+                self.threads[me].progress.done = 1;
+                if wait.never {
+                    return Err(Stop::Errno(EINPROGRESS));
+                }
+            }
+            Some(Phase::Gone) => {
+                let error = self.network(|net, cx| net.tcp_disconnect(cx, socket));
+                return Err(Stop::Errno(if error == 0 { ECONNABORTED } else { error }));
+            }
+            Some(_) if wait.never && !began => return Err(Stop::Errno(EALREADY)),
+            Some(_) => {}
+        }
+        match self.stop(me, file, Fail::Wait(SPACE), wait) {
+            // socket(7), SO_SNDTIMEO: the timeout of a connect is EINPROGRESS.
+            Stop::Errno(libc::EAGAIN) => Err(Stop::Errno(if began { EINPROGRESS } else { EALREADY })),
+            stop => Err(stop),
+        }
+    }
+
+    /// shutdown(2).
+    pub(crate) fn shutdown(&mut self, me: ThreadId, fd: c_int, how: c_int) -> Step {
+        let (_, socket) = self.socket_of(me, fd)?;
+        let (reading, writing) = match how {
+            libc::SHUT_RD => (true, false),
+            libc::SHUT_WR => (false, true),
+            libc::SHUT_RDWR => (true, true),
+            _ => return Err(Stop::Errno(EINVAL)),
+        };
+        match self.net.sockets[socket].protocol {
+            Protocol::Tcp(_) => self.network(|net, cx| net.tcp_shutdown(cx, socket, reading, writing))?,
+            Protocol::Udp(_) => self.network(|net, _| net.udp_shutdown(socket, reading, writing))?,
+            Protocol::Unix(_) => self.network(|net, _| net.unix_shutdown(socket, reading, writing))?,
+        }
+        Ok(0)
+    }
+
+    /// getsockname(2).
+    pub(crate) fn socket_name(&mut self, me: ThreadId, fd: c_int, address: &mut RawAddress) -> Step {
+        let (_, socket) = self.socket_of(me, fd)?;
+        let state = &self.net.sockets[socket];
+        *address = match &state.protocol {
+            Protocol::Unix(unix) => unix.name(),
+            Protocol::Tcp(Tcp::Connected { connection, side, .. }) => {
+                self.net.connections[*connection].ends[*side].local.encode(state.family)
+            }
+            Protocol::Tcp(_) | Protocol::Udp(_) => state.local.encode(state.family),
+        };
+        self.log.returned(address.bytes());
+        Ok(0)
+    }
+
+    /// getpeername(2).
+    pub(crate) fn peer_name(&mut self, me: ThreadId, fd: c_int, address: &mut RawAddress) -> Step {
+        let (_, socket) = self.socket_of(me, fd)?;
+        let state = &self.net.sockets[socket];
+        *address = match &state.protocol {
+            Protocol::Unix(unix) => self.net.unix_peer_name(unix)?,
+            Protocol::Tcp(Tcp::Connected { connection, side, .. }) => {
+                let ends = &self.net.connections[*connection].ends;
+                if ends[*side].phase != Phase::Open {
+                    return Err(Stop::Errno(ENOTCONN));
+                }
+                ends[side.other()].local.encode(state.family)
+            }
+            Protocol::Tcp(_) => return Err(Stop::Errno(ENOTCONN)),
+            Protocol::Udp(udp) => udp.remote.ok_or(ENOTCONN)?.encode(state.family),
+        };
+        self.log.returned(address.bytes());
+        Ok(0)
+    }
+}
+
+impl Network {
+    /// `__inet_bind` and `__inet6_bind`.
+    fn bind(&mut self, socket: Socket, at: Endpoint, mapped: bool) -> Result<(), i32> {
+        let state = &self.sockets[socket];
+        let host = state.host;
+        if mapped && state.options.v6_only {
+            return Err(EINVAL);
+        }
+        if !self.stacks[host.0 as usize].may_bind(at.ip) {
+            return Err(EADDRNOTAVAIL);
+        }
+        let fresh = state.local.port == 0 && matches!(state.protocol, Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_));
+        if !fresh {
+            return Err(EINVAL);
+        }
+        match state.protocol {
+            Protocol::Udp(_) => self.udp_bind(socket, at)?,
+            Protocol::Tcp(_) | Protocol::Unix(_) => self.tcp_bind(socket, at)?,
+        }
+        self.sockets[socket].bound_by_program = at.port != 0;
+        Ok(())
+    }
+
+    /// What a TCP socket asks for when it takes a port.
+    fn tcp_claim(&self, socket: Socket, at: Endpoint) -> Claim {
+        let options = &self.sockets[socket].options;
+        Claim {
+            ip: at.ip,
+            v6_only: options.v6_only,
+            reuse_address: options.reuse_address,
+            reuse_port: options.reuse_port,
+        }
+    }
+
+    fn tcp_bind(&mut self, socket: Socket, at: Endpoint) -> Result<(), i32> {
+        let host = self.sockets[socket].host;
+        let claim = self.tcp_claim(socket, at);
+        let port = match at.port {
+            0 => self.unused_port(host, Rule::Stream).map_err(|_| EADDRINUSE)?,
+            port if self.stack(host).tcp.conflict(port, &claim, None) => return Err(EADDRINUSE),
+            port => port,
+        };
+        self.stack(host).tcp.hold(port, socket, claim, false);
+        let state = &mut self.sockets[socket];
+        state.local = Endpoint::new(at.ip, port);
+        state.holds_port = true;
+        Ok(())
+    }
+
+    /// Gives the port of a socket that is not connected back.
+    pub(super) fn tcp_release_port(&mut self, socket: Socket) {
+        let state = &mut self.sockets[socket];
+        if std::mem::take(&mut state.holds_port) {
+            let (host, port) = (state.host, state.local.port);
+            self.stack(host).tcp.release(port, socket);
+        }
+    }
+
+    /// `__inet_listen_sk`, `inet_csk_listen_start`.
+    fn tcp_listen(&mut self, socket: Socket, backlog: u32) -> Result<(), i32> {
+        let state = &mut self.sockets[socket];
+        match &mut state.protocol {
+            Protocol::Tcp(Tcp::Listening(listener)) => {
+                listener.backlog = backlog;
+                return Ok(());
+            }
+            Protocol::Tcp(Tcp::Closed) => {}
+            _ => return Err(EINVAL),
+        }
+        let (host, local) = (state.host, state.local);
+        if local.port == 0 {
+            self.tcp_bind(socket, local)?;
+        } else {
+            // The options may have changed since `bind`, and others may listen by now.
+            let claim = self.tcp_claim(socket, local);
+            let stack = self.stack(host);
+            if stack.tcp.conflict(local.port, &claim, Some(socket)) {
+                return Err(EADDRINUSE);
+            }
+        }
+        let port = self.sockets[socket].local.port;
+        self.stack(host).tcp.set_listening(port, socket, true);
+        self.sockets[socket].set_tcp(Tcp::Listening(Box::new(Listener::new(backlog))));
+        Ok(())
+    }
+
+    /// `tcp_v4_connect`, `tcp_v6_connect`: chooses addresses and sends the SYN.
+    fn tcp_connect(&mut self, cx: &mut Cx<'_>, socket: Socket, mut to: Endpoint) -> Result<(), i32> {
+        let state = &self.sockets[socket];
+        let (host, mut local, bound) = (state.host, state.local, state.holds_port);
+        if to.ip.is_unspecified() {
+            to.ip = loopback_like(to.ip);
+        }
+        let mixed = !local.ip.is_unspecified() && local.ip.is_ipv4() != to.ip.is_ipv4();
+        if to.ip.is_multicast() || is_broadcast(to.ip) || mixed || state.options.v6_only && to.ip.is_ipv4() {
+            return Err(ENETUNREACH);
+        }
+        let route = self.route(host, to.ip);
+        if route == Route::None {
+            return Err(ENETUNREACH);
+        }
+        let stack = self.stack(host);
+        stack.end_time_wait(cx.now);
+        if local.ip.is_unspecified() {
+            local.ip = stack.source_for(to.ip);
+        } else if local.ip.is_loopback() && !stack.owns(to.ip) {
+            return Err(EINVAL); // a loopback address must not leave its host (RFC 1122 §3.2.1.3)
+        }
+        let claim = self.tcp_claim(socket, local);
+        if bound {
+            let stack = self.stack(host);
+            if stack.connections.contains_key(&(local, to)) {
+                return Err(EADDRNOTAVAIL);
+            }
+            stack.tcp.narrow(local.port, socket, local.ip);
+        } else {
+            local.port = self.connect_port(host, local.ip, to)?;
+            self.stack(host).tcp.hold(local.port, socket, claim, true);
+            self.sockets[socket].holds_port = true;
+        }
+        self.sockets[socket].local = local;
+        self.tcp_open(cx, socket, claim, (local, to), route);
+        Ok(())
+    }
+
+    /// `tcp_disconnect`: a socket forgets its connection, or stops listening. Answers the error it still had.
+    fn tcp_disconnect(&mut self, cx: &mut Cx<'_>, socket: Socket) -> i32 {
+        self.tcp_stop_listening(cx, socket);
+        let state = &mut self.sockets[socket];
+        let (host, port, keeps) = (state.host, state.local.port, state.bound_by_program);
+        let mut error = 0;
+        if let Protocol::Tcp(Tcp::Connected { connection: id, side, .. }) = state.protocol {
+            error = std::mem::take(&mut self.connections[id].ends[side].error);
+            // The port is the socket's again, not the connection's.
+            self.connections[id].ends[side].holder = None;
+            self.tcp_close(cx, id, side, false);
+        }
+        self.sockets[socket].set_tcp(Tcp::Closed);
+        self.stack(host).tcp.set_listening(port, socket, false);
+        if !keeps {
+            self.tcp_release_port(socket);
+            let state = &mut self.sockets[socket];
+            state.local = Endpoint::new(state.family.any(), 0);
+        }
+        error
+    }
+
+    /// `inet_shutdown` for TCP.
+    fn tcp_shutdown(&mut self, cx: &mut Cx<'_>, socket: Socket, reading: bool, writing: bool) -> Result<(), i32> {
+        match self.sockets[socket].tcp_mut() {
+            None | Some(Tcp::Closed) => Err(ENOTCONN),
+            Some(Tcp::Listening(_)) => {
+                if reading {
+                    self.tcp_disconnect(cx, socket);
+                    self.notify(socket, CHANGE);
+                }
+                Ok(())
+            }
+            Some(Tcp::Connected { connection, side, .. }) => {
+                let (id, side) = (*connection, *side);
+                match self.connections[id].ends[side].phase {
+                    Phase::Gone | Phase::Absent => return Err(ENOTCONN),
+                    Phase::SynSent | Phase::SynReceived => {
+                        self.tcp_disconnect(cx, socket);
+                    }
+                    Phase::Open => {
+                        self.connections[id].ends[side].read_shut |= reading;
+                        if writing {
+                            self.tcp_finish(cx, id, side);
+                        }
+                    }
+                }
+                self.notify(socket, CHANGE);
+                Ok(())
+            }
+        }
+    }
+
+    /// `inet_shutdown` for UDP: also works, with an error, on a socket that is not connected.
+    fn udp_shutdown(&mut self, socket: Socket, reading: bool, writing: bool) -> Result<(), i32> {
+        let udp = self.udp(socket).ok_or(EINVAL)?;
+        udp.read_shut |= reading;
+        udp.write_shut |= writing;
+        let connected = udp.remote.is_some();
+        self.notify(socket, CHANGE);
+        if connected { Ok(()) } else { Err(ENOTCONN) }
+    }
+}

@@ -1,0 +1,246 @@
+//! Sending: segments leave as windows and Nagle's algorithm allow, and acknowledgements come back.
+
+use super::super::link::Fate;
+use super::super::{Cx, Fail, NetEvent, Network};
+use super::connection::{Acknowledgement, ConnectionId, End, LOST, Phase, Side, Streamed};
+use super::{CHANGE, SPACE};
+use crate::abi::user::In;
+use libc::EPIPE;
+
+/// How long `TCP_CORK` holds a segment that is not full (tcp(7)).
+const CORK_NS: u64 = 200_000_000;
+
+/// What to do next with what was written.
+enum Next {
+    /// Send a segment that ends here.
+    Send(u64),
+    /// Hold a small segment back until more comes.
+    Cork,
+    /// Nothing can be sent.
+    Nothing,
+}
+
+/// Cuts the next segment, if one may leave.
+#[inline]
+fn next_segment(end: &End, stream: &mut Streamed, more: bool) -> Next {
+    if stream.sent > stream.written {
+        return Next::Nothing;
+    }
+    let full = end.segment_bytes_max;
+    let bytes = stream.written.min(stream.edge).saturating_sub(stream.sent).min(full);
+    let fin = stream.fin && stream.sent + bytes == stream.written;
+    if bytes == 0 && !fin {
+        return Next::Nothing;
+    }
+    if bytes < full && !fin {
+        if more || end.cork {
+            return Next::Cork;
+        }
+        // RFC 896 as `tcp_nagle_check` (net/ipv4/tcp_output.c) has it: one small segment at a time.
+        if end.nagle && stream.small_until > stream.acknowledged {
+            return Next::Nothing;
+        }
+        stream.small_until = stream.sent + bytes;
+    }
+    Next::Send(stream.sent + bytes + u64::from(fin))
+}
+
+impl Network {
+    /// Writes as much as the send buffer takes: `tcp_sendmsg_locked`, net/ipv4/tcp.c.
+    pub(in super::super) fn tcp_write(
+        &mut self,
+        cx: &mut Cx<'_>,
+        (id, side): (ConnectionId, Side),
+        (input, offset, count): (&In<'_>, usize, usize),
+        more: bool,
+    ) -> Result<usize, Fail> {
+        self.tcp_take_acknowledgements(cx, id, side);
+        let connection = &mut self.connections[id];
+        let (end, stream) = (&mut connection.ends[side], &mut connection.streams[side]);
+        if end.error != 0 {
+            return Err(Fail::Errno(std::mem::take(&mut end.error)));
+        }
+        match end.phase {
+            Phase::Open if !stream.fin => {}
+            Phase::SynSent => return Err(Fail::Wait(SPACE)),
+            Phase::Open | Phase::Gone | Phase::Absent | Phase::SynReceived => return Err(Fail::Errno(EPIPE)),
+        }
+        let taken = count.min(end.send_capacity.saturating_sub(stream.queued()) as usize);
+        stream.append(input, offset, taken);
+        stream.starved |= !stream.writable(end.send_capacity);
+        if taken == 0 && count > 0 {
+            self.tcp_sent(cx, id, side);
+            return Err(Fail::Wait(SPACE));
+        }
+        self.tcp_transmit(cx, id, side, more);
+        Ok(taken)
+    }
+
+    /// Sends what may be sent now. With `more`, a last segment that is not full waits (`MSG_MORE`).
+    pub(super) fn tcp_transmit(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side, more: bool) {
+        if self.connections[id].ends[side].phase != Phase::Open {
+            return;
+        }
+        loop {
+            let connection = &mut self.connections[id];
+            let (end, stream) = (&connection.ends[side], &mut connection.streams[side]);
+            let until = match next_segment(end, stream, more) {
+                Next::Send(until) => until,
+                Next::Cork => break self.tcp_cork(cx, id, side),
+                Next::Nothing => break,
+            };
+            match self.links.fate(end.link) {
+                Fate::Arrives(delay) => {
+                    let at = (cx.now + delay).max(stream.not_before);
+                    stream.launch(until, at);
+                    if stream.lost > 0 {
+                        self.tcp_hasten(cx, id, side, at);
+                    }
+                }
+                Fate::Lost => {
+                    stream.launch(until, LOST);
+                    self.tcp_arm(cx, id, side);
+                }
+            }
+        }
+        self.tcp_sent(cx, id, side);
+    }
+
+    /// Arranges for what comes after sending: the arrival, and the acknowledgement if the writer waits for it.
+    fn tcp_sent(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+        self.tcp_schedule_arrival(cx, id, side);
+        let stream = &self.connections[id].streams[side];
+        if stream.wants_acknowledgements() {
+            if stream.stuck() {
+                self.tcp_arm(cx, id, side);
+            }
+            self.tcp_schedule_acknowledged(cx, id, side);
+        }
+    }
+
+    /// Makes the first segment in flight of `side`'s stream an event.
+    pub(super) fn tcp_schedule_arrival(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+        let stream = &mut self.connections[id].streams[side];
+        if stream.arrival.is_none()
+            && let Some(first) = stream.flight.front()
+            && first.at != LOST
+        {
+            stream.arrival = Some(cx.schedule(first.at, NetEvent::Arrival(id, side.other())));
+        }
+    }
+
+    /// Makes the first acknowledgement for `side` an event.
+    pub(super) fn tcp_schedule_acknowledged(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+        let stream = &mut self.connections[id].streams[side];
+        if stream.acknowledged_event.is_none()
+            && let Some(first) = stream.acknowledgements.front()
+        {
+            stream.acknowledged_event = Some(cx.schedule(first.at, NetEvent::Acknowledged(id, side)));
+        }
+    }
+
+    /// Something that was written stays back until more comes, for a while.
+    fn tcp_cork(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+        let end = &mut self.connections[id].ends[side];
+        if end.uncork.is_none() {
+            end.uncork = Some(cx.schedule(cx.now + CORK_NS, NetEvent::Uncork(id, side)));
+        }
+    }
+
+    /// The cork has held for long enough, or was taken off: what waits is sent, small as it is.
+    pub(crate) fn tcp_uncork(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let end = &mut connection.ends[side];
+        cx.cancel(&mut end.uncork);
+        let (cork, nagle) = (end.cork, end.nagle);
+        (end.cork, end.nagle) = (false, false);
+        self.tcp_transmit(cx, id, side, false);
+        let end = &mut self.connections[id].ends[side];
+        (end.cork, end.nagle) = (cork, nagle);
+    }
+
+    /// `by` acknowledges what has arrived, and says how much room there is.
+    pub(super) fn tcp_acknowledge(&mut self, cx: &mut Cx<'_>, id: ConnectionId, by: Side) {
+        let connection = &mut self.connections[id];
+        let (end, stream) = (&connection.ends[by], &mut connection.streams[by.other()]);
+        // RFC 9293 §3.8.6: a receiver should not shrink its window.
+        stream.advertised = stream.advertised.max(stream.read + end.window);
+        match self.links.fate_of_acknowledgement(end.link) {
+            Fate::Arrives(delay) => {
+                let last = stream.acknowledgements.back().map_or(0, |last| last.at);
+                let at = (cx.now + delay).max(last);
+                let (position, edge) = (stream.arrived, stream.advertised);
+                stream.acknowledgements.push_back(Acknowledgement { at, position, edge });
+                if stream.wants_acknowledgements() {
+                    self.tcp_schedule_acknowledged(cx, id, by.other());
+                }
+            }
+            Fate::Lost => {
+                if stream.stuck() {
+                    self.tcp_arm(cx, id, by.other());
+                }
+            }
+        }
+    }
+
+    /// Takes note of the acknowledgements that have come by now.
+    #[inline]
+    pub(super) fn tcp_take_acknowledgements(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+        let connection = &mut self.connections[id];
+        let (end, stream) = (&mut connection.ends[side], &mut connection.streams[side]);
+        let mut progress = false;
+        while let Some(first) = stream.acknowledgements.front()
+            && first.at <= cx.now
+        {
+            progress |= first.position > stream.acknowledged || first.edge > stream.edge;
+            stream.acknowledged = stream.acknowledged.max(first.position);
+            stream.edge = stream.edge.max(first.edge);
+            end.heard_at = first.at;
+            end.unanswered = 0;
+            end.keepalive_probes = 0;
+            stream.acknowledgements.pop_front();
+        }
+        if progress && end.stalled_since.is_some() {
+            end.stalled_since = None;
+            end.backoff = 0;
+            if stream.lost == 0
+                && let Some((key, _)) = end.timer.take()
+            {
+                cx.timers.cancel(key);
+            }
+        }
+    }
+
+    /// Acknowledgements have come that the writer waits for.
+    pub(crate) fn tcp_acknowledged(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.streams[side].acknowledged_event = None;
+        if connection.ends[side].phase != Phase::Open {
+            return;
+        }
+        self.tcp_take_acknowledgements(cx, id, side);
+        self.tcp_transmit(cx, id, side, false);
+        let connection = &mut self.connections[id];
+        let (end, stream) = (&mut connection.ends[side], &mut connection.streams[side]);
+        if stream.starved && stream.writable(end.send_capacity) {
+            stream.starved = false;
+            if let Some(socket) = end.socket {
+                self.notify(socket, SPACE);
+            }
+        }
+        let stream = &self.connections[id].streams[side];
+        if stream.wants_acknowledgements() {
+            self.tcp_schedule_acknowledged(cx, id, side);
+        }
+        if self.connections[id].streams[side].fin_acknowledged() {
+            self.tcp_fin_acknowledged(cx, id, side);
+        }
+    }
+
+    /// Tells the program at an end that everything about its connection may have changed.
+    pub(super) fn tcp_changed(&mut self, id: ConnectionId, side: Side) {
+        if let Some(socket) = self.connections[id].ends[side].socket {
+            self.notify(socket, CHANGE);
+        }
+    }
+}
