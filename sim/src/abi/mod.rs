@@ -19,6 +19,7 @@ mod file;
 mod futex;
 mod io;
 mod memory;
+mod names;
 mod poll;
 mod process;
 mod signal;
@@ -140,7 +141,7 @@ macro_rules! table {
     };
 }
 table!(
-    change, clock, directory, dl, entropy, env, file, futex, io, memory, poll, process, signal, socket, sync, threads
+    change, clock, directory, dl, entropy, env, file, futex, io, memory, names, poll, process, signal, socket, sync, threads
 );
 
 /// A call that a thread has made and the kernel has not answered yet.

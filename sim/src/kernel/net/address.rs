@@ -88,11 +88,6 @@ impl Endpoint {
     }
 }
 
-/// Whether an address is one of a host's own loopback.
-pub(crate) fn is_loopback(ip: IpAddr) -> bool {
-    ip.is_loopback()
-}
-
 /// The bytes of a `sockaddr`, copied from or for a program.
 #[derive(Clone, Copy)]
 pub(crate) struct RawAddress {

@@ -132,11 +132,6 @@ impl Stack {
         }
         last
     }
-
-    /// Groups that the host has joined.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.groups.keys().copied()
-    }
 }
 
 /// Whether an address reaches every host of the network.

@@ -9,7 +9,7 @@ use crate::abi::user::{In, Out};
 use crate::kernel::dispatch::Kernel;
 use crate::kernel::file::FileId;
 use crate::kernel::{Step, Stop, ThreadId};
-use libc::{EAGAIN, EINVAL, EISCONN, ENOTCONN, EOPNOTSUPP, EPIPE, c_int};
+use libc::{EAGAIN, EINVAL, ENOTCONN, EOPNOTSUPP, EPIPE, c_int};
 
 /// What a receiving call leaves beside the bytes.
 pub(crate) struct Incoming {
@@ -253,10 +253,5 @@ impl Kernel {
                 Err(self.stop(me, file, fail, wait))
             }
         }
-    }
-
-    /// The error of naming a receiver on a socket that has one (`EISCONN`, send(2)).
-    pub(crate) fn already_connected() -> Stop {
-        Stop::Errno(EISCONN)
     }
 }

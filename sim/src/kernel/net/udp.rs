@@ -1,6 +1,6 @@
 //! UDP (RFC 768; udp(7)): unicast, broadcast, multicast, and the ICMP errors that come back.
 
-use super::address::{Family, SUBNET_BROADCAST};
+use super::address::Family;
 use super::control::Sent;
 use super::link::Fate;
 use super::options::Options;
@@ -547,11 +547,6 @@ pub(crate) fn loopback_like(ip: IpAddr) -> IpAddr {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
     }
-}
-
-/// The broadcast address of the hosts' network, for `getifaddrs`.
-pub(crate) fn broadcast_address() -> Ipv4Addr {
-    SUBNET_BROADCAST
 }
 
 /// A UDP socket's options at birth.

@@ -1,7 +1,7 @@
 //! getaddrinfo(3): follows glibc's `gaih_inet` (sysdeps/posix/getaddrinfo.c), compared with it answer by answer.
 
 use super::super::{Endpoint, Network};
-use super::service_port;
+use super::{service_name, service_port};
 use libc::{AF_INET, AF_INET6, AF_UNSPEC, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM, c_int};
 use libc::{AI_ADDRCONFIG, AI_ALL, AI_CANONNAME, AI_NUMERICHOST, AI_NUMERICSERV, AI_PASSIVE, AI_V4MAPPED};
 use libc::{EAI_BADFLAGS, EAI_FAMILY, EAI_NONAME, EAI_SERVICE, EAI_SOCKTYPE};
@@ -67,6 +67,21 @@ impl Network {
         }
         let canonical = (flags & AI_CANONNAME != 0).then(|| query.node.clone()).flatten();
         Ok((answers, canonical))
+    }
+
+    /// getnameinfo(3): the names of an address and of a port, or their numbers.
+    ///
+    /// # Errors
+    /// `EAI_NONAME` when a name is demanded and there is none.
+    pub(crate) fn look_up_name(&self, at: Endpoint, flags: c_int) -> Result<(String, String), c_int> {
+        let name = self.name_of(at.ip).filter(|_| flags & libc::NI_NUMERICHOST == 0);
+        let host = match name {
+            Some(name) => name.to_owned(),
+            None if flags & libc::NI_NAMEREQD != 0 => return Err(EAI_NONAME),
+            None => at.ip.to_string(),
+        };
+        let service = service_name(at.port, flags & libc::NI_DGRAM != 0).filter(|_| flags & libc::NI_NUMERICSERV == 0);
+        Ok((host, service.map_or_else(|| at.port.to_string(), str::to_owned)))
     }
 
     fn addresses(&self, node: &str, flags: c_int, family: c_int) -> Result<Vec<(c_int, IpAddr)>, c_int> {

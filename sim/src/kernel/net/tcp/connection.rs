@@ -285,11 +285,12 @@ impl Streamed {
             self.flight.truncate(first);
         }
         self.lost = 0;
-        let kept = self.flight.back().map_or(self.arrived, |segment| segment.end).min(self.written).max(self.read);
+        let end = self.flight.back().map_or(self.arrived, |segment| segment.end);
+        let kept = end.min(self.written).max(self.read);
         self.buffer.truncate((kept - self.read) as usize);
+        self.fin = end > self.written; // it is among what travels
         self.written = kept;
-        self.sent = self.sent.min(self.end());
-        self.fin = self.arrived > kept || self.flight.back().is_some_and(|segment| segment.end > kept);
+        self.sent = self.sent.min(end);
     }
 
     /// Whether the reader should announce that its window has opened: `tcp_cleanup_rbuf` (net/ipv4/tcp.c) does when

@@ -8,8 +8,7 @@ use super::loss::TIMEOUT_NS_MAX;
 use super::{CHANGE, Tcp};
 use crate::kernel::entropy::mix;
 use crate::kernel::net::ports::Claim;
-use libc::{ECONNREFUSED, EHOSTUNREACH, ETIMEDOUT};
-use std::net::IpAddr;
+use libc::{EHOSTUNREACH, ETIMEDOUT};
 
 /// `TCP_TIMEOUT_INIT` (include/net/tcp.h): before a round trip has been measured.
 const HANDSHAKE_TIMEOUT_NS: u64 = 1_000_000_000;
@@ -262,16 +261,6 @@ impl Network {
         if let Some(socket) = socket {
             self.notify(socket, CHANGE);
         }
-    }
-
-    /// What `connect` reports for a connection that has ended before it was established.
-    pub(in super::super) fn refused() -> i32 {
-        ECONNREFUSED
-    }
-
-    /// Whether two hosts' addresses can talk at all.
-    pub(in super::super) fn same_family(a: IpAddr, b: IpAddr) -> bool {
-        a.is_ipv4() == b.is_ipv4()
     }
 }
 

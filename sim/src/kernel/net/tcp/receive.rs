@@ -4,7 +4,7 @@ use super::super::{Cx, Fail, Network};
 use super::connection::{ConnectionId, Phase, Side};
 use super::{CHANGE, DATA};
 use crate::abi::user::Out;
-use libc::{ENOTCONN, c_int};
+use libc::c_int;
 
 impl Network {
     /// Segments reach the host of `to`.
@@ -88,10 +88,5 @@ impl Network {
             return Ok(0);
         }
         Err(Fail::Wait(DATA))
-    }
-
-    /// Why a socket that is not connected cannot be read.
-    pub(in super::super) fn not_connected() -> Fail {
-        Fail::Errno(ENOTCONN)
     }
 }
