@@ -105,6 +105,8 @@ pub(crate) struct Descriptors {
 pub(crate) struct Descriptor {
     pub(crate) file: FileId,
     pub(crate) close_on_exec: bool,
+    /// The process that opened it: the table may be used by several (see `descriptors.rs`).
+    pub(crate) opener: ProcessId,
 }
 
 impl Descriptors {
@@ -178,8 +180,7 @@ impl Kernel {
     pub(crate) fn new_descriptor(&mut self, me: ThreadId, file: FileId, close_on_exec: bool) -> Result<c_int, Stop> {
         let process = self.threads[me].process;
         self.files[file].references += 1;
-        let process = &mut self.processes[process];
-        let installed = process.descriptors.install(Descriptor { file, close_on_exec }, 0, process.descriptor_limit);
+        let installed = self.install(process, file, close_on_exec, 0);
         if installed.is_err() {
             self.release_file(file);
         }
@@ -203,15 +204,7 @@ impl Kernel {
     #[inline]
     pub(crate) fn file(&self, me: ThreadId, fd: c_int) -> Result<FileId, Stop> {
         let process = self.threads[me].process;
-        self.processes[process].descriptors.get(fd).map(|d| d.file).ok_or(Stop::Errno(EBADF))
-    }
-
-    /// close(2).
-    pub(crate) fn close(&mut self, me: ThreadId, fd: c_int) -> Step {
-        let process = self.threads[me].process;
-        let descriptor = self.processes[process].descriptors.take(fd).ok_or(EBADF)?;
-        self.release_file(descriptor.file);
-        Ok(0)
+        self.descriptor(process, fd).map(|d| d.file).ok_or(Stop::Errno(EBADF))
     }
 
     /// dup(2), dup2(2), dup3(2) and `F_DUPFD`: `at` is the exact number, or the least one.
@@ -222,14 +215,10 @@ impl Kernel {
         let new = match at {
             DupTo::Least(least) => {
                 let least = usize::try_from(least).ok().filter(|least| *least < limit).ok_or(libc::EINVAL)?;
-                let entry = Descriptor { file, close_on_exec };
-                self.processes[process].descriptors.install(entry, least, limit)?
+                self.install(process, file, close_on_exec, least)?
             }
             DupTo::Exactly(new) => {
-                let index = usize::try_from(new).ok().filter(|index| *index < limit).ok_or(EBADF)?;
-                let entry = Descriptor { file, close_on_exec };
-                let old = self.processes[process].descriptors.put(index, entry);
-                if let Some(old) = old {
+                if let Some(old) = self.put_descriptor(process, new, file, close_on_exec)? {
                     self.files[file].references += 1; // before the release: both may be the same file
                     self.release_file(old.file);
                     return Ok(i64::from(new));

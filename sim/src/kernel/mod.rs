@@ -7,6 +7,7 @@
 mod buggify;
 mod clock;
 mod control;
+mod descriptors;
 mod dispatch;
 mod entropy;
 mod epoll;

@@ -24,7 +24,7 @@ const DESCRIPTOR_LIMIT: usize = 1024 * 1024;
 const MAIN_STACK_BYTES: usize = 8 << 20;
 const SIGNALS: usize = 65;
 /// The host `test`: its end is the world's.
-const TEST: HostId = HostId(0);
+pub(crate) const TEST: HostId = HostId(0);
 
 /// How a program is to handle a signal.
 #[derive(Clone, Copy, Default, Debug)]
@@ -139,7 +139,7 @@ impl Kernel {
         self.net_host_up(host);
         let pid = self.hosts[host].next_pid;
         self.hosts[host].next_pid += 1;
-        let env = with_time_zone(start.env);
+        let env = with_defaults(start.env);
         let process = self.processes.insert(Process {
             host,
             pid,
@@ -173,7 +173,8 @@ impl Kernel {
             let flags = if fd == 0 { libc::O_RDONLY | LARGE_FILE } else { libc::O_WRONLY };
             let file = self.new_file(process, kind, flags);
             self.files[file].references = 1;
-            self.processes[process].descriptors.put(fd, Descriptor { file, close_on_exec: false });
+            let entry = Descriptor { file, close_on_exec: false, opener: process };
+            self.processes[process].descriptors.put(fd, entry);
         }
     }
 
@@ -391,11 +392,7 @@ impl Kernel {
             }
             self.remove_thread(thread);
         }
-        for fd in self.processes[id].descriptors.open().collect::<Vec<_>>() {
-            if let Some(descriptor) = self.processes[id].descriptors.take(fd) {
-                self.release_file(descriptor.file);
-            }
-        }
+        self.close_descriptors(id);
         let base = image.map(|image| image.base);
         let own = |key: &Key| base.is_some() && key.image == base;
         let keys: Vec<u32> = self.keys.iter().filter(|(_, key)| own(key)).map(|(number, _)| *number).collect();
@@ -428,11 +425,21 @@ impl Kernel {
     }
 }
 
-/// The machine's local time is no part of a world: hosts live in UTC unless their program's environment says otherwise.
-/// A zone without a name of a file, so that libc reads none.
-fn with_time_zone(mut env: Vec<(String, String)>) -> Vec<(String, String)> {
-    if !env.iter().any(|(key, _)| key == "TZ") {
-        env.push(("TZ".to_owned(), "UTC0".to_owned()));
+/// Variables that every program has unless its own environment says otherwise, because without them something of the
+/// machine outside would show.
+const UNLESS_SET: [(&str, &str); 2] = [
+    // Hosts live in UTC. A zone without a name of a file, so that libc reads none.
+    ("TZ", "UTC0"),
+    // aws-lc, OpenSSL: use no RDRAND, which gives each process other bytes (bit 62 of the first capability word,
+    // OPENSSL_ia32cap(3)). Each image looks anew.
+    ("OPENSSL_ia32cap", "~0x4000000000000000"),
+];
+
+fn with_defaults(mut env: Vec<(String, String)>) -> Vec<(String, String)> {
+    for (name, value) in UNLESS_SET {
+        if !env.iter().any(|(key, _)| key == name) {
+            env.push((name.to_owned(), value.to_owned()));
+        }
     }
     env
 }

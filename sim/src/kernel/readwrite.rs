@@ -112,7 +112,7 @@ impl Kernel {
             libc::F_DUPFD => self.dup(me, fd, DupTo::Least(argument), false),
             libc::F_DUPFD_CLOEXEC => self.dup(me, fd, DupTo::Least(argument), true),
             libc::F_GETFD | libc::F_SETFD => {
-                let entry = self.processes[process].descriptors.get_mut(fd).ok_or(EBADF)?;
+                let entry = self.descriptor_mut(process, fd)?;
                 if command == libc::F_SETFD {
                     entry.close_on_exec = argument & libc::FD_CLOEXEC != 0;
                     return Ok(0);
@@ -144,7 +144,7 @@ impl Kernel {
     /// Sets or clears a descriptor's close-on-exec flag (`FIOCLEX`, `FIONCLEX`).
     pub(crate) fn set_close_on_exec(&mut self, me: ThreadId, fd: c_int, on: bool) -> Step {
         let process = self.threads[me].process;
-        self.processes[process].descriptors.get_mut(fd).ok_or(EBADF)?.close_on_exec = on;
+        self.descriptor_mut(process, fd)?.close_on_exec = on;
         Ok(0)
     }
 

@@ -248,8 +248,8 @@ fn expand(k: &Kernel, who: Who, target: &str) -> Vec<u8> {
 /// What `/proc/self/fd/N` leads to.
 fn handle(k: &Kernel, who: Who, fd: &[u8]) -> Option<Node> {
     let fd = std::str::from_utf8(fd).ok()?.parse().ok()?;
-    let descriptor = k.processes.get(who.process)?.descriptors.get(fd)?;
-    Some(Node::Handle(descriptor.file))
+    k.processes.get(who.process)?;
+    Some(Node::Handle(k.descriptor(who.process, fd)?.file))
 }
 
 /// Names that the table gives a directory, with the type bits of each, and whether it hides the others.
@@ -271,7 +271,7 @@ pub(super) fn list(k: &Kernel, who: Who, path: &Path) -> Listing {
     let Some((pattern, who)) = to_pattern(k, who, path) else { return listing };
     let Some(process) = k.processes.get(who.process) else { return listing };
     if matches!(find(&pattern), Some(Handles)) {
-        listing.names = process.descriptors.open().map(|fd| (fd.to_string().into_bytes(), libc::S_IFLNK)).collect();
+        listing.names = k.open_descriptors(who.process).iter().map(|fd| (fd.to_string().into_bytes(), libc::S_IFLNK)).collect();
         return listing;
     }
     for (rest, entry) in below(&pattern) {

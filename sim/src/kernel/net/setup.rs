@@ -39,8 +39,7 @@ impl Kernel {
     /// Gives a socket that exists already a file and a descriptor.
     pub(crate) fn open_existing_socket(&mut self, me: ThreadId, socket: Socket, flags: c_int) -> Result<c_int, Stop> {
         let owner = self.threads[me].process;
-        let process = &self.processes[owner];
-        if process.descriptors.is_full(process.descriptor_limit) {
+        if self.is_out_of_descriptors(owner) {
             return Err(Stop::Errno(libc::EMFILE));
         }
         let status = if flags & SOCK_NONBLOCK != 0 { libc::O_NONBLOCK } else { 0 };

@@ -6,7 +6,6 @@ use super::setup::Credentials;
 use super::{CHANGE, Kind, READABLE, State, WRITABLE};
 use crate::abi::user::{In, Out};
 use crate::kernel::dispatch::Kernel;
-use crate::kernel::file::Descriptor;
 use crate::kernel::net::control;
 use crate::kernel::net::{Cx, Fail, Incoming, Network, Outgoing, Socket};
 use crate::kernel::{FileId, Step, Stop, ThreadId};
@@ -202,9 +201,7 @@ impl Kernel {
         let fitting = (incoming.control.space() / 4).min(taken.rights.len());
         let mut numbers = Vec::with_capacity(4 * fitting);
         for file in &taken.rights[..fitting] {
-            let process = &mut self.processes[process];
-            let entry = Descriptor { file: *file, close_on_exec };
-            let Ok(fd) = process.descriptors.install(entry, 0, process.descriptor_limit) else { break };
+            let Ok(fd) = self.install(process, *file, close_on_exec, 0) else { break };
             numbers.extend_from_slice(&fd.to_ne_bytes()); // the message's reference is the descriptor's now
         }
         let installed = numbers.len() / 4;
