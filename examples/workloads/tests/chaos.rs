@@ -58,7 +58,7 @@ async fn blocking_work_ends_in_some_order(cx: Chaos) -> Result<()> {
 #[chaos_test(cases = 8)]
 async fn threads_serve_and_are_counted(cx: Chaos) -> Result<()> {
     let server = start(&cx, threads::server_main, tcp(7104)).await?;
-    let transcript = in_rough_weather(&cx, &server, async || threads::client("server:7104")).await?;
+    let transcript = in_rough_weather(&cx, &server, async || threads_client("server:7104").await).await?;
     assert_eq!(count(&transcript, "request "), 40);
     Ok(())
 }
@@ -91,6 +91,11 @@ async fn unix_sockets_of_all_kinds_work(cx: Chaos) -> Result<()> {
         assert_eq!(count(&transcript, kind), lines, "{kind:?}");
     }
     Ok(())
+}
+
+/// The client on a thread of its own, for it blocks.
+async fn threads_client(address: &'static str) -> Result<String> {
+    tokio::task::spawn_blocking(move || threads::client(address)).await?
 }
 
 async fn start(cx: &Chaos, main: fn() -> Result<()>, ready: Probe) -> Result<Host> {
