@@ -40,20 +40,12 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     pub(crate) fn of_this_process() -> Self {
         let set = |name: &str| {
-            std::env::var_os(name)
-                .is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
+            std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
         };
         let ci = set("CI");
-        let stress = std::env::var("NEXTEST_STRESS_CURRENT")
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
+        let stress = std::env::var("NEXTEST_STRESS_CURRENT").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
         // A fresh `RandomState` is keyed by the system's entropy.
-        let draw = if ci {
-            stress
-        } else {
-            RandomState::new().hash_one(std::process::id())
-        };
+        let draw = if ci { stress } else { RandomState::new().hash_one(std::process::id()) };
         Self { ci, draw }
     }
 
@@ -61,8 +53,7 @@ impl Surroundings {
         if self.ci {
             let package = definition.package.unwrap_or_default();
             // Spread by a multiple of 2^32 so that runs of a stress test do not overlap.
-            xxh3_64(format!("{package} {}", definition.path).as_bytes())
-                .wrapping_add(self.draw << 32)
+            xxh3_64(format!("{package} {}", definition.path).as_bytes()).wrapping_add(self.draw << 32)
         } else {
             self.draw
         }
@@ -72,28 +63,14 @@ impl Surroundings {
 impl Cases {
     /// Decides what runs. The environment wins over the attribute. One seed without a number of cases is an exact
     /// replay: that case and nothing else.
-    pub(crate) fn of(
-        definition: &TestDefinition,
-        settings: &Settings,
-        surroundings: Surroundings,
-    ) -> Self {
+    pub(crate) fn of(definition: &TestDefinition, settings: &Settings, surroundings: Surroundings) -> Self {
         let attribute = definition.cases.unwrap_or(DEFAULT_CASES);
         let asked = settings.cases.map(|cases| match cases {
             CasesSetting::Exactly(cases) => cases.get(),
             CasesSetting::Times(factor) => attribute.saturating_mul(factor.get()),
         });
-        let pinned = |base, only_calm| Self {
-            rehearsal: false,
-            only_calm,
-            base,
-            count: 1,
-        };
-        let from = |base, count| Self {
-            rehearsal: true,
-            only_calm: false,
-            base,
-            count,
-        };
+        let pinned = |base, only_calm| Self { rehearsal: false, only_calm, base, count: 1 };
+        let from = |base, count| Self { rehearsal: true, only_calm: false, base, count };
         match (settings.seed, definition.seed) {
             (Some(SeedSetting::One { seed, calm: true }), _) => pinned(seed, true),
             (Some(SeedSetting::One { seed, calm: false }), _) => match asked {
@@ -116,11 +93,7 @@ impl Cases {
     /// The case of this number, 0 being the rehearsal.
     pub(crate) fn case(&self, number: u32) -> Case {
         let offset = u64::from(number.saturating_sub(1));
-        Case {
-            number,
-            seed: self.base.wrapping_add(offset),
-            calm: number == 0 || self.only_calm,
-        }
+        Case { number, seed: self.base.wrapping_add(offset), calm: number == 0 || self.only_calm }
     }
 
     /// The first number that runs.
@@ -150,10 +123,7 @@ mod tests {
     use super::*;
     use std::num::NonZeroU32;
 
-    const DESK: Surroundings = Surroundings {
-        ci: false,
-        draw: 77,
-    };
+    const DESK: Surroundings = Surroundings { ci: false, draw: 77 };
 
     fn definition() -> TestDefinition {
         TestDefinition {
@@ -171,142 +141,60 @@ mod tests {
     }
 
     fn seed(text: &str) -> Settings {
-        Settings {
-            seed: Some(SeedSetting::parse(text).expect("a literal of this test")),
-            ..Settings::default()
-        }
+        Settings { seed: Some(SeedSetting::parse(text).expect("a literal of this test")), ..Settings::default() }
     }
 
     #[test]
     fn a_test_rehearses_and_then_counts_up_from_the_base_seed() {
         let cases = Cases::of(&definition(), &Settings::default(), DESK);
-        assert_eq!(
-            cases,
-            Cases {
-                rehearsal: true,
-                only_calm: false,
-                base: 77,
-                count: DEFAULT_CASES
-            }
-        );
+        assert_eq!(cases, Cases { rehearsal: true, only_calm: false, base: 77, count: DEFAULT_CASES });
         assert_eq!(cases.first(), 0);
-        assert_eq!(
-            cases.case(0),
-            Case {
-                number: 0,
-                seed: 77,
-                calm: true
-            }
-        );
-        assert_eq!(
-            cases.case(1),
-            Case {
-                number: 1,
-                seed: 77,
-                calm: false
-            }
-        );
-        assert_eq!(
-            cases.case(64),
-            Case {
-                number: 64,
-                seed: 140,
-                calm: false
-            }
-        );
+        assert_eq!(cases.case(0), Case { number: 0, seed: 77, calm: true });
+        assert_eq!(cases.case(1), Case { number: 1, seed: 77, calm: false });
+        assert_eq!(cases.case(64), Case { number: 64, seed: 140, calm: false });
     }
 
     #[test]
     fn the_seed_of_a_failing_case_is_an_exact_replay() {
         let cases = Cases::of(&definition(), &seed("0x5f1d"), DESK);
-        assert_eq!(
-            cases,
-            Cases {
-                rehearsal: false,
-                only_calm: false,
-                base: 0x5f1d,
-                count: 1
-            }
-        );
-        assert_eq!(
-            cases.case(cases.first()),
-            Case {
-                number: 1,
-                seed: 0x5f1d,
-                calm: false
-            }
-        );
+        assert_eq!(cases, Cases { rehearsal: false, only_calm: false, base: 0x5f1d, count: 1 });
+        assert_eq!(cases.case(cases.first()), Case { number: 1, seed: 0x5f1d, calm: false });
         let calm = Cases::of(&definition(), &seed("calm:7"), DESK);
-        assert_eq!(
-            calm.case(calm.first()),
-            Case {
-                number: 1,
-                seed: 7,
-                calm: true
-            }
-        );
+        assert_eq!(calm.case(calm.first()), Case { number: 1, seed: 7, calm: true });
     }
 
     #[test]
     fn the_environment_wins_over_the_attribute() {
-        let pinned = TestDefinition {
-            seed: Some(1),
-            cases: Some(10),
-            ..definition()
-        };
+        let pinned = TestDefinition { seed: Some(1), cases: Some(10), ..definition() };
         assert_eq!(Cases::of(&pinned, &Settings::default(), DESK).count, 10);
         assert_eq!(
             Cases::of(&pinned, &seed("9-12"), DESK),
-            Cases {
-                rehearsal: true,
-                only_calm: false,
-                base: 9,
-                count: 4
-            }
+            Cases { rehearsal: true, only_calm: false, base: 9, count: 4 }
         );
-        let ten_times = Settings {
-            cases: NonZeroU32::new(10).map(CasesSetting::Times),
-            ..Settings::default()
-        };
+        let ten_times = Settings { cases: NonZeroU32::new(10).map(CasesSetting::Times), ..Settings::default() };
         assert_eq!(Cases::of(&pinned, &ten_times, DESK).count, 100);
     }
 
     #[test]
     fn a_pinned_seed_is_one_case() {
-        let pinned = TestDefinition {
-            seed: Some(1),
-            ..definition()
-        };
+        let pinned = TestDefinition { seed: Some(1), ..definition() };
         assert_eq!(
             Cases::of(&pinned, &Settings::default(), DESK),
-            Cases {
-                rehearsal: false,
-                only_calm: false,
-                base: 1,
-                count: 1
-            }
+            Cases { rehearsal: false, only_calm: false, base: 1, count: 1 }
         );
     }
 
     #[test]
     fn on_ci_a_test_draws_the_same_seeds_every_time() {
-        let ci = |draw| {
-            Cases::of(
-                &definition(),
-                &Settings::default(),
-                Surroundings { ci: true, draw },
-            )
-            .base
-        };
+        let ci = |draw| Cases::of(&definition(), &Settings::default(), Surroundings { ci: true, draw }).base;
         assert_eq!(ci(0), ci(0));
         assert_eq!(ci(1), ci(0).wrapping_add(1 << 32));
     }
 
     #[test]
     fn the_announcement_can_be_pasted() {
-        let line = |settings: &Settings| {
-            Cases::of(&definition(), settings, DESK).announcement("kv::tests::linearizable")
-        };
+        let line =
+            |settings: &Settings| Cases::of(&definition(), settings, DESK).announcement("kv::tests::linearizable");
         insta::assert_snapshot!(
             [line(&Settings::default()), line(&seed("0x5f1d")), line(&seed("calm:1"))].join("\n"),
             @r"

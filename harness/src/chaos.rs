@@ -87,22 +87,9 @@ impl Shared {
 }
 
 impl Chaos {
-    pub(crate) fn new(
-        seed: u64,
-        calm: bool,
-        environment: Vec<(String, String)>,
-        blackbox: &'static BlackBox,
-    ) -> Self {
+    pub(crate) fn new(seed: u64, calm: bool, environment: Vec<(String, String)>, blackbox: &'static BlackBox) -> Self {
         let state = Mutex::new(State::default());
-        Self {
-            shared: Arc::new(Shared {
-                seed,
-                calm,
-                environment,
-                blackbox,
-                state,
-            }),
-        }
+        Self { shared: Arc::new(Shared { seed, calm, environment, blackbox, state }) }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -182,10 +169,7 @@ impl Chaos {
         latency: impl IntoDuration,
         jitter: impl IntoDuration,
     ) -> Fault {
-        let (latency, jitter) = (
-            crate::duration::expect(latency),
-            crate::duration::expect(jitter),
-        );
+        let (latency, jitter) = (crate::duration::expect(latency), crate::duration::expect(jitter));
         self.fault(one, other, FaultKind::Slow { latency, jitter })
     }
 
@@ -195,21 +179,13 @@ impl Chaos {
     /// A name belongs to no host, or the probability is not between 0 and 1.
     #[track_caller]
     pub fn lossy(&self, one: impl Targets, other: impl Targets, probability: f64) -> Fault {
-        assert!(
-            (0.0..=1.0).contains(&probability),
-            "a probability lies between 0 and 1, not at {probability}"
-        );
+        assert!((0.0..=1.0).contains(&probability), "a probability lies between 0 and 1, not at {probability}");
         self.fault(one, other, FaultKind::Lossy { probability })
     }
 
     #[track_caller]
     fn fault(&self, from: impl Targets, to: impl Targets, kind: FaultKind) -> Fault {
-        Fault::begin(
-            &self.shared,
-            &self.shared.ids(&from.names()),
-            &self.shared.ids(&to.names()),
-            &kind,
-        )
+        Fault::begin(&self.shared, &self.shared.ids(&from.names()), &self.shared.ids(&to.names()), &kind)
     }
 
     /// The case's seed.
@@ -298,13 +274,20 @@ impl Random for f64 {
 mod tests {
     use super::*;
 
+    /// Also shows that a chaos test can be a unit test, of the crate itself.
+    #[crate::chaos_test(crate = crate, cases = 4)]
+    async fn values_are_drawn_by_the_seed(cx: Chaos) {
+        let drawn: Vec<u64> = (0..20).map(|_| cx.random::<u64>() % 1000).collect();
+        assert!(drawn.iter().any(|value| *value != drawn[0]), "{drawn:?}");
+        assert!(cx.pick(&drawn).is_some_and(|picked| drawn.contains(picked)));
+        assert_eq!(cx.pick::<u8>(&[]), None);
+    }
+
     #[test]
     fn random_bits_become_values_of_each_type() {
         assert_eq!(u8::from_u64(0xab00_0000_0000_0000), 0xab);
         assert_eq!(u64::from_u64(7), 7);
         assert!(bool::from_u64(1 << 63) && !bool::from_u64(u64::MAX >> 1));
-        assert!(
-            (f64::from_u64(1 << 63) - 0.5).abs() < f64::EPSILON && f64::from_u64(u64::MAX) < 1.0
-        );
+        assert!((f64::from_u64(1 << 63) - 0.5).abs() < f64::EPSILON && f64::from_u64(u64::MAX) < 1.0);
     }
 }

@@ -19,10 +19,7 @@ pub struct ClientBuilder {
 
 impl ClientBuilder {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            name: name.to_owned(),
-        }
+        Self { shared: Arc::clone(shared), name: name.to_owned() }
     }
 
     /// Runs this on a host of the client's own, with a tokio runtime of its own. It may capture and share what the test
@@ -46,9 +43,7 @@ impl ClientBuilder {
         T: Send + 'static,
     {
         self.run_blocking(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
                 Ok(runtime) => runtime.block_on(client()),
                 Err(error) => panic!("failed to build the client's tokio runtime: {error}"),
@@ -61,38 +56,27 @@ impl ClientBuilder {
     /// # Panics
     /// The name is taken, or is no host name.
     #[track_caller]
-    pub fn run_blocking<T: Send + 'static>(
-        self,
-        client: impl FnOnce() -> T + Send + 'static,
-    ) -> Client<T> {
+    pub fn run_blocking<T: Send + 'static>(self, client: impl FnOnce() -> T + Send + 'static) -> Client<T> {
         let (sender, value) = oneshot::channel();
         let blackbox = self.shared.blackbox;
         let main = move || match panics::catch(client) {
             // Nobody listens when the handle was dropped.
             Ok(value) => drop(sender.send(value)),
             Err(panic) => {
-                blackbox
-                    .findings()
-                    .push(&crate::blackbox::Finding::Verdict(panic.into_verdict()));
+                blackbox.findings().push(&crate::blackbox::Finding::Verdict(panic.into_verdict()));
                 control::finish();
             }
         };
         if let Err(error) = self.start(Box::new(main)) {
             panic!("{error}");
         }
-        Client {
-            name: self.name,
-            value,
-        }
+        Client { name: self.name, value }
     }
 
     fn start(&self, main: Box<dyn FnOnce()>) -> Result<(), HostError> {
         let id = self.shared.add_host(&self.name)?;
         self.shared.state().clients.push((self.name.clone(), id));
-        control::start_client(id, main).map_err(|reason| HostError::Start {
-            host: self.name.clone(),
-            reason,
-        })
+        control::start_client(id, main).map_err(|reason| HostError::Start { host: self.name.clone(), reason })
     }
 }
 

@@ -40,9 +40,7 @@ pub struct TestDefinition {
 impl TestDefinition {
     /// The test's name as libtest knows it: its path without the crate.
     pub(crate) fn name(&self) -> &'static str {
-        self.path
-            .split_once("::")
-            .map_or(self.path, |(_, name)| name)
+        self.path.split_once("::").map_or(self.path, |(_, name)| name)
     }
 
     /// The directory below `target/chaos` that belongs to the test's binary: package, then target.

@@ -8,9 +8,7 @@ use thiserror::Error;
 
 /// A text that is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "`{text}` is not a duration: {problem}; write a number and a unit, such as `60s`, `1.5s`, `200ms` or `1h 30m`"
-)]
+#[error("`{text}` is not a duration: {problem}; write a number and a unit, such as `60s`, `1.5s`, `200ms` or `1h 30m`")]
 pub struct DurationError {
     text: String,
     problem: DurationProblem,
@@ -41,10 +39,7 @@ pub(crate) enum DurationProblem {
 ///
 /// assert_eq!("1.5s".into_duration()?, Duration::from_millis(1500));
 /// assert_eq!("1h 30m".into_duration()?, Duration::from_secs(5400));
-/// assert_eq!(
-///     "60".into_duration().unwrap_err().to_string(),
-///     "`60` is not a duration: a unit is missing; write a number and a unit, such as `60s`, `1.5s`, `200ms` or `1h 30m`",
-/// );
+/// assert!("60".into_duration().unwrap_err().to_string().starts_with("`60` is not a duration: a unit is missing"));
 /// # Ok::<(), windtunnel::Error>(())
 /// ```
 pub trait IntoDuration {
@@ -63,10 +58,7 @@ impl IntoDuration for Duration {
 
 impl IntoDuration for &str {
     fn into_duration(self) -> Result<Duration, DurationError> {
-        parse(self).map_err(|problem| DurationError {
-            text: self.to_owned(),
-            problem,
-        })
+        parse(self).map_err(|problem| DurationError { text: self.to_owned(), problem })
     }
 }
 
@@ -144,7 +136,7 @@ const fn part(bytes: &[u8], start: usize) -> Result<(u128, usize), DurationProbl
     let Some(unit) = unit_nanoseconds(bytes, at, end) else {
         return Err(DurationProblem::UnknownUnit);
     };
-    if (number * unit) % scale != 0 {
+    if !(number * unit).is_multiple_of(scale) {
         return Err(DurationProblem::TooFine);
     }
     Ok((number * unit / scale, end))
@@ -177,8 +169,7 @@ const fn skip_spaces(bytes: &[u8], mut at: usize) -> usize {
 }
 
 const fn word_end(bytes: &[u8], mut at: usize) -> usize {
-    while at < bytes.len() && bytes[at] != b' ' && !bytes[at].is_ascii_digit() && bytes[at] != b'.'
-    {
+    while at < bytes.len() && bytes[at] != b' ' && !bytes[at].is_ascii_digit() && bytes[at] != b'.' {
         at += 1;
     }
     at
@@ -191,19 +182,13 @@ pub const fn duration(text: &str) -> Duration {
         Ok(duration) if duration.is_zero() => panic!("a timeout of zero would always be over"),
         Ok(duration) => duration,
         Err(DurationProblem::Empty | DurationProblem::NoNumber) => {
-            panic!(
-                "not a duration: a number is missing; write for example \"60s\", \"1.5s\", \"200ms\" or \"1h 30m\""
-            )
+            panic!("not a duration: a number is missing; write for example \"60s\", \"1.5s\", \"200ms\" or \"1h 30m\"")
         }
         Err(DurationProblem::NoUnit) => {
-            panic!(
-                "not a duration: a unit is missing; write for example \"60s\", \"1.5s\", \"200ms\" or \"1h 30m\""
-            )
+            panic!("not a duration: a unit is missing; write for example \"60s\", \"1.5s\", \"200ms\" or \"1h 30m\"")
         }
         Err(DurationProblem::UnknownUnit) => {
-            panic!(
-                "not a duration: the units are ns, us, ms, s, m, h and d; write for example \"60s\" or \"200ms\""
-            )
+            panic!("not a duration: the units are ns, us, ms, s, m, h and d; write for example \"60s\" or \"200ms\"")
         }
         Err(DurationProblem::TooFine) => panic!("not a duration: it is finer than a nanosecond"),
         Err(DurationProblem::TooLong) => panic!("not a duration: it is longer than 500 years"),
@@ -247,10 +232,7 @@ mod tests {
         assert_eq!(parse("1 fortnight"), Err(DurationProblem::UnknownUnit));
         assert_eq!(parse("0.5ns"), Err(DurationProblem::TooFine));
         assert_eq!(parse("600000d"), Err(DurationProblem::TooLong));
-        assert_eq!(
-            parse("99999999999999999999999999s"),
-            Err(DurationProblem::TooLong)
-        );
+        assert_eq!(parse("99999999999999999999999999s"), Err(DurationProblem::TooLong));
     }
 
     #[test]

@@ -32,22 +32,14 @@ pub(crate) enum FaultKind {
 }
 
 impl Fault {
-    pub(crate) fn begin(
-        shared: &Arc<Shared>,
-        from: &[HostId],
-        to: &[HostId],
-        kind: &FaultKind,
-    ) -> Self {
+    pub(crate) fn begin(shared: &Arc<Shared>, from: &[HostId], to: &[HostId], kind: &FaultKind) -> Self {
         let id = match *kind {
             FaultKind::Partition { both_ways } => control::partition(from, to, both_ways),
             FaultKind::Slow { latency, jitter } => control::slow(from, to, true, latency, jitter),
             FaultKind::Lossy { probability } => control::lossy(from, to, true, probability),
         };
         shared.state().faults.links.push(id);
-        Self {
-            id,
-            shared: Arc::downgrade(shared),
-        }
+        Self { id, shared: Arc::downgrade(shared) }
     }
 
     /// Ends the fault. Returns how many segments and datagrams it bit on: 0 means that it made no difference.

@@ -1,8 +1,8 @@
 //! Run real, unmodified services in a storm that can be repeated.
 //!
-//! A [`chaos_test`] runs on a simulated kernel, where one seed decides everything: time, scheduling, the network, chance.
-//! Hosts run a service's own `main`, with its own runtime, arguments and statics. A failure comes back with the seed that
-//! repeats it exactly.
+//! A [`chaos_test`] runs on a simulated kernel, where one seed decides everything: time, scheduling, the network,
+//! chance. Hosts run a service's own `main`, with its own runtime, arguments and statics. A failure comes back with the
+//! seed that repeats it exactly.
 //!
 //! ```no_run
 //! use windtunnel::prelude::*;
@@ -35,8 +35,8 @@
 //!
 //! # What runs
 //!
-//! First a *calm rehearsal*: the test in good weather. Then one case for each seed, 64 unless the test or the environment
-//! says otherwise. The first case that fails is run again to confirm it, and reported.
+//! First a *calm rehearsal*: the test in good weather. Then one case for each seed, 64 unless the test or the
+//! environment says otherwise. The first case that fails is run again to confirm it, and reported.
 //!
 //! | variable | value | meaning |
 //! | --- | --- | --- |
@@ -50,12 +50,13 @@
 //! | `CHAOS_DEBUG` | `1` | with `CHAOS_SEED`: run the case in this process, for a debugger (see below) |
 //! | `CHAOS_OUT` | `target/chaos` | where log files go |
 //!
-//! Any other `CHAOS_*` is an error. `RUST_LOG` and `RUST_BACKTRACE` reach the hosts; nothing else of the environment does.
+//! Any other `CHAOS_*` is an error. `RUST_LOG` and `RUST_BACKTRACE` reach the hosts; nothing else of the environment
+//! does.
 //!
 //! # Under a debugger
 //!
-//! With `CHAOS_DEBUG=1` the test process executes itself in its own place, with the layout that every case has, and runs
-//! the case without forks:
+//! With `CHAOS_DEBUG=1` the test process executes itself in its own place, with the layout that every case has, and
+//! runs the case without forks:
 //!
 //! ```text
 //! CHAOS_DEBUG=1 CHAOS_SEED=0x5f1d gdb --args target/debug/deps/kv-0123456789abcdef --exact linearizable
@@ -72,7 +73,6 @@ mod definition;
 mod duration;
 mod error;
 mod eventually;
-mod executable;
 mod fault;
 mod hosts;
 pub mod prelude;
@@ -80,6 +80,7 @@ mod report;
 mod settings;
 mod storm;
 mod supervisor;
+mod system;
 mod timestamp;
 mod worker;
 
@@ -89,8 +90,8 @@ pub use duration::{DurationError, IntoDuration};
 pub use error::{Error, Result};
 pub use fault::Fault;
 pub use hosts::{
-    Host, HostBuilder, HostError, HostMain, HostState, Hosts, Member, NotReady, OnExit, Probe,
-    Runtime, Started, Targets, http, probe, tcp,
+    Host, HostBuilder, HostError, HostMain, HostState, Hosts, Member, NotReady, OnExit, Probe, Runtime, Started,
+    Targets, http, probe, tcp,
 };
 pub use storm::Storm;
 pub use windtunnel_macros::{chaos_test, test};

@@ -17,11 +17,7 @@ pub struct Storm<'c, F> {
 
 impl<'c, F> Storm<'c, F> {
     pub(crate) fn new(cx: &'c Chaos, workload: F) -> Self {
-        Self {
-            cx,
-            workload,
-            lasting: None,
-        }
+        Self { cx, workload, lasting: None }
     }
 
     /// Makes the storm last this long instead of as long as its workload. A workload that ends sooner waits for it; one
@@ -54,11 +50,7 @@ impl<F> Storm<'_, F> {
     where
         F: AsyncFnOnce() -> R,
     {
-        let Self {
-            cx,
-            workload,
-            lasting,
-        } = self;
+        let Self { cx, workload, lasting } = self;
         let nested = std::mem::replace(&mut cx.shared().state().storm, true);
         assert!(!nested, "a storm is blowing already: storms do not nest");
         cx.mark("phase inject");
@@ -99,8 +91,6 @@ async fn recover(cx: &Chaos) {
 
 impl<F> Debug for Storm<'_, F> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Storm")
-            .field("lasting", &self.lasting)
-            .finish_non_exhaustive()
+        f.debug_struct("Storm").field("lasting", &self.lasting).finish_non_exhaustive()
     }
 }

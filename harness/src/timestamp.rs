@@ -12,9 +12,9 @@ pub(crate) const DEFAULT_START: UnixNanoseconds = timestamp("2027-01-01T00:00:00
 pub const fn timestamp(text: &str) -> UnixNanoseconds {
     match parse(text) {
         Some(nanoseconds) => nanoseconds,
-        None => panic!(
-            "not a moment: write it in UTC as RFC 3339 does, between 1970 and 2500: \"2027-03-28T00:59:00Z\""
-        ),
+        None => {
+            panic!("not a moment: write it in UTC as RFC 3339 does, between 1970 and 2500: \"2027-03-28T00:59:00Z\"")
+        }
     }
 }
 
@@ -27,32 +27,15 @@ const fn parse(text: &str) -> Option<UnixNanoseconds> {
     let pattern = b"0000-00-00T00:00:00Z";
     let mut at = 0;
     while at < 20 {
-        let fits = if pattern[at] == b'0' {
-            bytes[at].is_ascii_digit()
-        } else {
-            bytes[at] == pattern[at]
-        };
+        let fits = if pattern[at] == b'0' { bytes[at].is_ascii_digit() } else { bytes[at] == pattern[at] };
         if !fits {
             return None;
         }
         at += 1;
     }
-    let (year, month, day) = (
-        number(bytes, 0, 4),
-        number(bytes, 5, 7),
-        number(bytes, 8, 10),
-    );
-    let (hour, minute, second) = (
-        number(bytes, 11, 13),
-        number(bytes, 14, 16),
-        number(bytes, 17, 19),
-    );
-    let valid_day = year >= 1970
-        && year < 2500
-        && month >= 1
-        && month <= 12
-        && day >= 1
-        && day <= days_in(year, month);
+    let (year, month, day) = (number(bytes, 0, 4), number(bytes, 5, 7), number(bytes, 8, 10));
+    let (hour, minute, second) = (number(bytes, 11, 13), number(bytes, 14, 16), number(bytes, 17, 19));
+    let valid_day = year >= 1970 && year < 2500 && month >= 1 && month <= 12 && day >= 1 && day <= days_in(year, month);
     if !valid_day || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
@@ -70,7 +53,7 @@ const fn number(bytes: &[u8], mut at: usize, end: usize) -> u64 {
 }
 
 const fn is_leap(year: u64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 
 const fn days_in(year: u64, month: u64) -> u64 {
@@ -105,25 +88,14 @@ mod tests {
     fn moments_are_counted_from_the_epoch() {
         assert_eq!(parse("1970-01-01T00:00:00Z"), Some(0));
         // `date -u -d 2027-03-28T00:59:00Z +%s`
-        assert_eq!(
-            parse("2027-03-28T00:59:00Z"),
-            Some(1_806_195_540 * 1_000_000_000)
-        );
-        assert_eq!(
-            parse("2028-02-29T12:00:00Z"),
-            Some(1_835_438_400 * 1_000_000_000)
-        );
+        assert_eq!(parse("2027-03-28T00:59:00Z"), Some(1_806_195_540 * 1_000_000_000));
+        assert_eq!(parse("2028-02-29T12:00:00Z"), Some(1_835_438_400 * 1_000_000_000));
     }
 
     #[test]
     fn moments_that_do_not_exist_are_refused() {
-        for text in [
-            "2027-02-29T00:00:00Z",
-            "2027-13-01T00:00:00Z",
-            "2027-01-01T24:00:00Z",
-            "2027-01-01 00:00:00Z",
-            "",
-        ] {
+        for text in ["2027-02-29T00:00:00Z", "2027-13-01T00:00:00Z", "2027-01-01T24:00:00Z", "2027-01-01 00:00:00Z", ""]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -1,11 +1,11 @@
 //! The generated test.
 
 use crate::misuse;
-use crate::options::{Options, constant, optional};
+use crate::options::{Options, optional, read};
 use proc_macro2::TokenStream;
 use quote::{ToTokens as _, quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{Error, FnArg, ItemFn, Path, ReturnType, parse_quote, parse2};
+use syn::{Attribute, Error, FnArg, ItemFn, Path, ReturnType, parse_quote, parse2};
 
 /// Which of the two attributes was written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,14 +18,13 @@ pub(crate) enum Spelling {
 
 /// Expands either attribute. On error the function is emitted as well, so that an editor's completion inside it
 /// goes on working.
-pub(crate) fn attribute(
-    options: TokenStream,
-    item: TokenStream,
-    spelling: Spelling,
-) -> TokenStream {
+pub(crate) fn attribute(options: TokenStream, item: TokenStream, spelling: Spelling) -> TokenStream {
     let function: ItemFn = match parse2(item.clone()) {
         Ok(function) => function,
-        Err(error) => return with_item(&error, &item),
+        Err(error) => {
+            let message = "`#[chaos_test]` goes on an `async fn`";
+            return with_item(&Error::new(error.span(), message), &item);
+        }
     };
     let tokens = options.clone();
     let parsed = Options::parse(options);
@@ -38,11 +37,7 @@ pub(crate) fn attribute(
             return with_item(&error, &kept(function));
         }
     };
-    if misuse::has_rstest(&function) {
-        above_rstest(function, &parsed, &tokens)
-    } else {
-        test(function, &parsed)
-    }
+    if misuse::has_rstest(&function) { above_rstest(function, &parsed, &tokens) } else { test(function, &parsed) }
 }
 
 fn with_item(error: &Error, item: &TokenStream) -> TokenStream {
@@ -52,9 +47,7 @@ fn with_item(error: &Error, item: &TokenStream) -> TokenStream {
 
 /// The function as it was written, without the attributes that would only add errors of their own to ours.
 fn kept(mut function: ItemFn) -> TokenStream {
-    function
-        .attrs
-        .retain(|attribute| attribute.path().is_ident("cfg") || attribute.path().is_ident("allow"));
+    function.attrs.retain(|attribute| attribute.path().is_ident("cfg") || attribute.path().is_ident("allow"));
     for input in &mut function.sig.inputs {
         if let FnArg::Typed(parameter) = input {
             parameter.attrs.clear();
@@ -69,18 +62,13 @@ fn above_rstest(mut function: ItemFn, options: &Options, tokens: &TokenStream) -
     for input in &mut function.sig.inputs {
         if let FnArg::Typed(parameter) = input
             && misuse::is_chaos(parameter)
-            && !parameter
-                .attrs
-                .iter()
-                .any(|attribute| attribute.path().is_ident("ignore"))
+            && !parameter.attrs.iter().any(|attribute| attribute.path().is_ident("ignore"))
         {
             parameter.attrs.push(parse_quote!(#[ignore]));
         }
     }
     let krate = options.krate();
-    function
-        .attrs
-        .push(parse_quote!(#[test_attr(#krate::test(#tokens))]));
+    function.attrs.push(parse_quote!(#[test_attr(#krate::test(#tokens))]));
     function.into_token_stream()
 }
 
@@ -88,28 +76,28 @@ fn above_rstest(mut function: ItemFn, options: &Options, tokens: &TokenStream) -
 fn test(mut function: ItemFn, options: &Options) -> TokenStream {
     let attributes = std::mem::take(&mut function.attrs);
     // A second `#[test]` would run the body twice.
-    let test_attribute = (!attributes.iter().any(misuse::is_builtin_test))
-        .then(|| quote!(#[::core::prelude::v1::test]));
+    let test_attribute =
+        (!attributes.iter().any(misuse::is_builtin_test)).then(|| quote!(#[::core::prelude::v1::test]));
     let visibility = std::mem::replace(&mut function.vis, syn::Visibility::Inherited);
     let name = function.sig.ident.clone();
     for input in &mut function.sig.inputs {
         if let FnArg::Typed(parameter) = input {
-            parameter
-                .attrs
-                .retain(|attribute| !attribute.path().is_ident("ignore"));
+            parameter.attrs.retain(|attribute| !attribute.path().is_ident("ignore"));
         }
     }
     let krate = options.krate();
     let body = body(&function, &krate);
-    let (constants, definition) = definition(&name, options, &krate);
+    let (definition, checks) = definition(&name, options, &krate);
     // Spanned at the function's name, where `Location::caller()` then points.
     let run = quote_spanned!(name.span()=> #krate::__private::run(definition, body););
+    let conditions: Vec<&Attribute> = attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect();
+    let checks = (!checks.is_empty()).then(|| quote!(#(#conditions)* const _: () = { #checks };));
     quote! {
+        #checks
         #(#attributes)*
         #test_attribute
         #visibility fn #name() {
             #function
-            #constants
             let definition = #definition;
             let body = #body;
             #run
@@ -132,35 +120,22 @@ fn body(function: &ItemFn, krate: &Path) -> TokenStream {
     }
 }
 
+/// The definition, and constants beside the test that make the compiler check what is written as text. They stand
+/// outside the function, which exists in test builds only, so that an editor shows the error.
 fn definition(name: &syn::Ident, options: &Options, krate: &Path) -> (TokenStream, TokenStream) {
-    let mut constants = TokenStream::new();
-    let mut checked = |value: Option<&syn::Expr>, name: &str, kind: &str, reader: &str| match value
-    {
+    let mut checks = TokenStream::new();
+    let mut checked = |value: Option<&syn::Expr>, kind: &str, reader: &str| match value {
         Some(value) => {
-            constants.extend(constant(name, krate, kind, reader, value));
-            let name = syn::Ident::new(name, value.span());
-            quote!(::core::option::Option::Some(#name))
+            let read = read(krate, reader, value);
+            let kind = syn::Ident::new(kind, value.span());
+            checks.extend(quote_spanned!(value.span()=> const _: #krate::__private::#kind = #read;));
+            quote!(::core::option::Option::Some(#read))
         }
         None => quote!(::core::option::Option::None),
     };
-    let virtual_timeout = checked(
-        options.virtual_timeout.as_ref(),
-        "VIRTUAL_TIMEOUT",
-        "Duration",
-        "duration",
-    );
-    let wall_timeout = checked(
-        options.wall_timeout.as_ref(),
-        "WALL_TIMEOUT",
-        "Duration",
-        "duration",
-    );
-    let start = checked(
-        options.start.as_ref(),
-        "START",
-        "UnixNanoseconds",
-        "timestamp",
-    );
+    let virtual_timeout = checked(options.virtual_timeout.as_ref(), "Duration", "duration");
+    let wall_timeout = checked(options.wall_timeout.as_ref(), "Duration", "duration");
+    let start = checked(options.start.as_ref(), "UnixNanoseconds", "timestamp");
     let cases = optional(options.cases.as_ref());
     let seed = optional(options.seed.as_ref());
     let expect_failure = optional(options.expect_failure.as_ref());
@@ -179,5 +154,5 @@ fn definition(name: &syn::Ident, options: &Options, krate: &Path) -> (TokenStrea
             expect_failure: #expect_failure,
         }
     };
-    (constants, definition)
+    (definition, checks)
 }

@@ -6,14 +6,9 @@ use syn::{Attribute, Error, FnArg, ItemFn, Pat, PatType, Result, Type};
 
 /// Checks everything that can be known from the tokens; all errors at once.
 pub(crate) fn check(function: &ItemFn, spelling: Spelling) -> Result<()> {
-    let attributes = function
-        .attrs
-        .iter()
-        .map(|attribute| check_attribute(attribute, function));
+    let attributes = function.attrs.iter().map(|attribute| check_attribute(attribute, function));
     let parameters = check_parameters(function, spelling);
-    let checks = attributes
-        .chain([check_asyncness(function), check_generics(function)])
-        .chain(parameters);
+    let checks = attributes.chain([check_asyncness(function), check_generics(function)]).chain(parameters);
     let mut errors = checks.filter_map(Result::err);
     let Some(mut all) = errors.next() else {
         return Ok(());
@@ -24,30 +19,14 @@ pub(crate) fn check(function: &ItemFn, spelling: Spelling) -> Result<()> {
 
 /// Whether rstest will expand below us and fill in the other parameters.
 pub(crate) fn has_rstest(function: &ItemFn) -> bool {
-    function
-        .attrs
-        .iter()
-        .any(|attribute| ends_with(attribute, "rstest"))
+    function.attrs.iter().any(|attribute| ends_with(attribute, "rstest"))
 }
 
 /// Whether the attribute is one of the spellings of the built-in `#[test]` (as tokio-macros and test-log decide it).
 pub(crate) fn is_builtin_test(attribute: &Attribute) -> bool {
-    let segments: Vec<String> = attribute
-        .path()
-        .segments
-        .iter()
-        .map(|segment| segment.ident.to_string())
-        .collect();
-    match segments
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .as_slice()
-    {
-        ["test"] => true,
-        ["core" | "std", "prelude", _, "test"] => true,
-        _ => false,
-    }
+    let segments: Vec<String> = attribute.path().segments.iter().map(|segment| segment.ident.to_string()).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    matches!(segments[..], ["test"] | ["core" | "std", "prelude", _, "test"])
 }
 
 /// Whether this parameter is our own.
@@ -56,35 +35,18 @@ pub(crate) fn is_chaos(parameter: &PatType) -> bool {
 }
 
 fn ends_with(attribute: &Attribute, name: &str) -> bool {
-    attribute
-        .path()
-        .segments
-        .last()
-        .is_some_and(|last| last.ident == name)
+    attribute.path().segments.last().is_some_and(|last| last.ident == name)
 }
 
 fn path_text(attribute: &Attribute) -> String {
-    let segments = attribute
-        .path()
-        .segments
-        .iter()
-        .map(|segment| segment.ident.to_string());
+    let segments = attribute.path().segments.iter().map(|segment| segment.ident.to_string());
     segments.collect::<Vec<_>>().join("::")
 }
 
 fn check_attribute(attribute: &Attribute, function: &ItemFn) -> Result<()> {
     let text = path_text(attribute);
-    let runtimes = [
-        "tokio",
-        "async_std",
-        "smol_potat",
-        "actix_rt",
-        "actix_web",
-        "futures_test",
-        "sqlx",
-        "turmoil",
-        "madsim",
-    ];
+    let runtimes =
+        ["tokio", "async_std", "smol_potat", "actix_rt", "actix_web", "futures_test", "sqlx", "turmoil", "madsim"];
     let first = text.split("::").next().unwrap_or_default();
     if ends_with(attribute, "test") && runtimes.contains(&first) {
         return Err(Error::new_spanned(
@@ -98,15 +60,16 @@ fn check_attribute(attribute: &Attribute, function: &ItemFn) -> Result<()> {
         return Err(Error::new_spanned(
             attribute,
             format!(
-                "the function already is a `#[chaos_test]`\nhelp: delete `#[{text}]`, and write its options in the first attribute"
+                "the function already is a `#[chaos_test]`\nhelp: delete `#[{text}]`, and write its options in the \
+                 first attribute"
             ),
         ));
     }
     if text == "should_panic" {
         return Err(Error::new_spanned(
             attribute,
-            "`#[should_panic]` hides which schedule failed\nhelp: use `#[chaos_test(expect_failure = \"text of the failure\")]`, \
-             which also checks that the failure is found",
+            "`#[should_panic]` hides which schedule failed\nhelp: use `#[chaos_test(expect_failure = \"text of the \
+             failure\")]`, which also checks that the failure is found",
         ));
     }
     if text == "timeout" && has_rstest(function) {
@@ -125,9 +88,9 @@ fn check_asyncness(function: &ItemFn) -> Result<()> {
     }
     Err(Error::new(
         function.sig.fn_token.span(),
-        "`#[chaos_test]` needs an `async fn`: the body runs inside the simulated world\nnote: another test attribute above \
-         it (`#[tokio::test]`?) may have made this function synchronous; delete that attribute, `#[chaos_test]` brings its \
-         own runtime",
+        "`#[chaos_test]` needs an `async fn`: the body runs inside the simulated world\nnote: another test attribute \
+         above it (`#[tokio::test]`?) may have made this function synchronous; delete that attribute, \
+         `#[chaos_test]` brings its own runtime",
     ))
 }
 
@@ -135,10 +98,7 @@ fn check_generics(function: &ItemFn) -> Result<()> {
     if function.sig.generics.params.is_empty() || has_rstest(function) {
         return Ok(());
     }
-    Err(Error::new_spanned(
-        &function.sig.generics,
-        "a test cannot be generic: nobody would choose the parameters",
-    ))
+    Err(Error::new_spanned(&function.sig.generics, "a test cannot be generic: nobody would choose the parameters"))
 }
 
 fn check_parameters(function: &ItemFn, spelling: Spelling) -> Vec<Result<()>> {
@@ -148,17 +108,10 @@ fn check_parameters(function: &ItemFn, spelling: Spelling) -> Vec<Result<()>> {
         let parameter = match parameter {
             FnArg::Typed(parameter) => parameter,
             receiver => {
-                return Err(Error::new_spanned(
-                    receiver,
-                    "a test is a free function: it cannot take `self`",
-                ));
+                return Err(Error::new_spanned(receiver, "a test is a free function: it cannot take `self`"));
             }
         };
-        if let Some(strategy) = parameter
-            .attrs
-            .iter()
-            .find(|attribute| ends_with(attribute, "strategy"))
-        {
+        if let Some(strategy) = parameter.attrs.iter().find(|attribute| ends_with(attribute, "strategy")) {
             return Err(Error::new_spanned(
                 strategy,
                 "`#[strategy]` is not there yet\nhelp: draw values in the body with `cx.random::<u64>()`",
@@ -166,17 +119,9 @@ fn check_parameters(function: &ItemFn, spelling: Spelling) -> Vec<Result<()>> {
         }
         if is_chaos(parameter) {
             let again = std::mem::replace(&mut seen, true);
-            return if again {
-                Err(Error::new_spanned(parameter, "`Chaos` is asked for twice"))
-            } else {
-                Ok(())
-            };
+            return if again { Err(Error::new_spanned(parameter, "`Chaos` is asked for twice")) } else { Ok(()) };
         }
-        if rstest {
-            Ok(())
-        } else {
-            Err(unknown_parameter(parameter, spelling))
-        }
+        if rstest { Ok(()) } else { Err(unknown_parameter(parameter, spelling)) }
     };
     function.sig.inputs.iter().map(check).collect()
 }
@@ -189,9 +134,7 @@ fn unknown_parameter(parameter: &PatType, spelling: Spelling) -> Error {
     };
     let kind = parameter.ty.to_token_stream().to_string();
     let help = match spelling {
-        Spelling::ChaosTest => {
-            "add `#[rstest]` below `#[chaos_test]` to take it from a fixture or case"
-        }
+        Spelling::ChaosTest => "add `#[rstest]` below `#[chaos_test]` to take it from a fixture or case",
         Spelling::Test => "add `#[rstest]` above this attribute to take it from a fixture or case",
     };
     Error::new_spanned(

@@ -1,38 +1,21 @@
 //! What stands between the parentheses of `#[chaos_test(…)]`.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote_spanned};
+use quote::{ToTokens as _, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
 use syn::spanned::Spanned as _;
 use syn::{Error, Expr, ExprLit, Ident, Lit, Path, Result, Token, parse_quote};
 
 /// Every option there is, in the order in which messages list them.
-const NAMES: [&str; 7] = [
-    "cases",
-    "seed",
-    "virtual_timeout",
-    "wall_timeout",
-    "start",
-    "expect_failure",
-    "crate",
-];
+const NAMES: [&str; 7] = ["cases", "seed", "virtual_timeout", "wall_timeout", "start", "expect_failure", "crate"];
 
 /// Options that the design has and this version has not, with what to do meanwhile.
 const LATER: [(&str, &str); 5] = [
-    (
-        "faults",
-        "cut, slow and crash by hand inside `cx.storm(..)` meanwhile: `cx.partition(..)`, `host.crash()`",
-    ),
-    (
-        "plan",
-        "repeat a case with `seed = …`, and write its faults by hand inside `cx.storm(..)` meanwhile",
-    ),
+    ("faults", "cut, slow and crash by hand inside `cx.storm(..)` meanwhile: `cx.partition(..)`, `host.crash()`"),
+    ("plan", "repeat a case with `seed = …`, and write its faults by hand inside `cx.storm(..)` meanwhile"),
     ("world", "every test runs in the simulated world"),
-    (
-        "profile",
-        "set `cases` here, or `CHAOS_CASES` in the environment",
-    ),
+    ("profile", "set `cases` here, or `CHAOS_CASES` in the environment"),
     ("reaches", "assert what must have happened in the body"),
 ];
 
@@ -78,10 +61,7 @@ impl Options {
             skip_value(input);
             check_name(name, &text)?;
             let example = example(&text);
-            return Err(Error::new_spanned(
-                name,
-                format!("`{text}` needs a value: `{text} = {example}`"),
-            ));
+            return Err(Error::new_spanned(name, format!("`{text}` needs a value: `{text} = {example}`")));
         }
         input.parse::<Token![=]>()?;
         if let Err(error) = check_name(name, &text) {
@@ -108,9 +88,7 @@ impl Options {
 
     /// Where the generated code finds windtunnel.
     pub(crate) fn krate(&self) -> Path {
-        self.krate
-            .clone()
-            .unwrap_or_else(|| parse_quote!(::windtunnel))
+        self.krate.clone().unwrap_or_else(|| parse_quote!(::windtunnel))
     }
 }
 
@@ -135,19 +113,11 @@ fn check_name(name: &Ident, text: &str) -> Result<()> {
         return Ok(());
     }
     if let Some((later, meanwhile)) = LATER.iter().find(|(later, _)| *later == text) {
-        return Err(Error::new_spanned(
-            name,
-            format!("`{later}` is not there yet\nhelp: {meanwhile}"),
-        ));
+        return Err(Error::new_spanned(name, format!("`{later}` is not there yet\nhelp: {meanwhile}")));
     }
-    let suggestion = nearest(text).map_or_else(String::new, |nearest| {
-        format!("; did you mean `{nearest}`?")
-    });
+    let suggestion = nearest(text).map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
     let all = NAMES.map(|name| format!("`{name}`")).join(", ");
-    Err(Error::new_spanned(
-        name,
-        format!("unknown option `{text}`{suggestion}\nhelp: the options are {all}"),
-    ))
+    Err(Error::new_spanned(name, format!("unknown option `{text}`{suggestion}\nhelp: the options are {all}")))
 }
 
 fn nearest(text: &str) -> Option<&'static str> {
@@ -193,10 +163,7 @@ fn check_value(name: &str, value: &Expr) -> Result<()> {
         return Ok(());
     }
     let example = example(name);
-    Err(Error::new_spanned(
-        value,
-        format!("`{name}` takes {wanted}: `{name} = {example}`"),
-    ))
+    Err(Error::new_spanned(value, format!("`{name}` takes {wanted}: `{name} = {example}`")))
 }
 
 /// `Some(value)` or `None`, as tokens.
@@ -207,18 +174,13 @@ pub(crate) fn optional(value: Option<&Expr>) -> TokenStream {
     }
 }
 
-/// `const NAME: TYPE = reader(value)`, evaluated by the compiler so that a malformed text is an error at the literal.
-pub(crate) fn constant(
-    name: &str,
-    krate: &Path,
-    kind: &str,
-    reader: &str,
-    value: &Expr,
-) -> TokenStream {
+/// `reader(value)`, spanned at the value, where the compiler then reports what the reader objects to.
+pub(crate) fn read(krate: &Path, reader: &str, value: &Expr) -> TokenStream {
     let span = value.span();
-    let name = Ident::new(name, span);
-    let kind = Ident::new(kind, span);
     let reader = Ident::new(reader, span);
-    let value = value.to_token_stream();
-    quote_spanned!(span=> const #name: #krate::__private::#kind = #krate::__private::#reader(#value);)
+    let krate = krate.to_token_stream().into_iter().map(|mut token| {
+        token.set_span(span);
+        token
+    });
+    quote_spanned!(span=> #(#krate)*::__private::#reader(#value))
 }

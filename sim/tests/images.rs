@@ -204,3 +204,33 @@ fn a_thousand_restarts_leave_little_behind() {
     let each_kib = (many.peak.0 - few.peak.0) / 980;
     assert!(each_kib < 16, "a restart leaves {each_kib} KiB behind");
 }
+
+unsafe fn takes_a_key(_: usize, _: &[u8]) -> i32 {
+    let mut key = 0;
+    // SAFETY: the key is made before it is used.
+    unsafe {
+        assert_eq!(libc::pthread_key_create(&mut key, None), 0);
+        println!("{:?}", libc::pthread_getspecific(key));
+        libc::pthread_setspecific(key, 8 as *const libc::c_void);
+    }
+    std::thread::spawn(move || {
+        // SAFETY: as above.
+        println!("{:?}", unsafe { libc::pthread_getspecific(key) });
+    })
+    .join()
+    .unwrap();
+    0
+}
+
+#[test]
+fn more_hosts_than_libc_has_keys_have_keys_of_their_own() {
+    let run = world(1, || {
+        // PTHREAD_KEYS_MAX is 1024, for each of them as for a process.
+        for number in 0..1_100 {
+            let host = control::add_host(&format!("h{number}"));
+            control::start(host, &program(takes_a_key, &["h"], OnExit::Ignore)).unwrap();
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    });
+    assert_eq!(run.output, "0x0\n".repeat(2 * 1_100));
+}

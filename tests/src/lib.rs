@@ -1,1 +1,10 @@
-//! What crosses rooms, seen from outside. Everything is in `tests/`.
+//! What the tests of this crate share: crates that are made for one test, and runs of cargo on them.
+//!
+//! The tests look at windtunnel from outside, as a user does: they write a crate, run cargo in it, and read what it
+//! prints.
+
+mod output;
+mod scratch;
+
+pub use output::Output;
+pub use scratch::Scratch;

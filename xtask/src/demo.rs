@@ -1,12 +1,154 @@
-//! `cargo xtask demo`: the two proofs in `examples/`.
+//! `cargo xtask demo`: the two proofs in `examples/`, as chaos tests that a user could have written.
+//!
+//! 1. mini-redis from the registry lives through partitions, crashes and restarts.
+//! 2. kv acknowledges writes before a majority has them. A case loses one; its seed repeats it, digest for digest; the
+//!    fixed version lives through the same cases.
 
-use anyhow::{Result, bail};
-use std::path::Path;
+use crate::process::{cargo, shown};
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// The chaos tests that are shown: a package's directory below `examples/`, and the test's name.
+const REDIS: [(&str, &str); 2] =
+    [("redis", "partitions_make_nobody_see_what_cannot_be"), ("redis", "clients_go_on_after_crashes")];
+const KV_BUGGY: (&str, &str) = ("kv", "a_write_that_one_replica_acknowledged_is_lost");
+const KV_FIXED: (&str, &str) = ("kv", "acknowledged_writes_survive");
 
 /// Runs both.
 ///
 /// # Errors
 /// One of them did not turn out as it has to.
-pub fn run(_root: &Path) -> Result<()> {
-    bail!("the chaos tests that this shows are not there yet")
+pub fn run(root: &Path) -> Result<()> {
+    let binaries = build(root)?;
+    let began = Instant::now();
+    let run = |(package, test): (&str, &str), variables: &[(&str, &str)]| -> Result<String> {
+        let binary = binaries.get(package).with_context(|| format!("examples/{package} has no test binary `chaos`"))?;
+        run_test(&root.join("examples").join(package), binary, test, variables)
+    };
+
+    heading("1/4  mini-redis from the registry, unmodified, in partitions, crashes and restarts");
+    for test in REDIS {
+        run(test, &[])?;
+    }
+
+    heading("2/4  kv acknowledges writes that only one replica has: the storm loses one");
+    let found = run(KV_BUGGY, &[])?;
+    let seed = word_after(&found, "seed ", "the failure")?;
+    let digest = word_after(&found, "digest ", "the failure")?;
+
+    heading("3/4  the same case, twice, each time in a new process");
+    for _ in 0..2 {
+        let again = run(KV_BUGGY, &[("CHAOS_SEED", seed)])?;
+        let again = word_after(&again, "digest ", "the replay")?;
+        ensure!(again == digest, "the replay has digest {again}, the case that was found {digest}");
+    }
+    println!("\n  found      {digest}\n  replays    equal, both times");
+
+    heading("4/4  kv that waits for a majority, in the same cases");
+    let base = variable(&found, "CHAOS_SEED")?;
+    let cases = variable(&found, "CHAOS_CASES")?;
+    run(KV_FIXED, &[("CHAOS_SEED", base), ("CHAOS_CASES", cases)])?;
+
+    println!("\nxtask demo: all as it has to be, in {:.1} s after the build", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn heading(text: &str) {
+    println!("\n── {text} ──");
+}
+
+/// Builds the chaos tests of the workspace; answers the binaries by their package's directory.
+///
+/// All of the workspace, so that dependencies have the features that they have in every other build of it.
+fn build(root: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let arguments = ["test", "--no-run", "--locked", "--workspace", "--test", "chaos"];
+    let mut build = cargo(root, &arguments);
+    println!("$ {}", shown(&build));
+    build.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
+    let built = build.spawn().and_then(std::process::Child::wait_with_output).context("failed to start cargo")?;
+    ensure!(built.status.success(), "the chaos tests do not build");
+    let mut binaries = BTreeMap::new();
+    for line in String::from_utf8_lossy(&built.stdout).lines() {
+        let message: serde_json::Value = serde_json::from_str(line).context("failed to read what cargo built")?;
+        let text = |at: &str| message.pointer(at).and_then(serde_json::Value::as_str);
+        // Cargo builds a package's programs along with its tests, and names them too.
+        if text("/target/name") == Some("chaos")
+            && let (Some(executable), Some(manifest)) = (text("/executable"), text("/manifest_path"))
+        {
+            let package = Path::new(manifest).parent().and_then(Path::file_name).unwrap_or_default();
+            binaries.insert(package.to_string_lossy().into_owned(), PathBuf::from(executable));
+        }
+    }
+    Ok(binaries)
+}
+
+/// Runs one test in a process of its own and shows what it prints, which is also the answer.
+fn run_test(package: &Path, binary: &Path, test: &str, variables: &[(&str, &str)]) -> Result<String> {
+    let began = Instant::now();
+    let assignments: String = variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
+    println!("\n$ {assignments}cargo test --test chaos -- --exact {test}");
+    let mut command = Command::new(binary);
+    command.args(["--exact", test, "--nocapture"]).current_dir(package).envs(variables.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for (name, _) in std::env::vars_os() {
+        // The reports name commands for the runner that started them, and that is none here.
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("NEXTEST") || name.starts_with("CHAOS_") && !variables.iter().any(|(own, _)| *own == name) {
+            command.env_remove(name);
+        }
+    }
+    let mut child = command.spawn().with_context(|| format!("failed to start {}", binary.display()))?;
+    let mut printed = String::new();
+    // libtest's own lines are dropped; what they say is in the exit code and in the line that asks for exactly one.
+    for line in BufReader::new(child.stderr.take().context("standard error is piped")?).lines() {
+        let line = line.context("failed to read what the test prints")?;
+        println!("  {line}");
+        printed.push_str(&line);
+        printed.push('\n');
+    }
+    let ended = child.wait_with_output().context("failed to wait for the test")?;
+    let ran_one = String::from_utf8_lossy(&ended.stdout).contains("running 1 test");
+    if !ended.status.success() || !ran_one {
+        bail!("{test} did not pass ({}):\n{}", ended.status, String::from_utf8_lossy(&ended.stdout));
+    }
+    println!("  ({:.1} s)", began.elapsed().as_secs_f64());
+    Ok(printed)
+}
+
+/// The word after a label of the report, without a comma.
+fn word_after<'a>(printed: &'a str, label: &str, what: &str) -> Result<&'a str> {
+    let found = printed.lines().filter(|line| line.starts_with("  ")).find_map(|line| line.split_once(label));
+    let word = found.and_then(|(_, rest)| rest.split_whitespace().next());
+    word.map(|word| word.trim_end_matches(',')).with_context(|| format!("{what} names no {}", label.trim()))
+}
+
+/// A variable in the line that announces the cases.
+fn variable<'a>(printed: &'a str, name: &str) -> Result<&'a str> {
+    let announced = printed.lines().find(|line| line.starts_with("chaos: "));
+    let value = announced.and_then(|line| line.split_once(&format!("{name}="))).map(|(_, value)| value);
+    let end = |value: &'a str| value.split([' ', ')']).next();
+    value.and_then(end).with_context(|| format!("the announcement names no {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRINTED: &str = "chaos: kv::lost, 64 cases from seed 0x4d (CHAOS_SEED=0x4d CHAOS_CASES=64)\n\
+        failed as expected\n\npanicked: an acknowledged write was lost\n\n  \
+        found      case 17 of 64, seed 0x5d, event 1,204, after 5.961 s of virtual time\n  \
+        digest     9f0e2c41, equal in a second run\n";
+
+    #[test]
+    fn seed_digest_and_cases_are_read_from_the_report() {
+        assert_eq!(word_after(PRINTED, "seed ", "it").expect("there"), "0x5d");
+        assert_eq!(word_after(PRINTED, "digest ", "it").expect("there"), "9f0e2c41");
+        assert_eq!(variable(PRINTED, "CHAOS_SEED").expect("there"), "0x4d");
+        assert_eq!(variable(PRINTED, "CHAOS_CASES").expect("there"), "64");
+        assert!(word_after(PRINTED, "replay ", "it").is_err());
+    }
 }

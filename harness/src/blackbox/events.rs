@@ -1,7 +1,7 @@
 //! The event stream of one run, kept so that the next run can be compared with it as it goes.
 
 use super::At;
-use super::mapping::Region;
+use crate::system::Region;
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use windtunnel_sim::world::EventLine;
@@ -9,21 +9,18 @@ use windtunnel_sim::world::EventLine;
 /// The recorded stream: lines of text.
 pub(crate) struct Recording<'b> {
     bytes: &'b AtomicU64,
-    region: Region,
+    region: Region<'b>,
 }
 
 impl<'b> Recording<'b> {
-    pub(super) fn new(bytes: &'b AtomicU64, region: Region) -> Self {
+    pub(super) fn new(bytes: &'b AtomicU64, region: Region<'b>) -> Self {
         Self { bytes, region }
     }
 
     /// Keeps an event; the first that does not fit ends the recording.
     pub(crate) fn keep(&self, event: &EventLine<'_>) {
         let start = self.bytes.load(Ordering::Relaxed) as usize;
-        let mut line = Appended {
-            region: self.region,
-            end: start,
-        };
+        let mut line = Appended { region: self.region, end: start };
         if write_line(&mut line, event).is_ok() {
             self.bytes.store(line.end as u64, Ordering::Release);
         }
@@ -34,10 +31,7 @@ impl<'b> Recording<'b> {
         let end = (self.bytes.load(Ordering::Acquire) as usize).min(start + 4096);
         let mut bytes = vec![0; end.saturating_sub(start)];
         self.region.read(start, &mut bytes);
-        let line = bytes
-            .split(|byte| *byte == b'\n')
-            .next()
-            .unwrap_or_default();
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
         String::from_utf8_lossy(line).into_owned()
     }
 }
@@ -51,21 +45,12 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     /// Compares an event with the recording's next: the recorded line and this one, when they are the first to differ.
-    pub(crate) fn see(
-        &mut self,
-        recording: &Recording<'_>,
-        event: &EventLine<'_>,
-    ) -> Option<(At, String, String)> {
+    pub(crate) fn see(&mut self, recording: &Recording<'_>, event: &EventLine<'_>) -> Option<(At, String, String)> {
         let recorded_bytes = recording.bytes.load(Ordering::Acquire) as usize;
         if self.over || self.next >= recorded_bytes {
             return None;
         }
-        let mut line = Compared {
-            region: recording.region,
-            next: self.next,
-            end: recorded_bytes,
-            equal: true,
-        };
+        let mut line = Compared { region: recording.region, next: self.next, end: recorded_bytes, equal: true };
         // Writing into a comparison cannot fail.
         let _: fmt::Result = write_line(&mut line, event);
         if line.equal {
@@ -75,37 +60,23 @@ impl Comparison {
         self.over = true;
         let mut seen = String::new();
         let _: fmt::Result = write_line(&mut seen, event);
-        Some((
-            event.at.into(),
-            recording.line(self.next),
-            seen.trim_end().to_owned(),
-        ))
+        Some((event.at.into(), recording.line(self.next), seen.trim_end().to_owned()))
     }
 }
 
 fn write_line(into: &mut impl Write, event: &EventLine<'_>) -> fmt::Result {
-    let EventLine {
-        at,
-        host,
-        tid,
-        what,
-        detail,
-    } = event;
-    writeln!(
-        into,
-        "event {} at {} ns on {host}/{tid}: {what} {detail}",
-        at.event, at.now_ns
-    )
+    let EventLine { at, host, tid, what, detail } = event;
+    writeln!(into, "event {} at {} ns on {host}/{tid}: {what} {detail}", at.event, at.now_ns)
 }
 
-struct Appended {
-    region: Region,
+struct Appended<'b> {
+    region: Region<'b>,
     end: usize,
 }
 
-impl Write for Appended {
+impl Write for Appended<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.end + text.len() > self.region.bytes {
+        if self.end + text.len() > self.region.len() {
             return Err(fmt::Error);
         }
         self.region.write(self.end, text.as_bytes());
@@ -114,14 +85,14 @@ impl Write for Appended {
     }
 }
 
-struct Compared {
-    region: Region,
+struct Compared<'b> {
+    region: Region<'b>,
     next: usize,
     end: usize,
     equal: bool,
 }
 
-impl Write for Compared {
+impl Write for Compared<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut buffer = [0; 256];
         for part in text.as_bytes().chunks(buffer.len()) {
@@ -144,16 +115,7 @@ mod tests {
     use windtunnel_sim::world::Position;
 
     fn event(number: u64, detail: &str) -> EventLine<'_> {
-        EventLine {
-            at: Position {
-                event: number,
-                now_ns: 7,
-            },
-            host: "kv0",
-            tid: 2,
-            what: "read",
-            detail,
-        }
+        EventLine { at: Position { event: number, now_ns: 7 }, host: "kv0", tid: 2, what: "read", detail }
     }
 
     #[test]
@@ -166,9 +128,7 @@ mod tests {
             .for_each(|(detail, number)| recording.keep(&event(number, detail)));
         let mut comparison = Comparison::default();
         assert_eq!(comparison.see(&recording, &event(1, "3 = 10")), None);
-        let (at, recorded, seen) = comparison
-            .see(&recording, &event(2, "3 = 99"))
-            .expect("they differ");
+        let (at, recorded, seen) = comparison.see(&recording, &event(2, "3 = 99")).expect("they differ");
         assert_eq!(at.event, 2);
         assert_eq!(recorded, "event 2 at 7 ns on kv0/2: read 3 = 11");
         assert_eq!(seen, "event 2 at 7 ns on kv0/2: read 3 = 99");
@@ -183,9 +143,6 @@ mod tests {
         recording.keep(&event(1, &long));
         let mut comparison = Comparison::default();
         assert_eq!(comparison.see(&recording, &event(1, &long)), None);
-        assert_eq!(
-            comparison.see(&recording, &event(2, "more than was recorded")),
-            None
-        );
+        assert_eq!(comparison.see(&recording, &event(2, "more than was recorded")), None);
     }
 }

@@ -1,7 +1,7 @@
 //! How a case ended, in its own words: one JSON text per line.
 
 use super::At;
-use super::mapping::Region;
+use crate::system::Region;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -14,23 +14,13 @@ pub(crate) enum Finding<'a> {
     #[serde(borrow)]
     Verdict(Verdict<'a>),
     /// Where a thread stood.
-    Stack {
-        host: Cow<'a, str>,
-        thread: Cow<'a, str>,
-        tid: u32,
-        waits_for: Cow<'a, str>,
-        frames: Cow<'a, [u64]>,
-    },
+    Stack { host: Cow<'a, str>, thread: Cow<'a, str>, tid: u32, waits_for: Cow<'a, str>, frames: Cow<'a, [u64]> },
     /// The process is about to die.
     Fatal { at: At, text: Cow<'a, str> },
     /// The world ended.
     Ending(Ending<'a>),
     /// The first event that differs from the recorded run.
-    Differs {
-        at: At,
-        recorded: Cow<'a, str>,
-        seen: Cow<'a, str>,
-    },
+    Differs { at: At, recorded: Cow<'a, str>, seen: Cow<'a, str> },
 }
 
 /// What the test body, or a client, came to.
@@ -64,11 +54,7 @@ pub(crate) struct Location<'a> {
 
 impl From<&std::panic::Location<'_>> for Location<'static> {
     fn from(location: &std::panic::Location<'_>) -> Self {
-        Self {
-            file: location.file().to_owned().into(),
-            line: location.line(),
-            column: location.column(),
-        }
+        Self { file: location.file().to_owned().into(), line: location.line(), column: location.column() }
     }
 }
 
@@ -96,41 +82,27 @@ pub(crate) enum EndedAs<'a> {
     VirtualTimeout,
     Deadlock,
     Livelock,
-    Refused {
-        host: Cow<'a, str>,
-        call: Cow<'a, str>,
-        remedy: Cow<'a, str>,
-    },
-    Exited {
-        host: Cow<'a, str>,
-        code: i32,
-    },
-    Killed {
-        host: Cow<'a, str>,
-        signal: i32,
-    },
+    Refused { host: Cow<'a, str>, call: Cow<'a, str>, remedy: Cow<'a, str> },
+    Exited { host: Cow<'a, str>, code: i32 },
+    Killed { host: Cow<'a, str>, signal: i32 },
 }
 
 /// The findings of a case.
 pub(crate) struct Findings<'b> {
     bytes: &'b AtomicU64,
-    region: Region,
+    region: Region<'b>,
 }
 
 impl<'b> Findings<'b> {
-    pub(super) fn new(bytes: &'b AtomicU64, region: Region) -> Self {
+    pub(super) fn new(bytes: &'b AtomicU64, region: Region<'b>) -> Self {
         Self { bytes, region }
     }
 
     /// Writes a finding. One that does not fit is left out: the first ones matter most.
     pub(crate) fn push(&self, finding: &Finding<'_>) {
         let start = self.bytes.load(Ordering::Relaxed) as usize;
-        let mut line = Line {
-            region: self.region,
-            end: start,
-        };
-        let written =
-            serde_json::to_writer(&mut line, finding).is_ok() && line.write_all(b"\n").is_ok();
+        let mut line = Line { region: self.region, end: start };
+        let written = serde_json::to_writer(&mut line, finding).is_ok() && line.write_all(b"\n").is_ok();
         if written {
             self.bytes.store(line.end as u64, Ordering::Release);
         }
@@ -140,27 +112,19 @@ impl<'b> Findings<'b> {
     pub(crate) fn read(&self) -> Vec<Finding<'static>> {
         let mut bytes = vec![0; self.bytes.load(Ordering::Acquire) as usize];
         self.region.read(0, &mut bytes);
-        let lines = bytes
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty());
-        lines
-            .filter_map(|line| {
-                serde_json::from_slice::<Finding<'_>>(line)
-                    .ok()
-                    .map(Finding::into_owned)
-            })
-            .collect()
+        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.filter_map(|line| serde_json::from_slice::<Finding<'_>>(line).ok().map(Finding::into_owned)).collect()
     }
 }
 
-struct Line {
-    region: Region,
+struct Line<'b> {
+    region: Region<'b>,
     end: usize,
 }
 
-impl Write for Line {
+impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.end + bytes.len() > self.region.bytes {
+        if self.end + bytes.len() > self.region.len() {
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.region.write(self.end, bytes);
@@ -181,39 +145,20 @@ impl Finding<'_> {
     fn into_owned(self) -> Finding<'static> {
         match self {
             Self::Verdict(verdict) => Finding::Verdict(verdict.into_owned()),
-            Self::Stack {
-                host,
-                thread,
-                tid,
-                waits_for,
-                frames,
-            } => Finding::Stack {
+            Self::Stack { host, thread, tid, waits_for, frames } => Finding::Stack {
                 host: owned(host),
                 thread: owned(thread),
                 tid,
                 waits_for: owned(waits_for),
                 frames: Cow::Owned(frames.into_owned()),
             },
-            Self::Fatal { at, text } => Finding::Fatal {
-                at,
-                text: owned(text),
-            },
-            Self::Ending(Ending {
-                digest,
-                at,
-                threads,
-                outcome,
-            }) => Finding::Ending(Ending {
-                digest,
-                at,
-                threads,
-                outcome: outcome.into_owned(),
-            }),
-            Self::Differs { at, recorded, seen } => Finding::Differs {
-                at,
-                recorded: owned(recorded),
-                seen: owned(seen),
-            },
+            Self::Fatal { at, text } => Finding::Fatal { at, text: owned(text) },
+            Self::Ending(Ending { digest, at, threads, outcome }) => {
+                Finding::Ending(Ending { digest, at, threads, outcome: outcome.into_owned() })
+            }
+            Self::Differs { at, recorded, seen } => {
+                Finding::Differs { at, recorded: owned(recorded), seen: owned(seen) }
+            }
         }
     }
 }
@@ -224,21 +169,11 @@ impl Verdict<'_> {
             Self::Passed => Verdict::Passed,
             Self::Error(text) => Verdict::Error(owned(text)),
             Self::Impossible(text) => Verdict::Impossible(owned(text)),
-            Self::Panicked {
-                at,
-                host,
-                message,
-                location,
-                frames,
-            } => Verdict::Panicked {
+            Self::Panicked { at, host, message, location, frames } => Verdict::Panicked {
                 at,
                 host: owned(host),
                 message: owned(message),
-                location: location.map(|Location { file, line, column }| Location {
-                    file: owned(file),
-                    line,
-                    column,
-                }),
+                location: location.map(|Location { file, line, column }| Location { file: owned(file), line, column }),
                 frames: Cow::Owned(frames.into_owned()),
             },
         }
@@ -252,19 +187,11 @@ impl EndedAs<'_> {
             Self::VirtualTimeout => EndedAs::VirtualTimeout,
             Self::Deadlock => EndedAs::Deadlock,
             Self::Livelock => EndedAs::Livelock,
-            Self::Refused { host, call, remedy } => EndedAs::Refused {
-                host: owned(host),
-                call: owned(call),
-                remedy: owned(remedy),
-            },
-            Self::Exited { host, code } => EndedAs::Exited {
-                host: owned(host),
-                code,
-            },
-            Self::Killed { host, signal } => EndedAs::Killed {
-                host: owned(host),
-                signal,
-            },
+            Self::Refused { host, call, remedy } => {
+                EndedAs::Refused { host: owned(host), call: owned(call), remedy: owned(remedy) }
+            }
+            Self::Exited { host, code } => EndedAs::Exited { host: owned(host), code },
+            Self::Killed { host, signal } => EndedAs::Killed { host: owned(host), signal },
         }
     }
 }
@@ -275,17 +202,10 @@ mod tests {
 
     fn panicked(message: &str) -> Finding<'_> {
         Finding::Verdict(Verdict::Panicked {
-            at: At {
-                event: 3,
-                now_ns: 4,
-            },
+            at: At { event: 3, now_ns: 4 },
             host: "test".into(),
             message: message.into(),
-            location: Some(Location {
-                file: "src/\"odd\".rs".into(),
-                line: 1,
-                column: 2,
-            }),
+            location: Some(Location { file: "src/\"odd\".rs".into(), line: 1, column: 2 }),
             frames: vec![1 << 63 | 42, 7].into(),
         })
     }
@@ -298,10 +218,7 @@ mod tests {
             digest: (u64::MAX, 1),
             at: At::default(),
             threads: 9,
-            outcome: EndedAs::Exited {
-                host: "kv0".into(),
-                code: 101,
-            },
+            outcome: EndedAs::Exited { host: "kv0".into(), code: 101 },
         };
         let all = [panicked("two\nlines \"quoted\" ü"), Finding::Ending(ending)];
         all.iter().for_each(|finding| findings.push(finding));

@@ -1,11 +1,11 @@
 //! The flight recorder: memory shared by a case and its supervisor, which survives whatever happens to the case.
 //!
 //! A case only ever writes into it, without system calls and without allocating, so that looking does not change the
-//! run; the supervisor reads, even while the case runs. It is mapped at a fixed address in the worker, so that it shifts
-//! nothing else.
+//! run; the supervisor reads, even while the case runs. It is mapped at a fixed address in the worker, so that it
+//! shifts nothing else.
 //!
 //! ```text
-//! mapping.rs    the memory, its fixed address, its regions
+//! mapping.rs    its fixed address, and what lies where
 //! orders.rs     supervisor → case: the seed and everything else that decides it
 //! progress.rs   case → supervisor: how far it is, whom it runs
 //! tape.rs       what hosts wrote, in order; the oldest is dropped when it does not fit
@@ -24,7 +24,6 @@ pub(crate) use events::Comparison;
 pub(crate) use findings::{EndedAs, Ending, Finding, Location, Verdict};
 pub(crate) use mapping::BlackBox;
 pub(crate) use orders::{Orders, RecordingMode};
-pub(crate) use progress::{Progress, Refusal};
 pub(crate) use tape::{Kind, Record, RecordRef, TapeReader};
 
 /// A moment of a world, as the kernel counts it.
@@ -36,10 +35,7 @@ pub(crate) struct At {
 
 impl From<windtunnel_sim::world::Position> for At {
     fn from(position: windtunnel_sim::world::Position) -> Self {
-        Self {
-            event: position.event,
-            now_ns: position.now_ns,
-        }
+        Self { event: position.event, now_ns: position.now_ns }
     }
 }
 

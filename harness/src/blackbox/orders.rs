@@ -1,6 +1,7 @@
 //! What decides a case, handed to it as plain memory.
 //!
-//! Not serialised: parsing would allocate amounts that depend on the values, and the layout of the heap is part of a case.
+//! Not serialised: parsing would allocate amounts that depend on the values, and the layout of the heap is part of a
+//! case.
 
 /// What a case shall do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,101 +35,101 @@ pub(crate) enum RecordingMode {
     Compare,
 }
 
-/// A text of limited length with its length; `u32::MAX` for none.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct RawText<const BYTES: usize> {
-    bytes: [u8; BYTES],
-    length: u32,
-}
+const NUMBERS: usize = 7;
+const HOST_BYTES: usize = 64;
+const RUST_LOG_BYTES: usize = 1024;
+const RUST_BACKTRACE_BYTES: usize = 16;
+/// Numbers, then texts, each behind its length.
+pub(super) const ORDERS_BYTES: usize = 8 * (NUMBERS + 3) + HOST_BYTES + RUST_LOG_BYTES + RUST_BACKTRACE_BYTES;
 
-impl<const BYTES: usize> RawText<BYTES> {
-    fn new(text: Option<&str>) -> Self {
-        let mut raw = Self {
-            bytes: [0; BYTES],
-            length: u32::MAX,
-        };
-        if let Some(text) = text {
-            let text = super::fitting(text, BYTES);
-            raw.bytes[..text.len()].copy_from_slice(text.as_bytes());
-            raw.length = text.len() as u32;
-        }
-        raw
-    }
-
-    /// The text in a buffer of the same size whatever its length, so that it does not shift what is allocated later.
-    fn get(&self) -> Option<String> {
-        let mut text = String::with_capacity(BYTES);
-        if self.length == u32::MAX {
-            return None;
-        }
-        let bytes = self.bytes.get(..self.length as usize)?;
-        text.push_str(std::str::from_utf8(bytes).ok()?);
-        Some(text)
-    }
-}
-
-/// [`Orders`] as they lie in the mapping: integers only, so that any bytes are a value.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct RawOrders {
-    seed: u64,
-    start_unix_ns: u64,
-    virtual_timeout_ns: u64,
-    /// `u64::MAX` for none.
-    perturb: u64,
-    crash_at_event: u64,
-    flags: u32,
-    recording: u32,
-    crash_at_host: RawText<60>,
-    rust_log: RawText<1020>,
-    rust_backtrace: RawText<12>,
-}
-
-const CALM: u32 = 1;
-const IN_DEBUGGER: u32 = 2;
+/// Stands for no number, and for no text.
+const NONE: u64 = u64::MAX;
+const CALM: u64 = 1;
+const IN_DEBUGGER: u64 = 2;
 
 impl Orders {
-    pub(super) fn to_raw(&self) -> RawOrders {
-        let flag = |set: bool, flag: u32| if set { flag } else { 0 };
-        RawOrders {
-            seed: self.seed,
-            start_unix_ns: self.start_unix_ns,
-            virtual_timeout_ns: self.virtual_timeout_ns,
-            perturb: self.perturb.unwrap_or(u64::MAX),
-            crash_at_event: self.crash_at.as_ref().map_or(0, |(_, event)| *event),
-            flags: flag(self.calm, CALM) | flag(self.in_debugger, IN_DEBUGGER),
-            recording: match self.recording {
-                RecordingMode::Off => 0,
-                RecordingMode::Keep => 1,
-                RecordingMode::Compare => 2,
-            },
-            crash_at_host: RawText::new(self.crash_at.as_ref().map(|(host, _)| host.as_str())),
-            rust_log: RawText::new(self.rust_log.as_deref()),
-            rust_backtrace: RawText::new(self.rust_backtrace.as_deref()),
-        }
+    pub(super) fn to_bytes(&self) -> [u8; ORDERS_BYTES] {
+        let flag = |set: bool, flag: u64| if set { flag } else { 0 };
+        let recording = match self.recording {
+            RecordingMode::Off => 0,
+            RecordingMode::Keep => 1,
+            RecordingMode::Compare => 2,
+        };
+        let (crash_host, crash_event) = self.crash_at.as_ref().map_or((None, 0), |(host, event)| (Some(host), *event));
+        let numbers: [u64; NUMBERS] = [
+            self.seed,
+            self.start_unix_ns,
+            self.virtual_timeout_ns,
+            self.perturb.unwrap_or(NONE),
+            crash_event,
+            recording,
+            flag(self.calm, CALM) | flag(self.in_debugger, IN_DEBUGGER),
+        ];
+        let mut bytes = Bytes { bytes: [0; ORDERS_BYTES], at: 0 };
+        numbers.into_iter().for_each(|number| bytes.put_number(number));
+        bytes.put_text(crash_host.map(String::as_str), HOST_BYTES);
+        bytes.put_text(self.rust_log.as_deref(), RUST_LOG_BYTES);
+        bytes.put_text(self.rust_backtrace.as_deref(), RUST_BACKTRACE_BYTES);
+        bytes.bytes
     }
 
-    pub(super) fn from_raw(raw: &RawOrders) -> Self {
+    pub(super) fn from_bytes(bytes: &[u8; ORDERS_BYTES]) -> Self {
+        let mut bytes = Bytes { bytes: *bytes, at: 0 };
+        let [seed, start_unix_ns, virtual_timeout_ns, perturb, crash_event, recording, flags] =
+            std::array::from_fn(|_| bytes.take_number());
+        let crash_host = bytes.take_text(HOST_BYTES);
         Self {
-            seed: raw.seed,
-            calm: raw.flags & CALM != 0,
-            start_unix_ns: raw.start_unix_ns,
-            virtual_timeout_ns: raw.virtual_timeout_ns,
-            recording: match raw.recording {
+            seed,
+            calm: flags & CALM != 0,
+            start_unix_ns,
+            virtual_timeout_ns,
+            recording: match recording {
                 1 => RecordingMode::Keep,
                 2 => RecordingMode::Compare,
                 _ => RecordingMode::Off,
             },
-            in_debugger: raw.flags & IN_DEBUGGER != 0,
-            perturb: (raw.perturb != u64::MAX).then_some(raw.perturb),
-            crash_at: raw
-                .crash_at_host
-                .get()
-                .map(|host| (host, raw.crash_at_event)),
-            rust_log: raw.rust_log.get(),
-            rust_backtrace: raw.rust_backtrace.get(),
+            in_debugger: flags & IN_DEBUGGER != 0,
+            perturb: (perturb != NONE).then_some(perturb),
+            crash_at: crash_host.map(|host| (host, crash_event)),
+            rust_log: bytes.take_text(RUST_LOG_BYTES),
+            rust_backtrace: bytes.take_text(RUST_BACKTRACE_BYTES),
         }
+    }
+}
+
+struct Bytes {
+    bytes: [u8; ORDERS_BYTES],
+    at: usize,
+}
+
+impl Bytes {
+    fn put_number(&mut self, number: u64) {
+        self.bytes[self.at..self.at + 8].copy_from_slice(&number.to_le_bytes());
+        self.at += 8;
+    }
+
+    fn take_number(&mut self) -> u64 {
+        let number = u64::from_le_bytes(std::array::from_fn(|i| self.bytes[self.at + i]));
+        self.at += 8;
+        number
+    }
+
+    fn put_text(&mut self, text: Option<&str>, bytes_max: usize) {
+        let fitting = text.map_or("", |text| super::fitting(text, bytes_max));
+        self.put_number(if text.is_some() { fitting.len() as u64 } else { NONE });
+        self.bytes[self.at..self.at + fitting.len()].copy_from_slice(fitting.as_bytes());
+        self.at += bytes_max;
+    }
+
+    /// The text in a buffer of the same size whatever its length, so that it does not shift what is allocated later.
+    fn take_text(&mut self, bytes_max: usize) -> Option<String> {
+        let mut text = String::with_capacity(bytes_max);
+        let length = self.take_number();
+        let place = self.at;
+        self.at += bytes_max;
+        let length = usize::try_from(length).ok().filter(|length| *length <= bytes_max)?;
+        text.push_str(std::str::from_utf8(&self.bytes[place..place + length]).ok()?);
+        Some(text)
     }
 }
 
@@ -150,23 +151,14 @@ mod tests {
             rust_log: Some("kv=trace,info".to_owned()),
             rust_backtrace: Some("full".to_owned()),
         };
-        assert_eq!(Orders::from_raw(&orders.to_raw()), orders);
-        assert_eq!(
-            Orders::from_raw(&Orders::default().to_raw()),
-            Orders::default()
-        );
+        assert_eq!(Orders::from_bytes(&orders.to_bytes()), orders);
+        assert_eq!(Orders::from_bytes(&Orders::default().to_bytes()), Orders::default());
     }
 
     #[test]
     fn a_text_that_is_too_long_is_cut_between_characters() {
         let text = "ä".repeat(600);
-        let orders = Orders {
-            rust_log: Some(text),
-            ..Orders::default()
-        };
-        assert_eq!(
-            Orders::from_raw(&orders.to_raw()).rust_log,
-            Some("ä".repeat(510))
-        );
+        let orders = Orders { rust_log: Some(text), ..Orders::default() };
+        assert_eq!(Orders::from_bytes(&orders.to_bytes()).rust_log, Some("ä".repeat(512)));
     }
 }

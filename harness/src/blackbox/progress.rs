@@ -1,92 +1,104 @@
 //! How far a case is and whom it runs: what is known of it when it dies without a word.
 
 use super::At;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-const NAME_BYTES: usize = 64;
-
-/// A step of becoming a worker that the kernel refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// Address randomisation stays on: `personality`.
-    Layout,
-    /// The worker could not be executed at all: `execveat` or what comes before it.
-    Execution,
-}
+const EVENT: usize = 0;
+const NOW: usize = 1;
+const LAYOUT: usize = 2;
+const EXECUTION: usize = 3;
+const HOST: usize = 4;
+const NAME_WORDS: usize = 8;
+const THREAD: usize = HOST + NAME_WORDS;
+pub(super) const PROGRESS_WORDS: usize = THREAD + NAME_WORDS;
 
 /// Written by the case, read by the supervisor at any time.
-#[repr(C)]
-pub(crate) struct Progress {
-    event: AtomicU64,
-    now_ns: AtomicU64,
-    host: [AtomicU8; NAME_BYTES],
-    thread: [AtomicU8; NAME_BYTES],
-    layout_errno: AtomicU32,
-    execution_errno: AtomicU32,
+#[derive(Clone, Copy)]
+pub(crate) struct Progress<'b> {
+    words: &'b [AtomicU64; PROGRESS_WORDS],
 }
 
-impl Progress {
+impl<'b> Progress<'b> {
+    pub(super) fn new(words: &'b [AtomicU64; PROGRESS_WORDS]) -> Self {
+        Self { words }
+    }
+
     /// Notes where the case is.
-    pub(crate) fn reached(&self, at: At, host: &str, thread: &str) {
-        self.event.store(at.event, Ordering::Relaxed);
-        self.now_ns.store(at.now_ns, Ordering::Relaxed);
-        store(&self.host, host);
-        store(&self.thread, thread);
+    pub(crate) fn reached(self, at: At, host: &str, thread: &str) {
+        self.words[EVENT].store(at.event, Ordering::Relaxed);
+        self.words[NOW].store(at.now_ns, Ordering::Relaxed);
+        store(&self.words[HOST..THREAD], host);
+        store(&self.words[THREAD..], thread);
     }
 
     /// Where the case was when it last said so.
-    pub(crate) fn at(&self) -> At {
-        At {
-            event: self.event.load(Ordering::Relaxed),
-            now_ns: self.now_ns.load(Ordering::Relaxed),
-        }
+    pub(crate) fn at(self) -> At {
+        let word = |word: usize| self.words[word].load(Ordering::Relaxed);
+        At { event: word(EVENT), now_ns: word(NOW) }
     }
 
     /// The host that ran then, and its thread.
-    pub(crate) fn running(&self) -> (String, String) {
-        (load(&self.host), load(&self.thread))
+    pub(crate) fn running(self) -> (String, String) {
+        (load(&self.words[HOST..THREAD]), load(&self.words[THREAD..]))
     }
 
-    /// Notes a refusal; called between `fork` and `exec`, so it only stores.
-    pub(crate) fn refused(&self, what: Refusal, errno: i32) {
-        self.refusal_word(what)
-            .store(errno.unsigned_abs(), Ordering::Release);
+    /// Where refusals of the kernel go while a worker is being executed: of the layout, of the execution.
+    pub(crate) fn refusals(self) -> [&'b AtomicU64; 2] {
+        [&self.words[LAYOUT], &self.words[EXECUTION]]
     }
 
-    /// The refusal's errno.
-    pub(crate) fn refusal(&self, what: Refusal) -> Option<i32> {
-        let errno = self.refusal_word(what).load(Ordering::Acquire);
-        (errno != 0).then_some(errno.cast_signed())
+    /// Why addresses could not be fixed.
+    pub(crate) fn layout_refusal(self) -> Option<io::Error> {
+        self.refusal(LAYOUT)
     }
 
-    fn refusal_word(&self, what: Refusal) -> &AtomicU32 {
-        match what {
-            Refusal::Layout => &self.layout_errno,
-            Refusal::Execution => &self.execution_errno,
-        }
+    /// Why there is no worker.
+    pub(crate) fn execution_refusal(self) -> Option<io::Error> {
+        self.refusal(EXECUTION)
+    }
+
+    fn refusal(self, word: usize) -> Option<io::Error> {
+        let errno = i32::try_from(self.words[word].load(Ordering::Acquire)).unwrap_or(0);
+        (errno != 0).then(|| io::Error::from_raw_os_error(errno))
     }
 
     /// Forgets the last case; refusals concern the worker and stay.
-    pub(super) fn reset(&self) {
+    pub(super) fn reset(self) {
         self.reached(At::default(), "", "");
     }
 }
 
-fn store(place: &[AtomicU8; NAME_BYTES], name: &str) {
-    let bytes = super::fitting(name, NAME_BYTES)
-        .bytes()
-        .chain(std::iter::repeat(0));
-    place
-        .iter()
-        .zip(bytes)
-        .for_each(|(place, byte)| place.store(byte, Ordering::Relaxed));
+fn store(words: &[AtomicU64], name: &str) {
+    let name = super::fitting(name, words.len() * 8).as_bytes();
+    for (index, word) in words.iter().enumerate() {
+        let bytes = std::array::from_fn(|i| name.get(index * 8 + i).copied().unwrap_or(0));
+        word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+    }
 }
 
-fn load(place: &[AtomicU8; NAME_BYTES]) -> String {
-    let bytes: Vec<u8> = place
-        .iter()
-        .map(|byte| byte.load(Ordering::Relaxed))
-        .take_while(|byte| *byte != 0)
-        .collect();
-    String::from_utf8_lossy(&bytes).into_owned()
+fn load(words: &[AtomicU64]) -> String {
+    let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+    let name: Vec<u8> = bytes.take_while(|byte| *byte != 0).collect();
+    String::from_utf8_lossy(&name).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_place_is_known() {
+        let words = [const { AtomicU64::new(0) }; PROGRESS_WORDS];
+        let progress = Progress::new(&words);
+        let thread = "ü".repeat(40);
+        progress.reached(At { event: 3, now_ns: 4 }, "kv0", &thread);
+        assert_eq!(progress.at(), At { event: 3, now_ns: 4 });
+        assert_eq!(progress.running(), ("kv0".to_owned(), "ü".repeat(32)));
+        progress.refusals()[0].store(1, Ordering::Release);
+        progress.reset();
+        assert_eq!(progress.running(), (String::new(), String::new()));
+        assert_eq!(progress.layout_refusal().and_then(|error| error.raw_os_error()), Some(libc::EPERM));
+        assert!(progress.execution_refusal().is_none());
+    }
 }

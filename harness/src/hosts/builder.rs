@@ -52,11 +52,7 @@ impl Member {
     /// # }
     /// ```
     pub fn peers(&self) -> Vec<String> {
-        let others = self
-            .names
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| *index != self.index);
+        let others = self.names.iter().enumerate().filter(|(index, _)| *index != self.index);
         others.map(|(_, name)| name.clone()).collect()
     }
 }
@@ -174,11 +170,7 @@ impl<S: Started> HostBuilder<S> {
     }
 
     /// Runs this function, with a value of its own for each host.
-    pub fn run_each<A, R, K>(
-        self,
-        run: fn(A) -> R,
-        arguments: impl Fn(&Member) -> A + 'static,
-    ) -> Self
+    pub fn run_each<A, R, K>(self, run: fn(A) -> R, arguments: impl Fn(&Member) -> A + 'static) -> Self
     where
         A: Serialize + DeserializeOwned + 'static,
         R: HostMain<K> + 'static,
@@ -187,10 +179,7 @@ impl<S: Started> HostBuilder<S> {
         self.program(move |member, runtime| Program::run(run, &arguments(member), runtime))
     }
 
-    fn program(
-        mut self,
-        program: impl Fn(&Member, Runtime) -> Result<Program, serde_json::Error> + 'static,
-    ) -> Self {
+    fn program(mut self, program: impl Fn(&Member, Runtime) -> Result<Program, serde_json::Error> + 'static) -> Self {
         self.program = Some(Box::new(program));
         self
     }
@@ -201,9 +190,7 @@ impl<S: Started> HostBuilder<S> {
     where
         I: IntoIterator<Item: Into<String>>,
     {
-        self.args.push(Box::new(move |member| {
-            args(member).into_iter().map(Into::into).collect()
-        }));
+        self.args.push(Box::new(move |member| args(member).into_iter().map(Into::into).collect()));
         self
     }
 
@@ -267,46 +254,28 @@ impl<S: Started> HostBuilder<S> {
             return Err(HostError::NoProgram { group: self.group });
         };
         let members = (0..self.names.len()).map(|index| self.member(index));
-        let prepared: Result<Vec<_>, serde_json::Error> = members
-            .map(|member| Ok((make(&member, self.runtime)?, member)))
-            .collect();
-        let prepared = prepared.map_err(|source| HostError::Arguments {
-            group: self.group.clone(),
-            source,
-        })?;
+        let prepared: Result<Vec<_>, serde_json::Error> =
+            members.map(|member| Ok((make(&member, self.runtime)?, member))).collect();
+        let prepared = prepared.map_err(|source| HostError::Arguments { group: self.group.clone(), source })?;
         // Before the first starts, so that each can resolve all names.
         let mut hosts = Vec::new();
         for name in self.names.iter() {
             let id = self.shared.add_host(name)?;
             let probe = self.probe.clone();
-            let host = Host::new(
-                id,
-                name.clone(),
-                &self.shared,
-                probe,
-                self.ready_within,
-                self.on_exit,
-            );
+            let host = Host::new(id, name.clone(), &self.shared, probe, self.ready_within, self.on_exit);
             self.shared.state().hosts.push(host.clone());
             hosts.push(host);
         }
         for (host, (program, member)) in hosts.iter().zip(prepared) {
             let program = self.to_sim(program, &member);
-            let failed = |reason| HostError::Start {
-                host: host.name().to_owned(),
-                reason,
-            };
+            let failed = |reason| HostError::Start { host: host.name().to_owned(), reason };
             control::start(host.id(), &program).map_err(failed)?;
         }
         Ok(hosts)
     }
 
     fn member(&self, index: usize) -> Member {
-        Member {
-            group: self.group.clone(),
-            index,
-            names: Arc::clone(&self.names),
-        }
+        Member { group: self.group.clone(), index, names: Arc::clone(&self.names) }
     }
 
     fn to_sim(&self, program: Program, member: &Member) -> world::Program {
@@ -317,8 +286,8 @@ impl<S: Started> HostBuilder<S> {
             env.push((name.clone(), value.clone()));
         }
         world::Program {
-            entry: program.entry,
-            user: program.function,
+            entry: program.entry.enter,
+            user: program.entry.function,
             payload: program.payload,
             args: std::iter::once(self.group.clone()).chain(args).collect(),
             env,
@@ -330,16 +299,11 @@ impl<S: Started> HostBuilder<S> {
 impl Shared {
     /// Makes a host of this name.
     pub(crate) fn add_host(&self, name: &str) -> Result<world::HostId, HostError> {
-        let wrong = |reason: &str| HostError::Name {
-            name: name.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let wrong = |reason: &str| HostError::Name { name: name.to_owned(), reason: reason.to_owned() };
         // RFC 1123, section 2.1, and the dots that separate labels.
         let letters = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
         if name.is_empty() || name.len() > 63 || !name.chars().all(letters) {
-            return Err(wrong(
-                "a host name has 1 to 63 letters, digits, hyphens and dots",
-            ));
+            return Err(wrong("a host name has 1 to 63 letters, digits, hyphens and dots"));
         }
         let state = self.state();
         let taken = name == "test"
@@ -347,10 +311,6 @@ impl Shared {
             || state.hosts.iter().any(|host| host.name() == name)
             || state.clients.iter().any(|(client, _)| client == name);
         drop(state);
-        if taken {
-            Err(wrong("it is taken"))
-        } else {
-            Ok(control::add_host(name))
-        }
+        if taken { Err(wrong("it is taken")) } else { Ok(control::add_host(name)) }
     }
 }

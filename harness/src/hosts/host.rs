@@ -41,11 +41,12 @@ pub enum HostState {
     Up,
     /// Its program is suspended.
     Paused,
-    /// It was crashed, killed or stopped by the test, and has not been restarted.
+    /// It was crashed or killed and has not been restarted, or never ran.
     Down,
     /// Its program ended with this exit code.
     Exited(i32),
-    /// Its program was ended by this signal: 6 after an abort, 11 after a segmentation fault or stack overflow.
+    /// Its program was ended by this signal: 15 after [`Host::stop`] when it does not handle SIGTERM, 6 after an abort,
+    /// 11 after a segmentation fault or stack overflow.
     Killed(i32),
 }
 
@@ -96,16 +97,7 @@ impl Host {
         ready_within: Duration,
         on_exit: OnExit,
     ) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                id,
-                name,
-                shared: Arc::downgrade(shared),
-                probe,
-                ready_within,
-                on_exit,
-            }),
-        }
+        Self { inner: Arc::new(Inner { id, name, shared: Arc::downgrade(shared), probe, ready_within, on_exit }) }
     }
 
     pub(crate) fn id(&self) -> HostId {
@@ -151,7 +143,7 @@ impl Host {
         match self.sim_state() {
             SimState::Up => HostState::Up,
             SimState::Paused => HostState::Paused,
-            SimState::Down(None) => HostState::Down,
+            SimState::Down(None | Some(Exit::Signal(libc::SIGKILL))) => HostState::Down,
             SimState::Down(Some(Exit::Code(code))) => HostState::Exited(code),
             SimState::Down(Some(Exit::Signal(signal))) => HostState::Killed(signal),
         }
@@ -207,10 +199,7 @@ impl Host {
         }
         self.felled(false);
         self.noted(|faults, host| faults.paused(host, false));
-        let failed = |reason| HostError::Start {
-            host: self.name().to_owned(),
-            reason,
-        };
+        let failed = |reason| HostError::Start { host: self.name().to_owned(), reason };
         control::restart(self.id()).map_err(failed)?;
         self.wait_ready().await?;
         Ok(())

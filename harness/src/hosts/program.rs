@@ -4,9 +4,11 @@
 //! are passed as pointers, and arguments as bytes.
 
 use crate::duration::IntoDuration;
+use crate::system::{Caller, Entry};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{ExitCode, Termination};
 use windtunnel_sim::world;
@@ -27,13 +29,10 @@ pub enum Runtime {
 impl Runtime {
     fn build(self) -> std::io::Result<tokio::runtime::Runtime> {
         match self {
-            Self::CurrentThread => tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build(),
-            Self::MultiThread { workers } => tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(workers)
-                .enable_all()
-                .build(),
+            Self::CurrentThread => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+            Self::MultiThread { workers } => {
+                tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
+            }
         }
     }
 }
@@ -60,9 +59,7 @@ impl OnExit {
     /// The text is no duration.
     #[track_caller]
     pub fn restart_after(backoff: impl IntoDuration) -> Self {
-        Self::Restart {
-            backoff: crate::duration::expect(backoff),
-        }
+        Self::Restart { backoff: crate::duration::expect(backoff) }
     }
 
     pub(super) fn to_sim(self) -> world::OnExit {
@@ -80,8 +77,8 @@ impl OnExit {
 #[diagnostic::on_unimplemented(
     message = "a host's program cannot return `{Self}`",
     label = "this program's return type",
-    note = "a host's program returns what `main` may return (`()`, `ExitCode`, `Result<(), E>` with `E: Debug`), or is an \
-            `async fn` that does"
+    note = "a host's program returns what `main` may return (`()`, `ExitCode`, `Result<(), E>` with `E: Debug`), \
+            or is an `async fn` that does"
 )]
 pub trait HostMain<K>: Sized {
     /// Runs it to its exit code.
@@ -115,77 +112,48 @@ impl<F: Future<Output: Termination>> HostMain<Asynchronous> for F {
 }
 
 /// A function with its arguments, as the kernel takes it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Program {
-    pub(super) entry: unsafe fn(usize, &[u8]) -> i32,
-    pub(super) function: usize,
+    pub(super) entry: Entry,
     /// Serialised `(Runtime, arguments)`.
     pub(super) payload: Vec<u8>,
 }
 
+/// Calls a program's function in the program's image; `K` as in [`HostMain`].
+struct InImage<K>(PhantomData<K>);
+
+impl<R: HostMain<K>, K> Caller<fn() -> R> for InImage<K> {
+    fn call(function: fn() -> R, payload: &[u8]) -> i32 {
+        as_process(payload, |runtime, ()| function().finish(runtime))
+    }
+}
+
+impl<A: DeserializeOwned, R: HostMain<K>, K> Caller<fn(A) -> R> for InImage<K> {
+    fn call(function: fn(A) -> R, payload: &[u8]) -> i32 {
+        as_process(payload, |runtime, arguments| function(arguments).finish(runtime))
+    }
+}
+
 impl Program {
     /// A `main` without arguments.
-    pub(super) fn main<R: HostMain<K>, K>(
-        function: fn() -> R,
-        runtime: Runtime,
-    ) -> Result<Self, serde_json::Error> {
+    pub(super) fn main<R: HostMain<K>, K>(function: fn() -> R, runtime: Runtime) -> Result<Self, serde_json::Error> {
         let payload = serde_json::to_vec(&(runtime, ()))?;
-        Ok(Self {
-            entry: enter_main::<R, K>,
-            function: function as usize,
-            payload,
-        })
+        Ok(Self { entry: Entry::new::<_, InImage<K>>(function), payload })
     }
 
     /// A function of one serialisable value.
-    pub(super) fn run<A, R, K>(
-        function: fn(A) -> R,
-        arguments: &A,
-        runtime: Runtime,
-    ) -> Result<Self, serde_json::Error>
+    pub(super) fn run<A, R, K>(function: fn(A) -> R, arguments: &A, runtime: Runtime) -> Result<Self, serde_json::Error>
     where
         A: Serialize + DeserializeOwned,
         R: HostMain<K>,
     {
         let payload = serde_json::to_vec(&(runtime, arguments))?;
-        Ok(Self {
-            entry: enter_run::<A, R, K>,
-            function: function as usize,
-            payload,
-        })
+        Ok(Self { entry: Entry::new::<_, InImage<K>>(function), payload })
     }
 }
 
-/// Runs a `main` in the host's image.
-///
-/// # Safety
-/// `function` is a `fn() -> R` of this image.
-unsafe fn enter_main<R: HostMain<K>, K>(function: usize, payload: &[u8]) -> i32 {
-    // SAFETY: the caller's promise; the kernel has translated the address into this image.
-    let function = unsafe { std::mem::transmute::<usize, fn() -> R>(function) };
-    as_process(payload, |runtime, ()| function().finish(runtime))
-}
-
-/// Runs a function with its arguments in the host's image.
-///
-/// # Safety
-/// `function` is a `fn(A) -> R` of this image.
-unsafe fn enter_run<A: DeserializeOwned, R: HostMain<K>, K>(
-    function: usize,
-    payload: &[u8],
-) -> i32 {
-    // SAFETY: the caller's promise; the kernel has translated the address into this image.
-    let function = unsafe { std::mem::transmute::<usize, fn(A) -> R>(function) };
-    as_process(payload, |runtime, arguments| {
-        function(arguments).finish(runtime)
-    })
-}
-
 /// What std does around a process's `main`: 101 after a panic, and output is flushed.
-fn as_process<A: DeserializeOwned>(
-    payload: &[u8],
-    main: impl FnOnce(Runtime, A) -> ExitCode,
-) -> i32 {
+fn as_process<A: DeserializeOwned>(payload: &[u8], main: impl FnOnce(Runtime, A) -> ExitCode) -> i32 {
     const PANICKED: i32 = 101;
     let (runtime, arguments) = match serde_json::from_slice::<(Runtime, A)>(payload) {
         Ok(parts) => parts,
@@ -206,9 +174,7 @@ fn as_process<A: DeserializeOwned>(
 
 /// The number in an exit code: std has no stable way to read it, but codes can be compared.
 fn number(code: ExitCode) -> i32 {
-    (0..=u8::MAX)
-        .find(|number| ExitCode::from(*number) == code)
-        .map_or(1, i32::from)
+    (0..=u8::MAX).find(|number| ExitCode::from(*number) == code).map_or(1, i32::from)
 }
 
 #[cfg(test)]
@@ -216,8 +182,7 @@ mod tests {
     use super::*;
 
     fn run(program: &Program) -> i32 {
-        // SAFETY: the function belongs to this, the only, image.
-        unsafe { (program.entry)(program.function, &program.payload) }
+        program.entry.run_here(&program.payload)
     }
 
     fn fails() -> Result<(), String> {
@@ -232,23 +197,11 @@ mod tests {
     #[test]
     fn the_exit_code_is_that_of_a_process() {
         let runtime = Runtime::CurrentThread;
-        assert_eq!(
-            run(&Program::main(|| (), runtime).expect("no arguments")),
-            0
-        );
-        assert_eq!(
-            run(&Program::main(fails, runtime).expect("no arguments")),
-            1
-        );
-        assert_eq!(
-            run(&Program::main(sleeps, runtime).expect("no arguments")),
-            7
-        );
+        assert_eq!(run(&Program::main(|| (), runtime).expect("no arguments")), 0);
+        assert_eq!(run(&Program::main(fails, runtime).expect("no arguments")), 1);
+        assert_eq!(run(&Program::main(sleeps, runtime).expect("no arguments")), 7);
         let panics: fn() = || panic!("on purpose");
-        assert_eq!(
-            run(&Program::main(panics, runtime).expect("no arguments")),
-            101
-        );
+        assert_eq!(run(&Program::main(panics, runtime).expect("no arguments")), 101);
     }
 
     #[test]
@@ -257,8 +210,8 @@ mod tests {
             ExitCode::from(u8::from(name != "kv0" || ports != [1, 2]))
         }
         let arguments = ("kv0".to_owned(), vec![1, 2]);
-        let program = Program::run(check, &arguments, Runtime::MultiThread { workers: 1 })
-            .expect("they are serialisable");
+        let program =
+            Program::run(check, &arguments, Runtime::MultiThread { workers: 1 }).expect("they are serialisable");
         assert_eq!(run(&program), 0);
     }
 }

@@ -35,19 +35,14 @@ pub fn http(port: u16, path: &str) -> Probe {
     Probe {
         what: format!("http on port {port}, {path}"),
         attempt: Arc::new(move |host| {
-            let request = format!(
-                "GET {path} HTTP/1.1\r\nHost: {}:{port}\r\nConnection: close\r\n\r\n",
-                host.name()
-            );
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {}:{port}\r\nConnection: close\r\n\r\n", host.name());
             Box::pin(async move {
                 let mut stream = connect(host, port).await?;
                 let failed = |error: std::io::Error| format!("failed to ask: {error}");
                 stream.write_all(request.as_bytes()).await.map_err(failed)?;
                 let mut answer = Vec::new();
                 // The status line is enough, and `Connection: close` need not be honoured.
-                while !answer.contains(&b'\n')
-                    && stream.read_buf(&mut answer).await.map_err(failed)? > 0
-                {}
+                while !answer.contains(&b'\n') && stream.read_buf(&mut answer).await.map_err(failed)? > 0 {}
                 status(&answer)
             })
         }),
@@ -56,16 +51,10 @@ pub fn http(port: u16, path: &str) -> Probe {
 
 /// The verdict on a status line (RFC 9112, section 4).
 fn status(answer: &[u8]) -> Result<(), String> {
-    let line = String::from_utf8_lossy(
-        answer
-            .split(|byte| *byte == b'\r' || *byte == b'\n')
-            .next()
-            .unwrap_or_default(),
-    );
+    let line =
+        String::from_utf8_lossy(answer.split(|byte| *byte == b'\r' || *byte == b'\n').next().unwrap_or_default());
     let mut parts = line.split(' ');
-    let is_http = parts
-        .next()
-        .is_some_and(|version| version.starts_with("HTTP/"));
+    let is_http = parts.next().is_some_and(|version| version.starts_with("HTTP/"));
     match parts.next().and_then(|code| code.parse::<u16>().ok()) {
         Some(200..=299) if is_http => Ok(()),
         Some(_) if is_http => Err(format!("answered `{line}`")),
@@ -97,21 +86,13 @@ where
         what: what.to_owned(),
         attempt: Arc::new(move |host| {
             let answer = ready(host.clone());
-            Box::pin(async move {
-                if answer.await {
-                    Ok(())
-                } else {
-                    Err("not yet".to_owned())
-                }
-            })
+            Box::pin(async move { if answer.await { Ok(()) } else { Err("not yet".to_owned()) } })
         }),
     }
 }
 
 async fn connect(host: &Host, port: u16) -> Result<TcpStream, String> {
-    TcpStream::connect((host.ip(), port))
-        .await
-        .map_err(|error| format!("failed to connect: {error}"))
+    TcpStream::connect((host.ip(), port)).await.map_err(|error| format!("failed to connect: {error}"))
 }
 
 /// A host did not become ready.
@@ -156,11 +137,7 @@ impl Probe {
                 };
                 if let (SimState::Down(exit), true) = (host.sim_state(), host.ends_for_good()) {
                     let exit = super::host::exit_text(exit);
-                    return Err(NotReady::Ended {
-                        host: host.name().to_owned(),
-                        what: self.what.clone(),
-                        exit,
-                    });
+                    return Err(NotReady::Ended { host: host.name().to_owned(), what: self.what.clone(), exit });
                 }
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
@@ -168,12 +145,9 @@ impl Probe {
         };
         match timeout_at(deadline, attempts).await {
             Ok(ended) => ended,
-            Err(_elapsed) => Err(NotReady::Late {
-                host: host.name().to_owned(),
-                what: self.what.clone(),
-                within,
-                last,
-            }),
+            Err(_elapsed) => {
+                Err(NotReady::Late { host: host.name().to_owned(), what: self.what.clone(), within, last })
+            }
         }
     }
 }
@@ -196,10 +170,7 @@ mod tests {
             status(b"HTTP/1.1 503 Service Unavailable\r\n"),
             Err("answered `HTTP/1.1 503 Service Unavailable`".into())
         );
-        assert_eq!(
-            status(b"+PONG\r\n"),
-            Err("answered `+PONG`, which is not HTTP".into())
-        );
+        assert_eq!(status(b"+PONG\r\n"), Err("answered `+PONG`, which is not HTTP".into()));
         assert_eq!(status(b""), Err("answered ``, which is not HTTP".into()));
     }
 }

@@ -79,7 +79,7 @@ mod tests {
         }
         assert_eq!(names("kv0"), ["kv0"]);
         assert_eq!(names(["kv0", "kv1"]), ["kv0", "kv1"]);
-        assert_eq!(names(&vec!["kv0".to_owned()]), ["kv0"]);
+        assert_eq!(names(vec!["kv0".to_owned()]), ["kv0"]);
         assert_eq!(names([&["a", "b"][..], &["c"]]), ["a", "b", "c"]);
     }
 }

@@ -1,8 +1,9 @@
 //! The block that reports a failure.
 //!
-//! nextest takes the last line that begins with `thread '…' panicked at` as the start of the failure and shows everything
-//! from there on, the first lines in red; JUnit gets the same. So the block begins like std's own message, nothing else in
-//! it begins a line so, and the sentence comes first. It is printed once, and the panic that fails the test is silent.
+//! nextest takes the last line that begins with `thread '…' panicked at` as the start of the failure and shows
+//! everything from there on, the first lines in red; JUnit gets the same. So the block begins like std's own message,
+//! nothing else in it begins a line so, and the sentence comes first. It is printed once, and the panic that fails the
+//! test is silent.
 
 use super::lines::Line;
 use super::{grouped, seconds};
@@ -65,18 +66,9 @@ impl Block {
     /// Everything below the first line: for failures that were expected.
     pub(crate) fn body(&self, f: &mut impl fmt::Write) -> fmt::Result {
         writeln!(f, "{}\n", self.sentence)?;
-        let Told {
-            found,
-            seed,
-            at,
-            digest,
-        } = &self.told;
+        let Told { found, seed, at, digest } = &self.told;
         let (event, time) = (grouped(at.event), seconds(at.now_ns));
-        field(
-            f,
-            "found",
-            &format!("{found}, seed {seed}, event {event}, after {time} of virtual time"),
-        )?;
+        field(f, "found", &format!("{found}, seed {seed}, event {event}, after {time} of virtual time"))?;
         if let Some(digest) = digest {
             field(f, "digest", digest)?;
         }
@@ -123,12 +115,7 @@ fn tail(f: &mut impl fmt::Write, tail: &HostTail) -> fmt::Result {
     writeln!(f, "\n  {}{extent}", tail.host)?;
     for line in &tail.lines {
         let mark = if line.kind == Kind::Note { '*' } else { '|' };
-        writeln!(
-            f,
-            "{:>12} {mark} {}",
-            seconds(line.at.now_ns),
-            clipped(&line.text)
-        )?;
+        writeln!(f, "{:>12} {mark} {}", seconds(line.at.now_ns), clipped(&line.text))?;
     }
     Ok(())
 }
@@ -145,16 +132,8 @@ mod tests {
     use super::*;
 
     fn line(now_ms: u64, kind: Kind, text: &str) -> Line {
-        let at = At {
-            event: now_ms,
-            now_ns: now_ms * 1_000_000,
-        };
-        Line {
-            at,
-            host: "kv0".to_owned(),
-            kind,
-            text: text.to_owned(),
-        }
+        let at = At { event: now_ms, now_ns: now_ms * 1_000_000 };
+        Line { at, host: "kv0".to_owned(), kind, text: text.to_owned() }
     }
 
     pub(crate) fn block() -> Block {
@@ -181,8 +160,8 @@ mod tests {
                 HostTail { host: "kv1".to_owned(), total: 1, lines: vec![line(12, Kind::Output, &"x".repeat(150))] },
             ],
             more_hosts: 2,
-            stacks: vec!["  kv0, thread main (1): waits for epoll_wait\n      kv::serve at src/lib.rs:3".to_owned()],
-            replay: "CHAOS_SEED=0x5f1d0a2c77e091b3 cargo nextest run -E 'binary_id(kv::kv) & test(=linearizable::case_2_five)'"
+            stacks: vec!["  kv0, thread main (1): epoll_wait\n      kv::serve\n        at src/lib.rs:3".to_owned()],
+            replay: "CHAOS_SEED=0x5f1d0a2c77e091b3 cargo nextest run -E 'binary_id(=kv::kv) & test(=linearizable)'"
                 .to_owned(),
             logs: Some("target/chaos/kv.kv/linearizable.case_2_five/ (kv0.log, kv1.log)".to_owned()),
             remarks: vec!["replay is weaker here: address randomisation could not be switched off".to_owned()],
@@ -194,14 +173,8 @@ mod tests {
         let text = block().to_string();
         insta::assert_snapshot!(text);
         // nextest-runner, reporter/error_description.rs: the *last* line of this form begins the failure.
-        let headers: Vec<&str> = text
-            .lines()
-            .filter(|line| line.starts_with("thread '"))
-            .collect();
-        assert_eq!(
-            headers,
-            ["thread 'linearizable::case_2_five' panicked at kv/tests/kv.rs:41:5:"]
-        );
+        let headers: Vec<&str> = text.lines().filter(|line| line.starts_with("thread '")).collect();
+        assert_eq!(headers, ["thread 'linearizable::case_2_five' panicked at kv/tests/kv.rs:41:5:"]);
     }
 
     #[test]

@@ -19,11 +19,7 @@ impl Invocation {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let nextest = variable("NEXTEST_BINARY_ID").zip(variable("NEXTEST_TEST_NAME"));
         let executable = std::env::current_exe().ok();
-        Self {
-            nextest,
-            profile: executable.as_deref().and_then(profile),
-            file: file.to_owned(),
-        }
+        Self { nextest, profile: executable.as_deref().and_then(profile), file: file.to_owned() }
     }
 }
 
@@ -43,43 +39,22 @@ pub(crate) fn replay(definition: &TestDefinition, invocation: &Invocation, seed:
     };
     if let Some((binary, test)) = &invocation.nextest {
         let profile = profile("--cargo-profile");
-        return format!(
-            "CHAOS_SEED={seed} cargo nextest run{profile} -E 'binary_id(={binary}) & test(={test})'"
-        );
+        return format!("CHAOS_SEED={seed} cargo nextest run{profile} -E 'binary_id(={binary}) & test(={test})'");
     }
-    let package = definition
-        .package
-        .map_or_else(String::new, |package| format!(" -p {package}"));
-    let target = target(definition, &invocation.file)
-        .map_or_else(String::new, |target| format!(" --test {target}"));
-    format!(
-        "CHAOS_SEED={seed} cargo test{}{package}{target} -- --exact {}",
-        profile("--profile"),
-        definition.name()
-    )
+    let package = definition.package.map_or_else(String::new, |package| format!(" -p {package}"));
+    let target = target(definition, &invocation.file).map_or_else(String::new, |target| format!(" --test {target}"));
+    format!("CHAOS_SEED={seed} cargo test{}{package}{target} -- --exact {}", profile("--profile"), definition.name())
 }
 
 /// The integration test's name. A crate's name has underscores where the target's has hyphens, so the file is asked: it
 /// is `tests/name.rs` or `tests/name/main.rs`, unless the manifest says otherwise.
 fn target(definition: &TestDefinition, file: &str) -> Option<String> {
-    let crate_name = definition
-        .crate_name
-        .filter(|_| definition.integration_test)?;
+    let crate_name = definition.crate_name.filter(|_| definition.integration_test)?;
     let file = Path::new(file);
-    let stem = |path: &Path| {
-        path.file_stem()
-            .and_then(|stem| stem.to_str())
-            .map(str::to_owned)
-    };
+    let stem = |path: &Path| path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
     let candidates = [stem(file), file.parent().and_then(stem)];
     let matches = |name: &String| name.replace('-', "_") == crate_name;
-    Some(
-        candidates
-            .into_iter()
-            .flatten()
-            .find(matches)
-            .unwrap_or_else(|| crate_name.to_owned()),
-    )
+    Some(candidates.into_iter().flatten().find(matches).unwrap_or_else(|| crate_name.to_owned()))
 }
 
 #[cfg(test)]
@@ -90,11 +65,7 @@ mod tests {
         TestDefinition {
             path: "crash_safety::linearizable::case_2",
             package: Some("kv"),
-            crate_name: Some(if integration_test {
-                "crash_safety"
-            } else {
-                "kv"
-            }),
+            crate_name: Some(if integration_test { "crash_safety" } else { "kv" }),
             integration_test,
             cases: None,
             seed: None,
@@ -113,34 +84,15 @@ mod tests {
             file: file.to_owned(),
         };
         let nextest = Invocation {
-            nextest: Some((
-                "kv::crash-safety".to_owned(),
-                "linearizable::case_2".to_owned(),
-            )),
+            nextest: Some(("kv::crash-safety".to_owned(), "linearizable::case_2".to_owned())),
             ..cargo("tests/crash-safety.rs", "release")
         };
         let commands = [
             replay(&definition(true), &nextest, "0x5f1d"),
-            replay(
-                &definition(true),
-                &cargo("kv/tests/crash-safety.rs", "debug"),
-                "0x5f1d",
-            ),
-            replay(
-                &definition(true),
-                &cargo("kv/tests/crash-safety/main.rs", "bench"),
-                "0x5f1d",
-            ),
-            replay(
-                &definition(true),
-                &cargo("kv/tests/crash-safety/disk.rs", "release"),
-                "calm:0x1",
-            ),
-            replay(
-                &definition(false),
-                &cargo("kv/src/lib.rs", "debug"),
-                "0x5f1d",
-            ),
+            replay(&definition(true), &cargo("kv/tests/crash-safety.rs", "debug"), "0x5f1d"),
+            replay(&definition(true), &cargo("kv/tests/crash-safety/main.rs", "bench"), "0x5f1d"),
+            replay(&definition(true), &cargo("kv/tests/crash-safety/disk.rs", "release"), "calm:0x1"),
+            replay(&definition(false), &cargo("kv/src/lib.rs", "debug"), "0x5f1d"),
         ];
         insta::assert_snapshot!(commands.join("\n"), @r"
         CHAOS_SEED=0x5f1d cargo nextest run --release -E 'binary_id(=kv::crash-safety) & test(=linearizable::case_2)'
@@ -155,10 +107,7 @@ mod tests {
     fn the_profile_is_read_off_the_binarys_place() {
         let of = |path: &str| profile(Path::new(path));
         assert_eq!(of("/w/target/debug/deps/kv-0123"), Some("debug".to_owned()));
-        assert_eq!(
-            of("/w/target/x86_64-unknown-linux-gnu/release/deps/kv-0123"),
-            Some("release".to_owned())
-        );
+        assert_eq!(of("/w/target/x86_64-unknown-linux-gnu/release/deps/kv-0123"), Some("release".to_owned()));
         assert_eq!(of("/tmp/kv"), None);
     }
 }

@@ -12,11 +12,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FailureKind {
     /// The test body, or a client, panicked.
-    Panicked {
-        host: String,
-        message: String,
-        location: Option<Location<'static>>,
-    },
+    Panicked { host: String, message: String, location: Option<Location<'static>> },
     /// The test body returned an error.
     Error { text: String },
     /// A host's program ended by itself with this code.
@@ -24,11 +20,7 @@ pub(crate) enum FailureKind {
     /// A host's program was ended by this signal.
     Killed { host: String, signal: i32 },
     /// A program called what is not simulated.
-    Refused {
-        host: String,
-        call: String,
-        remedy: String,
-    },
+    Refused { host: String, call: String, remedy: String },
     /// Nobody can ever run again.
     Deadlock,
     /// Nobody makes progress.
@@ -36,10 +28,7 @@ pub(crate) enum FailureKind {
     /// The world's clock reached the test's limit.
     VirtualTimeout { limit: Duration },
     /// The case took too long in real time.
-    WallTimeout {
-        limit: Duration,
-        running: (String, String),
-    },
+    WallTimeout { limit: Duration, running: (String, String) },
     /// The case's process died.
     Died { how: Death, last_words: String },
     /// The test body never came to an end, though its process did.
@@ -98,7 +87,9 @@ impl Failure {
             FailureKind::Error { text } => format!("returned an error: {text}"),
             FailureKind::Exited { host, code } => ended(host, &format!("exit code {code}"), log),
             FailureKind::Killed { host, signal } => ended(host, &signal_text(*signal), log),
-            FailureKind::Refused { host, call, remedy } => format!("refused: {host} called {call}, which is not simulated: {remedy}"),
+            FailureKind::Refused { host, call, remedy } => {
+                format!("refused: {host} called {call}, which is not simulated: {remedy}")
+            }
             FailureKind::Deadlock => "deadlock: nobody can ever run again".to_owned(),
             FailureKind::Livelock => "livelock: events go on, but nobody makes progress".to_owned(),
             FailureKind::VirtualTimeout { limit } => {
@@ -107,17 +98,25 @@ impl Failure {
             FailureKind::WallTimeout { limit, running } => wall_timeout(*limit, running),
             FailureKind::Died { how, last_words } => died(*how, last_words),
             FailureKind::Vanished => {
-                "ended early: the test's process ended before its body had returned (did it call `std::process::exit`?)".to_owned()
+                "ended early: the test's process ended before its body had returned (did it call `std::process::exit`?)"
+                    .to_owned()
             }
             FailureKind::Impossible { reason } => format!("impossible: {reason}"),
             FailureKind::Nondeterministic { first: Some(Difference { at, recorded, seen }) } => {
-                format!("nondeterministic: two runs of this case differ at event {}\n  first   {recorded}\n  second  {seen}", at.event)
+                format!(
+                    "nondeterministic: two runs of this case differ at event {}\n  first   {recorded}\n  \
+                     second  {seen}",
+                    at.event
+                )
             }
             FailureKind::Nondeterministic { first: None } => {
-                "nondeterministic: two runs of this case have different digests, though no further two runs did".to_owned()
+                "nondeterministic: two runs of this case have different digests, though no further two runs did"
+                    .to_owned()
             }
             FailureKind::NeverFailed { expected, cases } => {
-                format!("never failed: {cases} cases passed, but `expect_failure` expects one to fail with {expected:?}")
+                format!(
+                    "never failed: {cases} cases passed, but `expect_failure` expects one to fail with {expected:?}"
+                )
             }
         }
     }
@@ -143,10 +142,7 @@ impl Failure {
 
     /// Whether the case depends on real time or on the process, so that a second run may end elsewhere.
     pub(crate) fn is_repeatable(&self) -> bool {
-        !matches!(
-            self.kind,
-            FailureKind::WallTimeout { .. } | FailureKind::Nondeterministic { .. }
-        )
+        !matches!(self.kind, FailureKind::WallTimeout { .. } | FailureKind::Nondeterministic { .. })
     }
 }
 
@@ -165,10 +161,7 @@ fn wall_timeout(limit: Duration, running: &(String, String)) -> String {
         (host, thread) if thread.is_empty() => format!("; last seen on {host}"),
         (host, thread) => format!("; last seen on {host}, thread {thread}"),
     };
-    format!(
-        "wall timeout: the case took longer than {} of real time{whom}",
-        for_people(limit)
-    )
+    format!("wall timeout: the case took longer than {} of real time{whom}", for_people(limit))
 }
 
 fn died(how: Death, last_words: &str) -> String {

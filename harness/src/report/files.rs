@@ -16,26 +16,17 @@ pub(crate) struct LogDirectory {
 impl LogDirectory {
     /// Where a test's files go: below `CHAOS_OUT`, or below the target directory that the binary lies in.
     pub(crate) fn of(definition: &TestDefinition, out: Option<&Path>) -> Self {
-        let target = std::env::current_exe()
-            .ok()
-            .and_then(|executable| target_directory(&executable));
+        let target = std::env::current_exe().ok().and_then(|executable| target_directory(&executable));
         let root = match (out, &target) {
             (Some(out), _) => out.to_owned(),
             (None, Some(target)) => target.join("chaos"),
             (None, None) => Path::new("target").join("chaos"),
         };
-        let path = root
-            .join(definition.binary())
-            .join(definition.name().replace("::", "."));
+        let path = root.join(definition.binary()).join(definition.name().replace("::", "."));
         // As seen from the workspace, which is where people are; a test's own working directory is its package.
-        let workspace = target.as_deref().and_then(Path::parent);
-        let shown = workspace
-            .and_then(|workspace| path.strip_prefix(workspace).ok())
-            .unwrap_or(&path);
-        Self {
-            shown: shown.display().to_string(),
-            path,
-        }
+        let workspace = target.as_deref().filter(|target| target.ends_with("target")).and_then(Path::parent);
+        let shown = workspace.and_then(|workspace| path.strip_prefix(workspace).ok()).unwrap_or(&path);
+        Self { shown: shown.display().to_string(), path }
     }
 
     /// Writes the files, in place of those of an earlier case. Returns what to tell the reader.
@@ -54,21 +45,9 @@ impl LogDirectory {
         for host in &hosts {
             self.write_host(host, log)?;
         }
-        let names: Vec<String> = hosts
-            .iter()
-            .take(5)
-            .map(|host| format!("{host}.log"))
-            .collect();
-        let more = if hosts.len() > names.len() {
-            ", …"
-        } else {
-            ""
-        };
-        Ok(Some(format!(
-            "{}/ ({}{more})",
-            self.shown,
-            names.join(", ")
-        )))
+        let names: Vec<String> = hosts.iter().take(5).map(|host| format!("{host}.log")).collect();
+        let more = if hosts.len() > names.len() { ", …" } else { "" };
+        Ok(Some(format!("{}/ ({}{more})", self.shown, names.join(", "))))
     }
 
     fn write_host(&self, host: &str, log: &Log) -> io::Result<()> {
@@ -87,13 +66,7 @@ impl LogDirectory {
                 Kind::ErrorOutput => '!',
                 Kind::Note => '*',
             };
-            writeln!(
-                file,
-                "{:>8} {:>16.9} {mark} {}",
-                line.at.event,
-                line.at.now_ns as f64 / 1e9,
-                line.text
-            )?;
+            writeln!(file, "{:>8} {:>16.9} {mark} {}", line.at.event, line.at.now_ns as f64 / 1e9, line.text)?;
         }
         file.flush()
     }
@@ -102,10 +75,7 @@ impl LogDirectory {
 /// The nearest directory above that cargo has marked as a target directory (`CACHEDIR.TAG`), or the one that its layout
 /// implies.
 fn target_directory(executable: &Path) -> Option<PathBuf> {
-    let marked = executable
-        .ancestors()
-        .skip(1)
-        .find(|directory| directory.join("CACHEDIR.TAG").is_file());
+    let marked = executable.ancestors().skip(1).find(|directory| directory.join("CACHEDIR.TAG").is_file());
     let implied = || {
         let deps = executable.parent().filter(|deps| deps.ends_with("deps"))?;
         deps.parent()?.parent()
@@ -120,17 +90,10 @@ mod tests {
 
     #[test]
     fn each_host_has_a_file_with_event_numbers_and_times() {
-        let directory =
-            std::env::temp_dir().join(format!("windtunnel-files-{}", std::process::id()));
-        let files = LogDirectory {
-            path: directory.clone(),
-            shown: "target/chaos/kv/test".to_owned(),
-        };
+        let directory = std::env::temp_dir().join(format!("windtunnel-files-{}", std::process::id()));
+        let files = LogDirectory { path: directory.clone(), shown: "target/chaos/kv/test".to_owned() };
         let record = |event, host: &str, kind, text: &str| Record {
-            at: At {
-                event,
-                now_ns: event * 1_000_001,
-            },
+            at: At { event, now_ns: event * 1_000_001 },
             kind,
             host: host.to_owned(),
             bytes: text.as_bytes().to_vec(),
@@ -140,18 +103,11 @@ mod tests {
             record(12, "kv0", Kind::Output, "listening\n"),
             record(1204, "kv1", Kind::ErrorOutput, "no quorum\n"),
         ];
-        std::fs::create_dir_all(&directory)
-            .expect("the system's directory for temporary files is writable");
+        std::fs::create_dir_all(&directory).expect("the system's directory for temporary files is writable");
         std::fs::write(directory.join("kv9.log"), "of an earlier case").expect("it is writable");
-        let told = files
-            .write(&Log::new(&records, 1500))
-            .expect("it is writable");
-        let read =
-            |name: &str| std::fs::read_to_string(directory.join(name)).expect("it was written");
-        assert_eq!(
-            told.as_deref(),
-            Some("target/chaos/kv/test/ (kv0.log, kv1.log)")
-        );
+        let told = files.write(&Log::new(&records, 1500)).expect("it is writable");
+        let read = |name: &str| std::fs::read_to_string(directory.join(name)).expect("it was written");
+        assert_eq!(told.as_deref(), Some("target/chaos/kv/test/ (kv0.log, kv1.log)"));
         insta::assert_snapshot!(format!("{}---\n{}", read("kv0.log"), read("kv1.log")), @r"
         # the first 1,500 bytes of all hosts' output were dropped
                1      0.001000001 * started

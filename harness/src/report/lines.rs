@@ -30,18 +30,13 @@ impl LineAssembler {
             at,
             host: record.host.clone(),
             kind: record.kind,
-            text: String::from_utf8_lossy(bytes)
-                .trim_end_matches('\r')
-                .to_owned(),
+            text: String::from_utf8_lossy(bytes).trim_end_matches('\r').to_owned(),
         };
         if record.kind == Kind::Note {
             return vec![line(record.at, &record.bytes)];
         }
         let key = (record.host.clone(), record.kind == Kind::ErrorOutput);
-        let (mut at, mut bytes) = self
-            .unfinished
-            .remove(&key)
-            .unwrap_or((record.at, Vec::new()));
+        let (mut at, mut bytes) = self.unfinished.remove(&key).unwrap_or((record.at, Vec::new()));
         let mut lines = Vec::new();
         for piece in record.bytes.split_inclusive(|byte| *byte == b'\n') {
             bytes.extend_from_slice(piece);
@@ -65,11 +60,7 @@ impl LineAssembler {
             .map(|((host, error), (at, bytes))| Line {
                 at,
                 host,
-                kind: if error {
-                    Kind::ErrorOutput
-                } else {
-                    Kind::Output
-                },
+                kind: if error { Kind::ErrorOutput } else { Kind::Output },
                 text: String::from_utf8_lossy(&bytes).into_owned(),
             })
             .collect();
@@ -90,15 +81,9 @@ pub(crate) struct Log {
 impl Log {
     pub(crate) fn new(records: &[Record], dropped_bytes: u64) -> Self {
         let mut assembler = LineAssembler::default();
-        let mut lines: Vec<Line> = records
-            .iter()
-            .flat_map(|record| assembler.feed(record))
-            .collect();
+        let mut lines: Vec<Line> = records.iter().flat_map(|record| assembler.feed(record)).collect();
         lines.extend(assembler.finish());
-        Self {
-            lines,
-            dropped_bytes,
-        }
+        Self { lines, dropped_bytes }
     }
 
     /// The hosts, in the order in which they first appear.
@@ -119,42 +104,24 @@ impl Log {
 
     /// What the last panic on a host said, as std's hook prints it: place and message.
     pub(crate) fn last_panic(&self, host: &str) -> Option<(String, String)> {
-        let lines: Vec<&str> = self
-            .of(host)
-            .filter(|line| line.kind != Kind::Note)
-            .map(|line| line.text.as_str())
-            .collect();
+        let lines: Vec<&str> =
+            self.of(host).filter(|line| line.kind != Kind::Note).map(|line| line.text.as_str()).collect();
         let header = lines.iter().rposition(|line| {
             line.starts_with("thread '") && line.contains("' panicked at ")
                 || line.starts_with("thread '") && line.contains(") panicked at ")
         })?;
         let (_, place) = lines[header].split_once("panicked at ")?;
-        let is_end = |line: &&&str| {
-            line.starts_with("note: run with `RUST_BACKTRACE")
-                || line.starts_with("stack backtrace:")
-        };
-        let message: Vec<&str> = lines[header + 1..]
-            .iter()
-            .take_while(|line| !is_end(line))
-            .take(5)
-            .copied()
-            .collect();
-        Some((
-            place.trim_end_matches(':').to_owned(),
-            message.join("\n").trim().to_owned(),
-        ))
+        let is_end =
+            |line: &&&str| line.starts_with("note: run with `RUST_BACKTRACE") || line.starts_with("stack backtrace:");
+        let message: Vec<&str> = lines[header + 1..].iter().take_while(|line| !is_end(line)).take(5).copied().collect();
+        Some((place.trim_end_matches(':').to_owned(), message.join("\n").trim().to_owned()))
     }
 }
 
 /// A line as it is shown while a case runs.
 pub(crate) fn live(line: &Line) -> String {
     let mark = if line.kind == Kind::Note { '*' } else { '|' };
-    format!(
-        "{:>12} {:>8} {mark} {}",
-        super::seconds(line.at.now_ns),
-        line.host,
-        line.text
-    )
+    format!("{:>12} {:>8} {mark} {}", super::seconds(line.at.now_ns), line.host, line.text)
 }
 
 #[cfg(test)]
@@ -163,10 +130,7 @@ mod tests {
 
     fn record(event: u64, host: &str, kind: Kind, text: &str) -> Record {
         Record {
-            at: At {
-                event,
-                now_ns: event * 1_000_000,
-            },
+            at: At { event, now_ns: event * 1_000_000 },
             kind,
             host: host.to_owned(),
             bytes: text.as_bytes().to_vec(),
@@ -174,10 +138,7 @@ mod tests {
     }
 
     fn texts(log: &Log) -> Vec<(u64, &str)> {
-        log.lines
-            .iter()
-            .map(|line| (line.at.event, line.text.as_str()))
-            .collect()
+        log.lines.iter().map(|line| (line.at.event, line.text.as_str())).collect()
     }
 
     #[test]
@@ -192,36 +153,24 @@ mod tests {
         let log = Log::new(&records, 0);
         assert_eq!(
             texts(&log),
-            [
-                (2, "other"),
-                (3, "error"),
-                (1, "hello"),
-                (4, "next"),
-                (5, "crashed"),
-                (4, "unfinished")
-            ]
+            [(2, "other"), (3, "error"), (1, "hello"), (4, "next"), (5, "crashed"), (4, "unfinished")]
         );
         assert_eq!(log.hosts(), ["b", "a"]);
     }
 
     #[test]
     fn a_panic_is_found_in_what_a_host_wrote() {
-        let printed = "\nthread 'main' (17) panicked at src/lib.rs:3:5:\nno quorum:\n1 of 3\nnote: run with `RUST_BACKTRACE=1`\n";
+        let printed =
+            "\nthread 'main' (17) panicked at src/lib.rs:3:5:\nno quorum:\n1 of 3\nnote: run with `RUST_BACKTRACE=1`\n";
         let log = Log::new(&[record(1, "kv0", Kind::ErrorOutput, printed)], 0);
-        assert_eq!(
-            log.last_panic("kv0"),
-            Some(("src/lib.rs:3:5".to_owned(), "no quorum:\n1 of 3".to_owned()))
-        );
+        assert_eq!(log.last_panic("kv0"), Some(("src/lib.rs:3:5".to_owned(), "no quorum:\n1 of 3".to_owned())));
         assert_eq!(log.last_panic("kv1"), None);
     }
 
     #[test]
     fn what_is_shown_live_has_time_and_host() {
         let line = Line {
-            at: At {
-                event: 9,
-                now_ns: 1_204_000_000,
-            },
+            at: At { event: 9, now_ns: 1_204_000_000 },
             host: "kv0".into(),
             kind: Kind::Output,
             text: "up".into(),

@@ -1,34 +1,22 @@
 //! Addresses become functions: in the supervisor, which is the same binary at another address.
 
 use super::failure::ThreadStack;
-use crate::executable::Executable;
+use crate::system::Executable;
 use std::ffi::c_void;
+use std::path::Path;
 
 /// How many frames of a thread are shown.
 const FRAMES_SHOWN_MAX: usize = 8;
+/// How many when none is the user's: enough to tell which runtime waits.
+const MACHINERY_SHOWN_MAX: usize = 3;
 /// How many threads of a stuck world are shown.
 const STACKS_SHOWN_MAX: usize = 32;
 
-/// Functions whose frames say nothing to a user.
-const MACHINERY: [&str; 17] = [
-    "windtunnel_sim::",
-    "windtunnel::",
-    "core::",
-    "std::",
-    "alloc::",
-    "<core::",
-    "<std::",
-    "<alloc::",
-    "tokio::runtime::",
-    "tokio::task::",
-    "tokio::park",
-    "tokio::loom::",
-    "mio::",
-    "backtrace::",
-    "__rust",
-    "_Unwind",
-    "rust_",
-];
+/// Sources whose frames say nothing to a user: std and dependencies. Inlined functions have no path in their names, so
+/// that files tell more than names do.
+const MACHINERY: [&str; 3] = ["/rustc/", "/.cargo/registry/", "/.cargo/git/"];
+/// Windtunnel's own, when it is a part of the workspace.
+const OWN: [&str; 2] = ["/harness/src/", "/sim/src/"];
 
 /// Names what lies at addresses of the executable.
 pub(crate) struct Symbols {
@@ -40,42 +28,38 @@ struct Frame {
     place: Option<String>,
 }
 
+impl Frame {
+    /// Whether it belongs to windtunnel, which every call goes through.
+    fn is_own(&self) -> bool {
+        let named = self.function.starts_with("windtunnel_sim::") || self.function.starts_with("windtunnel::");
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().and_then(Path::to_str);
+        let below = self.place.as_deref().zip(workspace).and_then(|(place, workspace)| place.strip_prefix(workspace));
+        named || below.is_some_and(|below| OWN.iter().any(|source| below.starts_with(source)))
+    }
+
+    fn is_machinery(&self) -> bool {
+        let place = self.place.as_deref();
+        place.is_none_or(|place| MACHINERY.iter().any(|source| place.contains(source)))
+    }
+}
+
 impl Symbols {
     pub(crate) fn of_this_process() -> Self {
-        Self {
-            executable: Executable::of_this_process(),
-        }
+        Self { executable: Executable::of_this_process() }
     }
 
     /// A paragraph for each thread.
     pub(crate) fn paragraphs(&self, stacks: &[ThreadStack]) -> Vec<String> {
-        let shown = stacks
-            .iter()
-            .take(STACKS_SHOWN_MAX)
-            .map(|stack| self.paragraph(stack));
+        let shown = stacks.iter().take(STACKS_SHOWN_MAX).map(|stack| self.paragraph(stack));
         let more = stacks.len().saturating_sub(STACKS_SHOWN_MAX);
         let rest = (more > 0).then(|| format!("  and {more} more threads"));
         shown.chain(rest).collect()
     }
 
     fn paragraph(&self, stack: &ThreadStack) -> String {
-        let ThreadStack {
-            host,
-            thread,
-            tid,
-            waits_for,
-            ..
-        } = stack;
-        let name = if thread.is_empty() {
-            String::new()
-        } else {
-            format!(" {thread}")
-        };
-        let waiting = if waits_for.is_empty() {
-            String::new()
-        } else {
-            format!(": {waits_for}")
-        };
+        let ThreadStack { host, thread, tid, waits_for, .. } = stack;
+        let name = if thread.is_empty() { String::new() } else { format!(" {thread}") };
+        let waiting = if waits_for.is_empty() { String::new() } else { format!(": {waits_for}") };
         let mut paragraph = format!("  {host}, thread{name} ({tid}){waiting}");
         for Frame { function, place } in self.telling(&stack.frames) {
             paragraph.push_str(&format!("\n      {function}"));
@@ -86,53 +70,29 @@ impl Symbols {
         paragraph
     }
 
-    /// The frames that say something; when none does, the innermost ones.
+    /// The frames that say something; when none does, where the machinery stands.
     fn telling(&self, addresses: &[u64]) -> Vec<Frame> {
-        let frames: Vec<Frame> = addresses
-            .iter()
-            .flat_map(|frame| self.resolve(*frame))
-            .collect();
-        let is_telling = |frame: &Frame| {
-            !MACHINERY
-                .iter()
-                .any(|prefix| frame.function.starts_with(prefix))
-        };
-        let (telling, machinery): (Vec<Frame>, Vec<Frame>) =
-            frames.into_iter().partition(is_telling);
-        let chosen = if telling.is_empty() {
-            machinery
-        } else {
-            telling
-        };
-        chosen.into_iter().take(FRAMES_SHOWN_MAX).collect()
+        let frames = addresses.iter().flat_map(|frame| self.resolve(*frame)).filter(|frame| !frame.is_own());
+        let (machinery, mut telling): (Vec<Frame>, Vec<Frame>) = frames.partition(Frame::is_machinery);
+        telling.truncate(FRAMES_SHOWN_MAX);
+        if telling.is_empty() { machinery.into_iter().take(MACHINERY_SHOWN_MAX).collect() } else { telling }
     }
 
     /// The function at an address, with those that were inlined into it.
     fn resolve(&self, frame: u64) -> Vec<Frame> {
         // A return address points behind the call.
-        let Some(address) = self
-            .executable
-            .to_address(frame)
-            .and_then(|address| address.checked_sub(1))
-        else {
+        let Some(address) = self.executable.to_address(frame).and_then(|address| address.checked_sub(1)) else {
             return Vec::new();
         };
         let mut frames = Vec::new();
-        backtrace::resolve(
-            std::ptr::without_provenance_mut::<c_void>(address as usize),
-            |symbol| {
-                let function = symbol
-                    .name()
-                    .map_or_else(|| format!("{address:#x}"), |name| format!("{name:#}"));
-                let place = symbol.filename().map(|file| {
-                    let line = symbol
-                        .lineno()
-                        .map_or_else(String::new, |line| format!(":{line}"));
-                    format!("{}{line}", file.display())
-                });
-                frames.push(Frame { function, place });
-            },
-        );
+        backtrace::resolve(std::ptr::without_provenance_mut::<c_void>(address as usize), |symbol| {
+            let function = symbol.name().map_or_else(|| format!("{address:#x}"), |name| format!("{name:#}"));
+            let place = symbol.filename().map(|file| {
+                let line = symbol.lineno().map_or_else(String::new, |line| format!(":{line}"));
+                format!("{}{line}", file.display())
+            });
+            frames.push(Frame { function, place });
+        });
         frames
     }
 }
@@ -157,16 +117,9 @@ mod tests {
             frames,
         };
         let paragraphs = Symbols::of_this_process().paragraphs(&vec![stack; STACKS_SHOWN_MAX + 3]);
-        assert!(
-            paragraphs[0].starts_with("  kv0, thread main (1): epoll_wait\n"),
-            "{}",
-            paragraphs[0]
-        );
+        assert!(paragraphs[0].starts_with("  kv0, thread main (1): epoll_wait\n"), "{}", paragraphs[0]);
         assert!(paragraphs[0].contains("at "), "{}", paragraphs[0]);
-        assert_eq!(
-            paragraphs.last().map(String::as_str),
-            Some("  and 3 more threads")
-        );
+        assert_eq!(paragraphs.last().map(String::as_str), Some("  and 3 more threads"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The variables `CHAOS_*`: what they may be, and what is said when they are something else.
 //!
-//! All are read when a test runs, never when it is compiled. A variable that is unknown or malformed fails the test: one
-//! that is silently ignored would replay another case than the one asked for.
+//! All are read when a test runs, never when it is compiled. A variable that is unknown or malformed fails the test:
+//! one that is silently ignored would replay another case than the one asked for.
 
 mod seed;
 
@@ -13,31 +13,15 @@ use thiserror::Error;
 
 /// Every variable, with its values and its meaning.
 const VARIABLES: [(&str, &str, &str); 6] = [
-    (
-        "CHAOS_SEED",
-        "0x5f1d, 24349, 1-1000 or calm:0x5f1d",
-        "run the case of this seed, or the cases of these",
-    ),
-    (
-        "CHAOS_CASES",
-        "500 or x10",
-        "run this many cases, or this many times as many",
-    ),
-    (
-        "CHAOS_JOBS",
-        "1",
-        "run this many cases of a test at the same time",
-    ),
+    ("CHAOS_SEED", "0x5f1d, 24349, 1-1000 or calm:0x5f1d", "run the case of this seed, or the cases of these"),
+    ("CHAOS_CASES", "500 or x10", "run this many cases, or this many times as many"),
+    ("CHAOS_JOBS", "1", "run this many cases of a test at the same time"),
     (
         "CHAOS_LOG",
         "none, failed, all, or hosts: kv0,c*",
         "print what hosts write, of all or some hosts, while cases run",
     ),
-    (
-        "CHAOS_DEBUG",
-        "1",
-        "with CHAOS_SEED: run the one case in this process, for a debugger",
-    ),
+    ("CHAOS_DEBUG", "1", "with CHAOS_SEED: run the one case in this process, for a debugger"),
     ("CHAOS_OUT", "target/chaos", "where log files go"),
 ];
 
@@ -81,14 +65,10 @@ impl LogSetting {
         match self {
             Self::None | Self::Failed => false,
             Self::All => true,
-            Self::Hosts(patterns) => {
-                patterns
-                    .iter()
-                    .any(|pattern| match pattern.strip_suffix('*') {
-                        Some(prefix) => host.starts_with(prefix),
-                        None => host == pattern,
-                    })
-            }
+            Self::Hosts(patterns) => patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => host.starts_with(prefix),
+                None => host == pattern,
+            }),
         }
     }
 
@@ -104,11 +84,7 @@ pub(crate) enum SettingsError {
     #[error("there is no variable {name}{}\n\n{}", did_you_mean(.name), table())]
     Unknown { name: String },
     #[error("{name}=`{value}` is not understood: {reason}\n\n{}", table())]
-    Malformed {
-        name: &'static str,
-        value: String,
-        reason: String,
-    },
+    Malformed { name: &'static str, value: String, reason: String },
 }
 
 fn did_you_mean(name: &str) -> String {
@@ -123,9 +99,7 @@ fn did_you_mean(name: &str) -> String {
 
 /// The valid variables, for people.
 pub(crate) fn table() -> String {
-    let rows = VARIABLES
-        .iter()
-        .map(|(name, values, meaning)| format!("  {name:<12} {values:<37} {meaning}"));
+    let rows = VARIABLES.iter().map(|(name, values, meaning)| format!("  {name:<12} {values:<37} {meaning}"));
     format!("the variables are\n{}", rows.collect::<Vec<_>>().join("\n"))
 }
 
@@ -137,13 +111,9 @@ impl Settings {
     }
 
     /// Reads variables; those that are none of ours are passed over. An empty value counts as not set.
-    pub(crate) fn parse(
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, SettingsError> {
-        let mut ours: Vec<(String, String)> = variables
-            .into_iter()
-            .filter(|(name, value)| name.starts_with("CHAOS_") && !value.is_empty())
-            .collect();
+    pub(crate) fn parse(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, SettingsError> {
+        let mut ours: Vec<(String, String)> =
+            variables.into_iter().filter(|(name, value)| name.starts_with("CHAOS_") && !value.is_empty()).collect();
         // The environment has no order; which of several mistakes is reported should not depend on it.
         ours.sort();
         let mut settings = Self::default();
@@ -153,27 +123,16 @@ impl Settings {
         let one = matches!(settings.seed, Some(SeedSetting::One { .. }));
         if settings.debug && !one {
             let reason = "a debugger follows one case: give its seed with CHAOS_SEED".to_owned();
-            return Err(SettingsError::Malformed {
-                name: "CHAOS_DEBUG",
-                value: "1".to_owned(),
-                reason,
-            });
+            return Err(SettingsError::Malformed { name: "CHAOS_DEBUG", value: "1".to_owned(), reason });
         }
         Ok(settings)
     }
 
     fn variable(&mut self, name: &str, value: &str) -> Result<(), SettingsError> {
-        let malformed = |name: &'static str| {
-            move |reason| SettingsError::Malformed {
-                name,
-                value: value.to_owned(),
-                reason,
-            }
-        };
+        let malformed =
+            |name: &'static str| move |reason| SettingsError::Malformed { name, value: value.to_owned(), reason };
         match name {
-            "CHAOS_SEED" => {
-                self.seed = Some(SeedSetting::parse(value).map_err(malformed("CHAOS_SEED"))?)
-            }
+            "CHAOS_SEED" => self.seed = Some(SeedSetting::parse(value).map_err(malformed("CHAOS_SEED"))?),
             "CHAOS_CASES" => self.cases = Some(cases(value).map_err(malformed("CHAOS_CASES"))?),
             "CHAOS_JOBS" => self.jobs = Some(positive(value).map_err(malformed("CHAOS_JOBS"))?),
             "CHAOS_LOG" => self.log = log(value).map_err(malformed("CHAOS_LOG"))?,
@@ -182,9 +141,7 @@ impl Settings {
             // Set for workers only; they do not come here.
             windtunnel_sim::worker::ENV => {}
             _ => {
-                return Err(SettingsError::Unknown {
-                    name: name.to_owned(),
-                });
+                return Err(SettingsError::Unknown { name: name.to_owned() });
             }
         }
         Ok(())
@@ -192,9 +149,7 @@ impl Settings {
 }
 
 fn positive(value: &str) -> Result<NonZeroU32, String> {
-    value
-        .parse()
-        .map_err(|_| "it takes a number from 1".to_owned())
+    value.parse().map_err(|_| "it takes a number from 1".to_owned())
 }
 
 fn cases(value: &str) -> Result<CasesSetting, String> {
@@ -220,16 +175,10 @@ fn log(value: &str) -> Result<LogSetting, String> {
         "all" => return Ok(LogSetting::All),
         _ => {}
     }
-    let patterns: Vec<String> = value
-        .split(',')
-        .map(|pattern| pattern.trim().to_owned())
-        .collect();
+    let patterns: Vec<String> = value.split(',').map(|pattern| pattern.trim().to_owned()).collect();
     let is_name = |pattern: &String| {
         let name = pattern.strip_suffix('*').unwrap_or(pattern);
-        (!name.is_empty() || pattern == "*")
-            && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        (!name.is_empty() || pattern == "*") && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
     if patterns.iter().all(is_name) {
         Ok(LogSetting::Hosts(patterns))
@@ -243,19 +192,12 @@ mod tests {
     use super::*;
 
     fn parse(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
-        Settings::parse(
-            variables
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        )
+        Settings::parse(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
     }
 
     #[test]
     fn nothing_set_is_the_default() {
-        assert_eq!(
-            parse(&[("PATH", "/bin"), ("CHAOS_LOG", "")]),
-            Ok(Settings::default())
-        );
+        assert_eq!(parse(&[("PATH", "/bin"), ("CHAOS_LOG", "")]), Ok(Settings::default()));
     }
 
     #[test]
@@ -269,21 +211,10 @@ mod tests {
             ("CHAOS_OUT", "/tmp/out"),
         ])
         .expect("all are valid");
-        assert_eq!(
-            settings.seed,
-            Some(SeedSetting::One {
-                seed: 0x5f1d,
-                calm: false
-            })
-        );
+        assert_eq!(settings.seed, Some(SeedSetting::One { seed: 0x5f1d, calm: false }));
         assert_eq!(settings.cases, NonZeroU32::new(10).map(CasesSetting::Times));
         assert_eq!(settings.jobs, NonZeroU32::new(4));
-        assert!(
-            settings.debug
-                && settings.log.shows("kv0")
-                && settings.log.shows("c12")
-                && !settings.log.shows("kv1")
-        );
+        assert!(settings.debug && settings.log.shows("kv0") && settings.log.shows("c12") && !settings.log.shows("kv1"));
         assert_eq!(settings.out, Some(PathBuf::from("/tmp/out")));
     }
 
@@ -305,10 +236,7 @@ mod tests {
             ("CHAOS_DEBUG", "1"),
         ] {
             let error = parse(&[(name, value)]).expect_err(name).to_string();
-            assert!(
-                error.starts_with(&format!("{name}=`{value}` is not understood: ")),
-                "{error}"
-            );
+            assert!(error.starts_with(&format!("{name}=`{value}` is not understood: ")), "{error}");
         }
     }
 }

@@ -13,11 +13,7 @@ const DOUBLE_RUN_SHARE: u32 = 16;
 const RECORDED_PAIRS: usize = 4;
 
 /// Runs a case, and again when that is due: after a failure, and for a share of those that pass.
-pub(super) fn run_confirmed(
-    context: &Context<'_>,
-    worker: &mut Worker,
-    case: Case,
-) -> Result<CaseReport, WorkerError> {
+pub(super) fn run_confirmed(context: &Context<'_>, worker: &mut Worker, case: Case) -> Result<CaseReport, WorkerError> {
     let mut report = run_case(context, worker, case)?;
     let due = match &report.failure {
         Some(failure) => failure.is_repeatable() && super::is_of_the_case(&failure.kind),
@@ -28,57 +24,30 @@ pub(super) fn run_confirmed(
     }
     let again = run_case(context, worker, case)?;
     if report.is_same_run(&again) {
-        report.confirmation = report
-            .failure
-            .is_some()
-            .then(|| "equal in a second run".to_owned());
+        report.confirmation = report.failure.is_some().then(|| "equal in a second run".to_owned());
         return Ok(report);
     }
     let first = first_difference(context, worker, case)?;
-    let confirmation = again.digest.map_or_else(
-        || "none in a second run".to_owned(),
-        |digest| format!("but {digest:032x} in a second run"),
-    );
+    let confirmation = again
+        .digest
+        .map_or_else(|| "none in a second run".to_owned(), |digest| format!("but {digest:032x} in a second run"));
     let at = first.as_ref().map_or(report.at, |difference| difference.at);
-    let failure = Failure {
-        kind: FailureKind::Nondeterministic { first },
-        at,
-        stacks: Vec::new(),
-    };
-    Ok(CaseReport {
-        failure: Some(failure),
-        confirmation: Some(confirmation),
-        ..report
-    })
+    let failure = Failure { kind: FailureKind::Nondeterministic { first }, at, stacks: Vec::new() };
+    Ok(CaseReport { failure: Some(failure), confirmation: Some(confirmation), ..report })
 }
 
 /// Records one run and compares the next with it as it goes.
-fn first_difference(
-    context: &Context<'_>,
-    worker: &mut Worker,
-    case: Case,
-) -> Result<Option<Difference>, WorkerError> {
-    let orders = |recording| Orders {
-        recording,
-        ..context.orders(case)
-    };
+fn first_difference(context: &Context<'_>, worker: &mut Worker, case: Case) -> Result<Option<Difference>, WorkerError> {
+    let orders = |recording| Orders { recording, ..context.orders(case) };
     for _ in 0..RECORDED_PAIRS {
         run_with(context, worker, case, &orders(RecordingMode::Keep))?;
         run_with(context, worker, case, &orders(RecordingMode::Compare))?;
-        let found =
-            worker
-                .blackbox()
-                .findings()
-                .read()
-                .into_iter()
-                .find_map(|finding| match finding {
-                    Finding::Differs { at, recorded, seen } => Some(Difference {
-                        at,
-                        recorded: recorded.into_owned(),
-                        seen: seen.into_owned(),
-                    }),
-                    _ => None,
-                });
+        let found = worker.blackbox().findings().read().into_iter().find_map(|finding| match finding {
+            Finding::Differs { at, recorded, seen } => {
+                Some(Difference { at, recorded: recorded.into_owned(), seen: seen.into_owned() })
+            }
+            _ => None,
+        });
         if found.is_some() {
             return Ok(found);
         }

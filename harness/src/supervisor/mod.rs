@@ -2,17 +2,17 @@
 //!
 //! ```text
 //! process.rs      one worker: started with a fixed layout, given orders, watched
-//! exec.rs         becoming a worker, between `fork` and `exec`
 //! environment.rs  the worker's arguments and environment
 //! run_case.rs     one case: orders, watching, judgement
 //! search.rs       all cases, on one worker or several
 //! confirm.rs      the same case again: is it the same?
 //! telling.rs      reports
+//! debugged.rs     one case in this process's place
 //! ```
 
 mod confirm;
+mod debugged;
 mod environment;
-mod exec;
 mod process;
 mod run_case;
 mod search;
@@ -60,24 +60,14 @@ impl Context<'_> {
 pub(crate) fn run(definition: &TestDefinition, location: &Location<'_>) {
     let settings = match Settings::from_env() {
         Ok(settings) => settings,
-        Err(error) => fail(&format!(
-            "\nthread '{}' panicked at {location}:\n{error}\n",
-            definition.name()
-        )),
+        Err(error) => fail(&format!("\nthread '{}' panicked at {location}:\n{error}\n", definition.name())),
     };
     let cases = Cases::of(definition, &settings, Surroundings::of_this_process());
-    let context = Context {
-        definition,
-        settings: &settings,
-        cases,
-    };
+    let context = Context { definition, settings: &settings, cases };
     eprintln!("{}", cases.announcement(definition.path));
     if settings.debug {
-        let error = exec::become_debugged(&context, cases.case(cases.first()));
-        fail(&format!(
-            "\nthread '{}' panicked at {location}:\n{error}\n",
-            definition.name()
-        ));
+        let error = debugged::become_debugged(&context, cases.case(cases.first()));
+        fail(&format!("\nthread '{}' panicked at {location}:\n{error}\n", definition.name()));
     }
     let started = Instant::now();
     let teller = Teller::new(&context, location);
@@ -90,28 +80,19 @@ pub(crate) fn run(definition: &TestDefinition, location: &Location<'_>) {
 
 fn passed(context: &Context<'_>, teller: &Teller<'_>, tally: &Tally, started: Instant) {
     if let Some(expected) = context.definition.expect_failure {
-        fail(
-            &teller
-                .never_failed(expected, context.cases.count)
-                .to_string(),
-        );
+        fail(&teller.never_failed(expected, context.cases.count).to_string());
     }
     eprintln!("{}", telling::success(tally, started.elapsed()));
 }
 
 fn failed(context: &Context<'_>, teller: &Teller<'_>, report: &CaseReport) {
     let block: Block = teller.block(report);
-    let Some(expected) = context.definition.expect_failure else {
-        fail(&block.to_string())
-    };
+    let Some(expected) = context.definition.expect_failure else { fail(&block.to_string()) };
     if block.sentence.contains(expected) {
         eprintln!("failed as expected\n\n{}", block.body_text());
         return;
     }
-    let sentence = format!(
-        "{}\n  while `expect_failure` expects a failure with {expected:?}",
-        block.sentence
-    );
+    let sentence = format!("{}\n  while `expect_failure` expects a failure with {expected:?}", block.sentence);
     fail(&Block { sentence, ..block }.to_string());
 }
 
@@ -124,22 +105,15 @@ fn fail(block: &str) -> ! {
 
 /// Whether a failure of this kind has anything to do with the case.
 fn is_of_the_case(kind: &FailureKind) -> bool {
-    !matches!(
-        kind,
-        FailureKind::NeverFailed { .. } | FailureKind::Impossible { .. }
-    )
+    !matches!(kind, FailureKind::NeverFailed { .. } | FailureKind::Impossible { .. })
 }
 
 /// For the messages of [`WorkerError`]: why there is no worker at all.
 fn hint(error: &WorkerError) -> &'static str {
     match error {
         WorkerError::NotExecuted { .. } => "the test binary must be executable a second time",
-        WorkerError::Died { .. } => {
-            "the test binary, executed again as a worker, ended before it reached the test"
-        }
+        WorkerError::Died { .. } => "the test binary, executed again as a worker, ended before it reached the test",
         WorkerError::Unfit { .. } => "the test binary cannot run simulated worlds",
-        WorkerError::NotForked { .. } | WorkerError::Io { .. } => {
-            "the system refuses what every test needs"
-        }
+        WorkerError::NotForked { .. } | WorkerError::Io { .. } => "the system refuses what every test needs",
     }
 }

@@ -5,9 +5,9 @@ use super::process::{ProcessEnd, Worker, WorkerError};
 use crate::blackbox::{At, BlackBox, EndedAs, Ending, Finding, Orders, TapeReader, Verdict};
 use crate::cases::Case;
 use crate::definition::TestDefinition;
-use crate::report::{Failure, FailureKind, LineAssembler, Log, ThreadStack, live};
+use crate::report::{Death, Failure, FailureKind, LineAssembler, Log, ThreadStack, live};
 use crate::settings::LogSetting;
-use crate::worker::protocol::Message;
+use crate::system::End;
 
 /// What came of a case.
 #[derive(Debug)]
@@ -21,18 +21,13 @@ pub(crate) struct CaseReport {
     pub(crate) log: Log,
     /// What a second run said: equal digests, or not.
     pub(crate) confirmation: Option<String>,
-    pub(crate) layout_refusal: Option<i32>,
+    pub(crate) layout_refusal: Option<String>,
 }
 
 impl CaseReport {
     /// Two runs with equal outcomes are the same run, as far as can be told.
     pub(crate) fn is_same_run(&self, other: &Self) -> bool {
-        let sentence = |report: &Self| {
-            report
-                .failure
-                .as_ref()
-                .map(|failure| failure.sentence(&report.log))
-        };
+        let sentence = |report: &Self| report.failure.as_ref().map(|failure| failure.sentence(&report.log));
         match (self.digest, other.digest) {
             (Some(one), Some(two)) => one == two,
             (None, None) => sentence(self) == sentence(other),
@@ -42,11 +37,7 @@ impl CaseReport {
 }
 
 /// Runs a case once.
-pub(super) fn run_case(
-    context: &Context<'_>,
-    worker: &mut Worker,
-    case: Case,
-) -> Result<CaseReport, WorkerError> {
+pub(super) fn run_case(context: &Context<'_>, worker: &mut Worker, case: Case) -> Result<CaseReport, WorkerError> {
     run_with(context, worker, case, &context.orders(case))
 }
 
@@ -60,11 +51,7 @@ pub(super) fn run_with(
     let wall_timeout = context.definition.wall_timeout();
     let end = if context.settings.log.is_live() {
         let mut window = Window::new(&context.settings.log);
-        let end = worker.run(
-            orders,
-            wall_timeout,
-            Some(&mut |blackbox| window.show(blackbox)),
-        )?;
+        let end = worker.run(orders, wall_timeout, Some(&mut |blackbox| window.show(blackbox)))?;
         window.show(worker.blackbox());
         window.close();
         end
@@ -85,29 +72,19 @@ struct Window<'a> {
 
 impl<'a> Window<'a> {
     fn new(log: &'a LogSetting) -> Self {
-        Self {
-            log,
-            reader: TapeReader::default(),
-            assembler: LineAssembler::default(),
-        }
+        Self { log, reader: TapeReader::default(), assembler: LineAssembler::default() }
     }
 
     fn show(&mut self, blackbox: &BlackBox) {
         while let Some(record) = self.reader.next(&blackbox.tape()) {
             if self.log.shows(&record.host) {
-                self.assembler
-                    .feed(&record)
-                    .iter()
-                    .for_each(|line| eprintln!("{}", live(line)));
+                self.assembler.feed(&record).iter().for_each(|line| eprintln!("{}", live(line)));
             }
         }
     }
 
     fn close(self) {
-        self.assembler
-            .finish()
-            .iter()
-            .for_each(|line| eprintln!("{}", live(line)));
+        self.assembler.finish().iter().for_each(|line| eprintln!("{}", live(line)));
     }
 }
 
@@ -121,21 +98,12 @@ struct Remains {
 
 impl Remains {
     fn of(blackbox: &BlackBox) -> Self {
-        let mut remains = Self {
-            verdict: None,
-            ending: None,
-            fatal: None,
-            stacks: Vec::new(),
-        };
+        let mut remains = Self { verdict: None, ending: None, fatal: None, stacks: Vec::new() };
         for finding in blackbox.findings().read() {
             match finding {
                 // The first that failed: a client's panic ends the world before the body has anything to say.
                 Finding::Verdict(verdict) => {
-                    if remains
-                        .verdict
-                        .as_ref()
-                        .is_none_or(|earlier| *earlier == Verdict::Passed)
-                    {
+                    if remains.verdict.as_ref().is_none_or(|earlier| *earlier == Verdict::Passed) {
                         remains.verdict = Some(verdict);
                     }
                 }
@@ -143,13 +111,7 @@ impl Remains {
                 Finding::Fatal { at, text } => {
                     remains.fatal.get_or_insert((at, text.into_owned()));
                 }
-                Finding::Stack {
-                    host,
-                    thread,
-                    tid,
-                    waits_for,
-                    frames,
-                } => remains.stacks.push(ThreadStack {
+                Finding::Stack { host, thread, tid, waits_for, frames } => remains.stacks.push(ThreadStack {
                     host: host.into_owned(),
                     thread: thread.into_owned(),
                     tid,
@@ -164,27 +126,11 @@ impl Remains {
 }
 
 /// Decides what came of a case whose process has ended.
-pub(super) fn judge(
-    definition: &TestDefinition,
-    case: Case,
-    blackbox: &BlackBox,
-    end: &ProcessEnd,
-) -> CaseReport {
+pub(super) fn judge(definition: &TestDefinition, case: Case, blackbox: &BlackBox, end: &ProcessEnd) -> CaseReport {
     let remains = Remains::of(blackbox);
-    let digest = remains
-        .ending
-        .as_ref()
-        .map(|ending| u128::from(ending.digest.0) << 64 | u128::from(ending.digest.1));
-    let reached = || {
-        remains
-            .fatal
-            .as_ref()
-            .map_or_else(|| blackbox.progress().at(), |(at, _)| *at)
-    };
-    let at = remains
-        .ending
-        .as_ref()
-        .map_or_else(reached, |ending| ending.at);
+    let digest = remains.ending.as_ref().map(|ending| u128::from(ending.digest.0) << 64 | u128::from(ending.digest.1));
+    let reached = || remains.fatal.as_ref().map_or_else(|| blackbox.progress().at(), |(at, _)| *at);
+    let at = remains.ending.as_ref().map_or_else(reached, |ending| ending.at);
     let failure = kind(definition, blackbox, end, &remains);
     let failure = failure.map(|(kind, stacks)| {
         let at = match (&kind, &remains.verdict) {
@@ -193,20 +139,8 @@ pub(super) fn judge(
         };
         Failure { kind, at, stacks }
     });
-    let log = if failure.is_some() {
-        read_log(blackbox)
-    } else {
-        Log::default()
-    };
-    CaseReport {
-        case,
-        failure,
-        digest,
-        at,
-        log,
-        confirmation: None,
-        layout_refusal: None,
-    }
+    let log = if failure.is_some() { read_log(blackbox) } else { Log::default() };
+    CaseReport { case, failure, digest, at, log, confirmation: None, layout_refusal: None }
 }
 
 fn read_log(blackbox: &BlackBox) -> Log {
@@ -218,21 +152,24 @@ fn read_log(blackbox: &BlackBox) -> Log {
 
 type Judgement = Option<(FailureKind, Vec<ThreadStack>)>;
 
-fn kind(
-    definition: &TestDefinition,
-    blackbox: &BlackBox,
-    end: &ProcessEnd,
-    remains: &Remains,
-) -> Judgement {
-    let stacks = || remains.stacks.clone();
-    match &remains.verdict {
-        Some(Verdict::Panicked {
-            host,
-            message,
-            location,
-            frames,
-            ..
-        }) => {
+fn kind(definition: &TestDefinition, blackbox: &BlackBox, end: &ProcessEnd, remains: &Remains) -> Judgement {
+    if let Some(judgement) = remains.verdict.as_ref().and_then(verdict) {
+        return Some(judgement);
+    }
+    let kind = match &remains.ending {
+        Some(ending) => outcome(definition, remains, &ending.outcome)?,
+        None => death(definition, blackbox, end, remains),
+    };
+    Some((kind, remains.stacks.clone()))
+}
+
+/// What the test body, or a client, says about itself.
+fn verdict(verdict: &Verdict<'static>) -> Judgement {
+    match verdict {
+        Verdict::Passed => None,
+        Verdict::Error(text) => Some((FailureKind::Error { text: text.to_string() }, Vec::new())),
+        Verdict::Impossible(reason) => Some((FailureKind::Impossible { reason: reason.to_string() }, Vec::new())),
+        Verdict::Panicked { host, message, location, frames, .. } => {
             let stack = ThreadStack {
                 host: host.to_string(),
                 thread: String::new(),
@@ -240,84 +177,41 @@ fn kind(
                 waits_for: "where it panicked".to_owned(),
                 frames: frames.to_vec(),
             };
-            let kind = FailureKind::Panicked {
-                host: host.to_string(),
-                message: message.to_string(),
-                location: location.clone(),
-            };
-            return Some((kind, vec![stack]));
+            let (host, message, location) = (host.to_string(), message.to_string(), location.clone());
+            Some((FailureKind::Panicked { host, message, location }, vec![stack]))
         }
-        Some(Verdict::Error(text)) => {
-            return Some((
-                FailureKind::Error {
-                    text: text.to_string(),
-                },
-                Vec::new(),
-            ));
-        }
-        Some(Verdict::Impossible(reason)) => {
-            return Some((
-                FailureKind::Impossible {
-                    reason: reason.to_string(),
-                },
-                Vec::new(),
-            ));
-        }
-        Some(Verdict::Passed) | None => {}
     }
-    let Some(ending) = &remains.ending else {
-        return Some((death(definition, blackbox, end, remains), stacks()));
-    };
-    let kind = match &ending.outcome {
+}
+
+/// How the world ended, when that is a failure.
+fn outcome(definition: &TestDefinition, remains: &Remains, outcome: &EndedAs<'static>) -> Option<FailureKind> {
+    Some(match outcome {
         EndedAs::Finished if remains.verdict.is_none() => FailureKind::Vanished,
         EndedAs::Finished => return None,
-        EndedAs::VirtualTimeout => FailureKind::VirtualTimeout {
-            limit: definition.virtual_timeout(),
-        },
+        EndedAs::VirtualTimeout => FailureKind::VirtualTimeout { limit: definition.virtual_timeout() },
         EndedAs::Deadlock => FailureKind::Deadlock,
         EndedAs::Livelock => FailureKind::Livelock,
-        EndedAs::Refused { host, call, remedy } => FailureKind::Refused {
-            host: host.to_string(),
-            call: call.to_string(),
-            remedy: remedy.to_string(),
-        },
-        EndedAs::Exited { host, code } => FailureKind::Exited {
-            host: host.to_string(),
-            code: *code,
-        },
-        EndedAs::Killed { host, signal } => FailureKind::Killed {
-            host: host.to_string(),
-            signal: *signal,
-        },
-    };
-    Some((kind, stacks()))
+        EndedAs::Refused { host, call, remedy } => {
+            let (host, call, remedy) = (host.to_string(), call.to_string(), remedy.to_string());
+            FailureKind::Refused { host, call, remedy }
+        }
+        // The test body's own process: it left in the middle, however politely.
+        EndedAs::Exited { host, code: 0 } if host == "test" => FailureKind::Vanished,
+        EndedAs::Exited { host, code } => FailureKind::Exited { host: host.to_string(), code: *code },
+        EndedAs::Killed { host, signal } => FailureKind::Killed { host: host.to_string(), signal: *signal },
+    })
 }
 
 /// A process that ended before its world did.
-fn death(
-    definition: &TestDefinition,
-    blackbox: &BlackBox,
-    end: &ProcessEnd,
-    remains: &Remains,
-) -> FailureKind {
+fn death(definition: &TestDefinition, blackbox: &BlackBox, end: &ProcessEnd, remains: &Remains) -> FailureKind {
     if end.timed_out {
-        return FailureKind::WallTimeout {
-            limit: definition.wall_timeout(),
-            running: blackbox.progress().running(),
-        };
+        return FailureKind::WallTimeout { limit: definition.wall_timeout(), running: blackbox.progress().running() };
     }
     let fatal = remains.fatal.as_ref().map_or("", |(_, text)| text.as_str());
     let last_words = [fatal, end.last_words.trim()].join("\n");
-    let how = match end.message {
-        Message::Killed(signal) => crate::report::Death::Signal(signal),
-        Message::Exited(code) => crate::report::Death::Code(code),
-        // A worker answers nothing else when a process has ended.
-        Message::Ready | Message::Unfit | Message::Started(_) | Message::NotForked(_) => {
-            crate::report::Death::Code(-1)
-        }
+    let how = match end.end {
+        End::Killed(signal) => Death::Signal(signal),
+        End::Exited(code) => Death::Code(code),
     };
-    FailureKind::Died {
-        how,
-        last_words: last_words.trim().to_owned(),
-    }
+    FailureKind::Died { how, last_words: last_words.trim().to_owned() }
 }

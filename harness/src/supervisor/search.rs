@@ -49,27 +49,17 @@ pub(super) fn search(context: &Context<'_>) -> Result<(Tally, Option<CaseReport>
         end: AtomicU32::new(context.cases.count.saturating_add(1)),
         found: Mutex::new((tally, None, None)),
     };
-    let jobs = context
-        .settings
-        .jobs
-        .map_or(1, |jobs| jobs.get())
-        .min(context.cases.count);
+    let jobs = context.settings.jobs.map_or(1, |jobs| jobs.get()).min(context.cases.count);
     std::thread::scope(|scope| {
         // Each worker belongs to the thread that starts it: it dies when that thread ends.
         let others = (1..jobs).map(|_| {
-            scope.spawn(|| {
-                progress
-                    .note(|| progress.work(context, &mut Worker::start(context.definition.name())?))
-            })
+            scope.spawn(|| progress.note(|| progress.work(context, &mut Worker::start(context.definition.name())?)))
         });
         let others: Vec<_> = others.collect();
         progress.note(|| progress.work(context, &mut worker));
         drop(others);
     });
-    let (tally, report, error) = progress
-        .found
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
+    let (tally, report, error) = progress.found.into_inner().unwrap_or_else(PoisonError::into_inner);
     match (report, error) {
         (None, Some(error)) => Err(error),
         (report, _) => Ok((tally, report)),
@@ -87,11 +77,7 @@ impl Progress {
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
             if report.failure.is_none() {
                 found.0.add(&report);
-            } else if found
-                .1
-                .as_ref()
-                .is_none_or(|other| report.case.number < other.case.number)
-            {
+            } else if found.1.as_ref().is_none_or(|other| report.case.number < other.case.number) {
                 self.end.fetch_min(report.case.number, Ordering::Relaxed);
                 found.1 = Some(report);
             }

@@ -9,11 +9,10 @@ use crate::cases::{Case, Cases};
 use crate::definition::TestDefinition;
 use crate::duration::for_people;
 use crate::report::{
-    Block, Failure, FailureKind, HostTail, Invocation, Line, Log, LogDirectory, Symbols, Told,
-    grouped, replay,
+    Block, Failure, FailureKind, HostTail, Invocation, Line, Log, LogDirectory, Symbols, Told, grouped, replay,
 };
 use crate::settings::{LogSetting, Settings, seed_text};
-use crate::worker::protocol::Message;
+use crate::system::End;
 use std::panic::Location;
 use std::time::Duration;
 
@@ -50,12 +49,10 @@ impl<'a> Teller<'a> {
         let seed = seed_text(report.case.seed, report.case.calm);
         let (hosts, more_hosts) = self.tails(&report.log, failure.host());
         let mut remarks = Vec::new();
-        remarks.extend(report.layout_refusal.map(weaker));
+        remarks.extend(report.layout_refusal.as_deref().map(weaker));
         if report.log.dropped_bytes > 0 {
-            remarks.push(format!(
-                "the first {} bytes that hosts wrote were dropped",
-                grouped(report.log.dropped_bytes)
-            ));
+            remarks
+                .push(format!("the first {} bytes that hosts wrote were dropped", grouped(report.log.dropped_bytes)));
         }
         let directory = LogDirectory::of(self.definition, self.settings.out.as_deref());
         let logs = directory.write(&report.log).unwrap_or_else(|error| {
@@ -63,9 +60,7 @@ impl<'a> Teller<'a> {
             None
         });
         Block {
-            location: failure
-                .location()
-                .map_or_else(|| self.location.clone(), ToString::to_string),
+            location: failure.location().map_or_else(|| self.location.clone(), ToString::to_string),
             told: Told {
                 found: self.found(report.case),
                 seed: seed.clone(),
@@ -92,12 +87,7 @@ impl<'a> Teller<'a> {
             test: self.definition.name().to_owned(),
             location: self.location.clone(),
             sentence,
-            told: Told {
-                found: "no case".to_owned(),
-                seed: seed.clone(),
-                at: At::default(),
-                digest: None,
-            },
+            told: Told { found: "no case".to_owned(), seed: seed.clone(), at: At::default(), digest: None },
             hosts: Vec::new(),
             more_hosts: 0,
             stacks: Vec::new(),
@@ -109,30 +99,16 @@ impl<'a> Teller<'a> {
 
     /// Nobody failed, though somebody should.
     pub(super) fn never_failed(&self, expected: &str, cases: u32) -> Block {
-        let kind = FailureKind::NeverFailed {
-            expected: expected.to_owned(),
-            cases,
-        };
-        let failure = Failure {
-            kind,
-            at: At::default(),
-            stacks: Vec::new(),
-        };
+        let kind = FailureKind::NeverFailed { expected: expected.to_owned(), cases };
+        let failure = Failure { kind, at: At::default(), stacks: Vec::new() };
         let block = self.plain(failure.sentence(&Log::default()));
-        Block {
-            replay: format!("{} CHAOS_CASES={cases}", block.replay),
-            ..block
-        }
+        Block { replay: format!("{} CHAOS_CASES={cases}", block.replay), ..block }
     }
 
     /// There is no worker.
     pub(super) fn no_worker(&self, error: &WorkerError) -> String {
         let name = self.definition.name();
-        format!(
-            "\nthread '{name}' panicked at {}:\nno worker: {}\n{error}\n",
-            self.location,
-            hint(error)
-        )
+        format!("\nthread '{name}' panicked at {}:\nno worker: {}\n{error}\n", self.location, hint(error))
     }
 
     fn found(&self, case: Case) -> String {
@@ -171,28 +147,19 @@ fn tail(log: &Log, host: &str) -> HostTail {
     let lines: Vec<Line> = log.of(host).cloned().collect();
     let total = lines.len();
     let lines = lines[total.saturating_sub(LINES_SHOWN)..].to_vec();
-    HostTail {
-        host: host.to_owned(),
-        total,
-        lines,
-    }
+    HostTail { host: host.to_owned(), total, lines }
 }
 
-fn weaker(errno: i32) -> String {
-    let error = std::io::Error::from_raw_os_error(errno);
+fn weaker(refusal: &str) -> String {
     format!(
-        "replay is weaker here: the system refuses to switch address randomisation off (personality: {error}); in Docker, run \
-         with `--security-opt seccomp=unconfined`"
+        "replay is weaker here: the system refuses to switch address randomisation off (personality: {refusal}); \
+         in Docker, run with `--security-opt seccomp=unconfined`"
     )
 }
 
 /// The line of a test that passed.
 pub(super) fn success(tally: &Tally, took: Duration) -> String {
-    let cases = if tally.cases == 1 {
-        "1 case".to_owned()
-    } else {
-        format!("{} cases", grouped(tally.cases))
-    };
+    let cases = if tally.cases == 1 { "1 case".to_owned() } else { format!("{} cases", grouped(tally.cases)) };
     let virtual_time = Duration::from_nanos(u64::try_from(tally.virtual_ns).unwrap_or(u64::MAX));
     format!(
         "passed {cases}: {} of virtual time and {} events in {}",
@@ -203,38 +170,14 @@ pub(super) fn success(tally: &Tally, took: Duration) -> String {
 }
 
 /// Reports on the case that has just run in this process, for a debugger; whether it failed.
-pub(crate) fn report_debugged(
-    definition: &TestDefinition,
-    location: &Location<'_>,
-    blackbox: &BlackBox,
-) -> bool {
+pub(crate) fn report_debugged(definition: &TestDefinition, location: &Location<'_>, blackbox: &BlackBox) -> bool {
     let orders = blackbox.orders();
-    let case = Case {
-        number: 1,
-        seed: orders.seed,
-        calm: orders.calm,
-    };
-    let end = ProcessEnd {
-        message: Message::Exited(0),
-        timed_out: false,
-        last_words: String::new(),
-    };
+    let case = Case { number: 1, seed: orders.seed, calm: orders.calm };
+    let end = ProcessEnd { end: End::Exited(0), timed_out: false, last_words: String::new() };
     let report = judge(definition, case, blackbox, &end);
     let settings = Settings::default();
-    let cases = Cases {
-        rehearsal: false,
-        only_calm: case.calm,
-        base: case.seed,
-        count: 1,
-    };
-    let teller = Teller::new(
-        &Context {
-            definition,
-            settings: &settings,
-            cases,
-        },
-        location,
-    );
+    let cases = Cases { rehearsal: false, only_calm: case.calm, base: case.seed, count: 1 };
+    let teller = Teller::new(&Context { definition, settings: &settings, cases }, location);
     match report.failure {
         Some(_) => eprint!("{}", teller.block(&report)),
         None => eprintln!("passed: digest {:032x}", report.digest.unwrap_or(0)),
@@ -248,11 +191,7 @@ mod tests {
 
     #[test]
     fn success_is_one_line() {
-        let tally = Tally {
-            cases: 64,
-            virtual_ns: 11_160_000_000_000,
-            events: 1_234_567,
-        };
+        let tally = Tally { cases: 64, virtual_ns: 11_160_000_000_000, events: 1_234_567 };
         assert_eq!(
             success(&tally, Duration::from_millis(1400)),
             "passed 64 cases: 3.1 hours of virtual time and 1,234,567 events in 1.4 s"

@@ -46,35 +46,20 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
 
 /// The environment of the host `test`, and what other hosts start from.
 fn environment(orders: &Orders) -> Vec<(String, String)> {
-    let fixed = [
-        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-        ("HOME", "/"),
-        ("LANG", "C.UTF-8"),
-    ];
+    let fixed = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/"), ("LANG", "C.UTF-8")];
     let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let logging = orders
-        .rust_log
-        .clone()
-        .map(|value| ("RUST_LOG".to_owned(), value));
-    let backtrace = orders
-        .rust_backtrace
-        .clone()
-        .map(|value| ("RUST_BACKTRACE".to_owned(), value));
+    let logging = orders.rust_log.clone().map(|value| ("RUST_LOG".to_owned(), value));
+    let backtrace = orders.rust_backtrace.clone().map(|value| ("RUST_BACKTRACE".to_owned(), value));
     fixed.into_iter().chain(logging).chain(backtrace).collect()
 }
 
 /// The main thread of the host `test`: the test's body on a runtime of its own.
 fn test_main(cx: Chaos, body: TestBody, blackbox: &'static BlackBox) {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             let reason = format!("failed to build a runtime for the test body: {error}");
-            blackbox
-                .findings()
-                .push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+            blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
             return;
         }
     };
@@ -94,24 +79,10 @@ fn ended_as(outcome: Outcome) -> EndedAs<'static> {
         Outcome::VirtualTimeout => EndedAs::VirtualTimeout,
         Outcome::Deadlock => EndedAs::Deadlock,
         Outcome::Livelock => EndedAs::Livelock,
-        Outcome::Refused { host, call, remedy } => EndedAs::Refused {
-            host: host.into(),
-            call: call.into(),
-            remedy: remedy.into(),
-        },
-        Outcome::HostFailed {
-            host,
-            exit: Exit::Code(code),
-        } => EndedAs::Exited {
-            host: host.into(),
-            code,
-        },
-        Outcome::HostFailed {
-            host,
-            exit: Exit::Signal(signal),
-        } => EndedAs::Killed {
-            host: host.into(),
-            signal,
-        },
+        Outcome::Refused { host, call, remedy } => {
+            EndedAs::Refused { host: host.into(), call: call.into(), remedy: remedy.into() }
+        }
+        Outcome::HostFailed { host, exit: Exit::Code(code) } => EndedAs::Exited { host: host.into(), code },
+        Outcome::HostFailed { host, exit: Exit::Signal(signal) } => EndedAs::Killed { host: host.into(), signal },
     }
 }

@@ -1,8 +1,8 @@
 //! The test binary as a *worker*: a fork server for the cases of one test.
 //!
-//! The supervisor executes the binary again with a fixed layout, libtest calls the test, and the test becomes this. Each
-//! case runs in a child forked from the same pristine process. Nothing here allocates once it serves, so that a case
-//! finds the same heap whether it is the first or the hundredth.
+//! The supervisor executes the binary again with a fixed layout, libtest calls the test, and the test becomes this.
+//! Each case runs in a child forked from the same pristine process. Nothing here allocates once it serves, so that a
+//! case finds the same heap whether it is the first or the hundredth.
 //!
 //! ```text
 //! protocol.rs   descriptors and messages between supervisor and worker
@@ -20,8 +20,8 @@ use crate::__private::TestBody;
 use crate::blackbox::{BlackBox, Finding, Verdict};
 use crate::definition::TestDefinition;
 use crate::supervisor;
+use crate::system;
 use protocol::Message;
-use std::os::fd::BorrowedFd;
 use windtunnel_sim::worker::{self, Forked};
 
 /// How this process was started.
@@ -53,9 +53,7 @@ impl Role {
 pub(crate) fn serve(body: TestBody) -> ! {
     let recorder = open_recorder();
     if let Err(reason) = worker::prepare() {
-        recorder
-            .findings()
-            .push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+        recorder.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
         protocol::send(Message::Unfit);
         worker::exit(1);
     }
@@ -63,7 +61,9 @@ pub(crate) fn serve(body: TestBody) -> ! {
     let mut last: Option<libc::pid_t> = None;
     while protocol::next_order() {
         // Only now: until the supervisor has heard of its end, the pid must not belong to anybody else.
-        last.take().inspect(|pid| protocol::reap(*pid));
+        if let Some(pid) = last.take() {
+            system::reap(pid);
+        }
         match worker::fork() {
             Ok(Forked::Child) => {
                 case::run(recorder, body);
@@ -71,7 +71,7 @@ pub(crate) fn serve(body: TestBody) -> ! {
             }
             Ok(Forked::Parent(pid)) => {
                 protocol::send(Message::Started(pid));
-                protocol::send(protocol::wait_for_end(pid));
+                protocol::send(Message::Ended(system::wait_for_end(pid)));
                 last = Some(pid);
             }
             Err(error) => protocol::send(Message::NotForked(error.raw_os_error().unwrap_or(0))),
@@ -81,16 +81,10 @@ pub(crate) fn serve(body: TestBody) -> ! {
 }
 
 /// Runs the one case that was ordered, in this process, and reports.
-pub(crate) fn debug(
-    definition: &TestDefinition,
-    location: &std::panic::Location<'_>,
-    body: TestBody,
-) -> ! {
+pub(crate) fn debug(definition: &TestDefinition, location: &std::panic::Location<'_>, body: TestBody) -> ! {
     let recorder = open_recorder();
     if let Err(reason) = worker::prepare() {
-        recorder
-            .findings()
-            .push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+        recorder.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
     } else {
         case::run(recorder, body);
     }
@@ -99,9 +93,7 @@ pub(crate) fn debug(
 }
 
 fn open_recorder() -> &'static BlackBox {
-    // SAFETY: the supervisor put the recorder there before it executed this process; nobody closes it.
-    let fd = unsafe { BorrowedFd::borrow_raw(protocol::BLACKBOX_FD) };
-    match BlackBox::open(fd) {
+    match BlackBox::open(protocol::BLACKBOX_FD) {
         Ok(recorder) => Box::leak(Box::new(recorder)),
         Err(error) => {
             eprintln!("failed to map the flight recorder: {error}");

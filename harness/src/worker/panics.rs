@@ -3,7 +3,7 @@
 //! Hosts run in images of their own, whose statics this hook is not in; they print as any process does.
 
 use crate::blackbox::{At, Location, Verdict};
-use crate::executable::Executable;
+use crate::system::Executable;
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -37,16 +37,8 @@ pub(super) fn install() {
 
 fn keep(panic: &PanicHookInfo<'_>) {
     let message = message(panic.payload());
-    let host = if control::inside() {
-        control::host_name()
-    } else {
-        String::new()
-    };
-    let at = if control::inside() {
-        control::position().into()
-    } else {
-        At::default()
-    };
+    let host = if control::inside() { control::host_name() } else { String::new() };
+    let at = if control::inside() { control::position().into() } else { At::default() };
     // As std's own hook prints it, so that it stands among what the host wrote.
     match panic.location() {
         Some(location) => eprintln!("thread '{host}' panicked at {location}:\n{message}"),
@@ -54,15 +46,7 @@ fn keep(panic: &PanicHookInfo<'_>) {
     }
     let location = panic.location().map(Location::from);
     let frames = frames();
-    LAST.with(|last| {
-        *last.borrow_mut() = Some(Panic {
-            at,
-            host,
-            message,
-            location,
-            frames,
-        })
-    });
+    LAST.with(|last| *last.borrow_mut() = Some(Panic { at, host, message, location, frames }));
 }
 
 /// Runs something that may panic.
@@ -83,28 +67,13 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
 
 impl Panic {
     pub(crate) fn into_verdict(self) -> Verdict<'static> {
-        let Self {
-            at,
-            host,
-            message,
-            location,
-            frames,
-        } = self;
-        Verdict::Panicked {
-            at,
-            host: host.into(),
-            message: message.into(),
-            location,
-            frames: frames.into(),
-        }
+        let Self { at, host, message, location, frames } = self;
+        Verdict::Panicked { at, host: host.into(), message: message.into(), location, frames: frames.into() }
     }
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a value that is no text").to_owned()
 }
 

@@ -1,5 +1,6 @@
 //! What supervisor and worker say to each other: a byte for "go on", eight bytes for each answer.
 
+use crate::system::{self, End};
 use std::os::fd::RawFd;
 
 /// The flight recorder.
@@ -20,10 +21,8 @@ pub(crate) enum Message {
     Unfit,
     /// A case runs in this process.
     Started(libc::pid_t),
-    /// The case's process exited with this code.
-    Exited(i32),
-    /// The case's process was killed by this signal.
-    Killed(i32),
+    /// The case's process has ended.
+    Ended(End),
     /// There is no process for the case, because of this errno.
     NotForked(i32),
 }
@@ -37,8 +36,8 @@ impl Message {
             Self::Ready => (1, 0),
             Self::Unfit => (2, 0),
             Self::Started(pid) => (3, pid),
-            Self::Exited(code) => (4, code),
-            Self::Killed(signal) => (5, signal),
+            Self::Ended(End::Exited(code)) => (4, code),
+            Self::Ended(End::Killed(signal)) => (5, signal),
             Self::NotForked(errno) => (6, errno),
         };
         let (kind, value) = (kind.to_le_bytes(), value.to_le_bytes());
@@ -51,8 +50,8 @@ impl Message {
             1 => Some(Self::Ready),
             2 => Some(Self::Unfit),
             3 => Some(Self::Started(value)),
-            4 => Some(Self::Exited(value)),
-            5 => Some(Self::Killed(value)),
+            4 => Some(Self::Ended(End::Exited(value))),
+            5 => Some(Self::Ended(End::Killed(value))),
             6 => Some(Self::NotForked(value)),
             _ => None,
         }
@@ -61,59 +60,15 @@ impl Message {
 
 /// Answers the supervisor. When it is gone, so shall we be.
 pub(super) fn send(message: Message) {
-    let bytes = message.to_bytes();
-    // SAFETY: a buffer of this length. A message is shorter than PIPE_BUF, hence written whole (pipe(7)).
-    let written = unsafe { libc::write(ANSWERS_FD, bytes.as_ptr().cast(), bytes.len()) };
-    if written != bytes.len() as isize {
+    // A message is shorter than PIPE_BUF, hence written whole (pipe(7)).
+    if !system::write_whole(ANSWERS_FD, &message.to_bytes()) {
         windtunnel_sim::worker::exit(1);
     }
 }
 
 /// Waits for the supervisor's word; false when there is no more to do.
 pub(super) fn next_order() -> bool {
-    let mut byte = 0_u8;
-    loop {
-        // SAFETY: a buffer of one byte.
-        let read = unsafe { libc::read(ORDERS_FD, (&raw mut byte).cast(), 1) };
-        let interrupted =
-            read < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted;
-        if !interrupted {
-            return read == 1;
-        }
-    }
-}
-
-/// Waits until a case's process has ended, and leaves its pid taken.
-pub(super) fn wait_for_end(pid: libc::pid_t) -> Message {
-    // SAFETY: `siginfo_t` is plain memory for which zeros are valid.
-    let mut end: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    loop {
-        // SAFETY: `end` is a `siginfo_t`; a pid that was just forked is not negative.
-        let waited = unsafe {
-            libc::waitid(
-                libc::P_PID,
-                pid.cast_unsigned(),
-                &raw mut end,
-                libc::WEXITED | libc::WNOWAIT,
-            )
-        };
-        if waited == 0 {
-            break;
-        }
-    }
-    // SAFETY: filled by `waitid` for SIGCHLD, hence with a status.
-    let status = unsafe { end.si_status() };
-    if end.si_code == libc::CLD_EXITED {
-        Message::Exited(status)
-    } else {
-        Message::Killed(status)
-    }
-}
-
-/// Gives an ended process's pid back.
-pub(super) fn reap(pid: libc::pid_t) {
-    // SAFETY: no status is asked for.
-    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    system::read_byte(ORDERS_FD)
 }
 
 #[cfg(test)]
@@ -126,8 +81,8 @@ mod tests {
             Message::Ready,
             Message::Unfit,
             Message::Started(4711),
-            Message::Exited(101),
-            Message::Killed(11),
+            Message::Ended(End::Exited(101)),
+            Message::Ended(End::Killed(11)),
             Message::NotForked(12),
         ] {
             assert_eq!(Message::from_bytes(message.to_bytes()), Some(message));

@@ -1,6 +1,7 @@
 //! What the simulated kernel lets out goes into the flight recorder: by plain writes, without system calls.
 
 use crate::blackbox::{BlackBox, Comparison, Finding, Kind, RecordRef, RecordingMode};
+use crate::system;
 use std::borrow::Cow;
 use windtunnel_sim::world::{Console, EventLine, Position, Sink, ThreadStack};
 
@@ -15,30 +16,16 @@ pub(super) struct Recorder {
 
 impl Sink for Recorder {
     fn console(&mut self, output: Console<'_>) {
-        let kind = if output.stream == 1 {
-            Kind::Output
-        } else {
-            Kind::ErrorOutput
-        };
-        self.blackbox.tape().append(RecordRef {
-            at: output.at.into(),
-            kind,
-            host: output.host,
-            bytes: output.bytes,
-        });
+        let kind = if output.stream == 1 { Kind::Output } else { Kind::ErrorOutput };
+        self.blackbox.tape().append(RecordRef { at: output.at.into(), kind, host: output.host, bytes: output.bytes });
         if self.in_debugger {
-            // SAFETY: a buffer of this length. What does not arrive on a terminal is no loss: it is on the tape.
-            unsafe { libc::write(2, output.bytes.as_ptr().cast(), output.bytes.len()) };
+            // What does not arrive on a terminal is no loss: it is on the tape.
+            let _: bool = system::write_whole(libc::STDERR_FILENO, output.bytes);
         }
     }
 
     fn note(&mut self, at: Position, host: &str, text: &str) {
-        self.blackbox.tape().append(RecordRef {
-            at: at.into(),
-            kind: Kind::Note,
-            host,
-            bytes: text.as_bytes(),
-        });
+        self.blackbox.tape().append(RecordRef { at: at.into(), kind: Kind::Note, host, bytes: text.as_bytes() });
     }
 
     fn event(&mut self, event: &EventLine<'_>) {
@@ -46,14 +33,8 @@ impl Sink for Recorder {
             RecordingMode::Off => {}
             RecordingMode::Keep => self.blackbox.recording().keep(event),
             RecordingMode::Compare => {
-                if let Some((at, recorded, seen)) =
-                    self.comparison.see(&self.blackbox.recording(), event)
-                {
-                    let finding = Finding::Differs {
-                        at,
-                        recorded: recorded.into(),
-                        seen: seen.into(),
-                    };
+                if let Some((at, recorded, seen)) = self.comparison.see(&self.blackbox.recording(), event) {
+                    let finding = Finding::Differs { at, recorded: recorded.into(), seen: seen.into() };
                     self.blackbox.findings().push(&finding);
                 }
             }
@@ -75,9 +56,6 @@ impl Sink for Recorder {
     }
 
     fn fatal(&mut self, at: Position, text: &str) {
-        self.blackbox.findings().push(&Finding::Fatal {
-            at: at.into(),
-            text: text.into(),
-        });
+        self.blackbox.findings().push(&Finding::Fatal { at: at.into(), text: text.into() });
     }
 }

@@ -45,39 +45,18 @@ unsafe fn readv_into(name: &'static str, fd: c_int, memory: Memory, at: Option<u
     })) as isize
 }
 
-/// Console output only looks: it is no event and no scheduling point.
-unsafe fn to_console(fd: c_int, memory: Memory) -> Option<isize> {
-    let result = look("console", |k, me| {
-        let (true, Ok(count)) = (k.is_console(me, fd), memory.parts()) else { return Ok(-1) };
-        // SAFETY: the caller's buffers.
-        let input = unsafe { In::new(memory.parts, count) };
-        k.write(me, fd, &input, None)
-    });
-    (result >= 0).then_some(result as isize)
-}
-
 unsafe fn write_from(name: &'static str, fd: c_int, buffer: iovec, at: Option<u64>) -> isize {
-    // SAFETY (both): the caller's buffer.
-    if at.is_none()
-        && let Some(result) = unsafe { to_console(fd, Memory { parts: &buffer, count: 1 }) }
-    {
-        return result;
-    }
     answer(call(name, |k, me| {
+        // SAFETY: the caller's buffer.
         let input = unsafe { In::new(&buffer, 1) };
         k.write(me, fd, &input, at)
     })) as isize
 }
 
 unsafe fn writev_from(name: &'static str, fd: c_int, memory: Memory, at: Option<u64>) -> isize {
-    // SAFETY (both): the caller's buffers.
-    if at.is_none()
-        && let Some(result) = unsafe { to_console(fd, memory) }
-    {
-        return result;
-    }
     answer(call(name, |k, me| {
         k.check_write(me, fd, at)?;
+        // SAFETY: the caller's buffers.
         let input = unsafe { In::new(memory.parts, memory.parts()?) };
         if input.len() == 0 { Ok(0) } else { k.write(me, fd, &input, at) }
     })) as isize

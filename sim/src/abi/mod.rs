@@ -213,16 +213,13 @@ where
     loop {
         // SAFETY: hooks reach this only on a lent thread, whose record is its own; `pending` outlives the entry.
         let (resume, result) = unsafe {
-            if !looking {
-                (*lent).clock_reads.set(0);
-            }
             switch::enter(lent, entry::kernel_entry, (&raw mut pending).cast());
             ((*lent).resume, (*lent).result)
         };
         match resume {
             Resume::Done => {
                 // SAFETY: as above.
-                if unsafe { (*lent).signalled } && !looking {
+                if !looking && unsafe { (*lent).signalled } {
                     deliver_pending();
                 }
                 return result;

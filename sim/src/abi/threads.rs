@@ -115,10 +115,7 @@ unsafe fn run_key_destructors() {
     for _ in 0..ITERATIONS {
         let mut keys: Vec<(u32, usize)> = Vec::new();
         look("keys", |k, me| {
-            let process = k.threads[me].process;
-            // The test and its clients share an image and so their keys; a host has its own.
-            let image = k.processes[process].image.map(|image| image.base);
-            keys.extend(k.keys.iter().filter(|(_, key)| key.image == image).map(|(number, key)| (*number, key.destructor)));
+            keys.extend(k.keys.destructors(k.image_of(me)));
             Ok(0)
         });
         let mut ran = false;
@@ -292,24 +289,29 @@ hooks! {
     @outside(create_key_outside)
     fn pthread_key_create(key: *mut c_uint, destructor: KeyDestructor) -> c_int {
         // The genuine key has no destructor: libc would run it at the end of kernel threads only.
-        let error = real::pthread_key_create(key, None);
-        if error == 0 && let Some(destructor) = destructor {
-            let key = *key;
-            look("pthread_key_create", |k, me| {
-                let image = k.processes[k.threads[me].process].image.map(|image| image.base);
-                k.keys.insert(key, crate::kernel::Key { destructor: destructor as usize, image });
-                Ok(0)
-            });
-        }
-        error
+        let make = || {
+            let mut made = 0;
+            match real::pthread_key_create(&mut made, None) {
+                0 => Ok(made),
+                error => Err(error),
+            }
+        };
+        answer_error(look("pthread_key_create", |k, me| {
+            let owner = k.image_of(me);
+            *key = k.keys.create(owner, destructor.map_or(0, |f| f as usize), make)?;
+            Ok(0)
+        }))
     }
 
     fn pthread_key_delete(key: c_uint) -> c_int {
-        look("pthread_key_delete", |k, _| {
-            k.keys.remove(&key);
+        answer_error(look("pthread_key_delete", |k, me| {
+            let owner = k.image_of(me);
+            if k.keys.delete(owner, key) {
+                let error = real::pthread_key_delete(key);
+                return if error == 0 { Ok(0) } else { Err(Stop::Errno(error)) };
+            }
             Ok(0)
-        });
-        real::pthread_key_delete(key)
+        }))
     }
 
     fn gettid() -> c_int {

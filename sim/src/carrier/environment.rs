@@ -86,9 +86,3 @@ impl Environment {
         pairs
     }
 }
-
-/// Frees a thread-specific data key of an ended process.
-pub(crate) fn delete_key(key: u32) {
-    // SAFETY: the key was made by the genuine pthread_key_create; its users never run again.
-    unsafe { real::pthread_key_delete(key) };
-}

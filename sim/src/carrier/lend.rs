@@ -36,13 +36,16 @@ pub(crate) struct Birth<'a> {
     pub(crate) start: *mut c_void,
     /// The image whose initialised thread-locals the thread gets, if not the original's.
     pub(crate) thread_locals: Option<super::image::ThreadLocals>,
+    /// Thread-specific data keys that threads of other images may use.
+    pub(crate) keys: &'a [libc::pthread_key_t],
     pub(crate) attributes: Option<&'a pthread_attr_t>,
 }
 
-struct Handover {
+struct Handover<'a> {
     lent: *mut Lent,
     tid: i32,
     thread_locals: Option<super::image::ThreadLocals>,
+    keys: &'a [libc::pthread_key_t],
 }
 
 /// Creates a thread whose stack and TLS are genuine and whose kernel thread has ended when this returns.
@@ -66,7 +69,7 @@ pub(crate) fn create(birth: Birth<'_>) -> Result<*mut Lent, c_int> {
         pthread: 0,
         gone: AtomicU32::new(1),
     }));
-    let mut handover = Handover { lent, tid: birth.tid, thread_locals: birth.thread_locals };
+    let mut handover = Handover { lent, tid: birth.tid, thread_locals: birth.thread_locals, keys: birth.keys };
     let mut pthread: pthread_t = 0;
     // SAFETY: the new thread reads `handover` only before its kernel thread ends, which we wait for; the attributes
     // are a private joinable copy, because a detached pthread would be freed by libc behind our back.
@@ -121,12 +124,16 @@ unsafe fn joinable(like: Option<&pthread_attr_t>) -> pthread_attr_t {
 extern "C" fn hand_over(argument: *mut c_void) -> *mut c_void {
     // SAFETY: `create` keeps the hand-over alive until this kernel thread has ended.
     unsafe {
-        let handover = &mut *argument.cast::<Handover>();
+        let handover = &mut *argument.cast::<Handover<'_>>();
         let lent = handover.lent;
         let fs = libc::pthread_self();
         super::heap::share(fs as usize, (*lent).kernel_fs as usize);
         if let Some(locals) = handover.thread_locals.take() {
             locals.copy_to(fs as usize);
+        }
+        for key in handover.keys {
+            // libc keeps stacks for new threads, and in them what lent threads left there.
+            libc::pthread_setspecific(*key, std::ptr::null());
         }
         let tid_word = (fs as usize + tid_offset(fs)) as *mut i32;
         tid_word.write_volatile(handover.tid);

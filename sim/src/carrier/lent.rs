@@ -102,6 +102,12 @@ impl LentRef {
         }
     }
 
+    /// The thread has done something else than reading its clock.
+    #[inline]
+    pub(crate) fn did_work(self) {
+        unsafe { (*self.0).clock_reads.set(0) }
+    }
+
     /// Resumes the thread for something else than a result.
     pub(crate) fn resume_for(self, why: Resume) {
         unsafe { (*self.0).resume = why }

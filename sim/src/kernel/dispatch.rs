@@ -5,6 +5,7 @@ use super::event::{EventLog, What};
 use super::file::File;
 use super::futex::Futexes;
 use super::host::{Host, Hosts};
+use super::keys::Keys;
 use super::machine::Own;
 use super::net::Network;
 use super::process::Process;
@@ -66,7 +67,7 @@ pub(crate) struct Kernel {
     pub(crate) streams: BTreeMap<u64, super::entropy::Stream>,
     pub(crate) by_pthread: BTreeMap<libc::pthread_t, ThreadId>,
     /// Thread-specific data keys with destructors.
-    pub(crate) keys: BTreeMap<u32, super::Key>,
+    pub(crate) keys: Keys,
     pub(crate) sink: Box<dyn Sink>,
     pub(crate) seed: u64,
     pub(crate) calm: bool,
@@ -115,7 +116,7 @@ impl Kernel {
             net: Network::new(config.seed, config.calm),
             streams: BTreeMap::new(),
             by_pthread: BTreeMap::new(),
-            keys: crate::abi::keys_outside().into_iter().map(super::Key::outside).collect(),
+            keys: Keys::new(crate::abi::keys_outside()),
             sink: config.sink,
             seed: config.seed,
             calm: config.calm,
@@ -252,7 +253,8 @@ impl Kernel {
         if pending.looking() || self.no_trace {
             return;
         }
-        let serial = self.threads[me].serial;
+        thread.lent.did_work();
+        let serial = thread.serial;
         self.charge(pending.call(), value);
         self.record(serial, What::Call(pending.call()), value, returned);
         if self.now > self.virtual_limit {

@@ -19,8 +19,6 @@ pub(crate) enum What {
     Host,
     /// A segment or datagram arrived, or was dropped.
     Deliver,
-    /// A fault began or was healed.
-    Fault,
     /// The test's own label.
     Mark,
     /// A signal handler is about to run.
@@ -37,7 +35,7 @@ impl What {
             What::ProcessEnd => 2,
             What::Host => 3,
             What::Deliver => 4,
-            What::Fault => 5,
+
             What::Mark => 6,
             What::Signal => 7,
             What::ClockSpin => 8,
@@ -52,7 +50,7 @@ impl What {
             What::ProcessEnd => "process end",
             What::Host => "host",
             What::Deliver => "deliver",
-            What::Fault => "fault",
+
             What::Mark => "mark",
             What::Signal => "signal",
             What::ClockSpin => "clock spin",

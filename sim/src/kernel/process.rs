@@ -35,20 +35,6 @@ pub(crate) struct Disposition {
     pub(crate) mask: u64,
 }
 
-/// A thread-specific data key's destructor, and the image whose key it is (none: the original's).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Key {
-    pub(crate) destructor: usize,
-    pub(crate) image: Option<usize>,
-}
-
-impl Key {
-    /// A key from before the world.
-    pub(crate) fn outside((number, destructor): (u32, usize)) -> (u32, Key) {
-        (number, Key { destructor, image: None })
-    }
-}
-
 /// A running program.
 pub(crate) struct Process {
     pub(crate) host: HostId,
@@ -222,6 +208,7 @@ impl Kernel {
             kernel_rsp: self.kernel_rsp,
             start,
             thread_locals,
+            keys: self.keys.shared(),
             attributes,
         };
         match lend::create(birth) {
@@ -291,6 +278,11 @@ impl Kernel {
             }
         }
         self.dead_threads.push(thread.lent);
+    }
+
+    /// The image that a thread runs in, by its address.
+    pub(crate) fn image_of(&self, thread: ThreadId) -> super::keys::Owner {
+        self.processes[self.threads[thread].process].image.map(|image| image.base)
     }
 
     /// The thread of this process behind a `pthread_t`.
@@ -393,12 +385,8 @@ impl Kernel {
             self.remove_thread(thread);
         }
         self.close_descriptors(id);
-        let base = image.map(|image| image.base);
-        let own = |key: &Key| base.is_some() && key.image == base;
-        let keys: Vec<u32> = self.keys.iter().filter(|(_, key)| own(key)).map(|(number, _)| *number).collect();
-        for key in keys {
-            self.keys.remove(&key);
-            crate::carrier::environment::delete_key(key);
+        if let Some(image) = image {
+            self.keys.forget(Some(image.base));
         }
         self.processes.remove(id);
         if self.environ_of == Some(id) {

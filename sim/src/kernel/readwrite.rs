@@ -88,13 +88,9 @@ impl Kernel {
         }
     }
 
-    /// Whether a descriptor is console output, which is looked at and changes nothing.
-    pub(crate) fn is_console(&self, me: ThreadId, fd: c_int) -> bool {
-        self.file(me, fd).is_ok_and(|id| matches!(self.files[id].kind, Kind::Console(_)))
-    }
-
     /// Console output leaves the world; always whole, never blocking.
     fn console_write(&mut self, me: ThreadId, stream: u8, input: &In<'_>) -> i64 {
+        self.leave_no_trace();
         let at = self.position();
         let host = self.processes[self.threads[me].process].host;
         let (hosts, sink) = (&self.hosts, &mut self.sink);

@@ -23,13 +23,11 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     place(Rule::Unsafe, "sim/src/abi/", "it implements C's interface"),
     place(Rule::Unsafe, "sim/src/carrier/", "it switches stacks and maps images"),
     place(Rule::Unsafe, "sim/src/worker.rs", "a raw fork, before any world exists"),
-    place(Rule::Unsafe, "harness/src/blackbox/mapping.rs", "memory shared with a case that may die at any time"),
-    place(Rule::Unsafe, "harness/src/executable.rs", "asks the loader for the executable's name and libraries"),
-    place(Rule::Unsafe, "harness/src/hosts/program.rs", "a function pointer that has travelled as a number"),
-    place(Rule::Unsafe, "harness/src/supervisor/exec.rs", "between fork and exec"),
-    place(Rule::Unsafe, "harness/src/supervisor/process.rs", "fork, poll, waitpid, kill"),
-    place(Rule::Unsafe, "harness/src/worker/", "descriptors at fixed numbers, writes that must not allocate"),
+    place(Rule::Unsafe, "harness/src/system/", "the system, wrapped for the rest of the harness"),
     place(Rule::Unsafe, "sim/tests/", "tests make the calls that C programs make"),
+    place(Rule::Unsafe, "bench/tunnel/", "the simulated kernel's own interface, beneath the harness"),
+    place(Rule::Unsafe, "bench/workloads/", "a system call that no simulator intercepts"),
+    place(Rule::MachinePath, "sim/src/kernel/machine/", "paths of simulated hosts"),
     place(Rule::UnorderedMap, "sim/src/kernel/futex.rs", "looked up by address, never iterated; own hasher, no chance"),
 ];
 

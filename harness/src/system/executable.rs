@@ -22,16 +22,9 @@ impl Executable {
             if executable.end == 0 {
                 executable.base = object.dlpi_addr;
                 // SAFETY: the loader gives a table of this length, which lives as long as the object.
-                let headers = unsafe {
-                    std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum))
-                };
-                let loaded = headers
-                    .iter()
-                    .filter(|header| header.p_type == libc::PT_LOAD);
-                let span = loaded
-                    .map(|header| header.p_vaddr + header.p_memsz)
-                    .max()
-                    .unwrap_or(0);
+                let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
+                let loaded = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
+                let span = loaded.map(|header| header.p_vaddr + header.p_memsz).max().unwrap_or(0);
                 executable.end = executable.base + span;
             }
         });
@@ -40,11 +33,7 @@ impl Executable {
 
     /// An address as it travels between processes: an offset when it lies in the executable.
     pub(crate) fn to_offset(self, address: u64) -> u64 {
-        if (self.base..self.end).contains(&address) {
-            (address - self.base) | OFFSET
-        } else {
-            address
-        }
+        if (self.base..self.end).contains(&address) { (address - self.base) | OFFSET } else { address }
     }
 
     /// The address in this process of what was an offset in another; nothing for addresses outside the executable.
@@ -97,10 +86,6 @@ mod tests {
 
     #[test]
     fn libc_is_among_the_libraries() {
-        assert!(
-            loaded_libraries()
-                .iter()
-                .any(|library| library.to_string_lossy().contains("libc.so"))
-        );
+        assert!(loaded_libraries().iter().any(|library| library.to_string_lossy().contains("libc.so")));
     }
 }

@@ -1,0 +1,123 @@
+//! The workloads in windtunnel's simulated world: unmodified tokio, its runtime on each host, each server and timer
+//! host in an image of its own.
+
+#[path = "../../workloads/bodies.rs"]
+mod bodies;
+
+/// What the bodies run on: tokio as it is on the registry.
+mod under {
+    pub use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    pub use tokio::net::{TcpListener, TcpStream};
+    pub use tokio::task::spawn;
+    pub use tokio::time::{interval, sleep};
+}
+
+use std::future::Future;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+use windtunnel_sim::world::{Config, Console, EventLine, OnExit, Outcome, Position, Program, Sink, ThreadStack};
+use windtunnel_sim::{control, world};
+use workloads::{IDLE_LASTS, Order, Stopwatch, TIMERS_LAST, Workload};
+
+/// Each host's own runtime.
+fn on_tokio<T>(body: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(body)
+}
+
+unsafe fn serve(_: usize, _: &[u8]) -> i32 {
+    on_tokio(bodies::serve());
+    0
+}
+
+/// `fired` is the address of the world's counter: an image has statics of its own.
+unsafe fn tick(fired: usize, _: &[u8]) -> i32 {
+    // SAFETY: `timers` leaks the counter.
+    on_tokio(bodies::tick(unsafe { &*(fired as *const AtomicU64) }));
+    0
+}
+
+fn start(name: &str, entry: unsafe fn(usize, &[u8]) -> i32, user: usize) {
+    let args = vec![name.to_owned()];
+    let program = Program { entry, user, payload: Vec::new(), args, env: Vec::new(), on_exit: OnExit::Fail };
+    control::start(control::add_host(name), &program).expect("the host starts");
+}
+
+/// Says what went wrong, and nothing else.
+struct Complain;
+
+impl Sink for Complain {
+    fn console(&mut self, output: Console<'_>) {
+        eprint!("{}: {}", output.host, String::from_utf8_lossy(output.bytes));
+    }
+    fn note(&mut self, _: Position, _: &str, _: &str) {}
+    fn event(&mut self, _: &EventLine<'_>) {}
+    fn progress(&mut self, _: Position, _: &str, _: &str) {}
+    fn stack(&mut self, stack: &ThreadStack<'_>) {
+        eprintln!("{} waits for {}", stack.host, stack.waits_for);
+    }
+    fn fatal(&mut self, _: Position, text: &str) {
+        eprintln!("{text}");
+    }
+}
+
+fn main() {
+    let order = Order::from_args();
+    let config = Config {
+        seed: order.seed,
+        start_unix_ns: 1_800_000_000_000_000_000,
+        virtual_timeout: Duration::from_secs(24 * 3600),
+        calm: order.calm,
+        cpus: 4,
+        test_env: Vec::new(),
+        sink: Box::new(Complain),
+        record: false,
+        perturb: None,
+        crash_at: None,
+    };
+    let body: Box<dyn FnOnce() -> (Arc<Stopwatch>, u64)> = match order.workload {
+        Workload::Echo { .. } | Workload::Pairs { .. } => Box::new(move || echo(order.workload)),
+        Workload::Timers { hosts } => Box::new(move || timers(hosts)),
+        Workload::Idle { hosts } => Box::new(move || idle(hosts)),
+    };
+    let (result, results) = mpsc::channel();
+    let ending = world::run(config, Box::new(move || result.send(body()).expect("main waits")));
+    assert_eq!(ending.outcome, Outcome::Finished);
+    let (watch, count) = results.try_recv().expect("the body has ended");
+    watch.report(count);
+    eprintln!("digest {:032x} after {} events, {} ns", ending.digest, ending.at.event, ending.at.now_ns);
+}
+
+fn echo(workload: Workload) -> (Arc<Stopwatch>, u64) {
+    let (pairs, each) = workload.pairs();
+    let watch = Arc::new(Stopwatch::new(pairs as u64));
+    let (done, all_done) = mpsc::channel();
+    for pair in 0..pairs {
+        let server = format!("s{pair}");
+        start(&server, serve, 0);
+        let (watch, done) = (watch.clone(), done.clone());
+        let ask = move || {
+            if on_tokio(bodies::ask(server, each, watch)) {
+                done.send(()).expect("the body waits");
+            }
+        };
+        control::start_client(control::add_host(&format!("c{pair}")), Box::new(ask)).expect("the client starts");
+    }
+    all_done.recv().expect("the last client ends");
+    (watch, each * pairs as u64)
+}
+
+fn timers(hosts: u64) -> (Arc<Stopwatch>, u64) {
+    let watch = Arc::new(Stopwatch::new(1));
+    let fired: &'static AtomicU64 = Box::leak(Box::default());
+    (0..hosts).for_each(|number| start(&format!("h{number}"), tick, std::ptr::from_ref(fired) as usize));
+    let count = on_tokio(bodies::supervise(TIMERS_LAST, fired, &watch));
+    (watch, count)
+}
+
+fn idle(hosts: u64) -> (Arc<Stopwatch>, u64) {
+    let watch = Arc::new(Stopwatch::new(1));
+    (0..hosts).for_each(|number| start(&format!("h{number}"), serve, 0));
+    on_tokio(bodies::supervise(IDLE_LASTS, &AtomicU64::new(0), &watch));
+    (watch, hosts)
+}

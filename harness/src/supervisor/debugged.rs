@@ -1,0 +1,36 @@
+//! One case under a debugger: this process executes itself in its own place.
+
+use super::Context;
+use super::environment::arguments;
+use super::process::WorkerError;
+use crate::blackbox::{BlackBox, Orders};
+use crate::cases::Case;
+use crate::system::ExecPlan;
+use crate::worker::Role;
+use crate::worker::protocol::{ANSWERS_FD, BLACKBOX_FD, EXECUTABLE_FD, ORDERS_FD};
+use std::io;
+use std::os::fd::AsRawFd as _;
+
+/// Executes the binary in this process's place, to run one case. Returns only when that failed.
+pub(super) fn become_debugged(context: &Context<'_>, case: Case) -> WorkerError {
+    let failed = |what: &'static str| move |source: io::Error| WorkerError::Io { what, source };
+    let (blackbox, file) = match BlackBox::create() {
+        Ok(created) => created,
+        Err(error) => return failed("make the flight recorder")(error),
+    };
+    blackbox.prepare(&Orders { in_debugger: true, ..context.orders(case) });
+    let arguments = match arguments(context.definition.name(), Role::Debugged) {
+        Ok(arguments) => arguments,
+        Err(error) => return failed("name the test")(error.into()),
+    };
+    // The pipes' numbers are taken too, so that descriptors opened later have the numbers that they have in a worker.
+    let recorder = file.as_raw_fd();
+    let fds = vec![(0, 0), (1, 1), (2, 2), (recorder, BLACKBOX_FD), (recorder, ORDERS_FD), (recorder, ANSWERS_FD)];
+    match ExecPlan::new(arguments, fds, EXECUTABLE_FD, blackbox.progress().refusals()) {
+        Ok(plan) => plan.execute(),
+        Err(error) => return failed("open the test binary")(error),
+    }
+    WorkerError::NotExecuted {
+        source: blackbox.progress().execution_refusal().unwrap_or_else(io::Error::last_os_error),
+    }
+}

@@ -1,0 +1,174 @@
+//! Tests that end in every way there is. Ignored here; the other modules run them.
+
+use std::time::Duration;
+use tokio::time::sleep;
+use windtunnel::prelude::*;
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn passes(cx: Chaos) {
+    sleep(Duration::from_secs(60)).await;
+    println!("slept for {:?}", cx.elapsed());
+}
+
+#[chaos_test(cases = 8)]
+#[ignore = "a fixture"]
+async fn panics_at_seed_five(cx: Chaos) {
+    sleep(Duration::from_millis(1500)).await;
+    println!("looking at seed {}", cx.seed());
+    assert_ne!(cx.seed(), 5, "five is not for us");
+}
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn fails_in_good_weather(cx: Chaos) -> Result<()> {
+    if cx.is_calm() { Err(windtunnel::Error::msg("it rains")) } else { Ok(()) }
+}
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn aborts() {
+    std::process::abort();
+}
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn exits() {
+    println!("about to leave");
+    std::process::exit(3);
+}
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn leaves_with_success() {
+    std::process::exit(0);
+}
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn overflows_its_stack() {
+    fn recurse(depth: u64) -> u64 {
+        let ballast = std::hint::black_box([depth; 64]);
+        if depth == u64::MAX { 0 } else { recurse(depth + 1) + ballast[0] }
+    }
+    println!("{}", recurse(0));
+}
+
+#[chaos_test(wall_timeout = "1s")]
+#[ignore = "a fixture"]
+async fn loops_for_ever() {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn waits_for_nothing() {
+    std::future::pending::<()>().await;
+}
+
+#[chaos_test(virtual_timeout = "30s")]
+#[ignore = "a fixture"]
+async fn takes_too_long() {
+    sleep(Duration::from_secs(60)).await;
+}
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn never_becomes_true(cx: Chaos) {
+    eventually!(within = "5s", cx.elapsed() > Duration::from_secs(3600), "an hour is over");
+}
+
+#[chaos_test(cases = 3, expect_failure = "nobody fails")]
+#[ignore = "a fixture"]
+async fn should_fail() {}
+
+#[chaos_test(cases = 3, expect_failure = "as foreseen")]
+#[ignore = "a fixture"]
+async fn fails_as_expected(cx: Chaos) {
+    assert!(cx.is_calm(), "as foreseen");
+}
+
+fn refuses_to_start() -> Result<(), String> {
+    println!("reading the configuration");
+    Err("no configuration".to_owned())
+}
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn a_host_returns_an_error(cx: Chaos) -> Result<()> {
+    cx.hosts("kv", 2).main(refuses_to_start).start().await?;
+    sleep(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn a_host_panics(cx: Chaos) -> Result<()> {
+    cx.host("kv").main(|| -> () { panic!("no quorum: {} of 3", 1) }).start().await?;
+    sleep(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn a_host_aborts(cx: Chaos) -> Result<()> {
+    cx.host("kv").main(|| -> () { std::process::abort() }).start().await?;
+    sleep(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn a_client_panics(cx: Chaos) -> Result<()> {
+    let _client = cx.client("c1").run(async || -> () { panic!("no answer") });
+    sleep(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn a_name_is_wrong(cx: Chaos) {
+    cx.partition("test", "kv9").keep();
+}
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn writes_a_lot() {
+    for line in 0..1000 {
+        println!("line {line}");
+    }
+    panic!("enough");
+}
+
+/// Draws on everything that must be the same in every run.
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn draws(cx: Chaos) {
+    use std::collections::HashMap;
+    use std::hash::{BuildHasher as _, RandomState};
+    let order: Vec<u32> = (0..20).map(|key| (key, ())).collect::<HashMap<_, _>>().into_keys().collect();
+    let stack = std::ptr::from_ref(&order).addr();
+    let heap = Box::new(7);
+    println!("order {order:?}");
+    println!("hash {:x}", RandomState::new().hash_one(1));
+    println!("random {:x} {:?}", cx.random::<u64>(), cx.pick(&[1, 2, 3]));
+    println!("addresses {stack:x} {:x} {:x}", std::ptr::from_ref(&*heap).addr(), draws as *const () as usize);
+    println!("arguments {:?}", std::env::args().collect::<Vec<_>>());
+    println!("now {:?} on {:?}", std::time::SystemTime::now(), std::thread::current().name());
+    panic!("drawn");
+}
+
+/// What it reads may change between two runs; the kernel lets files outside be read.
+pub(crate) const CHANGING_FILE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/changing");
+
+#[chaos_test]
+#[ignore = "a fixture"]
+async fn reads_what_changes() -> Result<()> {
+    for _ in 0..10 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    println!("read {}", std::fs::read_to_string(CHANGING_FILE)?);
+    Ok(())
+}

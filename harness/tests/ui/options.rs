@@ -1,0 +1,24 @@
+use windtunnel::prelude::*;
+
+#[chaos_test(case = 3)]
+async fn misspelt() {}
+
+#[chaos_test(horizon = "60s")]
+async fn of_another_framework() {}
+
+#[chaos_test(colour = "red", cases)]
+async fn unknown_and_without_value() {}
+
+#[chaos_test(faults = net::partitions() + host::crashes(), world = [sim, real])]
+async fn not_yet() {}
+
+#[chaos_test(plan = "3.877s crash kv1 restart after 2s")]
+async fn no_plans_yet() {}
+
+#[chaos_test(cases = "many", seed = "0x5f1d", virtual_timeout = 60)]
+async fn of_the_wrong_kind() {}
+
+#[chaos_test(cases = 3, cases = 4)]
+async fn twice() {}
+
+fn main() {}

@@ -1,0 +1,75 @@
+//! What a run printed, and what a reader finds in it.
+
+use std::process;
+
+/// The end of a run and everything that it printed.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// What was run.
+    pub line: String,
+    /// The exit code, or nothing after a signal.
+    pub code: Option<i32>,
+    /// Standard output, then standard error.
+    pub text: String,
+}
+
+impl Output {
+    pub(crate) fn of(line: &str, output: &process::Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let text = text(&output.stdout) + &text(&output.stderr);
+        Self { line: line.to_owned(), code: output.status.code(), text }
+    }
+
+    /// Asserts the exit code.
+    ///
+    /// # Panics
+    /// It is another one; the whole output is shown.
+    #[track_caller]
+    pub fn ended_with(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "`{}` printed\n{}", self.line, self.text);
+        self
+    }
+
+    /// The lines that begin a panic's report, as nextest looks for them. What a simulated host printed of its own panic
+    /// stands behind a time and is none of them.
+    #[must_use]
+    pub fn panics(&self) -> Vec<&str> {
+        let begins = |line: &&str| line.starts_with("thread '") && line.contains(" panicked at ");
+        self.text.lines().map(str::trim).filter(begins).collect()
+    }
+
+    /// Asserts that this is printed somewhere.
+    ///
+    /// # Panics
+    /// It is not; the whole output is shown.
+    #[track_caller]
+    pub fn says(&self, part: &str) {
+        assert!(self.text.contains(part), "no {part:?} in what `{}` printed:\n{}", self.line, self.text);
+    }
+
+    /// The values of a field of the reports, such as `replay` or `digest`, in their order.
+    #[must_use]
+    pub fn fields(&self, name: &str) -> Vec<&str> {
+        self.text.lines().filter_map(|line| field(line.trim(), name)).collect()
+    }
+
+    /// The part of the output that belongs to one failed test: from its panic on, to its replay command.
+    ///
+    /// # Panics
+    /// There is none, or it does not end.
+    #[track_caller]
+    #[must_use]
+    pub fn block(&self, test: &str) -> Self {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let begins = |line: &&str| line.trim_start().starts_with(&format!("thread '{test}' panicked at"));
+        let from = lines.iter().position(begins);
+        let from = from.unwrap_or_else(|| panic!("no block of {test} in what `{}` printed:\n{}", self.line, self.text));
+        let is_last = |line: &&str| field(line.trim(), "replay").is_some();
+        let length = lines[from..].iter().position(is_last).expect("a block has a replay command") + 1;
+        Self { text: lines[from..from + length].join("\n"), ..self.clone() }
+    }
+}
+
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.strip_prefix(name)?.strip_prefix("  ").map(str::trim)
+}
