@@ -1,5 +1,6 @@
 //! Faults by hand: each begins with a call on [`Chaos`](crate::Chaos) and ends with its guard, or with the storm.
 
+use crate::blackbox::Progress;
 use crate::chaos::Shared;
 use crate::hosts::Host;
 use std::fmt::{self, Debug, Formatter};
@@ -56,13 +57,16 @@ impl Fault {
         let Some(shared) = self.shared.upgrade() else {
             return 0;
         };
-        let links = &mut shared.state().faults.links;
+        let mut state = shared.state();
+        let links = &mut state.faults.links;
         // Not there when the storm's end has healed it.
         let Some(place) = links.iter().position(|id| *id == self.id) else {
             return 0;
         };
         links.remove(place);
-        control::heal(self.id).affected
+        let affected = control::heal(self.id).affected;
+        shared.blackbox.progress().fault_ended(affected);
+        affected
     }
 }
 
@@ -97,11 +101,16 @@ impl Faults {
         note(&mut self.paused, host, paused);
     }
 
-    /// Heals links and resumes hosts; returns the hosts that are to be started again.
-    pub(crate) fn heal(&mut self) -> Vec<Host> {
+    /// Heals links.
+    pub(crate) fn heal_links(&mut self, progress: Progress<'_>) {
         for id in self.links.drain(..) {
-            control::heal(id);
+            progress.fault_ended(control::heal(id).affected);
         }
+    }
+
+    /// Heals links and resumes hosts; returns the hosts that are to be started again.
+    pub(crate) fn heal(&mut self, progress: Progress<'_>) -> Vec<Host> {
+        self.heal_links(progress);
         for host in self.paused.drain(..) {
             control::resume(host.id());
         }

@@ -80,7 +80,7 @@ async fn recover(cx: &Chaos) {
     let felled = {
         let mut state = cx.shared().state();
         state.storm = false;
-        state.faults.heal()
+        state.faults.heal(cx.shared().blackbox.progress())
     };
     for host in felled {
         if let Err(error) = host.restart().await {

@@ -25,7 +25,7 @@ use proc_macro::TokenStream;
 /// | --- | --- | --- | --- |
 /// | `cases` | number | 64 | how many cases run after the calm rehearsal; `CHAOS_CASES` wins over it |
 /// | `seed` | number | from `CHAOS_SEED`, or drawn | the seed of the first case; without `cases` it is the only one |
-/// | `virtual_timeout` | `"60s"` | `"10m"` | a case fails when its virtual clock reaches this |
+/// | `virtual_timeout` | `"60s"` | `"2h"` | a case fails when its virtual clock reaches this |
 /// | `wall_timeout` | `"2m"` | `"60s"` | a case fails when it takes this long in real time |
 /// | `start` | `"2027-03-28T00:59:00Z"` | `"2027-01-01T00:00:00Z"` | wall clock of every host when a case begins (RFC 3339, UTC) |
 /// | `expect_failure` | `"text"` | | the test passes only if some case fails with a message that contains this |

@@ -24,6 +24,7 @@ pub(crate) use events::Comparison;
 pub(crate) use findings::{EndedAs, Ending, Finding, Location, Verdict};
 pub(crate) use mapping::BlackBox;
 pub(crate) use orders::{Orders, RecordingMode};
+pub(crate) use progress::Progress;
 pub(crate) use tape::{Kind, Record, RecordRef, TapeReader};
 
 /// A moment of a world, as the kernel counts it.

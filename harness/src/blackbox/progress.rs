@@ -8,7 +8,9 @@ const EVENT: usize = 0;
 const NOW: usize = 1;
 const LAYOUT: usize = 2;
 const EXECUTION: usize = 3;
-const HOST: usize = 4;
+const FAULTS: usize = 4;
+const EFFECTIVE_FAULTS: usize = 5;
+const HOST: usize = 6;
 const NAME_WORDS: usize = 8;
 const THREAD: usize = HOST + NAME_WORDS;
 pub(super) const PROGRESS_WORDS: usize = THREAD + NAME_WORDS;
@@ -43,6 +45,17 @@ impl<'b> Progress<'b> {
         (load(&self.words[HOST..THREAD]), load(&self.words[THREAD..]))
     }
 
+    /// A fault has ended that was begun by hand.
+    pub(crate) fn fault_ended(self, affected: u64) {
+        self.words[FAULTS].fetch_add(1, Ordering::Relaxed);
+        self.words[EFFECTIVE_FAULTS].fetch_add(u64::from(affected > 0), Ordering::Relaxed);
+    }
+
+    /// How many faults have ended, and how many of these made a difference.
+    pub(crate) fn faults(self) -> (u64, u64) {
+        (self.words[FAULTS].load(Ordering::Relaxed), self.words[EFFECTIVE_FAULTS].load(Ordering::Relaxed))
+    }
+
     /// Where refusals of the kernel go while a worker is being executed: of the layout, of the execution.
     pub(crate) fn refusals(self) -> [&'b AtomicU64; 2] {
         [&self.words[LAYOUT], &self.words[EXECUTION]]
@@ -66,6 +79,8 @@ impl<'b> Progress<'b> {
     /// Forgets the last case; refusals concern the worker and stay.
     pub(super) fn reset(self) {
         self.reached(At::default(), "", "");
+        self.words[FAULTS].store(0, Ordering::Relaxed);
+        self.words[EFFECTIVE_FAULTS].store(0, Ordering::Relaxed);
     }
 }
 
@@ -96,7 +111,10 @@ mod tests {
         assert_eq!(progress.at(), At { event: 3, now_ns: 4 });
         assert_eq!(progress.running(), ("kv0".to_owned(), "ü".repeat(32)));
         progress.refusals()[0].store(1, Ordering::Release);
+        [0, 7, 1].into_iter().for_each(|affected| progress.fault_ended(affected));
+        assert_eq!(progress.faults(), (3, 2));
         progress.reset();
+        assert_eq!(progress.faults(), (0, 0));
         assert_eq!(progress.running(), (String::new(), String::new()));
         assert_eq!(progress.layout_refusal().and_then(|error| error.raw_os_error()), Some(libc::EPERM));
         assert!(progress.execution_refusal().is_none());

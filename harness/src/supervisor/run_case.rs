@@ -17,6 +17,8 @@ pub(crate) struct CaseReport {
     /// Present when the world ended by itself.
     pub(crate) digest: Option<u128>,
     pub(crate) at: At,
+    /// How many faults were begun by hand, and how many of these made a difference.
+    pub(crate) faults: (u64, u64),
     /// Of a failed case only.
     pub(crate) log: Log,
     /// What a second run said: equal digests, or not.
@@ -140,7 +142,8 @@ pub(super) fn judge(definition: &TestDefinition, case: Case, blackbox: &BlackBox
         Failure { kind, at, stacks }
     });
     let log = if failure.is_some() { read_log(blackbox) } else { Log::default() };
-    CaseReport { case, failure, digest, at, log, confirmation: None, layout_refusal: None }
+    let faults = blackbox.progress().faults();
+    CaseReport { case, failure, digest, at, faults, log, confirmation: None, layout_refusal: None }
 }
 
 fn read_log(blackbox: &BlackBox) -> Log {

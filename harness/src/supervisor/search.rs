@@ -13,6 +13,8 @@ pub(crate) struct Tally {
     pub(crate) cases: u64,
     pub(crate) virtual_ns: u128,
     pub(crate) events: u64,
+    pub(crate) faults: u64,
+    pub(crate) effective_faults: u64,
 }
 
 impl Tally {
@@ -21,6 +23,8 @@ impl Tally {
         self.cases += u64::from(report.case.number > 0);
         self.virtual_ns += u128::from(report.at.now_ns);
         self.events += report.at.event;
+        self.faults += report.faults.0;
+        self.effective_faults += report.faults.1;
     }
 }
 

@@ -161,12 +161,14 @@ fn weaker(refusal: &str) -> String {
 pub(super) fn success(tally: &Tally, took: Duration) -> String {
     let cases = if tally.cases == 1 { "1 case".to_owned() } else { format!("{} cases", grouped(tally.cases)) };
     let virtual_time = Duration::from_nanos(u64::try_from(tally.virtual_ns).unwrap_or(u64::MAX));
-    format!(
-        "passed {cases}: {} of virtual time and {} events in {}",
-        for_people(virtual_time),
-        grouped(tally.events),
-        for_people(took)
-    )
+    let faults = match (tally.faults, tally.effective_faults) {
+        (0, _) => String::new(),
+        // The worst that a chaos test can give is a green light for weather that never was.
+        (all, 0) => format!("\nwarning: none of the {} faults by hand affected anything that was sent", grouped(all)),
+        (all, effective) => format!(", {} of {} faults with effect", grouped(effective), grouped(all)),
+    };
+    let (virtual_time, events) = (for_people(virtual_time), grouped(tally.events));
+    format!("passed {cases}: {virtual_time} of virtual time and {events} events in {}{faults}", for_people(took))
 }
 
 /// Reports on the case that has just run in this process, for a debugger; whether it failed.
@@ -191,10 +193,14 @@ mod tests {
 
     #[test]
     fn success_is_one_line() {
-        let tally = Tally { cases: 64, virtual_ns: 11_160_000_000_000, events: 1_234_567 };
-        assert_eq!(
-            success(&tally, Duration::from_millis(1400)),
-            "passed 64 cases: 3.1 hours of virtual time and 1,234,567 events in 1.4 s"
-        );
+        let tally = Tally { cases: 64, virtual_ns: 11_160_000_000_000, events: 1_234_567, ..Tally::default() };
+        let line = |tally: &Tally| success(tally, Duration::from_millis(1400));
+        let passed = "passed 64 cases: 3.1 hours of virtual time and 1,234,567 events in 1.4 s";
+        assert_eq!(line(&tally), passed);
+        let tally = Tally { faults: 128, effective_faults: 120, ..tally };
+        assert_eq!(line(&tally), format!("{passed}, 120 of 128 faults with effect"));
+        let tally = Tally { effective_faults: 0, ..tally };
+        let warning = "warning: none of the 128 faults by hand affected anything that was sent";
+        assert_eq!(line(&tally), format!("{passed}\n{warning}"));
     }
 }

@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The usual `RLIMIT_STACK`. The kernel places all mappings below the largest stack, so it is part of the layout.
 const STACK_BYTES: libc::rlim_t = 8 << 20;
-/// Descriptors wait here until they get their fixed numbers.
-const PARKING_FD: RawFd = 200;
+/// Descriptors wait from here on until they get their fixed numbers.
+const PARKING_FD: RawFd = 64;
+/// How many descriptors can be given numbers.
+const FDS_MAX: usize = 8;
 
 const LAYOUT: usize = 0;
 const EXECUTION: usize = 1;
@@ -71,6 +73,7 @@ impl<'a> ExecPlan<'a> {
         executable_fd: RawFd,
         refusals: [&'a AtomicU64; 2],
     ) -> io::Result<Self> {
+        assert!(fds.len() <= FDS_MAX, "more descriptors than there is room for between fork and exec");
         let executable = File::options().read(true).custom_flags(libc::O_PATH).open("/proc/self/exe")?;
         let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect();
         Ok(Self {
@@ -143,20 +146,27 @@ impl<'a> ExecPlan<'a> {
 
     /// Gives every descriptor its number, and closes all others.
     fn place_descriptors(&self) -> Result<(), c_int> {
-        let executable = (self.executable.as_raw_fd(), self.executable_fd);
         // First out of the way of all numbers, then each to its own.
-        for (place, (fd, _)) in (PARKING_FD..).zip(self.fds.iter().chain([&executable])) {
-            duplicate(*fd, place, 0)?;
+        let mut parked = [0; FDS_MAX];
+        for (place, (fd, _)) in parked.iter_mut().zip(&self.fds) {
+            *place = park(*fd)?;
         }
-        for (place, (_, fixed)) in (PARKING_FD..).zip(&self.fds) {
-            duplicate(place, *fixed, 0)?;
+        let executable = park(self.executable.as_raw_fd())?;
+        for (place, (_, fixed)) in parked.iter().zip(&self.fds) {
+            duplicate(*place, *fixed, 0)?;
         }
-        let parked = PARKING_FD + self.fds.len() as RawFd;
-        duplicate(parked, self.executable_fd, libc::O_CLOEXEC)?;
+        duplicate(executable, self.executable_fd, libc::O_CLOEXEC)?;
         // SAFETY: closes descriptors that nobody uses in this process any more.
         unsafe { libc::syscall(libc::SYS_close_range, self.executable_fd + 1, c_int::MAX, 0) };
         Ok(())
     }
+}
+
+/// The descriptor a second time, at the lowest free number that is out of the way.
+fn park(fd: RawFd) -> Result<RawFd, c_int> {
+    // SAFETY: no pointers.
+    let parked = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, PARKING_FD) };
+    if parked < 0 { Err(errno()) } else { Ok(parked) }
 }
 
 fn die_with(parent: libc::pid_t) {
