@@ -132,7 +132,9 @@ async fn find_again(replicas: &[Client], acknowledged: &mut Vec<Write>) -> Resul
         let replica = acknowledged.len() % REPLICAS;
         match replicas[replica].get(&write.key).await {
             Ok(Some(value)) if value == write.value => acknowledged.pop(),
-            Ok(found) => return Err(format!("an acknowledged write was lost: kv{replica} has {found:?} for {write:?}")),
+            Ok(found) => {
+                return Err(format!("an acknowledged write was lost: kv{replica} has {found:?} for {write:?}"));
+            }
             Err(error) => return Err(format!("kv{replica} does not answer: {error}")),
         };
     }

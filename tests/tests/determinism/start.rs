@@ -85,7 +85,10 @@ impl Start {
         }
         for (name, _) in std::env::vars_os() {
             // The runner of these tests and its settings are not what the process should see.
-            if ["CHAOS_", "NEXTEST", "RUST_LOG", "RUST_BACKTRACE"].iter().any(|own| name.to_string_lossy().starts_with(own)) {
+            if ["CHAOS_", "NEXTEST", "RUST_LOG", "RUST_BACKTRACE"]
+                .iter()
+                .any(|own| name.to_string_lossy().starts_with(own))
+            {
                 command.env_remove(name);
             }
         }
@@ -97,8 +100,10 @@ impl Start {
         let output = command.output().unwrap_or_else(|error| panic!("failed to start {command:?}: {error}"));
         let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         let cases = self.scratch.path().join(format!("{}.chaos", self.package)).join(self.test).join("cases.jsonl");
-        let cases = std::fs::read_to_string(&cases).unwrap_or_else(|error| panic!("{}: {error}\n{printed}", cases.display()));
-        let cases = cases.lines().map(|line| serde_json::from_str(line).expect("a line of JSON for each case")).collect();
+        let cases =
+            std::fs::read_to_string(&cases).unwrap_or_else(|error| panic!("{}: {error}\n{printed}", cases.display()));
+        let cases =
+            cases.lines().map(|line| serde_json::from_str(line).expect("a line of JSON for each case")).collect();
         Ended { succeeded: output.status.success(), printed, cases }
     }
 }

@@ -38,7 +38,9 @@ pub(crate) const VARIATIONS: [Variation; 20] = [
         start.under(&["sh", "-c", "trap '' PIPE USR1 USR2 CHLD && umask 077 && exec \"$0\" \"$@\""])
     }),
     alone("no environment", |start| Start { env_is_empty: true, ..start }),
-    alone("a large environment", |start| start.env("FILLER", "x".repeat(100_000)).env("TZ", "Asia/Kathmandu").env("LANG", "de_DE.UTF-8")),
+    alone("a large environment", |start| {
+        start.env("FILLER", "x".repeat(100_000)).env("TZ", "Asia/Kathmandu").env("LANG", "de_DE.UTF-8")
+    }),
     alone("another working directory", |start| Start { directory: Some("/".into()), ..start }),
     alone("the binary elsewhere", |start| {
         let elsewhere = start.scratch.path().join("a directory whose name is somewhat longer").join("another-name");
@@ -71,11 +73,14 @@ fn on_a_terminal(start: Start) -> Start {
 
 fn by_nextest(start: Start) -> Start {
     let filter = format!("package(={}) & binary(=chaos) & test(={})", start.package, start.test);
-    let args = ["nextest", "run", "--workspace", "--cargo-profile", &profile(), "--no-capture", "-E", &filter].map(Into::into).into();
+    let args = ["nextest", "run", "--workspace", "--cargo-profile", &profile(), "--no-capture", "-E", &filter]
+        .map(Into::into)
+        .into();
     Start { program: cargo(), args, ..start }
 }
 
 fn by_cargo_test(start: Start) -> Start {
-    let args = ["test", "--workspace", "--profile", &profile(), "--test", "chaos", "--", "--exact", start.test, "--nocapture"];
+    let args =
+        ["test", "--workspace", "--profile", &profile(), "--test", "chaos", "--", "--exact", start.test, "--nocapture"];
     Start { program: cargo(), args: args.map(Into::into).into(), ..start }
 }
