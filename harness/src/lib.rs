@@ -36,7 +36,8 @@
 //! # What runs
 //!
 //! First a *calm rehearsal*: the test in good weather. Then one case for each seed, 64 unless the test or the
-//! environment says otherwise. The first case that fails is run again to confirm it, and reported.
+//! environment says otherwise. The first case that fails is run again to confirm it, and reported;
+//! of those that pass, each sixteenth is run again, and the two runs have to be equal.
 //!
 //! | variable | value | meaning |
 //! | --- | --- | --- |
@@ -48,10 +49,17 @@
 //! | `CHAOS_LOG` | `failed`, `none` | show the last lines of each host of a failed case (the default), or not |
 //! | | `all`, `kv0,c*` | show what hosts write, of all or some, while cases run |
 //! | `CHAOS_DEBUG` | `1` | with `CHAOS_SEED`: run the case in this process, for a debugger (see below) |
-//! | `CHAOS_OUT` | `target/chaos` | where log files go |
+//! | `CHAOS_OUT` | `target/chaos` | where log files and `cases.jsonl` go |
+//! | `CHAOS_PERTURB` | `1204` | disturb this event in second runs, to see that the difference is found |
 //!
 //! Any other `CHAOS_*` is an error. `RUST_LOG` and `RUST_BACKTRACE` reach the hosts; nothing else of the environment
 //! does.
+//!
+//! # What is left of a run
+//!
+//! In `target/chaos/PACKAGE.TARGET/TEST/`: `cases.jsonl`, with seed, outcome, digest, number of events and virtual time
+//! of each case of the last run, one JSON object a line; and, when a case failed, a log file for each of its hosts.
+//! Equal digests mean equal runs: in all that any program was given, in the same order at the same time.
 //!
 //! # Under a debugger
 //!

@@ -41,10 +41,17 @@ impl Client {
     ///
     /// [`Error::Address`] when `address` is malformed.
     pub fn new(address: &str) -> Result<Self, Error> {
-        let malformed = || Error::Address(address.to_owned());
-        let base = Url::parse(&format!("http://{address}/kv")).map_err(|_| malformed())?;
         let http = reqwest::Client::builder().timeout(REQUEST_MAX).no_proxy().build()?;
-        Ok(Self { http, base })
+        Ok(Self { http, base: base(address)? })
+    }
+
+    /// A client of another replica, which shares what is dear to set up.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Address`] when `address` is malformed.
+    pub fn of_another(&self, address: &str) -> Result<Self, Error> {
+        Ok(Self { http: self.http.clone(), base: base(address)? })
     }
 
     /// Stores `value` under `key`; `Ok` means acknowledged.
@@ -75,6 +82,10 @@ impl Client {
         url.path_segments_mut().expect("an http URL has a path").push(key);
         url
     }
+}
+
+fn base(address: &str) -> Result<Url, Error> {
+    Url::parse(&format!("http://{address}/kv")).map_err(|_| Error::Address(address.to_owned()))
 }
 
 async fn accepted(response: reqwest::Response) -> Result<reqwest::Response, Error> {

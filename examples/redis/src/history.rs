@@ -87,6 +87,18 @@ pub enum Memory {
 }
 
 impl History {
+    /// One history of what several groups saw at the same time.
+    pub fn of_groups(groups: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = Self::default();
+        for group in groups {
+            all.operations.extend(group.operations);
+            all.received.extend(group.received);
+        }
+        all.operations.sort_by_key(|operation| (operation.ended, operation.client));
+        all.received.sort_by_key(|received| (received.at, received.subscriber));
+        all
+    }
+
     /// How many calls succeeded.
     pub fn succeeded(&self) -> usize {
         self.operations.iter().filter(|operation| operation.succeeded()).count()

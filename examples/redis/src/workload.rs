@@ -29,11 +29,26 @@ const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 /// Has `clients` clients call the server at `address`, `calls` times each, and one subscriber
 /// listen, and returns what they saw.
 pub async fn run(address: &str, clients: usize, calls: usize) -> History {
-    let log = Log { began: Instant::now(), history: Arc::default() };
-    let mut subscribers = JoinSet::new();
-    subscribers.spawn(subscribe_forever(address.to_owned(), 0, log.clone()));
+    let began = Instant::now();
+    run_group(0, address, clients, calls, move || began.elapsed()).await
+}
 
-    let callers: JoinSet<()> = (0..clients).map(|id| Caller::new(id, address, log.clone()).call_times(calls)).collect();
+/// As [`run`], for one of several groups that run on machines of their own: `clock` tells the time
+/// on which all of them agree. What they return can be put together with [`History::of_groups`].
+pub async fn run_group(
+    group: usize,
+    address: &str,
+    clients: usize,
+    calls: usize,
+    clock: impl Fn() -> Duration + Send + Sync + 'static,
+) -> History {
+    let log = Log { clock: Arc::new(clock), history: Arc::default() };
+    let mut subscribers = JoinSet::new();
+    subscribers.spawn(subscribe_forever(address.to_owned(), group, log.clone()));
+
+    // Each client has a number of its own among those of all groups.
+    let ids = group * clients..(group + 1) * clients;
+    let callers: JoinSet<()> = ids.map(|id| Caller::new(id, address, log.clone()).call_times(calls)).collect();
     callers.join_all().await;
     subscribers.shutdown().await;
     log.history()
@@ -42,13 +57,13 @@ pub async fn run(address: &str, clients: usize, calls: usize) -> History {
 /// The history so far, shared by all.
 #[derive(Clone)]
 struct Log {
-    began: Instant,
+    clock: Arc<dyn Fn() -> Duration + Send + Sync>,
     history: Arc<Mutex<History>>,
 }
 
 impl Log {
     fn now(&self) -> Duration {
-        self.began.elapsed()
+        (self.clock)()
     }
 
     fn record(&self, add: impl FnOnce(&mut History)) {

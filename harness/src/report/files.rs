@@ -29,6 +29,11 @@ impl LogDirectory {
         Self { shown: shown.display().to_string(), path }
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes the files, in place of those of an earlier case. Returns what to tell the reader.
     pub(crate) fn write(&self, log: &Log) -> io::Result<Option<String>> {
         let hosts = log.hosts();

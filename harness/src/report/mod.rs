@@ -7,12 +7,14 @@
 //! stacks.rs    addresses become functions
 //! command.rs   the command that replays the case
 //! files.rs     log files, one per host
+//! ledger.rs    one line of JSON per case, for scripts
 //! ```
 
 mod block;
 mod command;
 mod failure;
 mod files;
+mod ledger;
 mod lines;
 mod stacks;
 
@@ -20,6 +22,7 @@ pub(crate) use block::{Block, HostTail, Told};
 pub(crate) use command::{Invocation, replay};
 pub(crate) use failure::{Death, Difference, Failure, FailureKind, ThreadStack};
 pub(crate) use files::LogDirectory;
+pub(crate) use ledger::{Entry, Ledger};
 pub(crate) use lines::{Line, LineAssembler, Log, live};
 pub(crate) use stacks::Symbols;
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 /// Every variable, with its values and its meaning.
-const VARIABLES: [(&str, &str, &str); 6] = [
+const VARIABLES: [(&str, &str, &str); 7] = [
     ("CHAOS_SEED", "0x5f1d, 24349, 1-1000 or calm:0x5f1d", "run the case of this seed, or the cases of these"),
     ("CHAOS_CASES", "500 or x10", "run this many cases, or this many times as many"),
     ("CHAOS_JOBS", "1", "run this many cases of a test at the same time"),
@@ -22,7 +22,8 @@ const VARIABLES: [(&str, &str, &str); 6] = [
         "print what hosts write, of all or some hosts, while cases run",
     ),
     ("CHAOS_DEBUG", "1", "with CHAOS_SEED: run the one case in this process, for a debugger"),
-    ("CHAOS_OUT", "target/chaos", "where log files go"),
+    ("CHAOS_OUT", "target/chaos", "where log files and cases.jsonl go"),
+    ("CHAOS_PERTURB", "1204", "disturb this event in second runs, to see that the difference is found"),
 ];
 
 /// What the environment asks for.
@@ -34,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) log: LogSetting,
     pub(crate) debug: bool,
     pub(crate) out: Option<PathBuf>,
+    pub(crate) perturb: Option<u64>,
 }
 
 /// `CHAOS_CASES`.
@@ -99,7 +101,7 @@ fn did_you_mean(name: &str) -> String {
 
 /// The valid variables, for people.
 pub(crate) fn table() -> String {
-    let rows = VARIABLES.iter().map(|(name, values, meaning)| format!("  {name:<12} {values:<37} {meaning}"));
+    let rows = VARIABLES.iter().map(|(name, values, meaning)| format!("  {name:<13} {values:<37} {meaning}"));
     format!("the variables are\n{}", rows.collect::<Vec<_>>().join("\n"))
 }
 
@@ -137,6 +139,7 @@ impl Settings {
             "CHAOS_JOBS" => self.jobs = Some(positive(value).map_err(malformed("CHAOS_JOBS"))?),
             "CHAOS_LOG" => self.log = log(value).map_err(malformed("CHAOS_LOG"))?,
             "CHAOS_DEBUG" => self.debug = flag(value).map_err(malformed("CHAOS_DEBUG"))?,
+            "CHAOS_PERTURB" => self.perturb = Some(event(value).map_err(malformed("CHAOS_PERTURB"))?),
             "CHAOS_OUT" => self.out = Some(PathBuf::from(value)),
             // Set for workers only; they do not come here.
             windtunnel_sim::worker::ENV => {}
@@ -150,6 +153,10 @@ impl Settings {
 
 fn positive(value: &str) -> Result<NonZeroU32, String> {
     value.parse().map_err(|_| "it takes a number from 1".to_owned())
+}
+
+fn event(value: &str) -> Result<u64, String> {
+    value.parse().map_err(|_| "it takes the number of an event".to_owned())
 }
 
 fn cases(value: &str) -> Result<CasesSetting, String> {
@@ -209,13 +216,14 @@ mod tests {
             ("CHAOS_LOG", "kv0,c*"),
             ("CHAOS_DEBUG", "1"),
             ("CHAOS_OUT", "/tmp/out"),
+            ("CHAOS_PERTURB", "1204"),
         ])
         .expect("all are valid");
         assert_eq!(settings.seed, Some(SeedSetting::One { seed: 0x5f1d, calm: false }));
         assert_eq!(settings.cases, NonZeroU32::new(10).map(CasesSetting::Times));
         assert_eq!(settings.jobs, NonZeroU32::new(4));
         assert!(settings.debug && settings.log.shows("kv0") && settings.log.shows("c12") && !settings.log.shows("kv1"));
-        assert_eq!(settings.out, Some(PathBuf::from("/tmp/out")));
+        assert_eq!((settings.out, settings.perturb), (Some(PathBuf::from("/tmp/out")), Some(1204)));
     }
 
     #[test]
@@ -232,6 +240,7 @@ mod tests {
             ("CHAOS_JOBS", "-1"),
             ("CHAOS_LOG", "kv 0"),
             ("CHAOS_DEBUG", "yes"),
+            ("CHAOS_PERTURB", "soon"),
             ("CHAOS_SEED", "9-1"),
             ("CHAOS_DEBUG", "1"),
         ] {

@@ -17,12 +17,12 @@ pub(super) fn run_confirmed(context: &Context<'_>, worker: &mut Worker, case: Ca
     let mut report = run_case(context, worker, case)?;
     let due = match &report.failure {
         Some(failure) => failure.is_repeatable() && super::is_of_the_case(&failure.kind),
-        None => case.number % DOUBLE_RUN_SHARE == 1,
+        None => case.number % DOUBLE_RUN_SHARE == 1 || context.settings.perturb.is_some(),
     };
     if !due {
         return Ok(report);
     }
-    let again = run_case(context, worker, case)?;
+    let again = run_with(context, worker, case, &second(context, case))?;
     if report.is_same_run(&again) {
         report.confirmation = report.failure.is_some().then(|| "equal in a second run".to_owned());
         return Ok(report);
@@ -36,12 +36,16 @@ pub(super) fn run_confirmed(context: &Context<'_>, worker: &mut Worker, case: Ca
     Ok(CaseReport { failure: Some(failure), confirmation: Some(confirmation), ..report })
 }
 
+/// Orders for a second run: the same, unless somebody wants to see a difference found.
+fn second(context: &Context<'_>, case: Case) -> Orders {
+    Orders { perturb: context.settings.perturb, ..context.orders(case) }
+}
+
 /// Records one run and compares the next with it as it goes.
 fn first_difference(context: &Context<'_>, worker: &mut Worker, case: Case) -> Result<Option<Difference>, WorkerError> {
-    let orders = |recording| Orders { recording, ..context.orders(case) };
     for _ in 0..RECORDED_PAIRS {
-        run_with(context, worker, case, &orders(RecordingMode::Keep))?;
-        run_with(context, worker, case, &orders(RecordingMode::Compare))?;
+        run_with(context, worker, case, &Orders { recording: RecordingMode::Keep, ..context.orders(case) })?;
+        run_with(context, worker, case, &Orders { recording: RecordingMode::Compare, ..second(context, case) })?;
         let found = worker.blackbox().findings().read().into_iter().find_map(|finding| match finding {
             Finding::Differs { at, recorded, seen } => {
                 Some(Difference { at, recorded: recorded.into_owned(), seen: seen.into_owned() })

@@ -23,8 +23,8 @@ pub(crate) use telling::report_debugged;
 use crate::blackbox::Orders;
 use crate::cases::{Case, Cases, Surroundings};
 use crate::definition::TestDefinition;
-use crate::report::{Block, FailureKind};
-use crate::settings::Settings;
+use crate::report::{Block, Entry, FailureKind, Ledger, LogDirectory};
+use crate::settings::{Settings, seed_text};
 use crate::timestamp::DEFAULT_START;
 use process::WorkerError;
 use run_case::CaseReport;
@@ -38,6 +38,7 @@ pub(crate) struct Context<'a> {
     pub(crate) definition: &'a TestDefinition,
     pub(crate) settings: &'a Settings,
     pub(crate) cases: Cases,
+    pub(crate) ledger: Ledger,
 }
 
 impl Context<'_> {
@@ -54,6 +55,13 @@ impl Context<'_> {
             ..Orders::default()
         }
     }
+
+    /// Writes down what came of a case.
+    fn enter(&self, report: &CaseReport) {
+        let sentence = report.failure.as_ref().map(|failure| failure.sentence(&report.log));
+        let seed = seed_text(report.case.seed, report.case.calm);
+        self.ledger.add(&Entry::new(seed, sentence.as_deref(), report.digest, report.at, report.took));
+    }
 }
 
 /// Runs a test, and panics when it fails.
@@ -63,7 +71,10 @@ pub(crate) fn run(definition: &TestDefinition, location: &Location<'_>) {
         Err(error) => fail(&format!("\nthread '{}' panicked at {location}:\n{error}\n", definition.name())),
     };
     let cases = Cases::of(definition, &settings, Surroundings::of_this_process());
-    let context = Context { definition, settings: &settings, cases };
+    // A debugger's process writes into the one that is there.
+    let directory = LogDirectory::of(definition, settings.out.as_deref());
+    let ledger = if settings.debug { Ledger::nowhere() } else { Ledger::begin(directory.path()) };
+    let context = Context { definition, settings: &settings, cases, ledger };
     eprintln!("{}", cases.announcement(definition.path));
     if settings.debug {
         let error = debugged::become_debugged(&context, cases.case(cases.first()));

@@ -8,6 +8,7 @@ use crate::definition::TestDefinition;
 use crate::report::{Death, Failure, FailureKind, LineAssembler, Log, ThreadStack, live};
 use crate::settings::LogSetting;
 use crate::system::End;
+use std::time::{Duration, Instant};
 
 /// What came of a case.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct CaseReport {
     pub(crate) at: At,
     /// How many faults were begun by hand, and how many of these made a difference.
     pub(crate) faults: (u64, u64),
+    /// Real time, from orders to ending.
+    pub(crate) took: Duration,
     /// Of a failed case only.
     pub(crate) log: Log,
     /// What a second run said: equal digests, or not.
@@ -51,6 +54,7 @@ pub(super) fn run_with(
     orders: &Orders,
 ) -> Result<CaseReport, WorkerError> {
     let wall_timeout = context.definition.wall_timeout();
+    let started = Instant::now();
     let end = if context.settings.log.is_live() {
         let mut window = Window::new(&context.settings.log);
         let end = worker.run(orders, wall_timeout, Some(&mut |blackbox| window.show(blackbox)))?;
@@ -61,6 +65,7 @@ pub(super) fn run_with(
         worker.run(orders, wall_timeout, None)?
     };
     let mut report = judge(context.definition, case, worker.blackbox(), &end);
+    report.took = started.elapsed();
     report.layout_refusal = worker.layout_refusal();
     Ok(report)
 }
@@ -143,7 +148,8 @@ pub(super) fn judge(definition: &TestDefinition, case: Case, blackbox: &BlackBox
     });
     let log = if failure.is_some() { read_log(blackbox) } else { Log::default() };
     let faults = blackbox.progress().faults();
-    CaseReport { case, failure, digest, at, faults, log, confirmation: None, layout_refusal: None }
+    let took = Duration::ZERO;
+    CaseReport { case, failure, digest, at, faults, took, log, confirmation: None, layout_refusal: None }
 }
 
 fn read_log(blackbox: &BlackBox) -> Log {

@@ -47,6 +47,7 @@ pub(super) fn search(context: &Context<'_>) -> Result<(Tally, Option<CaseReport>
     if context.cases.rehearsal {
         // Alone: a test that fails in good weather should say so, and nothing else.
         let report = run_confirmed(context, &mut worker, context.cases.case(0))?;
+        context.enter(&report);
         if report.failure.is_some() {
             return Ok((tally, Some(report)));
         }
@@ -82,6 +83,7 @@ impl Progress {
                 return Ok(());
             }
             let report = run_confirmed(context, worker, context.cases.case(number))?;
+            context.enter(&report);
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
             if report.failure.is_none() {
                 found.0.add(&report);

@@ -9,7 +9,7 @@ use crate::cases::{Case, Cases};
 use crate::definition::TestDefinition;
 use crate::duration::for_people;
 use crate::report::{
-    Block, Failure, FailureKind, HostTail, Invocation, Line, Log, LogDirectory, Symbols, Told, grouped, replay,
+    Block, Failure, FailureKind, HostTail, Invocation, Ledger, Line, Log, LogDirectory, Symbols, Told, grouped, replay,
 };
 use crate::settings::{LogSetting, Settings, seed_text};
 use crate::system::End;
@@ -180,7 +180,7 @@ pub(crate) fn report_debugged(definition: &TestDefinition, location: &Location<'
     let report = judge(definition, case, blackbox, &end);
     let settings = Settings::default();
     let cases = Cases { rehearsal: false, only_calm: case.calm, base: case.seed, count: 1 };
-    let teller = Teller::new(&Context { definition, settings: &settings, cases }, location);
+    let teller = Teller::new(&Context { definition, settings: &settings, cases, ledger: Ledger::nowhere() }, location);
     match report.failure {
         Some(_) => eprint!("{}", teller.block(&report)),
         None => eprintln!("passed: digest {:032x}", report.digest.unwrap_or(0)),

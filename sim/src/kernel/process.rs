@@ -124,7 +124,7 @@ impl Kernel {
         self.net_host_up(host);
         let pid = self.hosts[host].next_pid;
         self.hosts[host].next_pid += 1;
-        let env = with_time_zone(start.env);
+        let env = with_defaults(start.env);
         let shared = if start.image.is_none() { self.hosts[TEST].process.filter(|_| host != TEST) } else { None };
         let table = match shared {
             Some(test) => self.processes[test].table,
@@ -434,11 +434,21 @@ impl Kernel {
     }
 }
 
-/// The machine's local time is no part of a world: hosts live in UTC unless their program's environment says otherwise.
-/// A zone without a name of a file, so that libc reads none.
-fn with_time_zone(mut env: Vec<(String, String)>) -> Vec<(String, String)> {
-    if !env.iter().any(|(key, _)| key == "TZ") {
-        env.push(("TZ".to_owned(), "UTC0".to_owned()));
+/// Variables that every program has unless its own environment says otherwise, because without them something of the
+/// machine outside would show.
+const UNLESS_SET: [(&str, &str); 2] = [
+    // Hosts live in UTC. A zone without a name of a file, so that libc reads none.
+    ("TZ", "UTC0"),
+    // aws-lc, OpenSSL: use no RDRAND, which gives each process other bytes (bit 62 of the first capability word,
+    // OPENSSL_ia32cap(3)). Each image looks anew.
+    ("OPENSSL_ia32cap", "~0x4000000000000000"),
+];
+
+fn with_defaults(mut env: Vec<(String, String)>) -> Vec<(String, String)> {
+    for (name, value) in UNLESS_SET {
+        if !env.iter().any(|(key, _)| key == name) {
+            env.push((name.to_owned(), value.to_owned()));
+        }
     }
     env
 }

@@ -30,6 +30,11 @@ const CLOSED: &[&str] = &["/dev", "/proc", "/run", "/sys"];
 const V2_CONTROLLERS: &str = "cpuset cpu io memory hugetlb pids rdma misc\n";
 const UNLIMITED: Make = Text("max\n");
 
+/// How often the virtual machine was restored from a snapshot: never. Where this device is, aws-lc relies on getrandom(2)
+/// alone; elsewhere it times the processor, which gives every process other bytes
+/// (crypto/fipsmodule/rand/entropy/entropy_sources.c, `use_opt_out_cpu_jitter_entropy`).
+const GENERATION: &str = "\0\0\0\0";
+
 static TREE: &[(&str, Entry)] = &[
     ("/.dockerenv", Hidden),
     ("/dev/fd", Link("/proc/self/fd")),
@@ -40,6 +45,7 @@ static TREE: &[(&str, Entry)] = &[
     ("/dev/stderr", Link("/proc/self/fd/2")),
     ("/dev/stdin", Link("/proc/self/fd/0")),
     ("/dev/stdout", Link("/proc/self/fd/1")),
+    ("/dev/sysgenid", File(Text(GENERATION))),
     ("/dev/tty", Entry::Device(Device::Terminal)),
     ("/dev/urandom", Entry::Device(Device::Random)),
     ("/dev/zero", Entry::Device(Device::Zero)),

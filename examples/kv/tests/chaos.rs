@@ -1,0 +1,152 @@
+//! kv in a storm: what it promises with `--write-concern majority`, and what `local` loses.
+//!
+//! Several clients write, each from a host of its own, while a nemesis cuts replicas off from each other and now and
+//! then takes the power from one. What was acknowledged must be readable afterwards.
+//!
+//! The nemesis stays within what kv promises ("the loss of one replica's memory at a time"): it goes on only when the
+//! replica that lost its memory is ready again, and cuts nobody off while that one catches up.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kv::client::{Client, Error};
+use tokio::time::sleep;
+use windtunnel::{Chaos, Hosts, chaos_test, eventually, http};
+
+const REPLICAS: usize = 3;
+const CLIENTS: usize = 4;
+const WRITES: usize = 40;
+
+/// How long a client thinks between two writes, at most.
+const THINK_MS_MAX: u64 = 100;
+
+/// With a majority behind it, an acknowledged write outlives every partition and the crash of any one replica.
+#[chaos_test(cases = 20)]
+async fn acknowledged_writes_survive(cx: Chaos) -> Result<()> {
+    writes_survive_a_storm(cx, "majority").await
+}
+
+/// The planted bug: a replica that acknowledges before anybody else has the write takes it along when it crashes.
+#[chaos_test(cases = 64, expect_failure = "an acknowledged write was lost")]
+async fn a_write_that_one_replica_acknowledged_is_lost(cx: Chaos) -> Result<()> {
+    writes_survive_a_storm(cx, "local").await
+}
+
+async fn writes_survive_a_storm(cx: Chaos, write_concern: &'static str) -> Result<()> {
+    let kv: Hosts = cx
+        .hosts("kv", REPLICAS)
+        .main(kv::main)
+        .args(move |h| {
+            let (id, peers) = (h.index().to_string(), h.peers().join(","));
+            ["--id", &id, "--peers", &peers, "--write-concern", write_concern].map(str::to_owned)
+        })
+        .ready(http(8080, "/healthz"))
+        .start()
+        .await?;
+
+    let mut acknowledged = cx
+        .storm(async || {
+            tokio::select! {
+                acknowledged = write_from_all_clients(&cx) => acknowledged,
+                stopped = nemesis(&cx, &kv) => stopped.map(|never| match never {}),
+            }
+        })
+        .await?;
+
+    assert!(!acknowledged.is_empty(), "nothing was acknowledged, so nothing was tested");
+    let replicas = clients_of_all_replicas()?;
+    eventually!(within = "10s", find_again(&replicas, &mut acknowledged).await);
+    Ok(())
+}
+
+/// Never ends, unless something goes wrong.
+enum Never {}
+
+/// Cuts one replica off from its peers, again and again, and takes the power from one now and then.
+async fn nemesis(cx: &Chaos, kv: &Hosts) -> Result<Never> {
+    loop {
+        sleep(up_to(cx, 300)).await;
+        if cx.is_calm() {
+            continue;
+        }
+        let alone = cx.random::<usize>() % REPLICAS;
+        let others: Vec<_> = kv.iter().filter(|host| host.name() != kv[alone].name()).cloned().collect();
+        // Clients still reach it.
+        let cut = cx.partition(&kv[alone], others);
+        sleep(up_to(cx, 1_000)).await;
+
+        let victim = cx.random::<bool>().then(|| cx.pick(kv)).flatten();
+        if let Some(victim) = victim {
+            victim.crash();
+            sleep(up_to(cx, 200)).await;
+        }
+        cut.heal();
+        if let Some(victim) = victim {
+            victim.restart().await.context("a replica did not catch up")?;
+        }
+    }
+}
+
+/// A write that was acknowledged. Each key is written once.
+#[derive(Debug, Clone)]
+struct Write {
+    key: String,
+    value: String,
+}
+
+/// Several clients at once, each on a host of its own.
+async fn write_from_all_clients(cx: &Chaos) -> Result<Vec<Write>> {
+    let mut clients = Vec::new();
+    for id in 0..CLIENTS {
+        let cx_of_client = cx.clone();
+        clients.push(cx.client(&format!("client{id}")).run(async move || write(&cx_of_client, id).await));
+    }
+    let mut acknowledged = Vec::new();
+    for client in clients {
+        acknowledged.extend(client.await?);
+    }
+    Ok(acknowledged)
+}
+
+/// Writes through one replica as long as that one takes writes, then through another.
+async fn write(cx: &Chaos, id: usize) -> Result<Vec<Write>> {
+    let replicas = clients_of_all_replicas()?;
+    let mut through = id;
+    let mut acknowledged = Vec::new();
+    for number in 0..WRITES {
+        let write = Write { key: format!("{id}.{number}"), value: format!("written by {id}") };
+        match replicas[through % REPLICAS].put(&write.key, &write.value).await {
+            Ok(()) => acknowledged.push(write),
+            // It may have taken place nonetheless; nothing was promised.
+            Err(_not_acknowledged) => through += 1,
+        }
+        sleep(up_to(cx, THINK_MS_MAX)).await;
+    }
+    Ok(acknowledged)
+}
+
+/// Reads what was acknowledged, each through another replica, and crosses off what it finds. The error tells the first that
+/// it does not find.
+async fn find_again(replicas: &[Client], acknowledged: &mut Vec<Write>) -> Result<(), String> {
+    while let Some(write) = acknowledged.last() {
+        let replica = acknowledged.len() % REPLICAS;
+        match replicas[replica].get(&write.key).await {
+            Ok(Some(value)) if value == write.value => acknowledged.pop(),
+            Ok(found) => {
+                return Err(format!("an acknowledged write was lost: kv{replica} has {found:?} for {write:?}"));
+            }
+            Err(error) => return Err(format!("kv{replica} does not answer: {error}")),
+        };
+    }
+    Ok(())
+}
+
+fn clients_of_all_replicas() -> Result<Vec<Client>, Error> {
+    let first = Client::new("kv0:8080")?;
+    (0..REPLICAS).map(|id| first.of_another(&format!("kv{id}:8080"))).collect()
+}
+
+/// A random time.
+fn up_to(cx: &Chaos, milliseconds: u64) -> Duration {
+    Duration::from_micros(cx.random::<u64>() % (milliseconds * 1_000))
+}
