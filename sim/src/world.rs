@@ -1,7 +1,7 @@
 //! Running a simulated world, and steering it from inside.
 //!
 //! [`run`] takes over the calling kernel thread, which must be the process's only one, until the world ends. Inside,
-//! the test's own code runs as host `test`; it steers the world with [`control`].
+//! the test's own code runs as host `test`; it steers the world with [`crate::control`].
 
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ pub struct ThreadStack<'a> {
 /// How a world ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The function given to [`run`] returned, or [`control::finish`] was called.
+    /// The function given to [`run`] returned, or [`crate::control::finish`] was called.
     Finished,
     /// The virtual clock reached [`Config::virtual_timeout`].
     VirtualTimeout,

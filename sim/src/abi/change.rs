@@ -137,7 +137,10 @@ hooks! {
         change("truncate", AT_FDCWD, path, Last::Follow)
     }
     @also(ftruncate64)
-    fn ftruncate(fd: c_int, _bytes: off_t) -> c_int {
+    fn ftruncate(fd: c_int, bytes: off_t) -> c_int {
+        if bytes < 0 {
+            return answer_int(-i64::from(libc::EINVAL)); // before the descriptor (fs/open.c, do_sys_ftruncate)
+        }
         // ftruncate(2): EINVAL when the file is not open for writing.
         answer_int(call("ftruncate", |k, me| k.resize_open(me, fd, libc::EINVAL)))
     }

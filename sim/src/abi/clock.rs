@@ -76,8 +76,10 @@ hooks! {
         0
     }
 
-    fn clock_settime(_id: clockid_t, _time: *const timespec) -> c_int {
-        answer_int(-i64::from(libc::EPERM)) // services lack CAP_SYS_TIME
+    fn clock_settime(id: clockid_t, time: *const timespec) -> c_int {
+        // kernel/time/posix-timers.c: only the wall clock can be set at all, and services lack CAP_SYS_TIME.
+        let settable = id == libc::CLOCK_REALTIME && nanoseconds(&*time).is_some();
+        answer_int(-i64::from(if settable { libc::EPERM } else { libc::EINVAL }))
     }
 
     fn gettimeofday(out: *mut timeval, _zone: *mut c_void) -> c_int {
@@ -111,7 +113,13 @@ hooks! {
 
     /// Answers the error itself, not -1 (clock_nanosleep(2)).
     fn clock_nanosleep(id: clockid_t, flags: c_int, request: *const timespec, left: *mut timespec) -> c_int {
-        let (Ok(clock), Some(ns)) = (Clock::of(id), nanoseconds(&*request)) else { return libc::EINVAL };
+        let Ok(clock) = Clock::of(id) else { return libc::EINVAL };
+        // kernel/time/posix-timers.c: these clocks have no timers.
+        let coarse = matches!(id, libc::CLOCK_REALTIME_COARSE | libc::CLOCK_MONOTONIC_COARSE);
+        if coarse || id == libc::CLOCK_MONOTONIC_RAW {
+            return libc::EOPNOTSUPP;
+        }
+        let Some(ns) = nanoseconds(&*request) else { return libc::EINVAL };
         if clock == Clock::Cpu {
             return libc::EINVAL;
         }

@@ -7,6 +7,9 @@ use crate::kernel::{Clock, Kernel, MATCH_ANY, Stop, ThreadId};
 use libc::{c_int, c_long, timespec};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// linux/futex.h; the libc crate lacks it.
+const FUTEX_LOCK_PI2: c_int = 13;
+
 /// Deadline of a futex wait: relative for FUTEX_WAIT, absolute for FUTEX_WAIT_BITSET (futex(2), "timeout").
 fn deadline(k: &Kernel, me: ThreadId, op: c_int, time: *const timespec) -> Result<Option<u64>, Stop> {
     // SAFETY: null or valid, as futex(2) asks.
@@ -25,6 +28,10 @@ pub(super) unsafe fn futex(word: usize, op: c_int, value: u32, fourth: usize, se
     let load = |address: usize| unsafe { (*(address as *const AtomicU32)).load(Ordering::SeqCst) };
     let count = |n: u32| if (n as i32) < 0 { usize::MAX } else { n as usize };
     let command = op & libc::FUTEX_CMD_MASK;
+    let with_clock = matches!(command, libc::FUTEX_WAIT_BITSET | libc::FUTEX_WAIT_REQUEUE_PI | FUTEX_LOCK_PI2);
+    if op & libc::FUTEX_CLOCK_REALTIME != 0 && !with_clock {
+        return -i64::from(libc::ENOSYS); // kernel/futex/syscalls.c, do_futex
+    }
     match command {
         libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET => {
             let bitset = if command == libc::FUTEX_WAIT { MATCH_ANY } else { bits };
@@ -34,14 +41,17 @@ pub(super) unsafe fn futex(word: usize, op: c_int, value: u32, fourth: usize, se
             })
         }
         libc::FUTEX_WAKE => call("futex", |k, _| Ok(k.futex_wake(word, count(value), MATCH_ANY))),
-        libc::FUTEX_WAKE_BITSET => call("futex", |k, _| Ok(k.futex_wake(word, count(value), bits))),
+        libc::FUTEX_WAKE_BITSET => call("futex", |k, _| match bits {
+            0 => Err(Stop::Errno(libc::EINVAL)),
+            bits => Ok(k.futex_wake(word, count(value), bits)),
+        }),
         libc::FUTEX_REQUEUE | libc::FUTEX_CMP_REQUEUE => call("futex", |k, _| {
             if command == libc::FUTEX_CMP_REQUEUE && load(word) != bits {
                 return Err(Stop::Errno(libc::EAGAIN));
             }
-            let woken = k.futex_wake(word, count(value), MATCH_ANY);
-            let moved = k.futex_requeue(word, second, fourth);
-            Ok(woken + if command == libc::FUTEX_CMP_REQUEUE { moved } else { 0 })
+            // kernel/futex/requeue.c wakes exactly that many, none included, and answers both numbers for both calls.
+            let woken = if value == 0 { 0 } else { k.futex_wake(word, count(value), MATCH_ANY) };
+            Ok(woken + k.futex_requeue(word, second, fourth))
         }),
         libc::FUTEX_WAKE_OP => call("futex", |k, _| {
             // SAFETY: as above.
@@ -50,7 +60,15 @@ pub(super) unsafe fn futex(word: usize, op: c_int, value: u32, fourth: usize, se
             let other = if passes { k.futex_wake(second, fourth, MATCH_ANY) } else { 0 };
             Ok(first + other)
         }),
-        _ => crate::abi::refuse("futex with priority inheritance", "use locks without priority inheritance"),
+        libc::FUTEX_LOCK_PI
+        | libc::FUTEX_UNLOCK_PI
+        | libc::FUTEX_TRYLOCK_PI
+        | FUTEX_LOCK_PI2
+        | libc::FUTEX_WAIT_REQUEUE_PI
+        | libc::FUTEX_CMP_REQUEUE_PI => {
+            crate::abi::refuse("futex with priority inheritance", "use locks without priority inheritance")
+        }
+        _ => -i64::from(libc::ENOSYS),
     }
 }
 
@@ -98,7 +116,7 @@ hooks! {
             SYS_clock_gettime => c_long::from(libc::clock_gettime(a as i32, b as *mut timespec)),
             SYS_sched_yield => c_long::from(libc::sched_yield()),
             SYS_sched_getaffinity => {
-                crate::abi::process::put_affinity(b, c as *mut c_void) as c_long
+                answer(crate::abi::process::put_affinity(b, c as *mut c_void))
             }
             SYS_eventfd2 => c_long::from(libc::eventfd(a as u32, b as c_int)),
             SYS_epoll_create1 => c_long::from(libc::epoll_create1(a as c_int)),
@@ -109,10 +127,8 @@ hooks! {
             SYS_accept4 => {
                 c_long::from(libc::accept4(a as c_int, b as *mut sockaddr, c as *mut socklen_t, d as c_int))
             }
-            SYS_tgkill | SYS_tkill => {
-                let (tid, signal) = if number == SYS_tgkill { (b, c) } else { (a, b) };
-                answer(crate::abi::signal::kill_thread(tid as c_int, signal as c_int))
-            }
+            SYS_tgkill => answer(crate::abi::signal::kill_thread(Some(a as c_int), b as c_int, c as c_int)),
+            SYS_tkill => answer(crate::abi::signal::kill_thread(None, a as c_int, b as c_int)),
             SYS_statx => c_long::from(libc::statx(
                 a as c_int, b as *const c_char, c as c_int, d as c_uint, e as *mut libc::statx,
             )),

@@ -229,9 +229,12 @@ where
                 }
                 return result;
             }
-            Resume::Signal => {
-                // signal(7): a handler ran; the call is restarted if every handler asked for it and the call can be.
-                if !deliver_pending() || !crate::kernel::restartable(name) {
+            Resume::Signal { restart } => {
+                // signal(7): the call is restarted if the handler asked for it and the call can be; without a handler
+                // it was not interrupted at all.
+                if let Some(wanted) = deliver_pending()
+                    && !(wanted && restart)
+                {
                     return -i64::from(libc::EINTR);
                 }
             }

@@ -30,9 +30,13 @@ fn exit_now(code: c_int) -> ! {
     real::die("a thread ran on after its process had ended")
 }
 
-/// Fills a CPU set of `bytes` bytes; answers how many of them mean something, as the system call does.
-pub(super) fn put_affinity(bytes: usize, set: *mut c_void) -> c_int {
+/// Fills a CPU set of `bytes` bytes; answers how many of them mean something, as the system call does, or a negated errno.
+pub(super) fn put_affinity(bytes: usize, set: *mut c_void) -> i64 {
     let cpus = look("sched_getaffinity", |k, _| Ok(i64::from(k.cpus))) as usize;
+    // sched_setaffinity(2): whole words, and enough of them.
+    if !bytes.is_multiple_of(size_of::<usize>()) || bytes * 8 < cpus {
+        return -i64::from(libc::EINVAL);
+    }
     // SAFETY: the caller's set of that size.
     unsafe {
         std::ptr::write_bytes(set.cast::<u8>(), 0, bytes);
@@ -40,7 +44,30 @@ pub(super) fn put_affinity(bytes: usize, set: *mut c_void) -> c_int {
             *set.cast::<u8>().add(cpu / 8) |= 1 << (cpu % 8);
         }
     }
-    bytes.min(8) as c_int
+    bytes.min(8) as i64
+}
+
+/// getrlimit(2), setrlimit(2), prlimit(2).
+unsafe fn limits(resource: c_int, new: *const rlimit, old: *mut rlimit) -> c_int {
+    let mut before = rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY (both): null or the caller's.
+    let new = unsafe { new.as_ref() };
+    let answer = look("prlimit", |k, me| {
+        let process = k.threads[me].process;
+        before = k.processes[process].limits.get(resource)?;
+        match new {
+            Some(new) => {
+                k.processes[process].limits.set(resource, *new)?;
+                k.table(me).limit = k.processes[process].limits.descriptors();
+                Ok(0)
+            }
+            None => Ok(0),
+        }
+    });
+    if let (0, Some(old)) = (answer, unsafe { old.as_mut() }) {
+        *old = before;
+    }
+    answer_int(answer)
 }
 
 const CHILDREN: &str = "hosts are single processes: run the other program as a host of its own";
@@ -77,8 +104,7 @@ hooks! {
     fn setsid() -> c_int { answer_int(-i64::from(libc::EPERM)) }
 
     fn sched_getaffinity(_pid: c_int, bytes: usize, set: *mut c_void) -> c_int {
-        put_affinity(bytes, set);
-        0
+        answer_int(put_affinity(bytes, set).min(0))
     }
     fn sched_setaffinity(_pid: c_int, _bytes: usize, _set: *const c_void) -> c_int { 0 }
     fn sched_getcpu() -> c_int { 0 }
@@ -89,31 +115,18 @@ hooks! {
 
     @also(getrlimit64)
     fn getrlimit(resource: c_int, out: *mut rlimit) -> c_int {
-        let infinite = libc::RLIM_INFINITY;
-        let (soft, hard) = match resource as u32 {
-            libc::RLIMIT_NOFILE => {
-                let limit = look("getrlimit", |k, me| {
-                    Ok(k.table(me).limit as i64)
-                });
-                (limit as u64, 1 << 20)
-            }
-            libc::RLIMIT_STACK => (8 << 20, infinite),
-            libc::RLIMIT_CORE => (0, infinite),
-            _ => (infinite, infinite),
-        };
-        *out = rlimit { rlim_cur: soft, rlim_max: hard };
-        0
+        limits(resource, std::ptr::null(), out)
     }
     @also(setrlimit64)
     fn setrlimit(resource: c_int, limit: *const rlimit) -> c_int {
-        if resource as u32 == libc::RLIMIT_NOFILE {
-            let soft = (*limit).rlim_cur.min(1 << 20) as usize;
-            look("setrlimit", |k, me| {
-                k.table(me).limit = soft;
-                Ok(0)
-            });
+        limits(resource, limit, std::ptr::null_mut())
+    }
+    @also(prlimit64)
+    fn prlimit(pid: c_int, resource: c_int, new: *const rlimit, old: *mut rlimit) -> c_int {
+        if pid != 0 && pid != libc::getpid() {
+            return answer_int(-i64::from(libc::ESRCH));
         }
-        0
+        limits(resource, new, old)
     }
 
     fn getrusage(_who: c_int, out: *mut libc::rusage) -> c_int {
@@ -124,7 +137,14 @@ hooks! {
     /// Names of threads are the only part of prctl(2) that programs need here.
     fn prctl(option: c_int, a: usize, _b: usize, _c: usize, _d: usize) -> c_int {
         match option {
-            libc::PR_SET_NAME => libc::pthread_setname_np(libc::pthread_self(), a as *const c_char),
+            libc::PR_SET_NAME => {
+                // prctl(2): cut silently, where pthread_setname_np(3) refuses.
+                let mut name = [0 as c_char; 16];
+                let text = std::ffi::CStr::from_ptr(a as *const c_char).to_bytes();
+                let count = text.len().min(name.len() - 1);
+                std::ptr::copy_nonoverlapping(text.as_ptr().cast(), name.as_mut_ptr(), count);
+                libc::pthread_setname_np(libc::pthread_self(), name.as_ptr())
+            }
             libc::PR_GET_NAME => libc::pthread_getname_np(libc::pthread_self(), a as *mut c_char, 16),
             libc::PR_SET_PDEATHSIG | libc::PR_SET_DUMPABLE | libc::PR_SET_NO_NEW_PRIVS
             | libc::PR_SET_TIMERSLACK | libc::PR_SET_CHILD_SUBREAPER => 0,

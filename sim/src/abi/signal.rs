@@ -27,9 +27,13 @@ unsafe fn put_word(set: *mut sigset_t, value: u64) {
     }
 }
 
-/// Runs the handlers of every signal that the calling thread has to handle; true when all of them asked for restarts.
-pub(crate) fn deliver_pending() -> bool {
-    let mut restart = true;
+/// Runs the handlers of every signal that the calling thread has to handle. Answers whether the first one asked for
+/// restarts (arch/x86/kernel/signal.c, `handle_signal`), or nothing when none ran.
+///
+/// A signal that the handler of another one does not mask interrupts that handler before it begins, as all of them are
+/// set up before the program runs again: the last one runs first.
+pub(crate) fn deliver_pending() -> Option<bool> {
+    let mut restart = None;
     loop {
         let mut delivery: Option<Delivery> = None;
         look("signal", |k, me| {
@@ -37,7 +41,8 @@ pub(crate) fn deliver_pending() -> bool {
             Ok(0)
         });
         let Some(delivery) = delivery else { return restart };
-        restart &= delivery.disposition.flags & libc::SA_RESTART != 0;
+        restart.get_or_insert(delivery.disposition.flags & libc::SA_RESTART != 0);
+        deliver_pending();
         // SAFETY: the program registered this handler for this signal; errno belongs to the interrupted code.
         unsafe {
             let errno = *libc::__errno_location();
@@ -68,10 +73,10 @@ unsafe fn run_handler(delivery: &Delivery) {
     }
 }
 
-/// pthread_kill(3) and tgkill(2) by thread id.
-pub(super) fn kill_thread(tid: c_int, signal: c_int) -> i64 {
+/// tgkill(2), and without a process tkill(2).
+pub(super) fn kill_thread(pid: Option<c_int>, tid: c_int, signal: c_int) -> i64 {
     call("tgkill", |k, me| {
-        let target = k.by_tid(me, tid)?;
+        let target = k.by_tid(me, pid, tid)?;
         k.kill_thread(target, signal)
     })
 }
@@ -100,7 +105,9 @@ hooks! {
     }
 
     fn signal(signal: c_int, handler: usize) -> usize {
-        let action = Disposition { handler, flags: libc::SA_RESTART, mask: 0 };
+        // glibc's signal(3) has BSD semantics: restarts, and the signal masks itself.
+        let mask = if (1..=64).contains(&signal) { 1 << (signal - 1) } else { 0 };
+        let action = Disposition { handler, flags: libc::SA_RESTART, mask };
         let mut before = Disposition::default();
         let answer = set_action(signal, Some(action), &mut before);
         if crate::abi::answer(answer) < 0 { libc::SIG_ERR } else { before.handler }
@@ -138,7 +145,10 @@ hooks! {
 
     fn sigwait(set: *const sigset_t, signal: *mut c_int) -> c_int {
         let set = word(set).unwrap_or(0);
-        let answer = call("sigwait", |k, me| k.sigwait(me, set, None));
+        let mut answer = -i64::from(libc::EINTR);
+        while answer == -i64::from(libc::EINTR) {
+            answer = call("sigwait", |k, me| k.sigwait(me, set, None)); // sysdeps/unix/sysv/linux/sigwait.c
+        }
         if answer > 0 {
             *signal = answer as c_int;
         }
@@ -147,7 +157,13 @@ hooks! {
 
     fn sigtimedwait(set: *const sigset_t, info: *mut libc::siginfo_t, timeout: *const timespec) -> c_int {
         let set = word(set).unwrap_or(0);
-        let ns = timeout.as_ref().and_then(crate::abi::clock::nanoseconds);
+        let ns = match timeout.as_ref() {
+            None => None,
+            Some(timeout) => match crate::abi::clock::nanoseconds(timeout) {
+                None => return answer_int(-i64::from(libc::EINVAL)),
+                ns => ns,
+            },
+        };
         let answer = crate::abi::answer(call("sigtimedwait", |k, me| {
             let at = ns.map(|ns| k.now + ns as u64);
             k.sigwait(me, set, at)

@@ -9,7 +9,7 @@ use super::{call, hooks};
 use crate::carrier::real;
 use crate::kernel::{Clock, MATCH_ANY};
 use libc::{
-    EBUSY, EINTR, EINVAL, ETIMEDOUT, c_int, c_uint, c_void, clockid_t, pthread_barrier_t, pthread_cond_t,
+    EBUSY, EDEADLK, EINTR, EINVAL, ETIMEDOUT, c_int, c_uint, c_void, clockid_t, pthread_barrier_t, pthread_cond_t,
     pthread_mutex_t, pthread_rwlock_t, sem_t, timespec,
 };
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
@@ -60,9 +60,54 @@ fn acquire(name: &'static str, address: usize, limit: Limit, mut attempt: impl F
     }
 }
 
+/// Where glibc keeps what trylock does not tell: part of its ABI, as static initialisers write these words
+/// (bits/struct_mutex.h, bits/struct_rwlock.h).
+const MUTEX_OWNER: usize = 2;
+const MUTEX_KIND: usize = 4;
+const RWLOCK_WRITER: usize = 6;
+
+/// A word of a lock.
+unsafe fn word_of<T>(lock: *const T, index: usize) -> c_int {
+    // SAFETY: inside the lock, which is the caller's.
+    unsafe { (*lock.cast::<AtomicI32>().add(index)).load(Ordering::Relaxed) }
+}
+
+/// Whether relocking is an error rather than a deadlock.
+unsafe fn checks_errors(mutex: *const pthread_mutex_t) -> bool {
+    const KIND_MASK: c_int = 127; // above it are elision's bits
+    // SAFETY: the caller's mutex.
+    unsafe { word_of(mutex, MUTEX_KIND) & KIND_MASK == libc::PTHREAD_MUTEX_ERRORCHECK }
+}
+
+/// What libc calls the running thread in its locks; written into `struct pthread` at its birth.
+fn own_tid() -> c_int {
+    crate::abi::look("own tid", |k, me| Ok(i64::from(k.threads[me].serial))) as c_int
+}
+
+/// Takes a read-write lock. Waiting for oneself is an error (pthread_rwlock_wrlock(3p), `EDEADLK`).
+unsafe fn acquire_rwlock(
+    name: &'static str,
+    lock: *mut pthread_rwlock_t,
+    limit: Limit,
+    attempt: unsafe fn(*mut pthread_rwlock_t) -> c_int,
+) -> c_int {
+    // SAFETY: the caller's lock.
+    acquire(name, lock as usize, limit, || unsafe {
+        match attempt(lock) {
+            EBUSY if word_of(lock, RWLOCK_WRITER) == own_tid() => EDEADLK,
+            error => error,
+        }
+    })
+}
+
 unsafe fn lock_mutex(mutex: *mut pthread_mutex_t, limit: Limit) -> c_int {
     // SAFETY: the caller's mutex.
-    acquire("pthread_mutex_lock", mutex as usize, limit, || unsafe { real::pthread_mutex_trylock(mutex) })
+    acquire("pthread_mutex_lock", mutex as usize, limit, || unsafe {
+        match real::pthread_mutex_trylock(mutex) {
+            EBUSY if checks_errors(mutex) && word_of(mutex, MUTEX_OWNER) == own_tid() => EDEADLK,
+            error => error,
+        }
+    })
 }
 
 unsafe fn unlock_mutex(mutex: *mut pthread_mutex_t) -> c_int {
@@ -151,19 +196,19 @@ hooks! {
     fn pthread_cond_destroy(_condition: *mut pthread_cond_t) -> c_int { 0 }
 
     fn pthread_rwlock_rdlock(lock: *mut pthread_rwlock_t) -> c_int {
-        acquire("pthread_rwlock_rdlock", lock as usize, None, || real::pthread_rwlock_tryrdlock(lock))
+        acquire_rwlock("pthread_rwlock_rdlock", lock, None, real::pthread_rwlock_tryrdlock)
     }
     fn pthread_rwlock_wrlock(lock: *mut pthread_rwlock_t) -> c_int {
-        acquire("pthread_rwlock_wrlock", lock as usize, None, || real::pthread_rwlock_trywrlock(lock))
+        acquire_rwlock("pthread_rwlock_wrlock", lock, None, real::pthread_rwlock_trywrlock)
     }
     fn pthread_rwlock_timedrdlock(lock: *mut pthread_rwlock_t, time: *const timespec) -> c_int {
         limit(libc::CLOCK_REALTIME, time).map_or_else(|e| e, |limit| {
-            acquire("pthread_rwlock_rdlock", lock as usize, limit, || real::pthread_rwlock_tryrdlock(lock))
+            acquire_rwlock("pthread_rwlock_rdlock", lock, limit, real::pthread_rwlock_tryrdlock)
         })
     }
     fn pthread_rwlock_timedwrlock(lock: *mut pthread_rwlock_t, time: *const timespec) -> c_int {
         limit(libc::CLOCK_REALTIME, time).map_or_else(|e| e, |limit| {
-            acquire("pthread_rwlock_wrlock", lock as usize, limit, || real::pthread_rwlock_trywrlock(lock))
+            acquire_rwlock("pthread_rwlock_wrlock", lock, limit, real::pthread_rwlock_trywrlock)
         })
     }
     fn pthread_rwlock_unlock(lock: *mut pthread_rwlock_t) -> c_int {

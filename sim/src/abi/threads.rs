@@ -284,8 +284,7 @@ hooks! {
     }
 
     fn pthread_getaffinity_np(_thread: pthread_t, bytes: usize, set: *mut c_void) -> c_int {
-        crate::abi::process::put_affinity(bytes, set);
-        0
+        answer_error(crate::abi::process::put_affinity(bytes, set))
     }
 
     @outside(create_key_outside)

@@ -17,7 +17,10 @@ pub(crate) enum Resume {
     /// The call is complete; the result is in `Lent::result`.
     Done,
     /// A signal is pending: run its handler on this stack, then restart the call or answer `EINTR`.
-    Signal,
+    Signal {
+        /// Whether the call starts again when the handler asked for it.
+        restart: bool,
+    },
     /// Write this thread's backtrace for a report, then go on waiting.
     Backtrace,
 }

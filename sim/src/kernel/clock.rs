@@ -42,13 +42,23 @@ impl Clock {
 impl Kernel {
     /// The virtual moment at which a host's clock shows `at_ns`.
     pub(crate) fn when(&self, me: ThreadId, clock: Clock, at_ns: i64) -> u64 {
+        u64::try_from(at_ns.saturating_sub(self.offset_ns(me, clock))).unwrap_or(0)
+    }
+
+    /// How long ago a host's clock showed `at_ns`, unless that is still to come.
+    pub(crate) fn lateness_ns(&self, me: ThreadId, clock: Clock, at_ns: i64) -> Option<u64> {
+        let now_ns = (self.now as i64).saturating_add(self.offset_ns(me, clock));
+        u64::try_from(now_ns.saturating_sub(at_ns)).ok()
+    }
+
+    /// What a host adds to virtual time for a clock.
+    fn offset_ns(&self, me: ThreadId, clock: Clock) -> i64 {
         let host = self.host_of(self.threads[me].process);
-        let offset = match clock {
+        match clock {
             Clock::Realtime => host.realtime_ns,
             Clock::Monotonic => host.monotonic_ns,
             Clock::Cpu => 0,
-        };
-        u64::try_from(at_ns.saturating_sub(offset)).unwrap_or(0)
+        }
     }
 
     /// Sleeps until a virtual moment.

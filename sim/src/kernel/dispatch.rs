@@ -215,7 +215,8 @@ impl Kernel {
         self.running = Some(me);
         self.no_trace = false;
         self.threads[me].state = State::Running;
-        let step = pending.attempt(self, me);
+        let progress = &self.threads[me].progress;
+        let step = if progress.cut_short { Ok(progress.partial as i64) } else { pending.attempt(self, me) };
         let Some(thread) = self.threads.get_mut(me) else {
             self.log.take_returned();
             return true; // the call ended its own thread
@@ -235,7 +236,7 @@ impl Kernel {
                     self.threads[me].timer = Some(key);
                 }
                 if self.has_deliverable_signal(me) {
-                    self.wake(me, Woken::Event);
+                    self.interrupt(me);
                 }
                 return false;
             }
@@ -378,11 +379,18 @@ impl Kernel {
         Next::Thread(lent)
     }
 
-    /// Interrupts a blocked call so that its thread can run a signal handler.
+    /// Ends a blocked call so that its thread can run a signal handler: with what it has done so far, or as interrupted.
     pub(crate) fn interrupt(&mut self, thread: ThreadId) {
         let t = &mut self.threads[thread];
-        t.lent.resume_for(Resume::Signal);
-        t.pending = None;
+        if t.progress.partial > 0 {
+            t.progress.cut_short = true;
+        } else {
+            // signal(7): what waits for a limited time only is not restarted, whatever the handler asks for.
+            let restart = t.progress.deadline.is_none() && t.pending.is_some_and(|p| super::restartable(p.call()));
+            t.lent.resume_for(Resume::Signal { restart });
+            t.pending = None;
+        }
+        self.wake(thread, Woken::Event);
     }
 
     /// Fires what is due.

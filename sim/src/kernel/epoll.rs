@@ -17,6 +17,9 @@ const ALWAYS: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 /// Bits of the interest that are modes, not events.
 const MODES: u32 = (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | libc::EPOLLWAKEUP) as u32;
 
+/// How many epolls may watch one another in a row (fs/eventpoll.c, `EP_MAX_NESTS`).
+const NESTS_MAX: u32 = 4;
+
 /// One (epoll, item) pair that watches a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Watch {
@@ -94,7 +97,7 @@ impl Kernel {
         }
         match (op, existing) {
             (libc::EPOLL_CTL_ADD, None) => {
-                if watches_epoll && self.epoll_reaches(file, epoll, 0) {
+                if watches_epoll && self.epoll_too_deep(epoll, file) {
                     return Err(Stop::Errno(ELOOP));
                 }
                 let item = Item { file, fd, events: events | ALWAYS, token, queued: false };
@@ -124,13 +127,37 @@ impl Kernel {
         Ok(0)
     }
 
-    /// Whether an epoll watches another, directly or through others (at most five deep, as in Linux).
-    fn epoll_reaches(&self, from: FileId, to: FileId, depth: u32) -> bool {
-        let Kind::Epoll(epoll) = &self.files[from].kind else { return false };
-        depth > 4
-            || epoll.items.iter().any(|(_, item)| {
-                item.file == to || self.files.get(item.file).is_some() && self.epoll_reaches(item.file, to, depth + 1)
-            })
+    /// Whether watching `target` would close a circle or nest too deep (fs/eventpoll.c, `ep_loop_check`).
+    fn epoll_too_deep(&self, epoll: FileId, target: FileId) -> bool {
+        match self.epoll_levels_below(target, epoll, 0) {
+            None => true,
+            Some(below) => below + 1 + self.epoll_levels_above(epoll, 0) > NESTS_MAX,
+        }
+    }
+
+    /// How many epolls deep an epoll watches others; `None` when it watches `circle`, or too deep.
+    fn epoll_levels_below(&self, from: FileId, circle: FileId, depth: u32) -> Option<u32> {
+        let Kind::Epoll(epoll) = &self.files[from].kind else { return Some(0) };
+        let mut deepest = 0;
+        for (_, item) in epoll.items.iter() {
+            if !matches!(self.files.get(item.file).map(|file| &file.kind), Some(Kind::Epoll(_))) {
+                continue;
+            }
+            if item.file == circle || depth > NESTS_MAX {
+                return None;
+            }
+            deepest = deepest.max(self.epoll_levels_below(item.file, circle, depth + 1)? + 1);
+        }
+        Some(deepest)
+    }
+
+    /// How many epolls watch an epoll, one above the other.
+    fn epoll_levels_above(&self, epoll: FileId, depth: u32) -> u32 {
+        if depth > NESTS_MAX {
+            return depth;
+        }
+        let watches = &self.files[epoll].watches;
+        watches.iter().map(|watch| self.epoll_levels_above(watch.epoll, depth + 1) + 1).max().unwrap_or(0)
     }
 
     /// Queues an item if its file is ready now (after add and modify).
@@ -141,16 +168,28 @@ impl Kernel {
         self.epoll_notify(watch, bits);
     }
 
-    /// A watched file may have become ready.
-    pub(crate) fn epoll_notify(&mut self, watch: Watch, bits: u32) {
-        let Ok(epoll) = self.epoll(watch.epoll) else { return };
+    /// A watched file may have become ready; true when a waiting thread was told.
+    ///
+    /// Whoever watches the epoll hears of every event, also of one whose item is queued already
+    /// (fs/eventpoll.c, `ep_poll_callback`).
+    pub(crate) fn epoll_notify(&mut self, watch: Watch, bits: u32) -> bool {
+        let Ok(epoll) = self.epoll(watch.epoll) else { return false };
         let item = &mut epoll.items[watch.item];
-        if item.queued || bits & item.events & !MODES == 0 {
-            return;
+        if bits & item.events & !MODES == 0 {
+            return false;
         }
-        item.queued = true;
-        epoll.ready.push_back(watch.item);
+        if !item.queued {
+            item.queued = true;
+            epoll.ready.push_back(watch.item);
+        }
+        let waited_for = !self.files[watch.epoll].waiters.is_empty();
         self.notify(watch.epoll, EPOLLIN as u32);
+        waited_for
+    }
+
+    /// Whether only one of those that watch like this needs to be told of an event.
+    pub(crate) fn watches_exclusively(&mut self, watch: Watch) -> bool {
+        self.epoll(watch.epoll).is_ok_and(|epoll| epoll.items[watch.item].events & EPOLLEXCLUSIVE as u32 != 0)
     }
 
     /// epoll_wait(2).

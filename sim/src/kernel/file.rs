@@ -83,7 +83,6 @@ impl File {
         let write = if bits & libc::EPOLLOUT as u32 != 0 { libc::EPOLLWRNORM as u32 } else { 0 };
         match self.kind {
             Kind::Event(_) | Kind::Timer(_) => bits,
-            Kind::Socket(_) if write != 0 => bits | read | write | libc::EPOLLWRBAND as u32,
             _ => bits | read | write,
         }
     }
@@ -304,7 +303,19 @@ impl Kernel {
             Kind::Pipe(end) => self.pipe_readiness(end),
             Kind::Socket(_) => self.socket_readiness(id),
         };
-        self.files[id].with_bands(bits)
+        self.files[id].with_bands(bits | self.wide_band(id, bits))
+    }
+
+    /// The band that datagram and Unix sockets are ready for together with `EPOLLOUT` (net/core/datagram.c,
+    /// net/unix/af_unix.c), and TCP is not.
+    fn wide_band(&self, id: FileId, bits: u32) -> u32 {
+        match &self.files[id].kind {
+            Kind::Socket(socket) if bits & libc::EPOLLOUT as u32 != 0 => match self.net.sockets[*socket].protocol {
+                super::net::Protocol::Tcp(_) => 0,
+                super::net::Protocol::Udp(_) | super::net::Protocol::Unix(_) => libc::EPOLLWRBAND as u32,
+            },
+            _ => 0,
+        }
     }
 
     /// Tells everybody who watches a file that it may have become ready in `bits`.
@@ -325,9 +336,18 @@ impl Kernel {
             waiters.append(&mut file.waiters);
             file.waiters = waiters;
         }
+        // EPOLLEXCLUSIVE (epoll_ctl(2)): of those who watch so, the first that has a waiting thread is the last one told.
+        if let [watch] = self.files[id].watches[..] {
+            self.epoll_notify(watch, bits);
+            return;
+        }
+        let mut told_one = false;
         for at in 0..self.files[id].watches.len() {
             let watch = self.files[id].watches[at];
-            self.epoll_notify(watch, bits);
+            let exclusive = self.watches_exclusively(watch);
+            if !(exclusive && told_one) {
+                told_one |= self.epoll_notify(watch, bits) && exclusive;
+            }
         }
     }
 }

@@ -107,10 +107,11 @@ impl Kernel {
         Err(self.wait_for_address(me, address))
     }
 
-    /// FUTEX_WAKE and FUTEX_WAKE_BITSET: wakes at most `count` waiters, answers how many.
+    /// FUTEX_WAKE and FUTEX_WAKE_BITSET: wakes at most `count` waiters, answers how many. A count of zero counts as one
+    /// (kernel/futex/waitwake.c, `futex_wake`).
     pub(crate) fn futex_wake(&mut self, address: usize, count: usize, bitset: u32) -> i64 {
         let mut woken = 0;
-        while (woken as usize) < count {
+        while (woken as usize) < count.max(1) {
             let Some(thread) = self.futexes.pop(address, bitset) else { break };
             self.wake(thread, Woken::Event);
             woken += 1;

@@ -15,6 +15,7 @@ mod eventfd;
 mod file;
 mod futex;
 mod host;
+mod limits;
 mod keys;
 pub(crate) mod machine;
 pub(crate) mod net;

@@ -18,8 +18,6 @@ use libc::{EDEADLK, EINVAL, ESRCH, c_int, pthread_attr_t, pthread_t};
 /// Names a process.
 pub(crate) type ProcessId = Id<Process>;
 
-/// `RLIMIT_NOFILE` of a service on a current distribution (systemd's soft limit).
-const DESCRIPTOR_LIMIT: usize = 1024 * 1024;
 /// Stack of a program's main thread: the usual `RLIMIT_STACK`.
 const MAIN_STACK_BYTES: usize = 8 << 20;
 const SIGNALS: usize = 65;
@@ -45,6 +43,7 @@ pub(crate) struct Process {
     pub(crate) threads: Vec<ThreadId>,
     pub(crate) next_tid: i32,
     pub(crate) table: TableId,
+    pub(crate) limits: super::limits::Limits,
     /// While paused: threads that could run.
     pub(crate) held: Option<Vec<ThreadId>>,
     pub(crate) dispositions: [Disposition; SIGNALS],
@@ -128,7 +127,7 @@ impl Kernel {
         let shared = if start.image.is_none() { self.hosts[TEST].process.filter(|_| host != TEST) } else { None };
         let table = match shared {
             Some(test) => self.processes[test].table,
-            None => self.tables.insert(Descriptors::new(DESCRIPTOR_LIMIT)),
+            None => self.tables.insert(Descriptors::new(super::limits::Limits::default().descriptors())),
         };
         let process = self.processes.insert(Process {
             host,
@@ -138,6 +137,7 @@ impl Kernel {
             threads: Vec::new(),
             next_tid: pid,
             table,
+            limits: super::limits::Limits::default(),
             held: None,
             dispositions: initial_dispositions(),
             signals: 0,
@@ -459,7 +459,8 @@ const LARGE_FILE: c_int = 0o100_000;
 /// Dispositions of a fresh Rust program: `SIGPIPE` is ignored by std's start-up, which images do not run.
 fn initial_dispositions() -> [Disposition; SIGNALS] {
     let mut dispositions = [Disposition::default(); SIGNALS];
-    dispositions[libc::SIGPIPE as usize].handler = libc::SIG_IGN;
+    dispositions[libc::SIGPIPE as usize] =
+        Disposition { handler: libc::SIG_IGN, flags: libc::SA_RESTART, mask: super::signal::bit(libc::SIGPIPE) };
     dispositions
 }
 

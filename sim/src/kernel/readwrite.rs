@@ -124,10 +124,8 @@ impl Kernel {
                 file.flags = file.flags & !SETTABLE | argument & SETTABLE;
                 Ok(0)
             }
-            libc::F_GETPIPE_SZ | libc::F_SETPIPE_SZ => match self.files[id].kind {
-                Kind::Pipe(_) => Ok(65_536),
-                _ => Err(Stop::Errno(EBADF)),
-            },
+            libc::F_GETPIPE_SZ => self.pipe_size(id),
+            libc::F_SETPIPE_SZ => self.set_pipe_size(id, argument),
             _ => Err(Stop::Errno(EINVAL)),
         }
     }
@@ -153,9 +151,20 @@ impl Kernel {
             Kind::Pipe(end) => Ok(self.pipe_available(end)),
             Kind::Console(_) => Ok(0),
             Kind::Socket(_) => self.socket_available(id),
-            Kind::Outside(outside) => Ok(outside.left()),
-            _ => Err(Stop::Errno(ENOTTY)),
+            Kind::Outside(outside) if outside.file_type() == libc::S_IFREG => Ok(outside.left()),
+            _ => self.unknown_ioctl(me, fd).map(|_| 0),
         }
+    }
+
+    /// Whether a descriptor is a socket.
+    pub(crate) fn is_socket(&self, me: ThreadId, fd: c_int) -> bool {
+        self.file(me, fd).is_ok_and(|id| matches!(self.files[id].kind, Kind::Socket(_)))
+    }
+
+    /// ioctl(2): no terminal is anywhere. drivers/char/random.c has its own word for what it does not know.
+    pub(crate) fn unknown_ioctl(&self, me: ThreadId, fd: c_int) -> Step {
+        let id = self.file(me, fd)?;
+        Err(Stop::Errno(if matches!(self.files[id].kind, Kind::Random) { EINVAL } else { ENOTTY }))
     }
 
     /// What is behind a descriptor, for stat(2): the file type bits of `st_mode`.

@@ -45,8 +45,19 @@ impl Kernel {
                 return Err(Stop::Errno(EINVAL));
             }
             *slot = new;
+            if new.handler == SIG_IGN || new.handler == SIG_DFL && ignored_by_default(signal) {
+                self.forget_signal(process, signal);
+            }
         }
         Ok(0)
+    }
+
+    /// Ignoring a signal discards what is pending of it (sigaction(2), "Ignoring SIGCHLD" aside).
+    fn forget_signal(&mut self, process: ProcessId, signal: c_int) {
+        self.processes[process].signals &= !bit(signal);
+        for thread in self.processes[process].threads.clone() {
+            self.threads[thread].signals &= !bit(signal);
+        }
     }
 
     /// pthread_sigmask(3).
@@ -98,35 +109,51 @@ impl Kernel {
         if signal != 0 {
             let signal = Self::checked(signal)?;
             let process = self.threads[target].process;
-            if self.acts_by_default(process, signal) {
+            if !self.blocks(target, signal) && self.acts_by_default(process, signal) {
                 return Ok(0);
             }
             self.threads[target].signals |= bit(signal);
-            self.nudge(target);
+            self.nudge(target, signal);
         }
         Ok(0)
     }
 
-    /// The thread of the caller's process that has this id.
-    pub(crate) fn by_tid(&self, me: ThreadId, tid: c_int) -> Result<ThreadId, Stop> {
+    /// Whether a signal has to wait at this thread. Such a signal is never ignored, as its handler may change meanwhile
+    /// (kernel/signal.c, `sig_ignored`).
+    fn blocks(&self, thread: ThreadId, signal: c_int) -> bool {
+        let t = &self.threads[thread];
+        (t.signal_mask | t.progress.signals_awaited) & bit(signal) != 0
+    }
+
+    /// The thread of the caller's process that has these ids; `None` stands for the caller's process.
+    pub(crate) fn by_tid(&self, me: ThreadId, pid: Option<c_int>, tid: c_int) -> Result<ThreadId, Stop> {
         let process = &self.processes[self.threads[me].process];
+        if tid <= 0 || pid.is_some_and(|pid| pid <= 0) {
+            return Err(Stop::Errno(EINVAL)); // tgkill(2)
+        }
+        if pid.is_some_and(|pid| pid != process.pid) {
+            return Err(Stop::Errno(ESRCH));
+        }
         process.threads.iter().copied().find(|t| self.threads[*t].tid == tid).ok_or(Stop::Errno(ESRCH))
     }
 
     /// Sends a signal to a process: its main thread handles it unless it blocks the signal, else any that does not.
     pub(crate) fn signal_process(&mut self, process: ProcessId, signal: c_int) {
-        if self.acts_by_default(process, signal) {
+        let p = &self.processes[process];
+        let candidates = p.main.into_iter().chain(p.threads.iter().copied());
+        let alive = |t: &ThreadId| self.threads.get(*t).is_some_and(|t| t.state != State::Zombie);
+        let candidates: Vec<ThreadId> = candidates.filter(alive).collect();
+        // kernel/signal.c, `wants_signal`: one that waits for the signal takes it, too.
+        let awaits = |t: &ThreadId| self.threads[*t].progress.signals_awaited & bit(signal) != 0;
+        let takes = |t: &ThreadId| !self.blocks(*t, signal) || awaits(t);
+        let taker = candidates.iter().copied().find(takes);
+        let waits = taker.is_none_or(|thread| self.blocks(thread, signal));
+        if (signal == SIGKILL || !waits) && self.acts_by_default(process, signal) {
             return;
         }
-        let p = &mut self.processes[process];
-        p.signals |= bit(signal);
-        let main = p.main;
-        let candidates = main.into_iter().chain(p.threads.iter().copied()).collect::<Vec<_>>();
-        let takes = |t: &ThreadId| {
-            self.threads.get(*t).is_some_and(|t| t.state != State::Zombie && t.signal_mask & bit(signal) == 0)
-        };
-        if let Some(thread) = candidates.into_iter().find(takes) {
-            self.nudge(thread);
+        self.processes[process].signals |= bit(signal);
+        if let Some(thread) = taker {
+            self.nudge(thread, signal);
         }
     }
 
@@ -147,30 +174,47 @@ impl Kernel {
     }
 
     /// Makes a thread notice its signal: at the end of the call under way, or by interrupting a blocking one.
-    fn nudge(&mut self, thread: ThreadId) {
+    fn nudge(&mut self, thread: ThreadId, signal: c_int) {
         self.threads[thread].lent.set_signalled(true);
-        if self.threads[thread].state == State::Blocked && self.has_deliverable_signal(thread) {
-            self.interrupt(thread);
-            self.wake(thread, Woken::Event);
+        if self.threads[thread].state != State::Blocked {
+            return;
         }
+        if self.threads[thread].progress.signals_awaited & bit(signal) != 0 {
+            self.wake(thread, Woken::Event);
+        } else if self.has_deliverable_signal(thread) {
+            self.interrupt(thread);
+        }
+    }
+
+    /// Takes one of a thread's signals out of a set: its own before the process's, the lowest number first
+    /// (kernel/signal.c, `dequeue_signal`).
+    fn dequeue_signal(&mut self, me: ThreadId, set: u64) -> Option<c_int> {
+        let process = self.threads[me].process;
+        let queues = [&mut self.threads[me].signals, &mut self.processes[process].signals];
+        for queue in queues {
+            let eligible = *queue & set;
+            if eligible != 0 {
+                let signal = eligible.trailing_zeros() as c_int + 1;
+                *queue &= !bit(signal);
+                return Some(signal);
+            }
+        }
+        None
     }
 
     /// The next signal that the calling thread has to handle now; its mask is already the handler's.
     pub(crate) fn take_signal(&mut self, me: ThreadId) -> Option<Delivery> {
         let (process, mask) = (self.threads[me].process, self.threads[me].signal_mask);
-        let own = self.threads[me].signals & !mask;
-        let shared = self.processes[process].signals & !mask;
-        let set = own | shared;
-        if set == 0 {
-            self.threads[me].lent.set_signalled(false);
-            return None;
-        }
-        let signal = set.trailing_zeros() as c_int + 1;
-        if own & bit(signal) != 0 {
-            self.threads[me].signals &= !bit(signal);
-        } else {
-            self.processes[process].signals &= !bit(signal);
-        }
+        let signal = loop {
+            let Some(signal) = self.dequeue_signal(me, !mask) else {
+                self.threads[me].lent.set_signalled(false);
+                return None;
+            };
+            if !self.acts_by_default(process, signal) {
+                break signal;
+            }
+            self.threads.get(me)?; // it may have ended
+        };
         let slot = &mut self.processes[process].dispositions[signal as usize];
         let disposition = *slot;
         if disposition.flags & libc::SA_RESETHAND != 0 {
@@ -190,7 +234,7 @@ impl Kernel {
             && self.threads[me].saved_mask.is_none()
         {
             self.threads[me].saved_mask = Some(self.threads[me].signal_mask);
-            self.threads[me].signal_mask = mask;
+            self.threads[me].signal_mask = mask & !(bit(SIGKILL) | bit(SIGSTOP));
         }
         Err(Stop::Block)
     }
@@ -198,23 +242,13 @@ impl Kernel {
     /// sigwait(3), sigtimedwait(2): takes a pending signal of a set without running a handler.
     pub(crate) fn sigwait(&mut self, me: ThreadId, set: u64, until: Option<u64>) -> Step {
         self.deadline(me, until);
-        let process = self.threads[me].process;
-        let own = self.threads[me].signals & set;
-        let shared = self.processes[process].signals & set;
-        if own | shared != 0 {
-            let signal = (own | shared).trailing_zeros() as c_int + 1;
-            self.threads[me].signals &= !bit(signal);
-            self.processes[process].signals &= !bit(signal);
+        if let Some(signal) = self.dequeue_signal(me, set & !(bit(SIGKILL) | bit(SIGSTOP))) {
             return Ok(i64::from(signal));
         }
         if self.expired(me) {
             return Err(Stop::Errno(libc::EAGAIN));
         }
-        // A signal that everybody blocks does not interrupt; poll at the pace of a timer tick instead.
-        let at = self.now + 1_000_000;
-        let until = self.threads[me].progress.deadline.map_or(at, |d| d.min(at));
-        let key = self.timers.schedule(until, super::dispatch::Event::Deadline(me));
-        self.threads[me].timer = Some(key);
+        self.threads[me].progress.signals_awaited = set;
         Err(Stop::Block)
     }
 }

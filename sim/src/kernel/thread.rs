@@ -59,6 +59,12 @@ pub(crate) struct Progress {
     pub(crate) woken: Woken,
     /// Bytes done, stages passed: as the call likes.
     pub(crate) done: u64,
+    /// Bytes moved by earlier tries: what the call answers when a signal ends its wait (read(2), write(2)).
+    pub(crate) partial: u64,
+    /// A signal has ended the wait of a call with a partial result.
+    pub(crate) cut_short: bool,
+    /// Signals that the call waits for, in sigwait(3) and its like.
+    pub(crate) signals_awaited: u64,
 }
 
 /// A simulated thread.

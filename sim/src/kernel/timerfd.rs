@@ -6,7 +6,7 @@ use super::file::{FileId, Kind};
 use super::thread::ThreadId;
 use super::timers::TimerKey;
 use super::{Step, Stop};
-use libc::{EAGAIN, EINVAL, EPOLLIN};
+use libc::{EAGAIN, EINVAL, EPERM, EPOLLIN};
 
 /// A timer behind a descriptor.
 pub(crate) struct Timer {
@@ -41,10 +41,15 @@ impl Timer {
 impl Kernel {
     /// timerfd_create(2).
     pub(crate) fn timerfd_create(&mut self, me: ThreadId, clock: i32, flags: i32) -> Step {
-        let clock = Clock::of(clock)?;
-        if clock == Clock::Cpu || flags & !(libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) != 0 {
+        if flags & !(libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) != 0 {
             return Err(Stop::Errno(EINVAL));
         }
+        let clock = match clock {
+            libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME => Clock::of(clock)?,
+            // They wake a suspended machine, which takes CAP_WAKE_ALARM.
+            libc::CLOCK_REALTIME_ALARM | libc::CLOCK_BOOTTIME_ALARM => return Err(Stop::Errno(EPERM)),
+            _ => return Err(Stop::Errno(EINVAL)),
+        };
         let timer = Timer { clock, next: None, interval_ns: 0, expirations: 0, key: None };
         Ok(i64::from(self.open_new(me, Kind::Timer(timer), flags | libc::O_RDWR)?))
     }
@@ -72,11 +77,22 @@ impl Kernel {
         if new.value_ns == 0 {
             return Ok(0);
         }
-        let at = if absolute { self.when(me, clock, new.value_ns as i64) } else { now.saturating_add(new.value_ns) };
-        let key = self.timers.schedule(at.max(now), Event::TimerFd(id));
+        let late_ns = if absolute { self.lateness_ns(me, clock, new.value_ns as i64) } else { None };
+        let next = match late_ns {
+            // An absolute time in the past: what an interval has missed since then is due at once.
+            Some(late_ns) => {
+                let (_, timer) = self.timer(me, fd)?;
+                timer.expirations = 1 + late_ns.checked_div(new.interval_ns).unwrap_or(0);
+                self.notify(id, EPOLLIN as u32);
+                let since_last_ns = late_ns.checked_rem(new.interval_ns);
+                since_last_ns.map(|since_last_ns| now.saturating_add(new.interval_ns - since_last_ns))
+            }
+            None if absolute => Some(self.when(me, clock, new.value_ns as i64)),
+            None => Some(now.saturating_add(new.value_ns)),
+        };
+        let key = next.map(|at| self.timers.schedule(at, Event::TimerFd(id)));
         let (_, timer) = self.timer(me, fd)?;
-        timer.next = Some(at);
-        timer.key = Some(key);
+        (timer.next, timer.key) = (next, key);
         Ok(0)
     }
 

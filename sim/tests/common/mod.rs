@@ -105,6 +105,9 @@ pub fn world_with(config: Config, main: impl FnOnce() + 'static) -> Run {
     // SAFETY: the child runs the world and leaves by `_exit`.
     match unsafe { libc::fork() } {
         0 => {
+            // A world that spins is killed rather than waited for.
+            // SAFETY: no pointer.
+            unsafe { libc::alarm(60) };
             let out = Rc::new(RefCell::new(writer));
             let ending = run(Config { sink: Box::new(Tell(out.clone())), ..config }, Box::new(main));
             let tell = Tell(out);

@@ -119,6 +119,7 @@ impl Kernel {
 
     /// accept(2), accept4(2). The peer's address is left in `address`.
     pub(crate) fn accept(&mut self, me: ThreadId, fd: c_int, flags: c_int, address: &mut RawAddress) -> Step {
+        self.file(me, fd)?;
         if flags & !(SOCK_CLOEXEC | SOCK_NONBLOCK) != 0 {
             return Err(Stop::Errno(EINVAL));
         }

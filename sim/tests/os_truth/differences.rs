@@ -1,0 +1,82 @@
+//! The differences between the simulated kernel and Linux that remain, each with its reason.
+//!
+//! A script whose transcripts differ fails unless an entry here explains the difference; and it fails when an entry
+//! names it that explains nothing, so that this list says what is true.
+
+use crate::compare::Found;
+
+/// A known difference.
+pub struct Difference {
+    /// The scripts it shows in, each of them.
+    pub scripts: &'static [&'static str],
+    /// What the lines are about: they contain this.
+    pub call: &'static str,
+    /// How the real kernel's line ends, and the world's.
+    pub real: &'static str,
+    pub world: &'static str,
+    /// The first Linux that answers like this; an older one answers as a world does.
+    pub since: (u32, u32),
+    /// Why it is so, and stays so.
+    pub reason: &'static str,
+}
+
+impl Difference {
+    /// Whether this is the difference found.
+    pub fn explains(&self, found: &Found) -> bool {
+        let same_call = found.real.contains(self.call) && found.world.contains(self.call);
+        same_call && found.real.ends_with(self.real) && found.world.ends_with(self.world)
+    }
+
+    /// Whether it must show on the machine that the tests run on.
+    pub fn shows_here(&self) -> bool {
+        linux_version() >= self.since
+    }
+}
+
+/// Major and minor number of the running Linux (uname(2)).
+fn linux_version() -> (u32, u32) {
+    // SAFETY: room for the names.
+    let release = unsafe {
+        let mut names: libc::utsname = std::mem::zeroed();
+        libc::uname(&mut names);
+        std::ffi::CStr::from_ptr(names.release.as_ptr()).to_string_lossy().into_owned()
+    };
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// All of them.
+pub const DIFFERENCES: &[Difference] = &[
+    Difference {
+        scripts: &["matrix::epoll_empty", "matrix::epoll_ready"],
+        call: "ioctl(",
+        real: " = -1 EINVAL",
+        world: " = -1 ENOTTY",
+        since: (6, 9),
+        reason: "Linux 6.9 gave epolls requests of their own and answers unknown ones differently since; a world \
+                 answers as Linux did before",
+    },
+    Difference {
+        scripts: &["matrix::epoll_empty", "matrix::epoll_ready"],
+        call: "isatty(",
+        real: " = 0 EINVAL",
+        world: " = 0 ENOTTY",
+        since: (6, 9),
+        reason: "isatty(3) asks with ioctl(2): as above",
+    },
+];
+
+/// Every entry names scripts that exist, and gives its reason.
+#[test]
+fn every_entry_names_scripts_that_exist() {
+    let binary = std::env::current_exe().expect("the test's own path");
+    let output =
+        std::process::Command::new(binary).args(["--list", "--format", "terse"]).output().expect("lists tests");
+    let list = String::from_utf8_lossy(&output.stdout).into_owned();
+    for entry in DIFFERENCES {
+        assert!(entry.reason.len() > 20, "`{}` gives no reason", entry.call);
+        for script in entry.scripts {
+            assert!(list.lines().any(|line| line == format!("{script}: test")), "there is no script {script}");
+        }
+    }
+}
