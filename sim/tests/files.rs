@@ -291,7 +291,7 @@ fn proc_and_etc_describe_the_host() {
     assert_eq!(said["exe opens"], "true");
     assert_eq!(said["exe by path"], "true");
     assert_eq!(said["cwd"], "/workspace/sim");
-    assert_eq!(said["environ"], "\"TZ=UTC0\\0\"");
+    assert_eq!(said["environ"], "\"TZ=UTC0\\0OPENSSL_ia32cap=~0x4000000000000000\\0\"");
     assert_eq!(said["zone"], "/usr/share/zoneinfo/Etc/UTC");
     assert_eq!(said["zone data"], "114");
     assert_eq!(said["boot id"], "true");
