@@ -217,31 +217,35 @@ fn changeable(path: &str) -> bool {
     !path.starts_with('/') && !path.contains("..") && path != "to-null"
 }
 
+/// A call on two paths of C strings, of which the second does not exist.
+type Change = (&'static str, unsafe fn(*const libc::c_char, *const libc::c_char) -> i32);
+
+#[expect(clippy::undocumented_unsafe_blocks, reason = "SAFETY: both are C strings, as the type promises")]
+const CHANGES: &[Change] = &[
+    ("mkdir", |a, _| unsafe { libc::mkdir(a, 0o755) }),
+    ("unlink", |a, _| unsafe { libc::unlink(a) }),
+    ("rmdir", |a, _| unsafe { libc::rmdir(a) }),
+    ("remove", |a, _| unsafe { libc::remove(a) }),
+    ("symlink", |a, _| unsafe { libc::symlink(c"x".as_ptr(), a) }),
+    ("mkfifo", |a, _| unsafe { libc::mkfifo(a, 0o644) }),
+    ("truncate", |a, _| unsafe { libc::truncate(a, 1) }),
+    ("chmod", |a, _| unsafe { libc::chmod(a, 0o700) }),
+    ("O_WRONLY", |a, _| unsafe { libc::open(a, libc::O_WRONLY) }),
+    ("O_RDWR|O_TRUNC", |a, _| unsafe { libc::open(a, libc::O_RDWR | libc::O_TRUNC) }),
+    ("O_CREAT|O_WRONLY", |a, _| unsafe { libc::open(a, libc::O_CREAT | libc::O_WRONLY, 0o644) }),
+    ("O_CREAT|O_EXCL", |a, _| unsafe { libc::open(a, libc::O_CREAT | libc::O_EXCL | libc::O_RDWR, 0o644) }),
+    ("O_CREAT|O_NOFOLLOW", |a, _| unsafe { libc::open(a, libc::O_CREAT | libc::O_NOFOLLOW | libc::O_RDWR, 0o644) }),
+    ("rename to nowhere", |a, b| unsafe { libc::rename(a, b) }),
+    ("rename to file", |a, b| unsafe { libc::rename(a, beside(b, "file").as_ptr()) }),
+    ("rename to full", |a, b| unsafe { libc::rename(a, beside(b, "full").as_ptr()) }),
+    ("rename to empty", |a, b| unsafe { libc::rename(a, beside(b, "empty").as_ptr()) }),
+    ("link to nowhere", |a, b| unsafe { libc::link(a, b) }),
+    ("link to file", |a, b| unsafe { libc::link(a, beside(b, "file").as_ptr()) }),
+];
+
 /// Calls that would change something: those that fail on the real kernel fail in a world, too.
 #[test]
 fn changes_that_fail_on_linux_fail_the_same_way() {
-    type Change = (&'static str, unsafe fn(*const libc::c_char, *const libc::c_char) -> i32);
-    const CHANGES: &[Change] = &[
-        ("mkdir", |a, _| unsafe { libc::mkdir(a, 0o755) }),
-        ("unlink", |a, _| unsafe { libc::unlink(a) }),
-        ("rmdir", |a, _| unsafe { libc::rmdir(a) }),
-        ("remove", |a, _| unsafe { libc::remove(a) }),
-        ("symlink", |a, _| unsafe { libc::symlink(c"x".as_ptr(), a) }),
-        ("mkfifo", |a, _| unsafe { libc::mkfifo(a, 0o644) }),
-        ("truncate", |a, _| unsafe { libc::truncate(a, 1) }),
-        ("chmod", |a, _| unsafe { libc::chmod(a, 0o700) }),
-        ("O_WRONLY", |a, _| unsafe { libc::open(a, libc::O_WRONLY) }),
-        ("O_RDWR|O_TRUNC", |a, _| unsafe { libc::open(a, libc::O_RDWR | libc::O_TRUNC) }),
-        ("O_CREAT|O_WRONLY", |a, _| unsafe { libc::open(a, libc::O_CREAT | libc::O_WRONLY, 0o644) }),
-        ("O_CREAT|O_EXCL", |a, _| unsafe { libc::open(a, libc::O_CREAT | libc::O_EXCL | libc::O_RDWR, 0o644) }),
-        ("O_CREAT|O_NOFOLLOW", |a, _| unsafe { libc::open(a, libc::O_CREAT | libc::O_NOFOLLOW | libc::O_RDWR, 0o644) }),
-        ("rename to nowhere", |a, b| unsafe { libc::rename(a, b) }),
-        ("rename to file", |a, b| unsafe { libc::rename(a, beside(b, "file").as_ptr()) }),
-        ("rename to full", |a, b| unsafe { libc::rename(a, beside(b, "full").as_ptr()) }),
-        ("rename to empty", |a, b| unsafe { libc::rename(a, beside(b, "empty").as_ptr()) }),
-        ("link to nowhere", |a, b| unsafe { libc::link(a, b) }),
-        ("link to file", |a, b| unsafe { libc::link(a, beside(b, "file").as_ptr()) }),
-    ];
     let (mut failing, mut wanted) = (Vec::new(), String::new());
     for (number, (name, change)) in CHANGES.iter().enumerate() {
         for path in PATHS.iter().filter(|path| changeable(path)) {
@@ -274,113 +278,119 @@ fn changes_that_fail_on_linux_fail_the_same_way() {
     compare((wanted, run.output), &[]);
 }
 
+/// A descriptor of each kind.
+fn descriptors(root: &Path) -> Vec<(&'static str, i32)> {
+    let open = |path: &str, flags| {
+        let at = in_root(root, path);
+        // SAFETY: a C string.
+        let fd = unsafe { libc::open(at.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NONBLOCK) };
+        assert!(fd >= 0, "{path}: {}", std::io::Error::last_os_error());
+        fd
+    };
+    // SAFETY: fresh descriptors.
+    unsafe {
+        let mut pipe = [0; 2];
+        libc::pipe2(pipe.as_mut_ptr(), libc::O_NONBLOCK);
+        vec![
+            ("nothing", -1),
+            ("file", open("file", libc::O_RDONLY)),
+            ("path", open("file", libc::O_PATH)),
+            ("directory", open("full", libc::O_RDONLY)),
+            ("null", open("/dev/null", libc::O_RDWR)),
+            ("null for writing", open("/dev/null", libc::O_WRONLY)),
+            ("zero", open("/dev/zero", libc::O_RDWR)),
+            ("full", open("/dev/full", libc::O_RDWR)),
+            ("made-up", open("/proc/self/limits", libc::O_RDONLY)),
+            ("reader", pipe[0]),
+            ("writer", pipe[1]),
+            ("eventfd", libc::eventfd(0, libc::EFD_NONBLOCK)),
+            ("timerfd", libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK)),
+            ("epoll", libc::epoll_create1(0)),
+            ("inotify", libc::inotify_init1(libc::IN_NONBLOCK)),
+        ]
+    }
+}
+
+/// Reading, writing, seeking.
+fn transfers(fd: i32) -> Vec<(&'static str, String)> {
+    let (mut buffer, one) = ([0u8; 64], 1u64);
+    let at = buffer.as_mut_ptr().cast();
+    // SAFETY: buffers of the sizes that are given.
+    unsafe {
+        vec![
+            ("read 0", counted(libc::read(fd, at, 0) as i64)),
+            ("read 4", counted(libc::read(fd, at, 4) as i64)),
+            ("pread 4 at 8", counted(libc::pread(fd, at, 4, 8) as i64)),
+            ("pread 4 at 100", counted(libc::pread(fd, at, 4, 100) as i64)),
+            ("pread at -1", counted(libc::pread(fd, at, 4, -1) as i64)),
+            ("write 0", counted(libc::write(fd, at, 0) as i64)),
+            ("write 8", counted(libc::write(fd, (&raw const one).cast(), 8) as i64)),
+            ("pwrite 4 at 0", counted(libc::pwrite(fd, at, 4, 0) as i64)),
+            ("seek to 3", counted(libc::lseek(fd, 3, libc::SEEK_SET))),
+            ("seek by 2", counted(libc::lseek(fd, 2, libc::SEEK_CUR))),
+            ("seek before the start", counted(libc::lseek(fd, -9999, libc::SEEK_CUR))),
+            ("seek nowhere", counted(libc::lseek(fd, 0, 77))),
+            ("seek to data", counted(libc::lseek(fd, 2, libc::SEEK_DATA))),
+            ("seek to a hole", counted(libc::lseek(fd, 2, libc::SEEK_HOLE))),
+            ("seek to data beyond the end", counted(libc::lseek(fd, 99, libc::SEEK_DATA))),
+        ]
+    }
+}
+
+/// What a descriptor is, and what else can be done with it.
+fn questions(fd: i32) -> Vec<(&'static str, String)> {
+    let mut buffer = [0u8; 64];
+    // SAFETY: buffers of the sizes that are given; structures of plain numbers.
+    unsafe {
+        let mut found: libc::stat = std::mem::zeroed();
+        let mut lock: libc::flock = std::mem::zeroed();
+        lock.l_type = libc::F_RDLCK as i16;
+        let result = libc::fstat(fd, &mut found);
+        let kind = found.st_mode & libc::S_IFMT;
+        let device = if kind == libc::S_IFCHR { found.st_rdev } else { 0 };
+        vec![
+            ("fstat", format!("{} {kind:o} {device}", counted(result.into()))),
+            ("flags", format!("{:o}", libc::fcntl(fd, libc::F_GETFL))),
+            ("read lock", told(libc::fcntl(fd, libc::F_SETLK, &mut lock).into())),
+            ("flock", told(libc::flock(fd, libc::LOCK_SH).into())),
+            ("flock 16", told(libc::flock(fd, 16).into())),
+            ("ftruncate", told(libc::ftruncate(fd, 5).into())),
+            ("fsync", told(libc::fsync(fd).into())),
+            ("fadvise", libc::posix_fadvise(fd, 0, 0, libc::POSIX_FADV_SEQUENTIAL).to_string()),
+            ("fchdir", if kind == libc::S_IFDIR { String::new() } else { told(libc::fchdir(fd).into()) }),
+            ("seek to the start", counted(libc::lseek(fd, 0, libc::SEEK_SET))),
+            ("getdents", told(libc::syscall(libc::SYS_getdents64, fd, buffer.as_mut_ptr(), 10))),
+            ("map shared", mapped(fd, libc::PROT_READ, libc::MAP_SHARED, 0)),
+            ("map private", mapped(fd, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE, 0)),
+            ("map shared for writing", mapped(fd, libc::PROT_WRITE, libc::MAP_SHARED, 0)),
+            ("map at an odd offset", mapped(fd, libc::PROT_READ, libc::MAP_PRIVATE, 7)),
+            ("sendfile", counted(libc::sendfile(fd, -1, std::ptr::null_mut(), 4) as i64)),
+            ("openat", told(libc::openat(fd, c"nowhere".as_ptr(), libc::O_RDONLY).into())),
+            ("fdopendir", if libc::fdopendir(libc::dup(fd)).is_null() { told(-1) } else { "ok".to_owned() }),
+        ]
+    }
+}
+
+/// The first byte of a mapping, if it can be read.
+fn mapped(fd: i32, protection: i32, flags: i32, offset: i64) -> String {
+    // SAFETY: a fresh mapping of one page, which is unmapped.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), 4096, protection, flags, fd, offset);
+        if at == libc::MAP_FAILED {
+            return told(-1);
+        }
+        let first = (protection & libc::PROT_READ != 0).then(|| *at.cast::<u8>());
+        libc::munmap(at, 4096);
+        format!("{first:?}")
+    }
+}
+
 #[test]
 fn calls_on_descriptors_answer_as_on_linux() {
-    fn descriptors(root: &Path) -> Vec<(&'static str, i32)> {
-        let open = |path: &str, flags| {
-            let at = in_root(root, path);
-            // SAFETY: a C string.
-            let fd = unsafe { libc::open(at.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NONBLOCK) };
-            assert!(fd >= 0, "{path}: {}", std::io::Error::last_os_error());
-            fd
-        };
-        // SAFETY: fresh descriptors.
-        unsafe {
-            let mut pipe = [0; 2];
-            libc::pipe2(pipe.as_mut_ptr(), libc::O_NONBLOCK);
-            vec![
-                ("nothing", -1),
-                ("file", open("file", libc::O_RDONLY)),
-                ("path", open("file", libc::O_PATH)),
-                ("directory", open("full", libc::O_RDONLY)),
-                ("null", open("/dev/null", libc::O_RDWR)),
-                ("null for writing", open("/dev/null", libc::O_WRONLY)),
-                ("zero", open("/dev/zero", libc::O_RDWR)),
-                ("full", open("/dev/full", libc::O_RDWR)),
-                ("made-up", open("/proc/self/limits", libc::O_RDONLY)),
-                ("reader", pipe[0]),
-                ("writer", pipe[1]),
-                ("eventfd", libc::eventfd(0, libc::EFD_NONBLOCK)),
-                ("timerfd", libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK)),
-                ("epoll", libc::epoll_create1(0)),
-                ("inotify", libc::inotify_init1(libc::IN_NONBLOCK)),
-            ]
-        }
-    }
-    fn calls(fd: i32) -> Vec<(&'static str, String)> {
-        let (mut buffer, one) = ([0u8; 64], 1u64);
-        let at = buffer.as_mut_ptr().cast();
-        // SAFETY: buffers of the sizes that are given; mappings are unmapped.
-        unsafe {
-            let map = |protection, flags, offset| {
-                let mapped = libc::mmap(std::ptr::null_mut(), 4096, protection, flags, fd, offset);
-                if mapped == libc::MAP_FAILED {
-                    return told(-1);
-                }
-                let first = (protection & libc::PROT_READ != 0).then(|| *mapped.cast::<u8>());
-                libc::munmap(mapped, 4096);
-                format!("{first:?}")
-            };
-            let mut found: libc::stat = std::mem::zeroed();
-            let mut lock: libc::flock = std::mem::zeroed();
-            lock.l_type = libc::F_RDLCK as i16;
-            vec![
-                ("read 0", counted(libc::read(fd, at, 0) as i64)),
-                ("read 4", counted(libc::read(fd, at, 4) as i64)),
-                ("pread 4 at 8", counted(libc::pread(fd, at, 4, 8) as i64)),
-                ("pread 4 at 100", counted(libc::pread(fd, at, 4, 100) as i64)),
-                ("pread at -1", counted(libc::pread(fd, at, 4, -1) as i64)),
-                ("write 0", counted(libc::write(fd, at, 0) as i64)),
-                ("write 8", counted(libc::write(fd, (&raw const one).cast(), 8) as i64)),
-                ("pwrite 4 at 0", counted(libc::pwrite(fd, at, 4, 0) as i64)),
-                ("seek to 3", counted(libc::lseek(fd, 3, libc::SEEK_SET))),
-                ("seek by 2", counted(libc::lseek(fd, 2, libc::SEEK_CUR))),
-                ("seek before the start", counted(libc::lseek(fd, -9999, libc::SEEK_CUR))),
-                ("seek nowhere", counted(libc::lseek(fd, 0, 77))),
-                ("seek to data", counted(libc::lseek(fd, 2, libc::SEEK_DATA))),
-                ("seek to a hole", counted(libc::lseek(fd, 2, libc::SEEK_HOLE))),
-                ("seek to data beyond the end", counted(libc::lseek(fd, 99, libc::SEEK_DATA))),
-                ("fstat", counted(libc::fstat(fd, &mut found).into())),
-                ("type", format!("{:o}", found.st_mode & libc::S_IFMT)),
-                (
-                    "device",
-                    if found.st_mode & libc::S_IFMT == libc::S_IFCHR {
-                        found.st_rdev.to_string()
-                    } else {
-                        String::new()
-                    },
-                ),
-                ("flags", format!("{:o}", libc::fcntl(fd, libc::F_GETFL))),
-                ("read lock", told(libc::fcntl(fd, libc::F_SETLK, &mut lock).into())),
-                ("flock", told(libc::flock(fd, libc::LOCK_SH).into())),
-                ("flock 16", told(libc::flock(fd, 16).into())),
-                ("ftruncate", told(libc::ftruncate(fd, 5).into())),
-                ("fsync", told(libc::fsync(fd).into())),
-                ("fadvise", libc::posix_fadvise(fd, 0, 0, libc::POSIX_FADV_SEQUENTIAL).to_string()),
-                (
-                    "fchdir",
-                    if found.st_mode & libc::S_IFMT == libc::S_IFDIR {
-                        String::new()
-                    } else {
-                        told(libc::fchdir(fd).into())
-                    },
-                ),
-                ("seek to the start", counted(libc::lseek(fd, 0, libc::SEEK_SET))),
-                ("getdents", told(libc::syscall(libc::SYS_getdents64, fd, buffer.as_mut_ptr(), 10))),
-                ("map shared", map(libc::PROT_READ, libc::MAP_SHARED, 0)),
-                ("map private", map(libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE, 0)),
-                ("map shared for writing", map(libc::PROT_WRITE, libc::MAP_SHARED, 0)),
-                ("map at an odd offset", map(libc::PROT_READ, libc::MAP_PRIVATE, 7)),
-                ("sendfile", counted(libc::sendfile(fd, -1, std::ptr::null_mut(), 4) as i64)),
-                ("openat", told(libc::openat(fd, c"nowhere".as_ptr(), libc::O_RDONLY).into())),
-                ("fdopendir", if libc::fdopendir(libc::dup(fd)).is_null() { told(-1) } else { "ok".to_owned() }),
-            ]
-        }
-    }
     fn run(root: &Path) -> String {
         let mut text = String::new();
         for (name, fd) in descriptors(root) {
-            for (call, result) in calls(fd) {
+            for (call, result) in transfers(fd).into_iter().chain(questions(fd)) {
                 let _ = writeln!(text, "{name}: {call} = {result}");
             }
         }

@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File, FileTimes};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -341,7 +341,7 @@ fn threads_are_listed_under_proc() {
 fn a_backtrace_leaves_no_trace_in_the_run() {
     fn panics(print: bool) -> Run {
         world_with(config(1), move || {
-            println!("{}", fs::read("Cargo.toml").unwrap().len() > 0);
+            println!("{}", !fs::read("Cargo.toml").unwrap().is_empty());
             if print {
                 let text = std::backtrace::Backtrace::force_capture().to_string();
                 println!("{}", text.contains("tests/files.rs:") && text.contains("thread_main"));
@@ -468,7 +468,7 @@ fn sockets_have_files() {
         let listener = UnixListener::bind("/run/app.sock").unwrap();
         println!("socket: {}", fs::metadata("/run/app.sock").unwrap().file_type().is_socket());
         println!("listed: {:?}", fs::read_dir("/run").unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>());
-        println!("mode: {:?}", fs::set_permissions("/run/app.sock", std::os::unix::fs::PermissionsExt::from_mode(0o666)));
+        println!("mode: {:?}", fs::set_permissions("/run/app.sock", PermissionsExt::from_mode(0o666)));
         std::env::set_current_dir("/run").unwrap();
         println!("relative: {}", UnixStream::connect("./app.sock").is_ok());
         println!("through a link: {}", UnixStream::connect("/var/run/app.sock").is_ok());

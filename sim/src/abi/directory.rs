@@ -138,7 +138,9 @@ hooks! {
         refuse("scandirat", GLOB) as c_int
     }
     @also(glob64)
-    fn glob(_pattern: *const c_char, _flags: c_int, _error: usize, _out: usize) -> c_int { refuse("glob", GLOB) as c_int }
+    fn glob(_pattern: *const c_char, _flags: c_int, _error: usize, _out: usize) -> c_int {
+        refuse("glob", GLOB) as c_int
+    }
     @also(ftw64)
     fn ftw(_path: *const c_char, _visit: usize, _fds: c_int) -> c_int { refuse("ftw", GLOB) as c_int }
     @also(nftw64)

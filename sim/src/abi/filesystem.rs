@@ -1,4 +1,4 @@
-//! What is asked of file systems rather than files: statfs(2), statvfs(3), xattr(7), inotify(7), mounts; and sysinfo(2).
+//! What is asked of file systems rather than files: statfs(2), xattr(7), inotify(7), mount(2); and sysinfo(2).
 
 use super::file::call_at;
 use super::{answer, answer_int, call, hooks, look, refuse};

@@ -145,8 +145,8 @@ macro_rules! table {
     };
 }
 table!(
-    change, clock, directory, dl, entropy, env, file, filesystem, futex, io, memory, names, poll, process, signal, socket,
-    stdio, sync, terminal, threads, users
+    change, clock, directory, dl, entropy, env, file, filesystem, futex, io, memory, names, poll, process, signal,
+    socket, stdio, sync, terminal, threads, users
 );
 
 /// A call that a thread has made and the kernel has not answered yet.

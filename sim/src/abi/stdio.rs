@@ -1,5 +1,5 @@
-//! C's streams. Inside libc `fopen` opens files itself, and `printf` writes to the real descriptor 1, where no hook sees
-//! either; so streams are made with fopencookie(3), over functions of this file.
+//! C's streams. Inside libc `fopen` opens files itself, and `printf` writes to the real descriptor 1, where no hook
+//! sees either; so streams are made with fopencookie(3), over functions of this file.
 //!
 //! A stream that reads holds the whole content from its opening on, so that its functions never enter the kernel to
 //! wait: a thread that lost its turn inside libc's lock of a stream would stop every other thread that wants it, and
@@ -46,7 +46,7 @@ struct Cookie {
 }
 
 unsafe extern "C" fn read(cookie: *mut c_void, buffer: *mut c_char, room: usize) -> isize {
-    // SAFETY (here and below): libc passes the cookie that the stream was made with, and buffers of its own.
+    // SAFETY: here and below, libc passes the cookie that the stream was made with, and buffers of its own.
     unsafe {
         let cookie = &mut *cookie.cast::<Cookie>();
         let count = cookie.bytes.saturating_sub(cookie.position).min(room);

@@ -4,6 +4,7 @@ use super::Node;
 use super::walk::{Found, Last, walk};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
 use libc::{EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, c_int};
+use std::path::Path;
 
 /// What to do instead.
 const NO_DISK: &str = "hosts have no disk yet: files can be read but not written; keep state in memory, send logs to \
@@ -73,12 +74,10 @@ impl Kernel {
             (Doomed::Directory, false) => return Err(Stop::Errno(ENOTDIR)),
             (Doomed::Other, true) => return Err(Stop::Errno(EISDIR)),
             (Doomed::Other, false) if found.slash => return Err(Stop::Errno(ENOTDIR)),
-            (Doomed::Directory, true) => {
-                let entries = self.list(self.who(me), &found.path).map_err(Stop::Errno)?;
-                if entries.len() > 2 {
-                    return Err(Stop::Errno(ENOTEMPTY)); // more than `.` and `..`
-                }
+            (Doomed::Directory, true) if !self.is_empty_directory(me, &found.path)? => {
+                return Err(Stop::Errno(ENOTEMPTY));
             }
+            (Doomed::Directory, true) => {}
             (Doomed::Other, false) if self.remove_socket_file(me, &found.path) => return Ok(0),
             (Doomed::Other, false) => {}
         }
@@ -114,18 +113,23 @@ impl Kernel {
         if source.path.starts_with(&target.path) && target.path != source.path {
             return Err(Stop::Errno(ENOTEMPTY));
         }
+        let full = match &target.node {
+            Some(there) if there.is_directory() => !self.is_empty_directory(me, &target.path)?,
+            _ => false,
+        };
         match target.node {
             _ if source.path == target.path => return Ok(0),
             Some(there) if there.is_directory() && !node.is_directory() => return Err(Stop::Errno(EISDIR)),
             Some(there) if node.is_directory() && !there.is_directory() => return Err(Stop::Errno(ENOTDIR)),
-            Some(there) if there.is_directory() => {
-                if self.list(self.who(me), &target.path).map_err(Stop::Errno)?.len() > 2 {
-                    return Err(Stop::Errno(ENOTEMPTY));
-                }
-            }
+            Some(_) if full => return Err(Stop::Errno(ENOTEMPTY)),
             _ => {}
         }
         Err(self.refuse_change(me, "rename", to.path))
+    }
+
+    /// Whether nothing but `.` and `..` is in a directory.
+    fn is_empty_directory(&self, me: ThreadId, path: &Path) -> Result<bool, Stop> {
+        Ok(self.list(self.who(me), path).map_err(Stop::Errno)?.len() <= 2)
     }
 
     /// fchmod(2), fchown(2), futimens(3): through a descriptor.

@@ -17,7 +17,8 @@ pub(super) const STATM: &str = "65536 8192 2048 2048 0 16384 0\n";
 pub(super) const IO: &str = "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\n\
     cancelled_write_bytes: 0\n";
 /// fstab(5) fields: what is outside is mounted read-only.
-pub(super) const MOUNTS: &str = "/dev/sda1 / ext4 ro,relatime 0 0\nproc /proc proc rw,nosuid,nodev,noexec,relatime 0 0\n\
+pub(super) const MOUNTS: &str = "/dev/sda1 / ext4 ro,relatime 0 0\n\
+    proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0\n\
     sysfs /sys sysfs ro,nosuid,nodev,noexec,relatime 0 0\n\
     cgroup2 /sys/fs/cgroup cgroup2 ro,nosuid,nodev,noexec,relatime 0 0\n\
     devtmpfs /dev devtmpfs rw,nosuid 0 0\ntmpfs /run tmpfs rw,nosuid,nodev 0 0\n";
@@ -107,7 +108,8 @@ fn stat_line(k: &Kernel, who: Who, number: i32) -> Vec<u8> {
     let (user_ticks, started) = (k.now / TICK_NS, ticks_at(k, who, process.place.started_ns));
     format!(
         "{number} ({name}) {state} 1 {pid} {pid} 0 -1 4194304 0 0 0 0 {user_ticks} 0 0 0 20 0 {threads} 0 {started} \
-         {VIRTUAL_BYTES} {RESIDENT_PAGES} 18446744073709551615 0 0 0 0 0 0 0 4096 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
+         {VIRTUAL_BYTES} {RESIDENT_PAGES} 18446744073709551615 0 0 0 0 0 0 0 4096 0 0 0 0 17 0 0 0 0 0 0 \
+         0 0 0 0 0 0 0 0\n",
         name = short(&thread.name),
         threads = process.threads.len(),
     )

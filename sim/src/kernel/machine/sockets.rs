@@ -1,10 +1,10 @@
 //! Sockets in the tree of files: unix(7). They are what programs may make without a disk, as they hold nothing.
 //!
-//! A socket's file outlives the program that bound it, as on Linux: whoever binds the path again has to unlink it first.
-//! A host that loses power comes back with an empty `/run` and `/tmp`.
+//! A socket's file outlives the program that bound it, as on Linux: whoever binds the path again unlinks it first. A
+//! host that loses power comes back with an empty `/run` and `/tmp`.
 
-use super::walk::{Last, walk};
 use super::Node;
+use super::walk::{Last, walk};
 use crate::kernel::{Kernel, Stop, ThreadId};
 use crate::world::HostId;
 use libc::{EADDRINUSE, ECONNREFUSED, ENOENT, S_IFSOCK};
