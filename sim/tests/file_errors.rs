@@ -403,3 +403,54 @@ fn calls_on_descriptors_answer_as_on_linux() {
     ];
     compare(both(&fixture("descriptors"), run), &known);
 }
+
+/// Paths of random components, so that links, dots, slashes and mistakes meet in ways that nobody thought of.
+#[test]
+fn random_paths_lead_where_linux_goes() {
+    const PARTS: &[&str] = &[
+        "file",
+        "full",
+        "one",
+        "inner",
+        "empty",
+        "link",
+        "to-directory",
+        "dangling",
+        "loop",
+        "chain",
+        "nowhere",
+        ".",
+        "..",
+        "",
+    ];
+    fn run(root: &Path) -> String {
+        let (mut state, mut text) = (1u64, String::new());
+        let mut draw = |below: usize| {
+            // Knuth's MMIX generator; the upper bits are the good ones.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..3000 {
+            let count = 1 + draw(6);
+            let path = (0..count).map(|_| PARTS[draw(PARTS.len())]).collect::<Vec<_>>().join("/");
+            let at = in_root(root, &format!("./{path}"));
+            // SAFETY: a C string, and buffers of the sizes that are given.
+            unsafe {
+                let mut found: libc::stat = std::mem::zeroed();
+                let stat = told(libc::stat(at.as_ptr(), &mut found).into());
+                let kind = found.st_mode & libc::S_IFMT;
+                let lstat = told(libc::lstat(at.as_ptr(), &mut found).into());
+                let (own_kind, mut buffer) = (found.st_mode & libc::S_IFMT, [0i8; 4096]);
+                let real = libc::realpath(at.as_ptr(), buffer.as_mut_ptr());
+                let real = if real.is_null() { told(-1) } else { CStr::from_ptr(real).to_str().unwrap().to_owned() };
+                assert_ne!(libc::rmdir(at.as_ptr()), 0, "{path} was an empty directory");
+                let _ = writeln!(text, "{path}: {stat} {kind:o} {lstat} {own_kind:o} {real} {}", told(-1));
+            }
+        }
+        text
+    }
+    let root = fixture("random");
+    fs::write(root.join("empty/file"), "").unwrap();
+    fs::write(root.join("full/inner/file"), "").unwrap();
+    compare(both(&root, run), &[]);
+}

@@ -10,6 +10,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+use windtunnel_sim::control;
+use windtunnel_sim::world::{HostState, OnExit, Program};
 
 /// An empty directory outside, for one test.
 fn scratch(name: &str) -> PathBuf {
@@ -499,4 +501,70 @@ fn sockets_have_files() {
     assert_eq!(said["no directory"], "Err(NotFound)");
     assert_eq!(said["occupied"], "Err(AddrInUse)");
     assert_eq!(said["no socket"], "Err(ConnectionRefused)");
+}
+
+/// Runs `entry` as the program of hosts `alpha` and `beta`, one after the other.
+fn on_two_hosts(entry: unsafe fn(usize, &[u8]) -> i32) -> Run {
+    world(1, move || {
+        for name in ["alpha", "beta"] {
+            let (args, env) =
+                (vec![format!("bin/{name}"), "--flag".to_owned()], vec![("WHO".to_owned(), name.to_owned())]);
+            let program = Program { entry, user: 0, payload: Vec::new(), args, env, on_exit: OnExit::Ignore };
+            let host = control::add_host(name);
+            control::start(host, &program).unwrap();
+            while control::state(host) == HostState::Up {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        println!("test: {}", std::env::current_dir().unwrap().display());
+    })
+}
+
+unsafe fn describe(_: usize, _: &[u8]) -> i32 {
+    let read = |path: &str| fs::read_to_string(path).unwrap();
+    std::env::set_current_dir("src").unwrap();
+    let name = read("/etc/hostname").trim().to_owned();
+    println!("{name} arguments: {:?}", read("/proc/self/cmdline"));
+    println!("{name} environment: {:?}", read("/proc/self/environ"));
+    println!("{name} program: {}", std::env::current_exe().unwrap().display());
+    println!("{name} directory: {}", std::env::current_dir().unwrap().display());
+    println!("{name} identity: {}", read("/etc/machine-id").trim());
+    println!("{name} address: {}", read("/etc/hosts").lines().nth(2).unwrap());
+    println!(
+        "{name} mapped: {}",
+        read("/proc/self/maps").lines().any(|l| l.ends_with(&format!("/usr/local/bin/{name}")))
+    );
+    0
+}
+
+#[test]
+fn each_host_sees_its_own_facts() {
+    let run = on_two_hosts(describe);
+    let said = lines(&run);
+    assert_eq!(said["alpha arguments"], "\"bin/alpha\\0--flag\\0\"");
+    assert_eq!(said["beta environment"], "\"WHO=beta\\0TZ=UTC0\\0\"");
+    assert_eq!(said["beta program"], "/usr/local/bin/beta");
+    assert_eq!(said["alpha directory"], "/workspace/sim/src");
+    assert_eq!(said["beta directory"], "/workspace/sim/src");
+    assert_eq!(said["test"], "/workspace/sim");
+    assert_ne!(said["alpha identity"], said["beta identity"]);
+    assert_eq!(said["beta address"], "10.0.0.3\tbeta");
+    assert_eq!(said["alpha mapped"], "true");
+}
+
+unsafe fn print_a_backtrace(_: usize, _: &[u8]) -> i32 {
+    println!("backtrace: {}", std::backtrace::Backtrace::force_capture().to_string().contains("tests/files.rs:"));
+    0
+}
+
+unsafe fn print_no_backtrace(_: usize, _: &[u8]) -> i32 {
+    println!("no backtrace");
+    0
+}
+
+#[test]
+fn a_hosts_backtrace_leaves_no_trace_either() {
+    let (with, without) = (on_two_hosts(print_a_backtrace), on_two_hosts(print_no_backtrace));
+    assert!(with.output.starts_with("backtrace: true\nbacktrace: true\n"), "{}", with.output);
+    assert_eq!(with.digest, without.digest);
 }
