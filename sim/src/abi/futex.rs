@@ -1,5 +1,7 @@
 //! `syscall(2)`: std, parking_lot and getrandom call the kernel by number through this function.
 
+#![expect(non_upper_case_globals, reason = "libc names the numbers of system calls so")]
+
 use crate::abi::clock::nanoseconds;
 use super::{answer, call, hooks};
 use crate::carrier::real;

@@ -50,7 +50,7 @@ pub(super) fn put_affinity(bytes: usize, set: *mut c_void) -> i64 {
 /// getrlimit(2), setrlimit(2), prlimit(2).
 unsafe fn limits(resource: c_int, new: *const rlimit, old: *mut rlimit) -> c_int {
     let mut before = rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY (both): null or the caller's.
+    // SAFETY: null or the caller's.
     let new = unsafe { new.as_ref() };
     let answer = look("prlimit", |k, me| {
         let process = k.threads[me].process;
@@ -64,6 +64,7 @@ unsafe fn limits(resource: c_int, new: *const rlimit, old: *mut rlimit) -> c_int
             None => Ok(0),
         }
     });
+    // SAFETY: as above.
     if let (0, Some(old)) = (answer, unsafe { old.as_mut() }) {
         *old = before;
     }

@@ -184,7 +184,7 @@ impl Original {
     }
 
     unsafe fn read_dynamic(&mut self, mut entry: *const [i64; 2]) -> Result<(), String> {
-        // SAFETY (whole body): tables lie in the mapped, relocated executable, as its dynamic section says.
+        // SAFETY: in the whole body tables lie in the mapped, relocated executable, as its dynamic section says.
         unsafe {
             let mut tags = std::collections::BTreeMap::new();
             while (*entry)[0] != 0 {
@@ -360,12 +360,15 @@ fn tls_distance(tls: &Elf64_Phdr) -> usize {
     (bytes - first_byte.min(bytes)).next_multiple_of(align) + first_byte
 }
 
+/// An image, and its start, end and unwind table.
+type Listed = (Image, (usize, usize, usize));
+
 /// Images by base address, for the unwinder. Written by the carrier only; read wherever a thread unwinds.
-static IMAGES: AtomicPtr<Vec<(Image, (usize, usize, usize))>> = AtomicPtr::new(ptr::null_mut());
+static IMAGES: AtomicPtr<Vec<Listed>> = AtomicPtr::new(ptr::null_mut());
 /// How many images were ever added and removed: unwinders cache on these numbers (`dlpi_adds`, `dlpi_subs`).
 static CHANGES: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
-fn registry() -> &'static mut Vec<(Image, (usize, usize, usize))> {
+fn registry() -> &'static mut Vec<Listed> {
     let mut list = IMAGES.load(Ordering::Relaxed);
     if list.is_null() {
         list = Box::into_raw(Box::default());

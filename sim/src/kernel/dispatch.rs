@@ -71,7 +71,6 @@ pub(crate) struct Kernel {
     pub(crate) keys: Keys,
     pub(crate) sink: Box<dyn Sink>,
     pub(crate) seed: u64,
-    pub(crate) calm: bool,
     pub(crate) buggify: Buggify,
     pub(crate) cpus: u32,
     pub(crate) start_unix_ns: u64,
@@ -121,7 +120,6 @@ impl Kernel {
             keys: Keys::new(crate::abi::keys_outside()),
             sink: config.sink,
             seed: config.seed,
-            calm: config.calm,
             buggify: Buggify::new(config.seed, config.calm),
             cpus: config.cpus,
             start_unix_ns: config.start_unix_ns,
@@ -177,14 +175,13 @@ impl Kernel {
         thread.progress = Progress::default();
         let answered = self.attempt(me, pending);
         self.crash_if_due();
-        if answered {
-            if self.outcome.is_none() && self.threads.get(me).is_some_and(|t| t.state == State::Running) {
-                if pending.looking() || self.no_trace || self.goes_on(me) {
-                    return self.resume(me);
-                }
-                self.threads[me].state = State::Ready;
-                self.make_eligible(me);
+        let could_run = |t: &Thread| t.state == State::Running;
+        if answered && self.outcome.is_none() && self.threads.get(me).is_some_and(could_run) {
+            if pending.looking() || self.no_trace || self.goes_on(me) {
+                return self.resume(me);
             }
+            self.threads[me].state = State::Ready;
+            self.make_eligible(me);
         }
         self.dispatch()
     }

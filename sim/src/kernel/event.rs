@@ -79,12 +79,6 @@ impl EventLog {
         EventLog { count: 0, used: 0, buffer: Box::new([0; BUFFER_BYTES]), hash, returned: 0 }
     }
 
-    /// Number of the last event.
-    #[inline]
-    pub(crate) fn count(&self) -> u64 {
-        self.count
-    }
-
     /// Notes bytes that the call under way returns to the program; they enter its event.
     #[inline]
     pub(crate) fn returned(&mut self, bytes: &[u8]) {

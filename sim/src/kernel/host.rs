@@ -6,7 +6,7 @@ use super::event::What;
 use super::process::ProcessId;
 use crate::world::{Exit, HostId, HostState, OnExit, Outcome, Program};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::{Index, IndexMut};
 use std::path::PathBuf;
 
@@ -47,18 +47,12 @@ pub(crate) struct Host {
 pub(crate) struct Hosts {
     list: Vec<Host>,
     names: BTreeMap<String, HostId>,
-    addresses: BTreeMap<IpAddr, HostId>,
 }
 
 impl Hosts {
     /// The host of that name.
     pub(crate) fn by_name(&self, name: &str) -> Option<HostId> {
         self.names.get(name).copied()
-    }
-
-    /// The host with that address, loopback excluded.
-    pub(crate) fn by_address(&self, address: IpAddr) -> Option<HostId> {
-        self.addresses.get(&address).copied()
     }
 
     /// How many there are.
@@ -102,8 +96,6 @@ impl Kernel {
         let v4 = Ipv4Addr::from(0x0a00_0000 + if number < 0xff00 { number } else { number + 0x100 });
         let v6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number as u16);
         self.hosts.names.insert(name.to_owned(), id);
-        self.hosts.addresses.insert(IpAddr::V4(v4), id);
-        self.hosts.addresses.insert(IpAddr::V6(v6), id);
         self.net.add_host(id, name, v4, v6);
         self.hosts.list.push(Host {
             name: name.to_owned(),

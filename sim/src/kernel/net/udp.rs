@@ -414,7 +414,7 @@ impl Network {
             let hash = mix(u64::from(datagram.from.port) << 16 | u64::from(port)) % count;
             return among().nth(hash as usize).map(|holder| holder.socket);
         }
-        among().last().map(|holder| holder.socket)
+        among().next_back().map(|holder| holder.socket)
     }
 
     fn udp_deliver_to_all(&mut self, host: HostId, port: u16, datagram: Received) {

@@ -361,12 +361,10 @@ impl Network {
                     *holder = None;
                 }
             }
-            Some(name) => {
-                if self.unix.names.get(&(host, name.clone())) == Some(&Some(socket)) {
-                    self.unix.names.remove(&(host, name));
-                }
+            Some(name) if self.unix.names.get(&(host, name.clone())) == Some(&Some(socket)) => {
+                self.unix.names.remove(&(host, name));
             }
-            None => {}
+            Some(_) | None => {}
         }
         debug_assert!(!listening || self.unix_socket(socket).is_none_or(|u| u.pending.is_empty()));
     }
