@@ -1,8 +1,8 @@
-//! mini-redis from the registry in a storm: whatever the network and the power do, no client may see what no server could
-//! have answered.
+//! mini-redis from the registry in a storm: whatever the network and the power do, no client may see what no server
+//! could have answered.
 //!
-//! Clients on three hosts set, get, publish and subscribe. [`History::violations`] judges what they saw. The whole history
-//! is printed on the console of host `test`, so that it can be compared run by run.
+//! Clients on three hosts set, get, publish and subscribe. [`History::violations`] judges what they saw. The whole
+//! history is printed on the console of host `test`, so that it can be compared run by run.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Each service on a host, its client on another, on a network that delays and loses.
 //!
-//! The services and clients know nothing of it: what TCP promises holds, and the UDP client repeats what got no answer. The
-//! client's transcript, with the fingerprint of all that decides a run, is printed on the console of host `test`, so that it
-//! can be compared run by run.
+//! Neither knows anything of it: what TCP promises holds, and the UDP client repeats what got no answer. The client's
+//! transcript, with the fingerprint of all that decides a run, is printed on the console of host `test`, so that it can
+//! be compared run by run.
 
 use anyhow::{Context, Result};
 use windtunnel::{Chaos, Host, Probe, chaos_test, probe, tcp};

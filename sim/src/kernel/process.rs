@@ -434,13 +434,13 @@ impl Kernel {
     }
 }
 
-/// Variables that every program has unless its own environment says otherwise, because without them something of the
-/// machine outside would show.
+/// Variables that every program has unless its own environment says otherwise: without them something of the machine
+/// outside would show.
 const UNLESS_SET: [(&str, &str); 2] = [
     // Hosts live in UTC. A zone without a name of a file, so that libc reads none.
     ("TZ", "UTC0"),
     // aws-lc, OpenSSL: use no RDRAND, which gives each process other bytes (bit 62 of the first capability word,
-    // OPENSSL_ia32cap(3)). Each image looks anew.
+    // OPENSSL_ia32cap(3)). Each image looks anew, in its own environment.
     ("OPENSSL_ia32cap", "~0x4000000000000000"),
 ];
 

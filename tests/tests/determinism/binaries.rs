@@ -11,7 +11,13 @@ use tempfile::TempDir;
 struct Artifact {
     reason: String,
     package_id: Option<String>,
+    target: Option<Target>,
     executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
 }
 
 /// Builds with this profile.
@@ -42,7 +48,9 @@ impl TestBinary {
             .lines()
             .filter_map(|line| serde_json::from_str::<Artifact>(line).ok())
             .filter(|artifact| artifact.reason == "compiler-artifact")
-            // `path+file:///…/examples/kv#0.1.0`, or `…/examples/redis#redis-workload@0.1.0` when the directory is named otherwise.
+            // A package's programs are built along with its tests, and named too.
+            .filter(|artifact| artifact.target.as_ref().is_some_and(|target| target.name == "chaos"))
+            // `path+file:///…/kv#0.1.0`; `…/redis#redis-workload@0.1.0` in a directory of another name.
             .filter(|artifact| artifact.package_id.as_deref().is_some_and(|id| names(id, package)))
             .find_map(|artifact| artifact.executable);
         Self { package, path: path.unwrap_or_else(|| panic!("cargo built no test `chaos` of {package}")) }

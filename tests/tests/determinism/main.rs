@@ -1,9 +1,9 @@
 //! The same case is the same run: in whatever process, on whatever machine, however it was started.
 //!
 //! Each workload of `examples/` runs one case in many processes, and everything varies that must not matter (see
-//! `variations.rs`). All must end with the digest of the first, and print the same transcript; other seeds must not. Digests
-//! cover every value that any program received, transcripts are what a user can see of that: clocks, random numbers, uuids,
-//! the order of a `HashMap` and of `select!`.
+//! `variations.rs`). All must end with the digest of the first and print the same transcript; other seeds must not.
+//! Digests cover every value that any program received, transcripts are what a user can see of that: clocks, random
+//! numbers, uuids, the order of a `HashMap` and of `select!`.
 //!
 //! `WINDTUNNEL_PROFILE=release` compares release builds with each other; debug builds otherwise.
 
@@ -68,7 +68,7 @@ fn unix_sockets() {
 /// A comparison that sees nothing would let all of the above pass.
 #[test]
 fn one_disturbed_event_is_noticed_and_named() {
-    const DISTURBED: u64 = 1_000;
+    const DISTURBED: u64 = 200;
     let binary = TestBinary::of("workloads");
     let start = binary.start("udp_echoes_answer", Seeds::one(CASE));
     let disturbed = start.env("CHAOS_PERTURB", DISTURBED.to_string()).run();

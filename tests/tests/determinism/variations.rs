@@ -72,15 +72,26 @@ fn on_a_terminal(start: Start) -> Start {
 }
 
 fn by_nextest(start: Start) -> Start {
-    let filter = format!("package(={}) & binary(=chaos) & test(={})", start.package, start.test);
-    let args = ["nextest", "run", "--workspace", "--cargo-profile", &profile(), "--no-capture", "-E", &filter]
-        .map(Into::into)
-        .into();
-    Start { program: cargo(), args, ..start }
+    let profile = profile();
+    let filter = format!("package(={}) & test(={})", start.package, start.test);
+    let args = [
+        "nextest",
+        "run",
+        "--workspace",
+        "--test",
+        "chaos",
+        "--cargo-profile",
+        &profile,
+        "--no-capture",
+        "-E",
+        &filter,
+    ];
+    Start { program: cargo(), args: args.map(Into::into).into(), ..start }
 }
 
 fn by_cargo_test(start: Start) -> Start {
+    let profile = profile();
     let args =
-        ["test", "--workspace", "--profile", &profile(), "--test", "chaos", "--", "--exact", start.test, "--nocapture"];
+        ["test", "--workspace", "--test", "chaos", "--profile", &profile, "--", "--exact", start.test, "--nocapture"];
     Start { program: cargo(), args: args.map(Into::into).into(), ..start }
 }

@@ -106,10 +106,14 @@ impl Kernel {
     /// listen(2).
     pub(crate) fn listen(&mut self, me: ThreadId, fd: c_int, backlog: c_int) -> Step {
         let (_, socket) = self.socket_of(me, fd)?;
-        let short = self.net.rarities.short_backlogs;
         // A negative number is compared as unsigned, and is then very large.
-        let backlog = (backlog as u32).min(if short { SHORT_BACKLOG } else { BACKLOG_MAX });
+        let backlog = (backlog as u32).min(BACKLOG_MAX);
         match self.net.sockets[socket].protocol {
+            // A short queue delays who connects over TCP. Over a Unix socket that does not block it would be an error
+            // (connect(2), `EAGAIN`), which a program never sees on a machine whose somaxconn is 4096.
+            Protocol::Tcp(_) if self.net.rarities.short_backlogs => {
+                self.net.tcp_listen(socket, backlog.min(SHORT_BACKLOG))?;
+            }
             Protocol::Tcp(_) => self.net.tcp_listen(socket, backlog)?,
             Protocol::Udp(_) => return Err(Stop::Errno(EOPNOTSUPP)),
             Protocol::Unix(_) => return self.unix_listen(me, socket, backlog),
