@@ -25,5 +25,6 @@ mod compare;
 mod differences;
 mod directed;
 mod matrix;
+mod random;
 mod sides;
 mod transcript;

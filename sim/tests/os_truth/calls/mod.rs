@@ -21,6 +21,10 @@ pub fn bytes(bytes: &[u8]) -> String {
     if same {
         return format!(" [{}; {}]", bytes[0], bytes.len());
     }
+    if bytes.len() > SHOWN_MAX {
+        let sum = bytes.iter().fold(0x811c_9dc5u32, |sum, b| (sum ^ u32::from(*b)).wrapping_mul(0x0100_0193)); // FNV-1a
+        return format!(" \"{}…\" ({} bytes, {sum:08x})", bytes[..12].escape_ascii(), bytes.len());
+    }
     format!(" \"{}\"", bytes.escape_ascii())
 }
 

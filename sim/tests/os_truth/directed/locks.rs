@@ -149,68 +149,6 @@ script! { Weathers::All;
         t.say(format_args!("the sum is {}", unsafe { *sum.get() }));
     }
 
-    fn conditions(t) {
-        let lock = mutex(PTHREAD_MUTEX_ERRORCHECK);
-        let condition = To::new(PTHREAD_COND_INITIALIZER);
-        answered!(t, pthread_cond_signal(condition.get()), "signal nobody");
-        answered!(t, pthread_cond_wait(condition.get(), lock.get()), "wait without the lock");
-        answered!(t, pthread_mutex_lock(lock.get()), "lock");
-        at_least(t, 20, || {
-            let until = moment(CLOCK_REALTIME, 25);
-            answered!(t, pthread_cond_timedwait(condition.get(), lock.get(), &until), "timedwait");
-        });
-        let past = moment(CLOCK_REALTIME, -25);
-        answered!(t, pthread_cond_timedwait(condition.get(), lock.get(), &past), "timedwait until the past");
-        let broken = timespec { tv_sec: 1, tv_nsec: 1_000_000_000 };
-        answered!(t, pthread_cond_timedwait(condition.get(), lock.get(), &broken), "timedwait, malformed");
-        answered!(t, pthread_mutex_unlock(lock.get()), "unlock: it is still ours");
-        let state = To::new(0);
-        let waiters: Vec<_> = (0..3)
-            .map(|_| {
-                std::thread::spawn(move || {
-                    let (lock, condition, state) = (lock, condition, state);
-                    // SAFETY: the lock guards the state.
-                    unsafe {
-                        pthread_mutex_lock(lock.get());
-                        while *state.get() == 0 {
-                            pthread_cond_wait(condition.get(), lock.get());
-                        }
-                        *state.get() += 1;
-                        pthread_mutex_unlock(lock.get())
-                    }
-                })
-            })
-            .collect();
-        pause(10);
-        // SAFETY: the lock guards the state.
-        unsafe {
-            pthread_mutex_lock(lock.get());
-            *state.get() = 1;
-            pthread_cond_broadcast(condition.get());
-            pthread_mutex_unlock(lock.get());
-        }
-        let errors: Vec<_> = waiters.into_iter().map(|waiter| waiter.join().unwrap_or(-9)).collect();
-        // SAFETY: everybody has ended.
-        t.say(format_args!("woken: {errors:?}, state {}", unsafe { *state.get() }));
-        answered!(t, pthread_cond_destroy(condition.get()), "destroy");
-    }
-
-    fn conditions_on_the_monotonic_clock(t) {
-        let lock = mutex(PTHREAD_MUTEX_NORMAL);
-        let condition = To::new(PTHREAD_COND_INITIALIZER);
-        let mut attributes = MaybeUninit::<pthread_condattr_t>::uninit();
-        answered!(t, pthread_condattr_init(attributes.as_mut_ptr()), "condattr_init");
-        answered!(t, pthread_condattr_setclock(attributes.as_mut_ptr(), CLOCK_MONOTONIC), "setclock");
-        answered!(t, pthread_condattr_setclock(attributes.as_mut_ptr(), CLOCK_PROCESS_CPUTIME_ID), "setclock of CPU");
-        answered!(t, pthread_cond_init(condition.get(), attributes.as_ptr()), "init");
-        answered!(t, pthread_mutex_lock(lock.get()), "lock");
-        at_least(t, 20, || {
-            let until = moment(CLOCK_MONOTONIC, 25);
-            answered!(t, pthread_cond_timedwait(condition.get(), lock.get(), &until), "timedwait");
-        });
-        answered!(t, pthread_mutex_unlock(lock.get()), "unlock");
-    }
-
     fn read_write_locks(t) {
         let lock = To::new(PTHREAD_RWLOCK_INITIALIZER);
         answered!(t, pthread_rwlock_rdlock(lock.get()), "rdlock");
@@ -370,5 +308,70 @@ script! { Weathers::All;
         t.say(format_args!("{:?}", unsafe { std::ffi::CStr::from_ptr(name.as_ptr()) }));
         answered!(t, pthread_getname_np(pthread_self(), name.as_mut_ptr(), 8), "getname, short");
         pause(20);
+    }
+}
+
+// In a storm, waits on conditions may end without a cause, as POSIX allows.
+script! { Weathers::Calm;
+    fn conditions(t) {
+        let lock = mutex(PTHREAD_MUTEX_ERRORCHECK);
+        let condition = To::new(PTHREAD_COND_INITIALIZER);
+        answered!(t, pthread_cond_signal(condition.get()), "signal nobody");
+        answered!(t, pthread_cond_wait(condition.get(), lock.get()), "wait without the lock");
+        answered!(t, pthread_mutex_lock(lock.get()), "lock");
+        at_least(t, 20, || {
+            let until = moment(CLOCK_REALTIME, 25);
+            answered!(t, pthread_cond_timedwait(condition.get(), lock.get(), &until), "timedwait");
+        });
+        let past = moment(CLOCK_REALTIME, -25);
+        answered!(t, pthread_cond_timedwait(condition.get(), lock.get(), &past), "timedwait until the past");
+        let broken = timespec { tv_sec: 1, tv_nsec: 1_000_000_000 };
+        answered!(t, pthread_cond_timedwait(condition.get(), lock.get(), &broken), "timedwait, malformed");
+        answered!(t, pthread_mutex_unlock(lock.get()), "unlock: it is still ours");
+        let state = To::new(0);
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    let (lock, condition, state) = (lock, condition, state);
+                    // SAFETY: the lock guards the state.
+                    unsafe {
+                        pthread_mutex_lock(lock.get());
+                        while *state.get() == 0 {
+                            pthread_cond_wait(condition.get(), lock.get());
+                        }
+                        *state.get() += 1;
+                        pthread_mutex_unlock(lock.get())
+                    }
+                })
+            })
+            .collect();
+        pause(10);
+        // SAFETY: the lock guards the state.
+        unsafe {
+            pthread_mutex_lock(lock.get());
+            *state.get() = 1;
+            pthread_cond_broadcast(condition.get());
+            pthread_mutex_unlock(lock.get());
+        }
+        let errors: Vec<_> = waiters.into_iter().map(|waiter| waiter.join().unwrap_or(-9)).collect();
+        // SAFETY: everybody has ended.
+        t.say(format_args!("woken: {errors:?}, state {}", unsafe { *state.get() }));
+        answered!(t, pthread_cond_destroy(condition.get()), "destroy");
+    }
+
+    fn conditions_on_the_monotonic_clock(t) {
+        let lock = mutex(PTHREAD_MUTEX_NORMAL);
+        let condition = To::new(PTHREAD_COND_INITIALIZER);
+        let mut attributes = MaybeUninit::<pthread_condattr_t>::uninit();
+        answered!(t, pthread_condattr_init(attributes.as_mut_ptr()), "condattr_init");
+        answered!(t, pthread_condattr_setclock(attributes.as_mut_ptr(), CLOCK_MONOTONIC), "setclock");
+        answered!(t, pthread_condattr_setclock(attributes.as_mut_ptr(), CLOCK_PROCESS_CPUTIME_ID), "setclock of CPU");
+        answered!(t, pthread_cond_init(condition.get(), attributes.as_ptr()), "init");
+        answered!(t, pthread_mutex_lock(lock.get()), "lock");
+        at_least(t, 20, || {
+            let until = moment(CLOCK_MONOTONIC, 25);
+            answered!(t, pthread_cond_timedwait(condition.get(), lock.get(), &until), "timedwait");
+        });
+        answered!(t, pthread_mutex_unlock(lock.get()), "unlock");
     }
 }

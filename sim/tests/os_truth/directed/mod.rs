@@ -8,9 +8,13 @@ mod eventfd;
 mod futex;
 mod locks;
 mod pipes;
+mod ports;
 mod processes;
 mod signals;
+mod tcp;
 mod timerfd;
+mod udp;
+mod unix;
 
 use std::time::{Duration, Instant};
 

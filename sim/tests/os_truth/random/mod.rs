@@ -1,0 +1,123 @@
+//! Random sequences of calls, run on both kernels.
+//!
+//! A sequence works on a handful of descriptors in one thread, and nothing in it blocks. Sequences run in batches, one
+//! process each side; one that differs is run again alone, with more time for the network, and then shrunk: calls are
+//! dropped as long as a difference remains.
+
+mod generator;
+mod interpreter;
+mod shrink;
+
+use crate::compare::{differing, unexplained};
+use crate::sides::{Record, Weather, in_a_world, on_the_real_kernel};
+use crate::transcript::Transcript;
+use generator::{Family, Op, Source, sequence};
+
+/// Sequences of a family that run unless `TRUTH_SEQUENCES` says otherwise.
+const SEQUENCES: u64 = 400;
+/// Sequences that share a process.
+const BATCH: u64 = 50;
+/// What stands between them in a transcript.
+const MARK: &str = "-- sequence ";
+/// Time for the real network, first and when a difference is to be believed.
+const SETTLE_US: [u32; 2] = [40, 3_000];
+
+/// How many sequences to run, and from which on.
+fn range() -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
+    match number("TRUTH_SEQUENCE") {
+        Some(one) => one..one + 1,
+        None => 0..number("TRUTH_SEQUENCES").unwrap_or(SEQUENCES),
+    }
+}
+
+/// A sequence on both sides.
+fn both(ops: &[Op], settle_us: u32) -> (Record, Record) {
+    let script = |t: &'static Transcript| interpreter::run(ops, t);
+    (on_the_real_kernel(settle_us, &script), in_a_world(Weather::Calm, &script))
+}
+
+/// Whether a sequence differs in what the list does not explain.
+fn differs(name: &str, ops: &[Op]) -> bool {
+    let (real, world) = both(ops, SETTLE_US[1]);
+    !unexplained(name, differing(&real, &world)).is_empty()
+}
+
+/// A transcript cut at its marks.
+fn split(record: &Record) -> Vec<Record> {
+    let mut parts: Vec<Record> = Vec::new();
+    for line in &record.lines {
+        match parts.last_mut() {
+            _ if line.starts_with(MARK) => parts.push(Record::default()),
+            Some(part) => part.lines.push(line.clone()),
+            None => {}
+        }
+    }
+    parts
+}
+
+fn run(family: Family) {
+    if family != Family::Descriptors && std::env::var_os("TRUTH_SOCKETS").is_none() {
+        return; // until they agree
+    }
+    let name = format!("random::{}", family.name());
+    let range = range();
+    let mut from = range.start;
+    while from < range.end {
+        let numbers: Vec<u64> = (from..range.end.min(from + BATCH)).collect();
+        from += BATCH;
+        let sequences: Vec<Vec<Op>> = numbers.iter().map(|n| sequence(family, &mut Source::new(*n))).collect();
+        let script = |t: &'static Transcript| {
+            for ops in &sequences {
+                t.say(MARK);
+                interpreter::run(ops, t);
+            }
+        };
+        let (real, world) = (on_the_real_kernel(SETTLE_US[0], &script), in_a_world(Weather::Calm, &script));
+        let (mut real_parts, mut world_parts) = (split(&real), split(&world));
+        real_parts.resize_with(sequences.len(), Record::default);
+        world_parts.resize_with(sequences.len(), Record::default);
+        for (at, ops) in sequences.iter().enumerate() {
+            let found = unexplained(&name, differing(&real_parts[at], &world_parts[at]));
+            if !found.is_empty() && differs(&name, ops) {
+                report(family, &name, numbers[at], ops);
+            }
+        }
+    }
+}
+
+fn report(family: Family, name: &str, number: u64, ops: &[Op]) -> ! {
+    let small = shrink::shrink(ops, |ops| differs(name, ops));
+    let (real, world) = both(&small, SETTLE_US[1]);
+    let found = unexplained(name, differing(&real, &world));
+    let shown = crate::compare::report(name, Weather::Calm, &found, &real, &world);
+    let list: String = small.iter().map(|op| format!("    {op:?}\n")).collect();
+    panic!(
+        "sequence {number} of {} calls differs, and so do these {} of them (TRUTH_SEQUENCE={number} runs it alone):\n\
+         {list}{shown}",
+        ops.len(),
+        small.len(),
+        number = number,
+        list = if family == Family::Mixed || small.len() < 40 { list } else { String::new() },
+    );
+}
+
+macro_rules! families {
+    ($($name:ident: $family:expr,)*) => { $( #[test] fn $name() { run($family); } )* };
+}
+
+families! {
+    descriptors: Family::Descriptors,
+    streams: Family::Streams,
+    datagrams: Family::Datagrams,
+    unix: Family::Unix,
+    mixed: Family::Mixed,
+}
+
+/// The generator is a function of its seed, and does not stop at what it likes best.
+#[test]
+fn sequences_repeat_and_vary() {
+    let of = |seed| sequence(Family::Mixed, &mut Source::new(seed));
+    assert_eq!(format!("{:?}", of(7)), format!("{:?}", of(7)));
+    assert_ne!(format!("{:?}", of(7)), format!("{:?}", of(8)));
+}
