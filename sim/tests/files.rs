@@ -542,7 +542,7 @@ fn each_host_sees_its_own_facts() {
     let run = on_two_hosts(describe);
     let said = lines(&run);
     assert_eq!(said["alpha arguments"], "\"bin/alpha\\0--flag\\0\"");
-    assert_eq!(said["beta environment"], "\"WHO=beta\\0TZ=UTC0\\0OPENSSL_ia32cap=~0x4000000000000000\\0\"");
+    assert!(said["beta environment"].starts_with("\"WHO=beta\\0TZ=UTC0\\0"), "{}", said["beta environment"]);
     assert_eq!(said["beta program"], "/usr/local/bin/beta");
     assert_eq!(said["alpha directory"], "/workspace/sim/src");
     assert_eq!(said["beta directory"], "/workspace/sim/src");

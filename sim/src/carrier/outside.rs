@@ -4,12 +4,13 @@
 
 use super::real::raw_syscall;
 use libc::c_int;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 /// What is outside at a path, without following a link there.
 pub(crate) enum Seen {
@@ -148,12 +149,44 @@ pub(crate) fn map_copy(at: Mapping, content: &[u8]) -> Result<usize, c_int> {
     Ok(base)
 }
 
-/// The whole content of a file that is never large.
-///
-/// # Errors
-/// The real errno.
-pub(crate) fn read(path: &str) -> Result<Vec<u8>, c_int> {
-    fs::read(path).map_err(|e| errno(&e))
+/// Room for any path: `PATH_MAX`. The simulated kernel and its programs share a heap, and addresses seed hashers; so
+/// what is allocated for a real path must not depend on its length, which differs from one checkout to the next.
+const PATH_BYTES: usize = 4096;
+
+/// An empty path that never has to grow.
+pub(crate) fn path_buffer() -> PathBuf {
+    PathBuf::with_capacity(PATH_BYTES)
+}
+
+/// Runs a call that writes a path into a buffer and answers its length.
+fn written_path(call: impl FnOnce(&mut [u8; PATH_BYTES]) -> isize) -> PathBuf {
+    let mut bytes = [0; PATH_BYTES];
+    let count = usize::try_from(call(&mut bytes)).unwrap_or(0).min(PATH_BYTES);
+    let mut path = path_buffer();
+    path.push(OsStr::from_bytes(bytes[..count].split(|byte| *byte == 0).next().unwrap_or_default()));
+    path
+}
+
+/// The real working directory.
+pub(crate) fn working_directory() -> PathBuf {
+    // SAFETY: a buffer of that size.
+    written_path(|b| unsafe { raw_syscall(libc::SYS_getcwd, [b.as_mut_ptr() as usize, b.len(), 0, 0, 0, 0]) })
+}
+
+/// The real path of the executable.
+pub(crate) fn executable() -> PathBuf {
+    let link = c"/proc/self/exe".as_ptr() as usize;
+    // SAFETY: a C string and a buffer of that size.
+    written_path(|b| unsafe { raw_syscall(libc::SYS_readlink, [link, b.as_mut_ptr() as usize, b.len(), 0, 0, 0]) })
+}
+
+/// `/proc/self/maps`: more than enough room is taken at once, see [`path_buffer`].
+pub(crate) fn mappings() -> Vec<u8> {
+    let mut text = Vec::with_capacity(4 << 20);
+    if let Ok(mut maps) = File::open("/proc/self/maps") {
+        let _ = maps.read_to_end(&mut text);
+    }
+    text
 }
 
 /// The names in a directory with the type bits of `st_mode`, sorted by name, without `.` and `..`.
@@ -161,22 +194,36 @@ pub(crate) fn read(path: &str) -> Result<Vec<u8>, c_int> {
 /// # Errors
 /// The real errno.
 pub(crate) fn list(path: &Path) -> Result<Vec<(Vec<u8>, u32)>, c_int> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(path).map_err(|e| errno(&e))? {
-        let entry = entry.map_err(|e| errno(&e))?;
-        let kind = entry.file_type().map_or(0, |kind| match kind {
-            _ if kind.is_dir() => libc::S_IFDIR,
-            _ if kind.is_symlink() => libc::S_IFLNK,
-            _ if kind.is_file() => libc::S_IFREG,
-            _ if kind.is_fifo() => libc::S_IFIFO,
-            _ if kind.is_socket() => libc::S_IFSOCK,
-            _ if kind.is_char_device() => libc::S_IFCHR,
-            _ => libc::S_IFBLK,
-        });
-        names.push((entry.file_name().as_bytes().to_vec(), kind));
+    let directory = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(path);
+    let directory = directory.map_err(|e| errno(&e))?;
+    let (mut names, mut buffer) = (Vec::new(), vec![0u8; 1 << 16]);
+    loop {
+        let arguments = [directory.as_raw_fd() as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0];
+        // SAFETY: an open directory and a buffer of that size.
+        match unsafe { raw_syscall(libc::SYS_getdents64, arguments) } {
+            0 => break,
+            count if count > 0 => entries(&buffer[..count as usize], &mut names),
+            error => return Err(-error as c_int),
+        }
     }
     names.sort();
     Ok(names)
+}
+
+/// Takes names and types from `linux_dirent64` records (getdents(2)).
+fn entries(mut records: &[u8], names: &mut Vec<(Vec<u8>, u32)>) {
+    const LENGTH_AT: usize = 16;
+    const KIND_AT: usize = 18;
+    const NAME_AT: usize = 19;
+    while records.len() > NAME_AT {
+        let length = usize::from(u16::from_ne_bytes([records[LENGTH_AT], records[LENGTH_AT + 1]]));
+        let Some(record) = records.get(..length.max(NAME_AT + 1)) else { break };
+        let name = record[NAME_AT..].split(|byte| *byte == 0).next().unwrap_or_default();
+        if name != b"." && name != b".." {
+            names.push((name.to_vec(), u32::from(record[KIND_AT]) << 12)); // DTTOIF (dirent.h)
+        }
+        records = &records[record.len()..];
+    }
 }
 
 /// Raises the real soft limit of descriptors to the hard one; answers whether that changed anything.

@@ -101,9 +101,13 @@ pub fn world_with(config: Config, main: impl FnOnce() + 'static) -> Run {
         assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
         (std::fs::File::from_raw_fd(ends[0]), std::fs::File::from_raw_fd(ends[1]))
     };
-    // libc's fork, as libtest has other threads: it takes malloc's locks first.
+    // Another thread of libtest's that prints just now would leave the child a lock that nobody ever releases.
+    let output = (std::io::stdout().lock(), std::io::stderr().lock());
+    // libc's fork, for the same reason: it takes malloc's locks first.
     // SAFETY: the child runs the world and leaves by `_exit`.
-    match unsafe { libc::fork() } {
+    let forked = unsafe { libc::fork() };
+    drop(output);
+    match forked {
         0 => {
             // A world that spins is killed rather than waited for.
             // SAFETY: no pointer.

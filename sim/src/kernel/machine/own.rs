@@ -29,28 +29,40 @@ pub(crate) struct Own {
 impl Own {
     /// Looks around.
     pub(crate) fn find() -> Own {
-        let executable = std::fs::read_link("/proc/self/exe").unwrap_or_default();
-        let mut code: BTreeSet<PathBuf> = mapped_code(&outside::read("/proc/self/maps").unwrap_or_default());
-        code.insert(executable.clone());
-        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        let workspace = directory.ancestors().find(|d| d.join("Cargo.lock").exists()).unwrap_or(&directory).to_owned();
-        let inside = directory.strip_prefix(&workspace).unwrap_or(Path::new(""));
-        let start_directory = match inside.as_os_str().is_empty() {
-            true => PathBuf::from(WORKSPACE),
-            false => Path::new(WORKSPACE).join(inside),
-        };
+        let executable = outside::executable();
+        let code = mapped_code(&outside::mappings());
+        let mut workspace = outside::working_directory();
+        let depth = workspace.components().count();
+        let found = (0..depth).find(|up| {
+            let mut lock = outside::path_buffer();
+            lock.extend(workspace.components().take(depth - up));
+            lock.push("Cargo.lock");
+            lock.exists()
+        });
+        // Where the test was started, seen from the checkout: the same in each.
+        let mut start_directory = outside::path_buffer();
+        start_directory.push(WORKSPACE);
+        if let Some(up) = found {
+            start_directory.extend(workspace.components().skip(depth - up));
+            (0..up).for_each(|_| {
+                workspace.pop();
+            });
+        }
         Own { executable, code, workspace, start_directory }
     }
 
     /// The path outside of what a host calls `path`.
     pub(super) fn real(&self, who: Who, k: &Kernel, path: &Path) -> PathBuf {
+        let mut real = outside::path_buffer();
         if let Ok(inside) = path.strip_prefix(WORKSPACE) {
-            return if inside.as_os_str().is_empty() { self.workspace.clone() } else { self.workspace.join(inside) };
+            real.push(&self.workspace);
+            real.extend(inside.components());
+        } else if path.as_os_str().as_bytes().starts_with(PROGRAMS.as_bytes()) && path == program(k, who) {
+            real.push(&self.executable);
+        } else {
+            real.push(path);
         }
-        if path.as_os_str().as_bytes().starts_with(PROGRAMS.as_bytes()) && path == program(k, who) {
-            return self.executable.clone();
-        }
-        path.to_owned()
+        real
     }
 
     /// Whether a path, as it is given or resolved, names the program's own code or symbols for it.
@@ -78,19 +90,24 @@ pub(super) fn program(k: &Kernel, who: Who) -> PathBuf {
 
 /// Files with executable mappings.
 fn mapped_code(maps: &[u8]) -> BTreeSet<PathBuf> {
-    let lines = maps.split(|byte| *byte == b'\n');
-    let executable = lines.filter(|line| line.get(..).is_some_and(|l| l.windows(6).any(|w| w == b" r-xp ")));
-    let paths = executable.filter_map(|line| line.iter().position(|byte| *byte == b'/').map(|at| &line[at..]));
-    paths.map(|path| PathBuf::from(OsStr::from_bytes(path))).collect()
+    let lines = maps.split(|byte| *byte == b'\n').filter(|line| line.windows(6).any(|part| part == b" r-xp "));
+    let paths = lines.filter_map(|line| line.iter().position(|byte| *byte == b'/').map(|at| &line[at..]));
+    paths
+        .map(|path| {
+            let mut buffer = outside::path_buffer();
+            buffer.push(OsStr::from_bytes(path));
+            buffer
+        })
+        .collect()
 }
 
 /// `/proc/self/maps`: the real one, with the executable at the path where hosts see it.
 pub(super) fn maps(k: &mut Kernel, who: Who) -> Vec<u8> {
-    let maps = outside::read("/proc/self/maps").unwrap_or_default();
-    let (from, to) = (k.own.executable.as_os_str().as_bytes().to_vec(), program(k, who));
-    let mut out = Vec::with_capacity(maps.len());
+    let maps = outside::mappings();
+    let (from, to) = (k.own.executable.as_os_str().as_bytes(), program(k, who));
+    let mut out = Vec::with_capacity(maps.capacity());
     for line in maps.split_inclusive(|byte| *byte == b'\n') {
-        match line.strip_suffix(b"\n").and_then(|line| line.strip_suffix(&from[..])) {
+        match line.strip_suffix(b"\n").and_then(|line| line.strip_suffix(from)) {
             Some(head) => {
                 out.extend_from_slice(head);
                 out.extend_from_slice(to.as_os_str().as_bytes());

@@ -30,8 +30,8 @@ const CLOSED: &[&str] = &["/dev", "/proc", "/run", "/sys"];
 const V2_CONTROLLERS: &str = "cpuset cpu io memory hugetlb pids rdma misc\n";
 const UNLIMITED: Make = Text("max\n");
 
-/// How often the virtual machine was restored from a snapshot: never. Where this device is, aws-lc relies on getrandom(2)
-/// alone; elsewhere it times the processor, which gives every process other bytes
+/// How often the virtual machine was restored from a snapshot: never. Where this device is, aws-lc relies on
+/// getrandom(2) alone; elsewhere it times the processor, which gives every process other bytes
 /// (crypto/fipsmodule/rand/entropy/entropy_sources.c, `use_opt_out_cpu_jitter_entropy`).
 const GENERATION: &str = "\0\0\0\0";
 

@@ -142,7 +142,9 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Path, path: &[u8], last: Last) -
 /// The directory above. Above the checkout lies what lies above it outside.
 fn parent(own: &Own, path: &Path) -> PathBuf {
     if path == Path::new(super::own::WORKSPACE) {
-        return own.workspace.parent().unwrap_or(Path::new("/")).to_owned();
+        let mut above = outside::path_buffer();
+        above.push(own.workspace.parent().unwrap_or(Path::new("/")));
+        return above;
     }
     path.parent().unwrap_or(path).to_owned()
 }
