@@ -29,7 +29,11 @@ fn command<T>(name: &'static str, changes: bool, mut f: impl FnMut(&mut Kernel, 
         result = Some(f(k, me));
         Ok(0)
     };
-    if changes { call(name, run) } else { look(name, run) };
+    if changes {
+        call(name, run)
+    } else {
+        look(name, run)
+    };
     result.expect("a command answers at its first try")
 }
 

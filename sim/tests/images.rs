@@ -157,7 +157,12 @@ unsafe fn exits(_: usize, _: &[u8]) -> i32 {
 #[test]
 fn a_program_that_dies_takes_only_its_own_host_down() {
     let run = world(1, || {
-        for (name, entry) in [("abort", aborts as unsafe fn(usize, &[u8]) -> i32), ("deep", overflows), ("null", segfaults), ("exit", exits)] {
+        for (name, entry) in [
+            ("abort", aborts as unsafe fn(usize, &[u8]) -> i32),
+            ("deep", overflows),
+            ("null", segfaults),
+            ("exit", exits),
+        ] {
             let host = control::add_host(name);
             control::start(host, &program(entry, &[name], OnExit::Ignore)).unwrap();
             std::thread::sleep(Duration::from_millis(1));

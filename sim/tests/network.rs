@@ -155,8 +155,7 @@ fn a_killed_server_closes_and_a_crashed_one_is_silent_until_it_is_back() {
         TcpStream::connect("server:80").unwrap();
     });
     assert_eq!(
-        run.output,
-        "killed: Ok(0)\nConnectionRefused\ncrashed: WouldBlock\nTimedOut\nback: ConnectionReset\n",
+        run.output, "killed: Ok(0)\nConnectionRefused\ncrashed: WouldBlock\nTimedOut\nback: ConnectionReset\n",
         "{run:#?}"
     );
 }
@@ -305,7 +304,8 @@ fn a_full_accept_queue_holds_connections_back() {
             }
         });
         settle();
-        let connect = |seconds| TcpStream::connect_timeout(&"10.0.0.2:80".parse().unwrap(), Duration::from_secs(seconds));
+        let connect =
+            |seconds| TcpStream::connect_timeout(&"10.0.0.2:80".parse().unwrap(), Duration::from_secs(seconds));
         let held: Vec<_> = (0..2).map(|_| connect(1).unwrap()).collect();
         settle();
         println!("{:?}", connect(2).expect_err("full").kind());

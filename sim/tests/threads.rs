@@ -125,8 +125,10 @@ fn spinning_on_the_clock_ends() {
 
 #[test]
 fn threads_that_only_yield_are_a_livelock() {
-    let run = world(1, || loop {
-        thread::yield_now();
+    let run = world(1, || {
+        loop {
+            thread::yield_now();
+        }
     });
     assert_eq!(run.outcome, "Livelock");
 }

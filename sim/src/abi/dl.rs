@@ -156,7 +156,8 @@ pub(super) fn stack_of(pthread: usize) -> Option<(usize, usize)> {
     const WORDS: usize = 280;
     let block = |offset: usize| {
         // SAFETY: inside the thread's descriptor, which is alive.
-        let (low, bytes) = unsafe { (*((pthread + offset) as *const usize), *((pthread + offset + 8) as *const usize)) };
+        let (low, bytes) =
+            unsafe { (*((pthread + offset) as *const usize), *((pthread + offset + 8) as *const usize)) };
         (low, low.wrapping_add(bytes))
     };
     let known = STACK_OFFSET.load(Ordering::Relaxed);

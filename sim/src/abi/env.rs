@@ -5,14 +5,19 @@
 use super::{answer_int, hooks, look};
 use libc::{c_char, c_int, c_long};
 
-/// The calling thread's host name.
-fn host_name() -> String {
-    let mut name = String::new();
-    look("gethostname", |k, me| {
-        name.clone_from(&k.host_of(k.threads[me].process).name);
-        Ok(0)
+/// The longest host name (`HOST_NAME_MAX`, bits/local_lim.h).
+const NAME_BYTES: usize = 64;
+
+/// The calling thread's host name and its length, on the stack: hooks allocate nothing on a program's thread.
+fn host_name() -> ([u8; NAME_BYTES], usize) {
+    let mut name = [0; NAME_BYTES];
+    let count = look("gethostname", |k, me| {
+        let known = k.host_of(k.threads[me].process).name.as_bytes();
+        let count = known.len().min(NAME_BYTES);
+        name[..count].copy_from_slice(&known[..count]);
+        Ok(count as i64)
     });
-    name
+    (name, count as usize)
 }
 
 fn cpus() -> c_long {
@@ -23,8 +28,8 @@ hooks! {
     env;
 
     fn gethostname(buffer: *mut c_char, bytes: usize) -> c_int {
-        let name = host_name();
-        let count = name.len().min(bytes);
+        let (name, length) = host_name();
+        let count = length.min(bytes);
         std::ptr::copy_nonoverlapping(name.as_ptr(), buffer.cast(), count);
         if count == bytes {
             return answer_int(-i64::from(libc::ENAMETOOLONG));
@@ -34,17 +39,17 @@ hooks! {
     }
 
     fn uname(out: *mut libc::utsname) -> c_int {
-        let name = host_name();
-        let put = |to: *mut c_char, text: &str| {
+        let (name, length) = host_name();
+        let put = |to: *mut c_char, text: &[u8]| {
             std::ptr::write_bytes(to, 0, 65);
             std::ptr::copy_nonoverlapping(text.as_ptr(), to.cast(), text.len().min(64));
         };
-        put((&raw mut (*out).sysname).cast(), "Linux");
-        put((&raw mut (*out).nodename).cast(), &name);
-        put((&raw mut (*out).release).cast(), "6.1.0-windtunnel");
-        put((&raw mut (*out).version).cast(), "#1 SMP PREEMPT_DYNAMIC");
-        put((&raw mut (*out).machine).cast(), "x86_64");
-        put((&raw mut (*out).domainname).cast(), "(none)");
+        put((&raw mut (*out).sysname).cast(), b"Linux");
+        put((&raw mut (*out).nodename).cast(), &name[..length]);
+        put((&raw mut (*out).release).cast(), b"6.1.0-windtunnel");
+        put((&raw mut (*out).version).cast(), b"#1 SMP PREEMPT_DYNAMIC");
+        put((&raw mut (*out).machine).cast(), b"x86_64");
+        put((&raw mut (*out).domainname).cast(), b"(none)");
         0
     }
 

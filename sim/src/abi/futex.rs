@@ -2,8 +2,8 @@
 
 #![expect(non_upper_case_globals, reason = "libc names the numbers of system calls so")]
 
-use crate::abi::clock::nanoseconds;
 use super::{answer, call, hooks};
+use crate::abi::clock::nanoseconds;
 use crate::carrier::real;
 use crate::kernel::{Clock, Kernel, MATCH_ANY, Stop, ThreadId};
 use libc::{c_int, c_long, timespec};

@@ -12,7 +12,8 @@ fn milliseconds(timeout: c_int) -> Option<u64> {
 
 unsafe fn poll_list(fds: *mut pollfd, count: nfds_t, timeout: Option<u64>) -> c_int {
     // SAFETY: the caller's array.
-    let list: &mut [pollfd] = if count == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(fds, count as usize) } };
+    let list: &mut [pollfd] =
+        if count == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(fds, count as usize) } };
     answer_int(call("poll", |k, me| k.poll(me, list, timeout)))
 }
 
@@ -38,11 +39,7 @@ unsafe fn relative(time: *const timespec) -> Result<Option<u64>, c_int> {
 
 /// select(2) in terms of poll(2) (fs/select.c: which poll bits each set stands for).
 unsafe fn select_sets(count: c_int, sets: [*mut fd_set; 3], timeout: Option<u64>) -> c_int {
-    const BITS: [i16; 3] = [
-        libc::POLLIN | libc::POLLHUP | libc::POLLERR,
-        libc::POLLOUT | libc::POLLERR,
-        libc::POLLPRI,
-    ];
+    const BITS: [i16; 3] = [libc::POLLIN | libc::POLLHUP | libc::POLLERR, libc::POLLOUT | libc::POLLERR, libc::POLLPRI];
     const ASK: [i16; 3] = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
     if !(0..=libc::FD_SETSIZE as c_int).contains(&count) {
         return answer_int(-i64::from(libc::EINVAL));

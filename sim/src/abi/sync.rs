@@ -4,8 +4,8 @@
 //! neither an event nor a scheduling point. Only waiting is simulated, on the lock's address. Condition variables are
 //! simulated whole: every thread that could wait or signal belongs to the world.
 
-use crate::abi::clock::nanoseconds;
 use super::{call, hooks};
+use crate::abi::clock::nanoseconds;
 use crate::carrier::real;
 use crate::kernel::{Clock, MATCH_ANY};
 use libc::{
@@ -145,7 +145,12 @@ unsafe fn condition_clock(condition: *const pthread_cond_t) -> clockid_t {
     if wrefs & 2 != 0 { libc::CLOCK_MONOTONIC } else { libc::CLOCK_REALTIME }
 }
 
-unsafe fn condition_wait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t, clock: clockid_t, t: *const timespec) -> c_int {
+unsafe fn condition_wait(
+    c: *mut pthread_cond_t,
+    m: *mut pthread_mutex_t,
+    clock: clockid_t,
+    t: *const timespec,
+) -> c_int {
     // SAFETY: the caller's objects. The genuine unlock runs on the owner's thread, so owner checks hold.
     unsafe {
         match limit(clock, t) {

@@ -56,8 +56,7 @@ impl StartThread {
 pub(crate) unsafe fn thread_main(start: *mut c_void) -> ! {
     // SAFETY: taken once; the addresses are of the types that the variants name.
     unsafe {
-        // Moved out first: a box that is matched on would be freed at the end, which never comes.
-        let start = *Box::from_raw(start.cast::<StartThread>());
+        let start = take_start(start);
         match start {
             StartThread::Pthread { routine, argument } => {
                 let routine: extern "C-unwind" fn(*mut c_void) -> *mut c_void = std::mem::transmute(routine);
@@ -65,12 +64,12 @@ pub(crate) unsafe fn thread_main(start: *mut c_void) -> ! {
             }
             StartThread::Program { constructors, entry, user, payload } => {
                 let (argc, argv, envp) = arguments();
-                for constructor in constructors {
-                    let f: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = std::mem::transmute(constructor);
+                for constructor in constructors.leak() {
+                    let f: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = std::mem::transmute(*constructor);
                     f(argc, argv, envp);
                 }
                 let entry: unsafe fn(usize, &[u8]) -> i32 = std::mem::transmute(entry);
-                crate::abi::process::exit_program(entry(user, &payload))
+                crate::abi::process::exit_program(entry(user, payload.leak()))
             }
             StartThread::Client { run, ends_world } => {
                 run();
@@ -86,6 +85,22 @@ pub(crate) unsafe fn thread_main(start: *mut c_void) -> ! {
             }
         }
     }
+}
+
+/// What a thread is to do, moved to its stack.
+///
+/// The box is freed on the carrier, which made it, and what it held is leaked: memory of the original image's allocator
+/// must not be touched on a lent thread, whose TLS belongs to the allocator of its own image.
+unsafe fn take_start(start: *mut c_void) -> StartThread {
+    let mut taken = None;
+    look("start", |_, _| {
+        if taken.is_none() {
+            // SAFETY: made by `StartThread::into_raw` and taken here once.
+            taken = Some(*unsafe { Box::from_raw(start.cast::<StartThread>()) });
+        }
+        Ok(0)
+    });
+    taken.unwrap_or_else(|| real::die("a thread has nothing to do"))
 }
 
 /// The process's `main` arguments.
@@ -109,17 +124,21 @@ unsafe fn finish(result: usize) -> ! {
     real::die("an ended thread ran again")
 }
 
+/// bits/local_lim.h.
+const PTHREAD_KEYS_MAX: usize = 1024;
+
 /// Thread-specific data destructors, at most `PTHREAD_DESTRUCTOR_ITERATIONS` rounds (pthread_key_create(3)).
 unsafe fn run_key_destructors() {
     const ITERATIONS: usize = 4;
     for _ in 0..ITERATIONS {
-        let mut keys: Vec<(u32, usize)> = Vec::new();
-        look("keys", |k, me| {
-            keys.extend(k.keys.destructors(k.image_of(me)));
-            Ok(0)
+        // On the stack: see `take_start`. libc has at most `PTHREAD_KEYS_MAX` keys.
+        let mut keys = [(0u32, 0usize); PTHREAD_KEYS_MAX];
+        let count = look("keys", |k, me| {
+            let found = k.keys.destructors(k.image_of(me));
+            Ok(keys.iter_mut().zip(found).map(|(slot, key)| *slot = key).count() as i64)
         });
         let mut ran = false;
-        for (key, destructor) in keys {
+        for (key, destructor) in keys.into_iter().take(count as usize) {
             // SAFETY: the key is live; the destructor is the one that its creator gave.
             unsafe {
                 let value = libc::pthread_getspecific(key);
@@ -243,31 +262,27 @@ hooks! {
     }
 
     fn pthread_setname_np(thread: pthread_t, name: *const c_char) -> c_int {
-        let name = std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned();
-        if name.len() > 15 {
+        let name = std::ffi::CStr::from_ptr(name);
+        if name.to_bytes().len() > 15 {
             return libc::ERANGE; // pthread_setname_np(3): 16 bytes with the NUL
         }
         answer_error(look("pthread_setname_np", |k, _| {
             let id = k.by_pthread(thread)?;
-            k.threads[id].name.clone_from(&name);
+            k.threads[id].name = name.to_string_lossy().into_owned();
             Ok(0)
         }))
     }
 
     fn pthread_getname_np(thread: pthread_t, buffer: *mut c_char, bytes: usize) -> c_int {
-        let mut name = String::new();
-        let answer = look("pthread_getname_np", |k, _| {
-            name.clone_from(&k.threads[k.by_pthread(thread)?].name);
-            Ok(0)
-        });
-        if answer == 0 {
+        answer_error(look("pthread_getname_np", |k, _| {
+            let name = k.threads[k.by_pthread(thread)?].name.as_bytes();
             if bytes <= name.len() {
-                return libc::ERANGE;
+                return Err(Stop::Errno(libc::ERANGE));
             }
             std::ptr::copy_nonoverlapping(name.as_ptr(), buffer.cast(), name.len());
             *buffer.add(name.len()) = 0;
-        }
-        answer_error(answer)
+            Ok(0)
+        }))
     }
 
     /// The genuine one asks the real kernel about a thread that is gone.

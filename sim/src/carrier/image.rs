@@ -218,7 +218,12 @@ impl Original {
         Ok(())
     }
 
-    unsafe fn read_rela(&self, rela: &Elf64_Rela, symbols: usize, words: &mut Vec<(usize, Word)>) -> Result<(), String> {
+    unsafe fn read_rela(
+        &self,
+        rela: &Elf64_Rela,
+        symbols: usize,
+        words: &mut Vec<(usize, Word)>,
+    ) -> Result<(), String> {
         let offset = rela.r_offset as usize;
         // SAFETY: the loader wrote this word when it relocated the executable.
         let now = unsafe { *((self.base + offset) as *const usize) };
@@ -306,7 +311,8 @@ impl Original {
         let private = (libc::MAP_PRIVATE | libc::MAP_FIXED) as usize;
         let map = |at: usize, bytes: usize, extra: i32, file: usize, offset: usize| {
             // SAFETY: inside the reservation that `map` has just made.
-            let result = unsafe { raw_syscall(libc::SYS_mmap, [at, bytes, prot, private | extra as usize, file, offset]) };
+            let result =
+                unsafe { raw_syscall(libc::SYS_mmap, [at, bytes, prot, private | extra as usize, file, offset]) };
             if result < 0 { Err(-result as c_int) } else { Ok(()) }
         };
         if segment.p_filesz > 0 {

@@ -122,11 +122,7 @@ fn fsgsbase() -> bool {
 pub(crate) unsafe fn enter(caller: *mut Lent, entry: Entry, argument: *mut c_void) {
     // SAFETY: the caller's promises are exactly what the assembly needs.
     unsafe {
-        if fsgsbase() {
-            wt_enter_fsgsbase(caller, entry, argument)
-        } else {
-            wt_enter_prctl(caller, entry, argument)
-        }
+        if fsgsbase() { wt_enter_fsgsbase(caller, entry, argument) } else { wt_enter_prctl(caller, entry, argument) }
     }
 }
 
@@ -136,11 +132,5 @@ pub(crate) unsafe fn enter(caller: *mut Lent, entry: Entry, argument: *mut c_voi
 /// `load` is a suspended context, and `save` stays valid until it is resumed.
 pub(crate) unsafe fn run(save: *mut Context, load: *const Context) {
     // SAFETY: as promised by the caller.
-    unsafe {
-        if fsgsbase() {
-            wt_run_fsgsbase(save, load)
-        } else {
-            wt_run_prctl(save, load)
-        }
-    }
+    unsafe { if fsgsbase() { wt_run_fsgsbase(save, load) } else { wt_run_prctl(save, load) } }
 }

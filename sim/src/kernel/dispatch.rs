@@ -474,7 +474,8 @@ impl Kernel {
         let t = &self.threads[thread];
         let host = self.host_of(t.process).name.clone();
         let (name, tid) = (t.name.clone(), t.tid as u32);
-        let stack = crate::world::ThreadStack { host: &host, thread: &name, tid, waits_for: &waits_for, frames: &frames };
+        let stack =
+            crate::world::ThreadStack { host: &host, thread: &name, tid, waits_for: &waits_for, frames: &frames };
         self.sink.stack(&stack);
     }
 

@@ -168,7 +168,8 @@ impl Descriptors {
 
     /// Whether no number below the limit is free.
     pub(crate) fn is_full(&self) -> bool {
-        self.entries.len() >= self.limit && self.entries[self.lowest_free.min(self.limit)..self.limit].iter().all(Option::is_some)
+        self.entries.len() >= self.limit
+            && self.entries[self.lowest_free.min(self.limit)..self.limit].iter().all(Option::is_some)
     }
 
     /// Every open number.
@@ -277,7 +278,13 @@ impl Kernel {
     /// What closing means for each kind, while the file is still there.
     fn close_kind(&mut self, id: FileId) {
         match &mut self.files[id].kind {
-            Kind::Console(_) | Kind::Null | Kind::Zero | Kind::Full | Kind::Random | Kind::Event(_) | Kind::Inotify(_) => {}
+            Kind::Console(_)
+            | Kind::Null
+            | Kind::Zero
+            | Kind::Full
+            | Kind::Random
+            | Kind::Event(_)
+            | Kind::Inotify(_) => {}
             Kind::Outside(outside) => outside.close(),
             Kind::Timer(timer) => {
                 if let Some(key) = timer.disarm() {

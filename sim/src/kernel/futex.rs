@@ -82,7 +82,14 @@ impl Futexes {
 
 impl Kernel {
     /// FUTEX_WAIT and FUTEX_WAIT_BITSET. `matches` says whether the word holds the expected value, `until` is virtual.
-    pub(crate) fn futex_wait(&mut self, me: ThreadId, address: usize, matches: bool, bitset: u32, until: Option<u64>) -> Step {
+    pub(crate) fn futex_wait(
+        &mut self,
+        me: ThreadId,
+        address: usize,
+        matches: bool,
+        bitset: u32,
+        until: Option<u64>,
+    ) -> Step {
         if bitset == 0 {
             return Err(Stop::Errno(EINVAL));
         }

@@ -15,8 +15,8 @@ mod eventfd;
 mod file;
 mod futex;
 mod host;
-mod limits;
 mod keys;
+mod limits;
 pub(crate) mod machine;
 pub(crate) mod net;
 mod pipe;
@@ -87,7 +87,18 @@ impl Call {
 pub(crate) fn restartable(call: Call) -> bool {
     !matches!(
         call.name,
-        "epoll_wait" | "epoll_pwait" | "poll" | "ppoll" | "select" | "pselect" | "nanosleep" | "clock_nanosleep"
-            | "pause" | "sigwait" | "sigtimedwait" | "usleep" | "sleep"
+        "epoll_wait"
+            | "epoll_pwait"
+            | "poll"
+            | "ppoll"
+            | "select"
+            | "pselect"
+            | "nanosleep"
+            | "clock_nanosleep"
+            | "pause"
+            | "sigwait"
+            | "sigtimedwait"
+            | "usleep"
+            | "sleep"
     )
 }

@@ -35,7 +35,13 @@ impl Kernel {
     }
 
     /// sigaction(2).
-    pub(crate) fn sigaction(&mut self, me: ThreadId, signal: c_int, new: Option<Disposition>, old: &mut Disposition) -> Step {
+    pub(crate) fn sigaction(
+        &mut self,
+        me: ThreadId,
+        signal: c_int,
+        new: Option<Disposition>,
+        old: &mut Disposition,
+    ) -> Step {
         let signal = Self::checked(signal)?;
         let process = self.threads[me].process;
         let slot = &mut self.processes[process].dispositions[signal as usize];

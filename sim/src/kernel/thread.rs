@@ -1,11 +1,11 @@
 //! Simulated threads: what they wait for, and how they are woken.
 
+use super::Stop;
 use super::dispatch::Kernel;
 use super::file::FileId;
 use super::process::ProcessId;
 use super::slots::Id;
 use super::timers::TimerKey;
-use super::Stop;
 use crate::abi::PendingRef;
 use crate::carrier::lent::LentRef;
 

@@ -63,7 +63,14 @@ impl Kernel {
     }
 
     /// timerfd_settime(2).
-    pub(crate) fn timerfd_settime(&mut self, me: ThreadId, fd: i32, absolute: bool, new: Setting, old: &mut Setting) -> Step {
+    pub(crate) fn timerfd_settime(
+        &mut self,
+        me: ThreadId,
+        fd: i32,
+        absolute: bool,
+        new: Setting,
+        old: &mut Setting,
+    ) -> Step {
         self.timerfd_gettime(me, fd, old)?;
         let now = self.now;
         let (id, timer) = self.timer(me, fd)?;

@@ -173,7 +173,8 @@ mod tests {
         builder.put(1, 2, b"abc");
         builder.put(3, 4, b"12345678");
         assert_eq!(builder.bytes.len(), 24 + 24);
-        let expected = [Message { level: 1, kind: 2, bytes: b"abc" }, Message { level: 3, kind: 4, bytes: b"12345678" }];
+        let expected =
+            [Message { level: 1, kind: 2, bytes: b"abc" }, Message { level: 3, kind: 4, bytes: b"12345678" }];
         assert_eq!(parse(&builder.bytes).unwrap(), expected);
         assert!(!builder.truncated);
     }

@@ -105,7 +105,10 @@ impl Network {
             })),
             (SOL_SOCKET, libc::SO_LINGER) => {
                 let linger = state.options.linger_s;
-                Ok([c_int::from(linger.is_some()), linger.unwrap_or(0) as c_int].iter().flat_map(|n| n.to_ne_bytes()).collect())
+                Ok([c_int::from(linger.is_some()), linger.unwrap_or(0) as c_int]
+                    .iter()
+                    .flat_map(|n| n.to_ne_bytes())
+                    .collect())
             }
             (SOL_SOCKET, libc::SO_RCVTIMEO) => Ok(timeval(state.options.receive_timeout_ns)),
             (SOL_SOCKET, libc::SO_SNDTIMEO) => Ok(timeval(state.options.send_timeout_ns)),
@@ -239,7 +242,8 @@ impl Network {
                 return Ok(());
             }
             (SOL_SOCKET, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) => {
-                let words: [[u8; 8]; 2] = [0, 8].map(|at| value.get(at..at + 8).and_then(|b| b.try_into().ok()).unwrap_or([0; 8]));
+                let words: [[u8; 8]; 2] =
+                    [0, 8].map(|at| value.get(at..at + 8).and_then(|b| b.try_into().ok()).unwrap_or([0; 8]));
                 if value.len() < 16 {
                     return Err(EINVAL);
                 }
@@ -253,7 +257,10 @@ impl Network {
             }
             (SOL_SOCKET, libc::SO_MARK) => return Err(EPERM),
             (SOL_SOCKET, libc::SO_BINDTODEVICE) => return device(value),
-            (SOL_SOCKET, libc::SO_TYPE | libc::SO_DOMAIN | libc::SO_PROTOCOL | libc::SO_ERROR | libc::SO_ACCEPTCONN) => {
+            (
+                SOL_SOCKET,
+                libc::SO_TYPE | libc::SO_DOMAIN | libc::SO_PROTOCOL | libc::SO_ERROR | libc::SO_ACCEPTCONN,
+            ) => {
                 return Err(ENOPROTOOPT);
             }
             (IPPROTO_TCP, libc::TCP_CONGESTION) if matches!(of, Of::Tcp(_)) => {

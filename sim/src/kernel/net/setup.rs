@@ -26,7 +26,12 @@ impl Kernel {
     }
 
     /// Makes a socket a file with a descriptor.
-    pub(crate) fn open_socket(&mut self, me: ThreadId, state: SocketState, flags: c_int) -> Result<(c_int, Socket), Stop> {
+    pub(crate) fn open_socket(
+        &mut self,
+        me: ThreadId,
+        state: SocketState,
+        flags: c_int,
+    ) -> Result<(c_int, Socket), Stop> {
         let owner = self.threads[me].process;
         let socket = self.net.new_socket(state);
         let status = if flags & SOCK_NONBLOCK != 0 { libc::O_NONBLOCK } else { 0 };
@@ -61,7 +66,11 @@ impl Kernel {
                 return Ok(i64::from(self.open_socket(me, state, flags)?.0));
             }
             libc::AF_NETLINK | libc::AF_PACKET | libc::AF_VSOCK => {
-                self.refuse(me, "socket", "netlink, packet and vsock sockets are not simulated: there are AF_INET, AF_INET6 and AF_UNIX");
+                self.refuse(
+                    me,
+                    "socket",
+                    "netlink, packet and vsock sockets are not simulated: there are AF_INET, AF_INET6 and AF_UNIX",
+                );
                 return Err(Stop::Block);
             }
             _ => return Err(Stop::Errno(EAFNOSUPPORT)),
@@ -178,7 +187,8 @@ impl Kernel {
         let under_way = match tcp {
             Tcp::Listening(_) | Tcp::Connected { confirmed: true, .. } => return Err(Stop::Errno(EISCONN)),
             Tcp::Closed => None,
-            Tcp::Connected { connection, side, confirmed } => match self.net.connections[*connection].ends[*side].phase {
+            Tcp::Connected { connection, side, confirmed } => match self.net.connections[*connection].ends[*side].phase
+            {
                 Phase::Open => {
                     *confirmed = true;
                     return Ok(0);

@@ -291,7 +291,8 @@ impl Network {
     ) {
         let state = &self.sockets[socket];
         let (host, local, tos) = (state.host, state.local, sent.tos.unwrap_or(state.options.tos));
-        let (looped, connected) = (state.options.multicast_loop, matches!(&state.protocol, Protocol::Udp(u) if u.remote.is_some()));
+        let (looped, connected) =
+            (state.options.multicast_loop, matches!(&state.protocol, Protocol::Udp(u) if u.remote.is_some()));
         let source = match sent.source {
             Some(source) => source,
             None if local.ip.is_unspecified() || local.ip.is_multicast() => {
@@ -341,7 +342,8 @@ impl Network {
     fn udp_launch(&mut self, cx: &mut Cx<'_>, from: HostId, travelling: Travelling) {
         let link = self.links.between(from, travelling.host);
         // A datagram in pieces arrives if all of them do.
-        let pieces = if from == travelling.host { 1 } else { travelling.datagram.bytes.len().div_ceil(UNFRAGMENTED_BYTES) };
+        let pieces =
+            if from == travelling.host { 1 } else { travelling.datagram.bytes.len().div_ceil(UNFRAGMENTED_BYTES) };
         let mut arrives = 0;
         for _ in 0..pieces.max(1) {
             match self.links.fate(link) {

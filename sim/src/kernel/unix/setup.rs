@@ -70,10 +70,8 @@ impl Kernel {
             _ => return Err(Stop::Errno(libc::EAFNOSUPPORT)),
         }
         let credentials = self.credentials(me);
-        let (one, other) = (
-            self.new_unix_socket(me, kind & !flags, protocol)?,
-            self.new_unix_socket(me, kind & !flags, protocol)?,
-        );
+        let (one, other) =
+            (self.new_unix_socket(me, kind & !flags, protocol)?, self.new_unix_socket(me, kind & !flags, protocol)?);
         let (first, one) = self.open_socket(me, one, flags)?;
         let (second, other) = match self.open_socket(me, other, flags) {
             Ok(opened) => opened,

@@ -205,7 +205,7 @@ mod tests {
     use crate::world::HostId;
     use libc::{AF_INET, AF_INET6, AI_ALL, AI_CANONNAME, AI_NUMERICHOST, AI_NUMERICSERV, AI_PASSIVE, AI_V4MAPPED};
     use libc::{EAI_BADFLAGS, EAI_FAMILY, EAI_NONAME, EAI_SERVICE, EAI_SOCKTYPE, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM};
-    use libc::{c_int, IPPROTO_UDP};
+    use libc::{IPPROTO_UDP, c_int};
 
     fn world() -> Network {
         let mut net = Network::new(1, true);
@@ -219,7 +219,9 @@ mod tests {
 
     fn stream(node: &str, family: c_int, flags: c_int) -> Result<Vec<String>, c_int> {
         let query = Query { family, flags, kind: SOCK_STREAM, ..query(Some(node), Some("80")) };
-        world().look_up(&query).map(|(answers, _)| answers.iter().map(|a| format!("{} {}", a.family, a.at.ip)).collect())
+        world()
+            .look_up(&query)
+            .map(|(answers, _)| answers.iter().map(|a| format!("{} {}", a.family, a.at.ip)).collect())
     }
 
     #[test]
@@ -239,7 +241,9 @@ mod tests {
         assert_eq!(stream("127.0.0.1", AF_INET6, 0), Err(EAI_ADDRFAMILY));
         assert_eq!(stream("::1", AF_INET, 0), Err(EAI_ADDRFAMILY));
         assert_eq!(stream("kv1", 0, AI_NUMERICHOST), Err(EAI_NONAME));
-        for (text, ip) in [("0x7f.1", "127.0.0.1"), ("010.0.0.1", "8.0.0.1"), ("1", "0.0.0.1"), ("fe80::1%eth0", "fe80::1")] {
+        for (text, ip) in
+            [("0x7f.1", "127.0.0.1"), ("010.0.0.1", "8.0.0.1"), ("1", "0.0.0.1"), ("fe80::1%eth0", "fe80::1")]
+        {
             assert_eq!(numeric(text), Some(ip.parse().unwrap()), "{text}");
         }
         for text in ["1.2.3.4.5", "256.1.1.1", "1.2.3.256", "", "1..2", "kv1", "+1.2.3.4"] {

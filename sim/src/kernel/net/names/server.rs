@@ -66,7 +66,8 @@ impl Network {
         let reply = |code: u16, answers: &[(u16, Vec<u8>)], question: &[u8]| {
             let mut bytes = Vec::with_capacity(64);
             bytes.extend_from_slice(&header[..2]);
-            let counts = [RESPONSE | flags & ECHOED | code, u16::from(!question.is_empty()), answers.len() as u16, 0, 0];
+            let counts =
+                [RESPONSE | flags & ECHOED | code, u16::from(!question.is_empty()), answers.len() as u16, 0, 0];
             counts.iter().for_each(|word| bytes.extend_from_slice(&word.to_be_bytes()));
             bytes.extend_from_slice(question);
             for (kind, content) in answers {
@@ -145,8 +146,11 @@ fn reversed(name: &str) -> Option<IpAddr> {
         return Some(IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(parts).ok()?)));
     }
     let v6 = name.strip_suffix(".ip6.arpa")?;
-    let nibbles: Vec<u8> =
-        v6.split('.').rev().map(|nibble| u8::from_str_radix(nibble, 16).ok().filter(|n| *n < 16)).collect::<Option<_>>()?;
+    let nibbles: Vec<u8> = v6
+        .split('.')
+        .rev()
+        .map(|nibble| u8::from_str_radix(nibble, 16).ok().filter(|n| *n < 16))
+        .collect::<Option<_>>()?;
     let nibbles = <[u8; 32]>::try_from(nibbles).ok()?;
     let ip = nibbles.iter().fold(0u128, |ip, nibble| ip << 4 | u128::from(*nibble));
     Some(IpAddr::V6(Ipv6Addr::from(ip)))

@@ -24,8 +24,8 @@ pub(crate) use connection::{Connection, ConnectionId, Phase, Side};
 pub(crate) use listener::{BACKLOG_MAX, Listener};
 
 use super::{Network, Socket};
-use libc::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDBAND, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRBAND};
 use libc::EPOLLWRNORM;
+use libc::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDBAND, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRBAND};
 
 /// `sk_data_ready` (net/core/sock.c): data came.
 pub(crate) const DATA: u32 = (EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND) as u32;
@@ -59,7 +59,11 @@ impl Network {
             // A socket that was never connected: writable and hung up, as Linux says.
             Tcp::Closed => WRITABLE | EPOLLHUP as u32,
             Tcp::Listening(listener) => {
-                if listener.queue.is_empty() { 0 } else { READABLE }
+                if listener.queue.is_empty() {
+                    0
+                } else {
+                    READABLE
+                }
             }
             Tcp::Connected { connection, side, .. } => {
                 let connection = &self.connections[*connection];
