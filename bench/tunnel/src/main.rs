@@ -37,10 +37,20 @@ unsafe fn tick(fired: usize, _: &[u8]) -> i32 {
     0
 }
 
-fn start(name: &str, entry: unsafe fn(usize, &[u8]) -> i32, user: usize) {
-    let args = vec![name.to_owned()];
-    let program = Program { entry, user, payload: Vec::new(), args, env: Vec::new(), on_exit: OnExit::Fail };
-    control::start(control::add_host(name), &program).expect("the host starts");
+type Entry = unsafe fn(usize, &[u8]) -> i32;
+
+/// Starts a host, as a service is started: its program in an image of its own.
+fn start(order: Order, name: &str, entry: Entry, user: usize) {
+    let host = control::add_host(name);
+    let started = if order.one_image {
+        // SAFETY: `user` is what `entry` expects.
+        control::start_client(host, Box::new(move || _ = unsafe { entry(user, &[]) }))
+    } else {
+        let args = vec![name.to_owned()];
+        let on_exit = OnExit::Fail;
+        control::start(host, &Program { entry, user, payload: Vec::new(), args, env: Vec::new(), on_exit })
+    };
+    started.expect("the host starts");
 }
 
 /// Says what went wrong, and nothing else.
@@ -76,9 +86,9 @@ fn main() {
         crash_at: None,
     };
     let body: Box<dyn FnOnce() -> (Arc<Stopwatch>, u64)> = match order.workload {
-        Workload::Echo { .. } | Workload::Pairs { .. } => Box::new(move || echo(order.workload)),
-        Workload::Timers { hosts } => Box::new(move || timers(hosts)),
-        Workload::Idle { hosts } => Box::new(move || idle(hosts)),
+        Workload::Echo { .. } | Workload::Pairs { .. } => Box::new(move || echo(order)),
+        Workload::Timers { hosts } => Box::new(move || timers(order, hosts)),
+        Workload::Idle { hosts } => Box::new(move || idle(order, hosts)),
     };
     let (result, results) = mpsc::channel();
     let ending = world::run(config, Box::new(move || result.send(body()).expect("main waits")));
@@ -88,13 +98,13 @@ fn main() {
     eprintln!("digest {:032x} after {} events, {} ns", ending.digest, ending.at.event, ending.at.now_ns);
 }
 
-fn echo(workload: Workload) -> (Arc<Stopwatch>, u64) {
-    let (pairs, each) = workload.pairs();
+fn echo(order: Order) -> (Arc<Stopwatch>, u64) {
+    let (pairs, each) = order.workload.pairs();
     let watch = Arc::new(Stopwatch::new(pairs as u64));
     let (done, all_done) = mpsc::channel();
     for pair in 0..pairs {
         let server = format!("s{pair}");
-        start(&server, serve, 0);
+        start(order, &server, serve, 0);
         let (watch, done) = (watch.clone(), done.clone());
         let ask = move || {
             if on_tokio(bodies::ask(server, each, watch)) {
@@ -107,17 +117,17 @@ fn echo(workload: Workload) -> (Arc<Stopwatch>, u64) {
     (watch, each * pairs as u64)
 }
 
-fn timers(hosts: u64) -> (Arc<Stopwatch>, u64) {
+fn timers(order: Order, hosts: u64) -> (Arc<Stopwatch>, u64) {
     let watch = Arc::new(Stopwatch::new(1));
     let fired: &'static AtomicU64 = Box::leak(Box::default());
-    (0..hosts).for_each(|number| start(&format!("h{number}"), tick, std::ptr::from_ref(fired) as usize));
+    (0..hosts).for_each(|number| start(order, &format!("h{number}"), tick, std::ptr::from_ref(fired) as usize));
     let count = on_tokio(bodies::supervise(TIMERS_LAST, fired, &watch));
     (watch, count)
 }
 
-fn idle(hosts: u64) -> (Arc<Stopwatch>, u64) {
+fn idle(order: Order, hosts: u64) -> (Arc<Stopwatch>, u64) {
     let watch = Arc::new(Stopwatch::new(1));
-    (0..hosts).for_each(|number| start(&format!("h{number}"), serve, 0));
+    (0..hosts).for_each(|number| start(order, &format!("h{number}"), serve, 0));
     on_tokio(bodies::supervise(IDLE_LASTS, &AtomicU64::new(0), &watch));
     (watch, hosts)
 }

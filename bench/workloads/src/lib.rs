@@ -52,7 +52,7 @@ pub enum Workload {
     },
 }
 
-/// A binary's arguments: `WORKLOAD N [--seed S] [--calm]`.
+/// A binary's arguments: `WORKLOAD N [--seed S] [--calm] [--one-image]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Order {
     /// What to run.
@@ -61,6 +61,9 @@ pub struct Order {
     pub seed: u64,
     /// Good weather: no preemption, no jitter. Only windtunnel knows any other.
     pub calm: bool,
+    /// Every host runs in the test's image rather than in one of its own: what images cost, and for profilers such as
+    /// valgrind, which cannot follow them. Only windtunnel has images.
+    pub one_image: bool,
 }
 
 impl Order {
@@ -70,7 +73,7 @@ impl Order {
     /// With the usage, when it cannot be read.
     #[must_use]
     pub fn from_args() -> Order {
-        const USAGE: &str = "arguments: (echo|pairs|timers|idle) N [--seed S] [--calm]";
+        const USAGE: &str = "arguments: (echo|pairs|timers|idle) N [--seed S] [--calm] [--one-image]";
         let args: Vec<String> = std::env::args().skip(1).collect();
         let number = |at: usize| args.get(at).and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{USAGE}"));
         let count = number(1);
@@ -82,7 +85,8 @@ impl Order {
             _ => panic!("{USAGE}"),
         };
         let seed = args.iter().position(|a| a == "--seed").map_or(1, |at| number(at + 1));
-        Order { workload, seed, calm: args.iter().any(|a| a == "--calm") }
+        let flag = |name: &str| args.iter().any(|a| a == name);
+        Order { workload, seed, calm: flag("--calm"), one_image: flag("--one-image") }
     }
 }
 

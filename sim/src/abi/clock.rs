@@ -35,8 +35,13 @@ fn read(clock: Clock) -> i64 {
     }
 }
 
+#[inline]
 fn split(ns: i64) -> timespec {
-    timespec { tv_sec: ns.div_euclid(1_000_000_000), tv_nsec: ns.rem_euclid(1_000_000_000) }
+    match u64::try_from(ns) {
+        // Nearly always; unsigned division by a constant is half the work.
+        Ok(ns) => timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 },
+        Err(_) => timespec { tv_sec: ns.div_euclid(1_000_000_000), tv_nsec: ns.rem_euclid(1_000_000_000) },
+    }
 }
 
 /// Nanoseconds of a `timespec`; `None` when it is malformed.

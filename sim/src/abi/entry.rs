@@ -2,9 +2,9 @@
 
 use super::{Pending, PendingRef};
 use crate::carrier::lent::Lent;
-use crate::carrier::switch::{self, Context};
+use crate::carrier::switch::{self, Context, GoesOn};
 use crate::carrier::{image::Original, real};
-use crate::kernel::{Kernel, Next};
+use crate::kernel::{Kernel, Next, ThreadId};
 use crate::world::{Config, Ending};
 use libc::c_void;
 use std::ptr;
@@ -51,13 +51,14 @@ pub(super) unsafe fn kernel<'a>() -> Option<&'a mut Kernel> {
 }
 
 /// Entry for calls. Runs on the kernel's stack with the carrier's TLS.
-pub(super) unsafe extern "C" fn kernel_entry(lent: *mut Lent, pending: *mut c_void) -> *mut Lent {
+pub(super) unsafe extern "C" fn kernel_entry(lent: *mut Lent, pending: *mut c_void) -> GoesOn {
     // SAFETY: the world exists while its threads run; the kernel is not entered while it runs.
     unsafe {
         let Some(kernel) = kernel() else { real::die("a simulated thread ran outside its world") };
         let thread = (*lent).thread;
         let pending = PendingRef(pending.cast::<Pending>());
-        resumed(guarded(|| kernel.enter(thread, pending)))
+        let next = guarded(|| kernel.enter(thread, pending));
+        goes_on(kernel, lent, thread, next)
     }
 }
 
@@ -76,23 +77,30 @@ fn guarded(enter: impl FnOnce() -> Next) -> Next {
 }
 
 /// Entry for a thread that reports its stack: `report` is `(frames, count)`.
-pub(super) unsafe extern "C" fn backtrace_entry(lent: *mut Lent, report: *mut c_void) -> *mut Lent {
+pub(super) unsafe extern "C" fn backtrace_entry(lent: *mut Lent, report: *mut c_void) -> GoesOn {
     // SAFETY: as above; the frames lie on the thread's stack.
     unsafe {
         let Some(kernel) = kernel() else { real::die("a simulated thread ran outside its world") };
         let (frames, count) = *report.cast::<(*const usize, usize)>();
         let frames = std::slice::from_raw_parts(frames, count);
-        kernel.report_stack((*lent).thread, frames);
-        resumed(guarded(|| kernel.dispatch()))
+        let thread = (*lent).thread;
+        kernel.report_stack(thread, frames);
+        let next = guarded(|| kernel.dispatch());
+        goes_on(kernel, lent, thread, next)
     }
 }
 
-fn resumed(next: Next) -> *mut Lent {
-    match next {
-        Next::Thread(lent) => lent.pointer(),
+/// What the switch has to do for the kernel's choice, after `thread` had entered it.
+#[inline]
+fn goes_on(kernel: &Kernel, lent: *mut Lent, thread: ThreadId, next: Next) -> GoesOn {
+    let next = match next {
+        Next::Same => return GoesOn { next: ptr::null_mut(), left: ptr::null_mut() },
+        Next::Thread(next) => next.pointer(),
         // The carrier's saved context has the layout of a lent thread's first words.
         Next::Carrier => CARRIER.load(Ordering::Relaxed).cast(),
-    }
+    };
+    let left = if kernel.threads.get(thread).is_some() { lent } else { ptr::null_mut() };
+    GoesOn { next, left }
 }
 
 /// Allocates the kernel's stack, with a guard page below; answers its top.
@@ -127,7 +135,7 @@ pub(crate) fn run(config: Config, main: Box<dyn FnOnce()>) -> Ending {
         (*kernel).boot(main);
         match (*kernel).dispatch() {
             Next::Thread(first) => switch::run(&raw mut carrier, &raw const (*first.pointer()).context),
-            Next::Carrier => {}
+            Next::Carrier | Next::Same => {}
         }
         (*kernel).ending()
     }

@@ -194,7 +194,7 @@ pub(crate) fn call<F>(name: &'static str, f: F) -> i64
 where
     F: FnMut(&mut Kernel, ThreadId) -> Step,
 {
-    make_call(Call::new(name), false, f)
+    make_call(Call { name }, false, f)
 }
 
 /// Like [`call`], for what must not change the run: console output, questions about oneself.
@@ -202,7 +202,7 @@ pub(crate) fn look<F>(name: &'static str, f: F) -> i64
 where
     F: FnMut(&mut Kernel, ThreadId) -> Step,
 {
-    make_call(Call::new(name), true, f)
+    make_call(Call { name }, true, f)
 }
 
 fn make_call<F>(name: Call, looking: bool, mut f: F) -> i64

@@ -19,8 +19,18 @@ pub(crate) struct Context {
     pub(crate) fs: u64,
 }
 
-/// The kernel's entry: gets the thread that entered and the pending call, returns the thread to resume.
-pub(crate) type Entry = unsafe extern "C" fn(*mut Lent, *mut c_void) -> *mut Lent;
+/// The kernel's entry: gets the thread that entered and the pending call, says who goes on.
+pub(crate) type Entry = unsafe extern "C" fn(*mut Lent, *mut c_void) -> GoesOn;
+
+/// Who runs when the kernel is left. Comes back in rax and rdx.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct GoesOn {
+    /// The flow to resume; null for the thread that entered.
+    pub(crate) next: *mut Lent,
+    /// The thread that entered, if another flow is resumed and it still exists.
+    pub(crate) left: *mut Lent,
+}
 
 // Layout that the assembly below relies on: `Lent` starts with `Context { rsp, fs }`, then `kernel_rsp`, `kernel_fs`.
 // System V AMD64 ABI §3.2.1: rbx, rbp, r12–r15, the x87 control word and MXCSR's control bits belong to the caller.
@@ -31,7 +41,7 @@ macro_rules! switch_asm {
             concat!($enter, ":"),
             // rdi = *mut Lent (caller), rsi = entry, rdx = argument
             "push rbp; push rbx; push r12; push r13; push r14; push r15",
-            "sub rsp, 8; stmxcsr [rsp]; fnstcw [rsp+4]",
+            "sub rsp, 8",
             "mov [rdi], rsp",
             "mov rsp, [rdi+16]",
             "mov r12, rdi; mov r13, rsi; mov r14, rdx",
@@ -39,11 +49,21 @@ macro_rules! switch_asm {
             $set_fs,
             "mov rdi, r12; mov rsi, r14",
             "call r13",
-            "mov rbx, rax",
-            "mov rax, [rbx+8]",
+            "test rax, rax; jne 2f",
+            // The caller itself goes on. The kernel leaves the control words alone, and touching them is slow.
+            "mov rax, [r12+8]",
+            $set_fs,
+            "mov rsp, [r12]",
+            "jmp 4f",
+            // rax = whom to resume, rdx = whose control words are to be kept, if anybody's
+            "2: mov rbx, rax",
+            "test rdx, rdx; je 3f",
+            "mov rax, [rdx]; stmxcsr [rax]; fnstcw [rax+4]",
+            "3: mov rax, [rbx+8]",
             $set_fs,
             "mov rsp, [rbx]",
-            "ldmxcsr [rsp]; fldcw [rsp+4]; add rsp, 8",
+            "ldmxcsr [rsp]; fldcw [rsp+4]",
+            "4: add rsp, 8",
             "pop r15; pop r14; pop r13; pop r12; pop rbx; pop rbp",
             "ret",
             concat!(".globl ", $run),
@@ -102,16 +122,20 @@ const HWCAP2_FSGSBASE: u64 = 1 << 1;
 /// 0 = not asked yet, 1 = `wrfsbase`, 2 = `arch_prctl`.
 static METHOD: AtomicUsize = AtomicUsize::new(0);
 
+#[inline]
 fn fsgsbase() -> bool {
     match METHOD.load(Ordering::Relaxed) {
-        0 => {
-            // SAFETY: getauxval only reads the auxiliary vector.
-            let has = unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE != 0;
-            METHOD.store(if has { 1 } else { 2 }, Ordering::Relaxed);
-            has
-        }
+        0 => choose_method(),
         method => method == 1,
     }
+}
+
+#[cold]
+fn choose_method() -> bool {
+    // SAFETY: getauxval only reads the auxiliary vector.
+    let has = unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE != 0;
+    METHOD.store(if has { 1 } else { 2 }, Ordering::Relaxed);
+    has
 }
 
 /// Enters the simulated kernel from a lent thread; returns when the kernel resumes this thread.

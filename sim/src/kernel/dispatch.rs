@@ -45,6 +45,8 @@ pub(crate) enum Event {
 
 /// Who runs when the kernel is left.
 pub(crate) enum Next {
+    /// The thread that entered.
+    Same,
     /// This thread.
     Thread(LentRef),
     /// The carrier's own flow: the world is over.
@@ -88,6 +90,8 @@ pub(crate) struct Kernel {
     virtual_limit: u64,
     barren: u64,
     next_progress: u64,
+    /// No event before this one is recorded, disturbed or told: one comparison for all of them.
+    next_rarity: u64,
     record: bool,
     perturb: Option<u64>,
     crash_at: Option<(String, u64)>,
@@ -135,6 +139,7 @@ impl Kernel {
             virtual_limit: u64::try_from(config.virtual_timeout.as_nanos()).unwrap_or(u64::MAX),
             barren: 0,
             next_progress: 0,
+            next_rarity: 0,
             record: config.record,
             perturb: config.perturb,
             crash_at: config.crash_at,
@@ -164,44 +169,58 @@ impl Kernel {
     /// A thread makes a call.
     pub(crate) fn enter(&mut self, me: ThreadId, pending: PendingRef) -> Next {
         if self.outcome.is_some() {
-            // A thread that captures its stack may still ask (for its image, say).
-            if pending.looking() && self.reporting.is_some() && self.attempt(me, pending) {
-                return self.resume(me);
-            }
-            return self.dispatch();
+            return self.enter_late(me, pending);
         }
         let thread = &mut self.threads[me];
         thread.pending = Some(pending);
         thread.progress = Progress::default();
         let answered = self.attempt(me, pending);
         self.crash_if_due();
-        let could_run = |t: &Thread| t.state == State::Running;
-        if answered && self.outcome.is_none() && self.threads.get(me).is_some_and(could_run) {
-            if pending.looking() || self.no_trace || self.goes_on(me) {
-                return self.resume(me);
-            }
-            self.threads[me].state = State::Ready;
-            self.make_eligible(me);
+        if answered && self.outcome.is_none() && self.goes_on(me, pending) { Next::Same } else { self.dispatch() }
+    }
+
+    /// A thread that captures its stack at the world's end may still ask (for its image, say).
+    #[cold]
+    fn enter_late(&mut self, me: ThreadId, pending: PendingRef) -> Next {
+        if pending.looking() && self.reporting.is_some() && self.attempt(me, pending) {
+            return Next::Thread(self.resume(me));
         }
         self.dispatch()
     }
 
-    /// Whether the running thread keeps running after a call.
+    /// Whether the running thread keeps running after a call. If not, the scheduler has it, unless it has ended.
     #[inline]
-    fn goes_on(&mut self, me: ThreadId) -> bool {
-        self.fire_due();
+    fn goes_on(&mut self, me: ThreadId, pending: PendingRef) -> bool {
+        let looked = pending.looking() || self.no_trace;
+        if !looked {
+            self.fire_due();
+        }
+        if self.threads.get(me).is_none_or(|thread| thread.state != State::Running) {
+            return false;
+        }
+        if !looked && !self.keeps_its_turn(me) {
+            self.threads[me].state = State::Ready;
+            self.make_eligible(me);
+            return false;
+        }
+        self.threads[me].lent.set_now(self.now);
+        true
+    }
+
+    /// Whether a thread that could go on is neither paused nor preempted.
+    #[inline]
+    fn keeps_its_turn(&mut self, me: ThreadId) -> bool {
         let thread = &mut self.threads[me];
         if self.processes[thread.process].held.is_some() {
             return false;
         }
         thread.calls += 1;
-        let (serial, calls) = (u64::from(thread.serial), thread.calls);
-        match self.sched.preempts(serial, calls) {
+        match self.sched.preempts(u64::from(thread.serial), thread.calls) {
             Preemption::No => true,
             _ if self.sched.is_empty() => true,
-            Preemption::Yield => false,
+            Preemption::Yield => self.sched.outranks(thread.priority, me),
             Preemption::Demote => {
-                self.threads[me].priority = self.sched.lowest_priority();
+                thread.priority = self.sched.lowest_priority();
                 false
             }
         }
@@ -241,10 +260,14 @@ impl Kernel {
         true
     }
 
+    #[inline]
     fn finish_call(&mut self, me: ThreadId, pending: PendingRef, value: i64) {
         let returned = self.log.take_returned();
-        self.forget_waits(me);
-        let thread = &mut self.threads[me];
+        let mut thread = &mut self.threads[me];
+        if !thread.waits.is_empty() {
+            self.forget_waits(me);
+            thread = &mut self.threads[me];
+        }
         thread.pending = None;
         thread.lent.answer(value);
         if let Some(key) = thread.timer.take() {
@@ -270,15 +293,23 @@ impl Kernel {
     /// Lets time pass for a call that did work.
     #[inline]
     fn charge(&mut self, call: Call, value: i64) {
-        let fruitless = value == -i64::from(libc::EAGAIN)
-            || (value == 0 && matches!(call.name, "sched_yield" | "epoll_wait" | "epoll_pwait" | "poll" | "ppoll"));
+        let fruitless = value == -i64::from(libc::EAGAIN) || (value == 0 && self.log.idles(call));
         self.barren = if fruitless { self.barren + 1 } else { 0 };
         self.now += CALL_COST_NS << (self.barren / BARREN_STEP).min(BARREN_DOUBLINGS);
     }
 
     /// Appends to the event stream.
+    #[inline]
     pub(crate) fn record(&mut self, who: u32, what: What, value: i64, extra: u64) {
         let number = self.log.append(self.now, who, what, value, extra);
+        if number >= self.next_rarity {
+            self.rarity(number, who, what, value, extra);
+        }
+    }
+
+    /// What only some events bring with them; sets the number of the next such event.
+    #[cold]
+    fn rarity(&mut self, number: u64, who: u32, what: What, value: i64, extra: u64) {
         if self.record {
             self.describe_event(who, what, value, extra);
         }
@@ -294,6 +325,10 @@ impl Kernel {
             let at = self.position();
             self.sink.progress(at, &host, &thread);
         }
+        let every = if self.record { number + 1 } else { u64::MAX };
+        let crash = self.crash_at.as_ref().map_or(u64::MAX, |(_, at)| *at);
+        let special = [every, self.next_progress, self.perturb.unwrap_or(u64::MAX), crash];
+        self.next_rarity = special.into_iter().filter(|at| *at > number).min().unwrap_or(u64::MAX);
     }
 
     fn describe_event(&mut self, who: u32, what: What, value: i64, extra: u64) {
@@ -309,10 +344,16 @@ impl Kernel {
     }
 
     /// The crash of a sweep, if its event has happened.
+    #[inline]
     fn crash_if_due(&mut self) {
-        if !std::mem::take(&mut self.crash_due) {
-            return;
+        if self.crash_due {
+            self.crash_now();
         }
+    }
+
+    #[cold]
+    fn crash_now(&mut self) {
+        self.crash_due = false;
         let Some((name, _)) = self.crash_at.take() else { return };
         if let Some(host) = self.hosts.by_name(&name) {
             self.crash_host(host);
@@ -352,19 +393,20 @@ impl Kernel {
     /// Gives a chosen thread its turn: a retry of its call, a signal, or its own code.
     fn go_on(&mut self, thread: ThreadId) -> Option<Next> {
         let Some(pending) = self.threads[thread].pending else {
-            return Some(self.resume(thread));
+            return Some(Next::Thread(self.resume(thread)));
         };
         let answered = self.attempt(thread, pending);
         self.crash_if_due();
         if answered {
             let alive = self.threads.get(thread).is_some_and(|t| t.state == State::Running);
-            return (alive && self.outcome.is_none()).then(|| self.resume(thread));
+            return (alive && self.outcome.is_none()).then(|| Next::Thread(self.resume(thread)));
         }
         None
     }
 
     /// Leaves the kernel for a thread.
-    fn resume(&mut self, thread: ThreadId) -> Next {
+    #[inline(always)]
+    fn resume(&mut self, thread: ThreadId) -> LentRef {
         self.running = Some(thread);
         let t = &mut self.threads[thread];
         t.state = State::Running;
@@ -373,7 +415,7 @@ impl Kernel {
         if self.environ_of != Some(process) {
             self.swap_environment(process);
         }
-        Next::Thread(lent)
+        lent
     }
 
     /// Ends a blocked call so that its thread can run a signal handler: with what it has done so far, or as interrupted.
@@ -393,6 +435,13 @@ impl Kernel {
     /// Fires what is due.
     #[inline]
     pub(crate) fn fire_due(&mut self) {
+        if self.timers.next_at().is_some_and(|at| at <= self.now) {
+            self.fire_all_due();
+        }
+    }
+
+    #[inline(never)]
+    fn fire_all_due(&mut self) {
         while let Some((_, event)) = self.timers.take_due(self.now) {
             self.fire(event);
         }
@@ -489,6 +538,7 @@ impl Kernel {
     }
 
     /// Frees threads and images that ended since the last switch; nothing of them is in use now.
+    #[inline]
     fn bury(&mut self) {
         while let Some(lent) = self.dead_threads.pop() {
             lent.release();

@@ -204,7 +204,6 @@ impl Kernel {
         if out.capacity() == 0 {
             return Err(Stop::Errno(EINVAL));
         }
-        self.epoll(id)?;
         let at = timeout.map(|ns| self.now.saturating_add(ns));
         self.deadline(me, at);
         let count = self.epoll_collect(id, out)?;
@@ -226,24 +225,24 @@ impl Kernel {
             }
             let epoll = self.epoll(id)?;
             let Some(key) = epoll.ready.pop_front() else { break };
-            let Some(item) = epoll.items.get_mut(key) else { continue };
-            item.queued = false;
+            let Some(item) = epoll.items.get(key) else { continue };
             let (file, fd, events, token) = (item.file, item.fd, item.events, item.token);
             let bits = self.readiness(file) & events & !MODES;
-            if bits == 0 {
-                continue;
-            }
-            out.put(count, bits, token);
-            // Not the token: programs put addresses there.
-            self.log.returned(&((fd as u64) << 32 | u64::from(bits)).to_le_bytes());
-            count += 1;
+            // What is level-triggered and still ready goes back to the end.
+            let again = bits != 0 && events & (EPOLLET | EPOLLONESHOT) as u32 == 0;
             let epoll = self.epoll(id)?;
             let item = &mut epoll.items[key];
-            if events & EPOLLONESHOT as u32 != 0 {
-                item.events &= MODES;
-            } else if events & EPOLLET as u32 == 0 {
-                item.queued = true;
+            item.queued = again;
+            if again {
                 epoll.ready.push_back(key);
+            } else if bits != 0 && events & EPOLLONESHOT as u32 != 0 {
+                item.events &= MODES;
+            }
+            if bits != 0 {
+                out.put(count, bits, token);
+                // Not the token: programs put addresses there.
+                self.log.returned_word((fd as u64) << 32 | u64::from(bits));
+                count += 1;
             }
         }
         Ok(count)

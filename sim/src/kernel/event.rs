@@ -3,6 +3,7 @@
 //! Every value that is returned to a program and every event that can influence one is recorded here and nowhere else.
 //! Recording allocates nothing: records of 32 bytes are gathered in a fixed buffer and hashed when it is full.
 
+use super::entropy::mix;
 use crate::world::Position;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -28,9 +29,9 @@ pub(crate) enum What {
 }
 
 impl What {
-    fn id(self) -> u32 {
+    fn number(self, names: &mut Names) -> u32 {
         match self {
-            What::Call(call) => call.id,
+            What::Call(call) => names.known(call.name).number,
             What::ThreadStart => 1,
             What::ProcessEnd => 2,
             What::Host => 3,
@@ -58,15 +59,56 @@ impl What {
     }
 }
 
+/// What the stream knows of a call's name.
+#[derive(Clone, Copy, Default)]
+struct Name {
+    address: usize,
+    bytes: usize,
+    number: u32,
+    /// Answering 0, the call has brought its program nothing: time passed, or somebody else may run.
+    idles: bool,
+}
+
+impl Name {
+    /// The number is the name's FNV-1a, kept above the numbers of other events.
+    #[cold]
+    fn of(name: &'static str) -> Name {
+        let fnv = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        let number = name.bytes().fold(0x811c_9dc5, fnv) | 1 << 31;
+        let idles = matches!(name, "sched_yield" | "epoll_wait" | "epoll_pwait" | "poll" | "ppoll");
+        Name { address: name.as_ptr().addr(), bytes: name.len(), number, idles }
+    }
+}
+
+/// The names seen lately, by the literal's address: a name is hashed once, not at each call.
+struct Names([Name; NAMES]);
+
+/// A power of two well above the number of different calls that a program makes all the time.
+const NAMES: usize = 256;
+
+impl Names {
+    #[inline]
+    fn known(&mut self, name: &'static str) -> &Name {
+        let address = name.as_ptr().addr();
+        let known = &mut self.0[(address ^ address >> 8) % NAMES];
+        if known.address != address || known.bytes != name.len() {
+            *known = Name::of(name);
+        }
+        known
+    }
+}
+
 const RECORD_BYTES: usize = 32;
-const BUFFER_BYTES: usize = 256 * RECORD_BYTES;
+/// Records that are hashed at once.
+const RECORDS: usize = 256;
 
 /// Numbers events and hashes them.
 pub(crate) struct EventLog {
     count: u64,
     used: usize,
-    buffer: Box<[u8; BUFFER_BYTES]>,
+    buffer: Box<[[u8; RECORD_BYTES]; RECORDS]>,
     hash: Box<Xxh3>,
+    names: Box<Names>,
     /// Hash of the bytes that the call under way has returned so far.
     returned: u64,
 }
@@ -76,13 +118,26 @@ impl EventLog {
     pub(crate) fn new(seed: u64) -> EventLog {
         let mut hash = Box::new(Xxh3::new());
         hash.update(&seed.to_le_bytes());
-        EventLog { count: 0, used: 0, buffer: Box::new([0; BUFFER_BYTES]), hash, returned: 0 }
+        let names = Box::new(Names([Name::default(); NAMES]));
+        EventLog { count: 0, used: 0, buffer: Box::new([[0; RECORD_BYTES]; RECORDS]), hash, names, returned: 0 }
+    }
+
+    /// Whether a call that answers 0 has brought its program nothing.
+    #[inline]
+    pub(crate) fn idles(&mut self, call: super::Call) -> bool {
+        self.names.known(call.name).idles
     }
 
     /// Notes bytes that the call under way returns to the program; they enter its event.
     #[inline]
     pub(crate) fn returned(&mut self, bytes: &[u8]) {
         self.returned = self.returned.rotate_left(5) ^ xxh3_64(bytes);
+    }
+
+    /// [`EventLog::returned`] for a value of at most eight bytes.
+    #[inline]
+    pub(crate) fn returned_word(&mut self, value: u64) {
+        self.returned = mix(self.returned.rotate_left(5) ^ value);
     }
 
     /// Takes what [`EventLog::returned`] has gathered.
@@ -94,17 +149,18 @@ impl EventLog {
     /// Appends an event; answers its number.
     #[inline]
     pub(crate) fn append(&mut self, now: u64, who: u32, what: What, value: i64, extra: u64) -> u64 {
-        if self.used == BUFFER_BYTES {
-            self.hash.update(&self.buffer[..]);
-            self.used = 0;
-        }
-        let record = &mut self.buffer[self.used..self.used + RECORD_BYTES];
+        let number = what.number(&mut self.names);
+        let record = &mut self.buffer[self.used];
         record[..8].copy_from_slice(&now.to_le_bytes());
         record[8..12].copy_from_slice(&who.to_le_bytes());
-        record[12..16].copy_from_slice(&what.id().to_le_bytes());
+        record[12..16].copy_from_slice(&number.to_le_bytes());
         record[16..24].copy_from_slice(&value.to_le_bytes());
         record[24..].copy_from_slice(&extra.to_le_bytes());
-        self.used += RECORD_BYTES;
+        self.used += 1;
+        if self.used == RECORDS {
+            self.hash.update(self.buffer.as_flattened());
+            self.used = 0;
+        }
         self.count += 1;
         self.count
     }
@@ -112,7 +168,7 @@ impl EventLog {
     /// The digest of everything so far.
     pub(crate) fn digest(&self) -> u128 {
         let mut hash = self.hash.clone();
-        hash.update(&self.buffer[..self.used]);
+        hash.update(self.buffer[..self.used].as_flattened());
         hash.update(&self.count.to_le_bytes());
         hash.digest128()
     }

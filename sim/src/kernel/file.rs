@@ -210,7 +210,7 @@ impl Kernel {
     /// The calling thread's descriptors.
     #[inline]
     pub(crate) fn table(&mut self, me: ThreadId) -> &mut Descriptors {
-        let table = self.processes[self.threads[me].process].table;
+        let table = self.threads[me].table;
         &mut self.tables[table]
     }
 
@@ -220,7 +220,7 @@ impl Kernel {
     /// `EBADF`.
     #[inline]
     pub(crate) fn file(&self, me: ThreadId, fd: c_int) -> Result<FileId, Stop> {
-        let table = self.processes[self.threads[me].process].table;
+        let table = self.threads[me].table;
         self.tables[table].get(fd).map(|d| d.file).ok_or(Stop::Errno(EBADF))
     }
 
@@ -330,7 +330,12 @@ impl Kernel {
         let always = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
         let file = &mut self.files[id];
         let bits = file.with_bands(bits);
-        if !file.waiters.is_empty() {
+        if let [(thread, wanted)] = file.waiters[..] {
+            if bits & (wanted | always) != 0 {
+                file.waiters.clear();
+                self.wake(thread, Woken::Event);
+            }
+        } else if !file.waiters.is_empty() {
             let mut waiters = std::mem::take(&mut file.waiters);
             waiters.retain(|(thread, wanted)| {
                 let hit = bits & (wanted | always) != 0;

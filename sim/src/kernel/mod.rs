@@ -59,25 +59,10 @@ impl From<i32> for Stop {
     }
 }
 
-/// A call's name, and the number that stands for it in the event stream.
+/// A call, by its name: a literal of the hook that makes it. The event stream has a number for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Call {
     pub(crate) name: &'static str,
-    pub(crate) id: u32,
-}
-
-impl Call {
-    /// FNV-1a of the name, kept above the numbers of other events.
-    pub(crate) const fn new(name: &'static str) -> Call {
-        let bytes = name.as_bytes();
-        let mut hash = 0x811c_9dc5u32;
-        let mut i = 0;
-        while i < bytes.len() {
-            hash = (hash ^ bytes[i] as u32).wrapping_mul(0x0100_0193);
-            i += 1;
-        }
-        Call { name, id: hash | 1 << 31 }
-    }
 }
 
 /// Whether a call interrupted by a handler with `SA_RESTART` is restarted.

@@ -187,6 +187,7 @@ impl Kernel {
         let id = self.threads.insert(Thread {
             lent: LentRef::new(std::ptr::null_mut()),
             process,
+            table: self.processes[process].table,
             serial,
             tid,
             name: self.hosts[self.processes[process].host].name.clone(),

@@ -6,7 +6,7 @@
 
 use super::ThreadId;
 use super::entropy::{Purpose, Stream, mix};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 
 /// How a world chooses among runnable threads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +30,7 @@ const PCT_CHANGES_MAX: u64 = 4;
 enum Ready {
     Queue(VecDeque<ThreadId>),
     Bag(Vec<ThreadId>),
-    Priorities(BTreeSet<(u64, ThreadId)>),
+    Priorities(BinaryHeap<(u64, ThreadId)>),
 }
 
 /// The scheduler's state.
@@ -57,7 +57,7 @@ impl Scheduler {
         let ready = match strategy {
             Strategy::Fair => Ready::Queue(VecDeque::new()),
             Strategy::Uniform { .. } | Strategy::Sticky => Ready::Bag(Vec::new()),
-            Strategy::Pct => Ready::Priorities(BTreeSet::new()),
+            Strategy::Pct => Ready::Priorities(BinaryHeap::new()),
         };
         // The length of a run is unknown beforehand: the change points are spread over a random power of two of steps.
         let horizon = 1 << (3 + stream.below(14));
@@ -86,9 +86,7 @@ impl Scheduler {
         match &mut self.ready {
             Ready::Queue(queue) => queue.push_back(thread),
             Ready::Bag(bag) => bag.push(thread),
-            Ready::Priorities(set) => {
-                set.insert((priority, thread));
-            }
+            Ready::Priorities(heap) => heap.push((priority, thread)),
         }
     }
 
@@ -97,9 +95,7 @@ impl Scheduler {
         match &mut self.ready {
             Ready::Queue(queue) => queue.retain(|t| *t != thread),
             Ready::Bag(bag) => bag.retain(|t| *t != thread),
-            Ready::Priorities(set) => {
-                set.remove(&(priority, thread));
-            }
+            Ready::Priorities(heap) => heap.retain(|entry| *entry != (priority, thread)),
         }
     }
 
@@ -113,7 +109,7 @@ impl Scheduler {
                 1 => bag.pop(),
                 n => Some(bag.swap_remove(self.stream.below(n as u64) as usize)),
             },
-            Ready::Priorities(set) => set.pop_last().map(|(_, thread)| thread),
+            Ready::Priorities(heap) => heap.pop().map(|(_, thread)| thread),
         }
     }
 
@@ -123,7 +119,16 @@ impl Scheduler {
         match &self.ready {
             Ready::Queue(queue) => queue.is_empty(),
             Ready::Bag(bag) => bag.is_empty(),
-            Ready::Priorities(set) => set.is_empty(),
+            Ready::Priorities(heap) => heap.is_empty(),
+        }
+    }
+
+    /// Whether a thread that competed with all that are eligible would certainly be chosen.
+    #[inline]
+    pub(crate) fn outranks(&self, priority: u64, thread: ThreadId) -> bool {
+        match &self.ready {
+            Ready::Queue(_) | Ready::Bag(_) => false,
+            Ready::Priorities(heap) => heap.peek().is_none_or(|highest| *highest < (priority, thread)),
         }
     }
 

@@ -94,12 +94,14 @@ impl<T> Slots<T> {
     }
 
     /// The value, unless the name is stale.
+    #[inline]
     pub(crate) fn get(&self, id: Id<T>) -> Option<&T> {
         let slot = self.slots.get(id.index as usize)?;
         if slot.generation == id.generation { slot.value.as_ref() } else { None }
     }
 
     /// The value, unless the name is stale.
+    #[inline]
     pub(crate) fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
         let slot = self.slots.get_mut(id.index as usize)?;
         if slot.generation == id.generation { slot.value.as_mut() } else { None }
@@ -116,6 +118,7 @@ impl<T> Slots<T> {
 
 impl<T> Index<Id<T>> for Slots<T> {
     type Output = T;
+    #[inline]
     #[track_caller]
     fn index(&self, id: Id<T>) -> &T {
         self.get(id).expect("a kernel structure outlived what it names")
@@ -123,6 +126,7 @@ impl<T> Index<Id<T>> for Slots<T> {
 }
 
 impl<T> IndexMut<Id<T>> for Slots<T> {
+    #[inline]
     #[track_caller]
     fn index_mut(&mut self, id: Id<T>) -> &mut T {
         self.get_mut(id).expect("a kernel structure outlived what it names")

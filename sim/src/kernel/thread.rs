@@ -2,7 +2,7 @@
 
 use super::Stop;
 use super::dispatch::Kernel;
-use super::file::FileId;
+use super::file::{FileId, TableId};
 use super::process::ProcessId;
 use super::slots::Id;
 use super::timers::TimerKey;
@@ -71,6 +71,8 @@ pub(crate) struct Progress {
 pub(crate) struct Thread {
     pub(crate) lent: LentRef,
     pub(crate) process: ProcessId,
+    /// Its process's descriptors, which nearly every call asks for.
+    pub(crate) table: TableId,
     /// Number in the event stream: the creation order in the world.
     pub(crate) serial: u32,
     pub(crate) tid: i32,
@@ -110,6 +112,7 @@ impl Kernel {
     }
 
     /// Gives the call under way a deadline, unless an earlier try has set it.
+    #[inline]
     pub(crate) fn deadline(&mut self, me: ThreadId, at: Option<u64>) {
         let progress = &mut self.threads[me].progress;
         if !progress.begun {
@@ -119,11 +122,13 @@ impl Kernel {
     }
 
     /// Whether the call's deadline has passed.
+    #[inline]
     pub(crate) fn expired(&self, me: ThreadId) -> bool {
         self.threads[me].progress.deadline.is_some_and(|at| at <= self.now)
     }
 
     /// Makes a blocked thread try its call again.
+    #[inline]
     pub(crate) fn wake(&mut self, thread: ThreadId, why: Woken) {
         let Some(t) = self.threads.get_mut(thread) else { return };
         if t.state != State::Blocked {
@@ -134,11 +139,14 @@ impl Kernel {
         if let Some(key) = t.timer.take() {
             self.timers.cancel(key);
         }
-        self.forget_waits(thread);
+        if !t.waits.is_empty() {
+            self.forget_waits(thread);
+        }
         self.make_eligible(thread);
     }
 
     /// Hands a ready thread to the scheduler, or to its paused process.
+    #[inline]
     pub(crate) fn make_eligible(&mut self, thread: ThreadId) {
         let (process, priority) = (self.threads[thread].process, self.threads[thread].priority);
         match &mut self.processes[process].held {

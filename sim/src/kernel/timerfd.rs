@@ -139,7 +139,7 @@ impl Kernel {
             return Err(if nonblocking { Stop::Errno(EAGAIN) } else { self.wait_for_file(me, id, EPOLLIN as u32) });
         }
         *value = std::mem::take(&mut timer.expirations);
-        self.log.returned(&value.to_le_bytes());
+        self.log.returned_word(*value);
         Ok(8)
     }
 }
