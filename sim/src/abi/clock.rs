@@ -35,6 +35,11 @@ fn read(clock: Clock) -> i64 {
     }
 }
 
+/// A host's `CLOCK_MONOTONIC`.
+pub(super) fn monotonic_ns() -> i64 {
+    read(Clock::Monotonic)
+}
+
 fn split(ns: i64) -> timespec {
     timespec { tv_sec: ns.div_euclid(1_000_000_000), tv_nsec: ns.rem_euclid(1_000_000_000) }
 }

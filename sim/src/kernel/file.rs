@@ -219,8 +219,13 @@ impl Kernel {
     /// `EBADF`.
     #[inline]
     pub(crate) fn file(&self, me: ThreadId, fd: c_int) -> Result<FileId, Stop> {
-        let table = self.processes[self.threads[me].process].table;
-        self.tables[table].get(fd).map(|d| d.file).ok_or(Stop::Errno(EBADF))
+        let thread = &self.threads[me];
+        if let Some((_, file)) = thread.progress.pinned.filter(|(pinned, _)| *pinned == fd) {
+            return Ok(file);
+        }
+        let file = self.tables[self.processes[thread.process].table].get(fd).ok_or(Stop::Errno(EBADF))?.file;
+        thread.resolved.set(Some((fd, file)));
+        Ok(file)
     }
 
     /// close(2).
