@@ -35,6 +35,11 @@ fn read(clock: Clock) -> i64 {
     }
 }
 
+/// A host's `CLOCK_MONOTONIC`.
+pub(super) fn monotonic_ns() -> i64 {
+    read(Clock::Monotonic)
+}
+
 #[inline]
 fn split(ns: i64) -> timespec {
     match u64::try_from(ns) {

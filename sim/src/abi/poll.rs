@@ -10,15 +10,28 @@ fn milliseconds(timeout: c_int) -> Option<u64> {
     u64::try_from(timeout).ok().map(|ms| ms * 1_000_000)
 }
 
-unsafe fn poll_list(fds: *mut pollfd, count: nfds_t, timeout: Option<u64>) -> c_int {
-    // SAFETY: the caller's array.
+unsafe fn poll_list(fds: *mut pollfd, count: nfds_t, timeout: Option<u64>, mask: *const sigset_t) -> c_int {
+    // SAFETY (both): the caller's.
+    let mask = unsafe { super::signal::word(mask) };
     let list: &mut [pollfd] =
         if count == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(fds, count as usize) } };
-    answer_int(call("poll", |k, me| k.poll(me, list, timeout)))
+    answer_int(call("poll", |k, me| {
+        k.wait_with_mask(me, mask);
+        k.poll(me, list, timeout)
+    }))
 }
 
-unsafe fn wait(epfd: c_int, events: *mut epoll_event, capacity: c_int, timeout: Option<u64>) -> c_int {
+unsafe fn wait(
+    epfd: c_int,
+    events: *mut epoll_event,
+    capacity: c_int,
+    timeout: Option<u64>,
+    mask: *const sigset_t,
+) -> c_int {
+    // SAFETY: null or the caller's.
+    let mask = unsafe { super::signal::word(mask) };
     answer_int(call("epoll_wait", |k, me| {
+        k.wait_with_mask(me, mask);
         // SAFETY: the caller's array.
         let mut out = unsafe { EpollEvents::new(events, usize::try_from(capacity).unwrap_or(0)) };
         k.epoll_wait(me, epfd, &mut out, timeout)
@@ -38,7 +51,7 @@ unsafe fn relative(time: *const timespec) -> Result<Option<u64>, c_int> {
 }
 
 /// select(2) in terms of poll(2) (fs/select.c: which poll bits each set stands for).
-unsafe fn select_sets(count: c_int, sets: [*mut fd_set; 3], timeout: Option<u64>) -> c_int {
+unsafe fn select_sets(count: c_int, sets: [*mut fd_set; 3], timeout: Option<u64>, mask: *const sigset_t) -> c_int {
     const BITS: [i16; 3] = [libc::POLLIN | libc::POLLHUP | libc::POLLERR, libc::POLLOUT | libc::POLLERR, libc::POLLPRI];
     const ASK: [i16; 3] = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
     if !(0..=libc::FD_SETSIZE as c_int).contains(&count) {
@@ -53,7 +66,10 @@ unsafe fn select_sets(count: c_int, sets: [*mut fd_set; 3], timeout: Option<u64>
             list.push(pollfd { fd, events, revents: 0 });
         }
     }
+    // SAFETY: null or the caller's.
+    let mask = unsafe { super::signal::word(mask) };
     let result = call("select", |k, me| {
+        k.wait_with_mask(me, mask);
         let step = k.poll(me, &mut list, timeout)?;
         if list.iter().any(|entry| entry.revents & libc::POLLNVAL != 0) {
             return Err(Stop::Errno(libc::EBADF));
@@ -85,22 +101,31 @@ hooks! {
     poll;
 
     fn poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
-        poll_list(fds, count, milliseconds(timeout))
+        poll_list(fds, count, milliseconds(timeout), std::ptr::null())
     }
     fn __poll_chk(fds: *mut pollfd, count: nfds_t, timeout: c_int, _room: usize) -> c_int {
-        poll_list(fds, count, milliseconds(timeout))
+        poll_list(fds, count, milliseconds(timeout), std::ptr::null())
     }
-    fn ppoll(fds: *mut pollfd, count: nfds_t, timeout: *const timespec, _mask: *const sigset_t) -> c_int {
-        relative(timeout).map_or_else(|e| e, |timeout| poll_list(fds, count, timeout))
+    fn ppoll(fds: *mut pollfd, count: nfds_t, timeout: *const timespec, mask: *const sigset_t) -> c_int {
+        relative(timeout).map_or_else(|e| e, |timeout| poll_list(fds, count, timeout, mask))
     }
     fn select(count: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *mut timeval) -> c_int {
-        let timeout = timeout.as_ref().map(|t| t.tv_sec as u64 * 1_000_000_000 + t.tv_usec as u64 * 1000);
-        select_sets(count, [r, w, e], timeout)
+        let Some(limit) = timeout.as_mut() else { return select_sets(count, [r, w, e], None, std::ptr::null()) };
+        if limit.tv_sec < 0 || limit.tv_usec < 0 {
+            return answer_int(-i64::from(libc::EINVAL));
+        }
+        // select(2), "The timeout": Linux leaves there what has not passed.
+        let ns = limit.tv_sec.saturating_mul(1_000_000_000).saturating_add(limit.tv_usec.saturating_mul(1000));
+        let began = crate::abi::clock::monotonic_ns();
+        let ready = select_sets(count, [r, w, e], Some(ns as u64), std::ptr::null());
+        let left = (began.saturating_add(ns) - crate::abi::clock::monotonic_ns()).max(0);
+        *limit = timeval { tv_sec: left / 1_000_000_000, tv_usec: left % 1_000_000_000 / 1000 };
+        ready
     }
     fn pselect(
-        count: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *const timespec, _mask: *const sigset_t
+        count: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *const timespec, mask: *const sigset_t
     ) -> c_int {
-        relative(timeout).map_or_else(|e| e, |timeout| select_sets(count, [r, w, e], timeout))
+        relative(timeout).map_or_else(|e| e, |timeout| select_sets(count, [r, w, e], timeout, mask))
     }
 
     fn epoll_create(size: c_int) -> c_int {
@@ -124,16 +149,16 @@ hooks! {
         }))
     }
     fn epoll_wait(epfd: c_int, events: *mut epoll_event, capacity: c_int, timeout: c_int) -> c_int {
-        wait(epfd, events, capacity, milliseconds(timeout))
+        wait(epfd, events, capacity, milliseconds(timeout), std::ptr::null())
     }
     fn epoll_pwait(
-        epfd: c_int, events: *mut epoll_event, capacity: c_int, timeout: c_int, _mask: *const sigset_t
+        epfd: c_int, events: *mut epoll_event, capacity: c_int, timeout: c_int, mask: *const sigset_t
     ) -> c_int {
-        wait(epfd, events, capacity, milliseconds(timeout))
+        wait(epfd, events, capacity, milliseconds(timeout), mask)
     }
     fn epoll_pwait2(
-        epfd: c_int, events: *mut epoll_event, capacity: c_int, timeout: *const timespec, _mask: *const sigset_t
+        epfd: c_int, events: *mut epoll_event, capacity: c_int, timeout: *const timespec, mask: *const sigset_t
     ) -> c_int {
-        relative(timeout).map_or_else(|e| e, |timeout| wait(epfd, events, capacity, timeout))
+        relative(timeout).map_or_else(|e| e, |timeout| wait(epfd, events, capacity, timeout, mask))
     }
 }

@@ -12,7 +12,7 @@ use crate::world::Exit;
 use libc::{c_int, c_void, pthread_t, sigset_t, timespec};
 
 /// A set's first word: glibc's `sigset_t` has room for more, Linux has 64 signals.
-unsafe fn word(set: *const sigset_t) -> Option<u64> {
+pub(super) unsafe fn word(set: *const sigset_t) -> Option<u64> {
     // SAFETY: null or valid.
     unsafe { set.cast::<u64>().as_ref() }.copied()
 }

@@ -273,8 +273,17 @@ impl Kernel {
         if let Some(key) = thread.timer.take() {
             self.timers.cancel(key);
         }
+        if thread.progress.pinned.is_some() {
+            self.unpin(me);
+        }
         if pending.looking() || self.no_trace {
             return;
+        }
+        let thread = &mut self.threads[me];
+        if value != -i64::from(libc::EINTR)
+            && let Some(mask) = thread.saved_mask.take()
+        {
+            thread.signal_mask = mask; // the call brought its own, which ends with it (ppoll(2))
         }
         thread.lent.did_work();
         let serial = thread.serial;
@@ -428,6 +437,7 @@ impl Kernel {
             let restart = t.progress.deadline.is_none() && t.pending.is_some_and(|p| super::restartable(p.call()));
             t.lent.resume_for(Resume::Signal { restart });
             t.pending = None;
+            self.unpin(thread);
         }
         self.wake(thread, Woken::Event);
     }

@@ -220,8 +220,13 @@ impl Kernel {
     /// `EBADF`.
     #[inline]
     pub(crate) fn file(&self, me: ThreadId, fd: c_int) -> Result<FileId, Stop> {
-        let table = self.threads[me].table;
-        self.tables[table].get(fd).map(|d| d.file).ok_or(Stop::Errno(EBADF))
+        let thread = &self.threads[me];
+        if let Some((_, file)) = thread.progress.pinned.filter(|(pinned, _)| *pinned == fd) {
+            return Ok(file);
+        }
+        let file = self.tables[thread.table].get(fd).ok_or(Stop::Errno(EBADF))?.file;
+        thread.resolved.set(Some((fd, file)));
+        Ok(file)
     }
 
     /// close(2).

@@ -22,6 +22,9 @@ impl Kernel {
             };
             count += i64::from(entry.revents != 0);
         }
+        if count == 0 && self.has_deliverable_signal(me) {
+            return Err(Stop::Block); // even when there is no time to wait: a handler comes first (fs/select.c, do_poll)
+        }
         if count > 0 || self.expired(me) {
             for entry in fds.iter() {
                 self.log.returned(&entry.revents.to_le_bytes());

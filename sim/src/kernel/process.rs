@@ -14,6 +14,7 @@ use crate::carrier::lend::{self, Birth};
 use crate::carrier::lent::LentRef;
 use crate::world::{Exit, HostId, HostState, OnExit, Program};
 use libc::{EDEADLK, EINVAL, ESRCH, c_int, pthread_attr_t, pthread_t};
+use std::cell::Cell;
 
 /// Names a process.
 pub(crate) type ProcessId = Id<Process>;
@@ -197,6 +198,7 @@ impl Kernel {
             pending: None,
             progress: Progress::default(),
             waits: Vec::new(),
+            resolved: Cell::new(None),
             timer: None,
             detached,
             joiner: None,
@@ -272,6 +274,7 @@ impl Kernel {
     }
 
     fn remove_thread(&mut self, id: ThreadId) {
+        self.unpin(id);
         let Some(thread) = self.threads.remove(id) else { return };
         if let Some(key) = thread.timer {
             self.timers.cancel(key);

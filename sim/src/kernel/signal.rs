@@ -234,14 +234,19 @@ impl Kernel {
         Some(Delivery { signal, disposition, old_mask })
     }
 
-    /// pause(2), sigsuspend(2): waits for a handler to run.
-    pub(crate) fn suspend(&mut self, me: ThreadId, mask: Option<u64>) -> Step {
+    /// Gives a call that waits its own signal mask, until it ends (sigsuspend(2), ppoll(2), epoll_pwait(2)).
+    pub(crate) fn wait_with_mask(&mut self, me: ThreadId, mask: Option<u64>) {
         if let Some(mask) = mask
             && self.threads[me].saved_mask.is_none()
         {
             self.threads[me].saved_mask = Some(self.threads[me].signal_mask);
             self.threads[me].signal_mask = mask & !(bit(SIGKILL) | bit(SIGSTOP));
         }
+    }
+
+    /// pause(2), sigsuspend(2): waits for a handler to run.
+    pub(crate) fn suspend(&mut self, me: ThreadId, mask: Option<u64>) -> Step {
+        self.wait_with_mask(me, mask);
         Err(Stop::Block)
     }
 

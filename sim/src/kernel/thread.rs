@@ -8,6 +8,8 @@ use super::slots::Id;
 use super::timers::TimerKey;
 use crate::abi::PendingRef;
 use crate::carrier::lent::LentRef;
+use libc::c_int;
+use std::cell::Cell;
 
 /// Names a simulated thread.
 pub(crate) type ThreadId = Id<Thread>;
@@ -63,6 +65,9 @@ pub(crate) struct Progress {
     pub(crate) partial: u64,
     /// A signal has ended the wait of a call with a partial result.
     pub(crate) cut_short: bool,
+    /// The descriptor that the call waits for, and the file that it was when the wait began: it stays that file when
+    /// another thread closes the number or gives it to another file (close(2), "Multithreaded processes and close()").
+    pub(crate) pinned: Option<(c_int, FileId)>,
     /// Signals that the call waits for, in sigwait(3) and its like.
     pub(crate) signals_awaited: u64,
 }
@@ -84,6 +89,8 @@ pub(crate) struct Thread {
     pub(crate) pending: Option<PendingRef>,
     pub(crate) progress: Progress,
     pub(crate) waits: Vec<WaitsOn>,
+    /// The descriptor looked up last, and its file.
+    pub(crate) resolved: Cell<Option<(c_int, FileId)>>,
     pub(crate) timer: Option<TimerKey>,
     pub(crate) detached: bool,
     pub(crate) joiner: Option<ThreadId>,
@@ -101,8 +108,20 @@ impl Kernel {
     /// Blocks the calling thread until a file's readiness changes in one of `bits` (`EPOLLIN`…).
     pub(crate) fn wait_for_file(&mut self, me: ThreadId, file: FileId, bits: u32) -> Stop {
         self.files[file].waiters.push((me, bits));
-        self.threads[me].waits.push(WaitsOn::File(file));
+        let thread = &mut self.threads[me];
+        thread.waits.push(WaitsOn::File(file));
+        if thread.progress.pinned.is_none() {
+            thread.progress.pinned = thread.resolved.get().filter(|(_, resolved)| *resolved == file);
+            self.files[file].references += u32::from(thread.progress.pinned.is_some());
+        }
         Stop::Block
+    }
+
+    /// Lets go of the file that an ended call has waited for.
+    pub(crate) fn unpin(&mut self, thread: ThreadId) {
+        if let Some((_, file)) = self.threads[thread].progress.pinned.take() {
+            self.release_file(file);
+        }
     }
 
     /// Blocks the calling thread on a word of memory.

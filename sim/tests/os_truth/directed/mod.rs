@@ -8,6 +8,7 @@ mod eventfd;
 mod futex;
 mod locks;
 mod pipes;
+mod poll;
 mod ports;
 mod processes;
 mod signals;

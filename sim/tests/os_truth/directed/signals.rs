@@ -57,6 +57,11 @@ pub fn handle(signal: c_int, flags: c_int) {
     assert_eq!(act(signal, on_signal as *const () as usize, flags, 0), 0);
 }
 
+/// Blocks a signal in the calling thread.
+pub fn block(signal: c_int) {
+    unsafe { libc::pthread_sigmask(SIG_BLOCK, &set(bit(signal)), null_mut()) };
+}
+
 /// A set of the signals whose bits are set (bit n-1 for signal n).
 fn set(bits: u64) -> sigset_t {
     // SAFETY: plain words.
