@@ -6,43 +6,58 @@
 
 use crate::process::{cargo, shown};
 use anyhow::{Context, Result, bail, ensure};
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// The chaos tests that are shown: a package's directory below `examples/`, and the test's name.
-const REDIS: [(&str, &str); 2] =
-    [("redis", "partitions_make_nobody_see_what_cannot_be"), ("redis", "clients_go_on_after_crashes")];
-const KV_BUGGY: (&str, &str) = ("kv", "a_write_that_one_replica_acknowledged_is_lost");
-const KV_FIXED: (&str, &str) = ("kv", "acknowledged_writes_survive");
+/// A chaos test that is shown.
+#[derive(Clone, Copy)]
+struct Shown {
+    package: &'static str,
+    /// Below `examples/`, where cargo would run it.
+    directory: &'static str,
+    test: &'static str,
+}
+
+const fn redis(test: &'static str) -> Shown {
+    Shown { package: "redis-workload", directory: "redis", test }
+}
+
+const fn kv(test: &'static str) -> Shown {
+    Shown { package: "kv", directory: "kv", test }
+}
+
+const REDIS: [Shown; 2] = [redis("partitions_make_nobody_see_what_cannot_be"), redis("clients_go_on_after_crashes")];
+const KV_BUGGY: Shown = kv("a_write_that_one_replica_acknowledged_is_lost");
+const KV_FIXED: Shown = kv("acknowledged_writes_survive");
 
 /// Runs both.
 ///
 /// # Errors
 /// One of them did not turn out as it has to.
 pub fn run(root: &Path) -> Result<()> {
-    let binaries = build(root)?;
+    let (redis, kv) = (build(root, REDIS[0].package)?, build(root, KV_BUGGY.package)?);
+    let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string();
     let began = Instant::now();
-    let run = |(package, test): (&str, &str), variables: &[(&str, &str)]| -> Result<String> {
-        let binary = binaries.get(package).with_context(|| format!("examples/{package} has no test binary `chaos`"))?;
-        run_test(&root.join("examples").join(package), binary, test, variables)
+    let run = |shown: Shown, variables: &[(&str, &str)]| {
+        let binary = if shown.package == KV_BUGGY.package { &kv } else { &redis };
+        run_test(&root.join("examples").join(shown.directory), binary, shown, variables)
     };
 
     heading("1/4  mini-redis from the registry, unmodified, in partitions, crashes and restarts");
     for test in REDIS {
-        run(test, &[])?;
+        run(test, &[("CHAOS_JOBS", &jobs)])?;
     }
 
     heading("2/4  kv acknowledges writes that only one replica has: the storm loses one");
-    let found = run(KV_BUGGY, &[])?;
+    let found = run(KV_BUGGY, &[("CHAOS_JOBS", &jobs)])?;
     let seed = word_after(&found, "seed ", "the failure")?;
     let digest = word_after(&found, "digest ", "the failure")?;
 
     heading("3/4  the same case, twice, each time in a new process");
     for _ in 0..2 {
-        let again = run(KV_BUGGY, &[("CHAOS_SEED", seed)])?;
+        let again = run(KV_BUGGY, &[("CHAOS_SEED", seed), ("CHAOS_LOG", "none")])?;
         let again = word_after(&again, "digest ", "the replay")?;
         ensure!(again == digest, "the replay has digest {again}, the case that was found {digest}");
     }
@@ -51,7 +66,7 @@ pub fn run(root: &Path) -> Result<()> {
     heading("4/4  kv that waits for a majority, in the same cases");
     let base = variable(&found, "CHAOS_SEED")?;
     let cases = variable(&found, "CHAOS_CASES")?;
-    run(KV_FIXED, &[("CHAOS_SEED", base), ("CHAOS_CASES", cases)])?;
+    run(KV_FIXED, &[("CHAOS_SEED", base), ("CHAOS_CASES", cases), ("CHAOS_JOBS", &jobs)])?;
 
     println!("\nxtask demo: all as it has to be, in {:.1} s after the build", began.elapsed().as_secs_f64());
     Ok(())
@@ -61,39 +76,36 @@ fn heading(text: &str) {
     println!("\n── {text} ──");
 }
 
-/// Builds the chaos tests of the workspace; answers the binaries by their package's directory.
+/// Builds the test binary `chaos` of a package; answers where it is.
 ///
-/// All of the workspace, so that dependencies have the features that they have in every other build of it.
-fn build(root: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let arguments = ["test", "--no-run", "--locked", "--workspace", "--test", "chaos"];
-    let mut build = cargo(root, &arguments);
+/// One package at a time, as the commands in the reports do: several together would have other features of their
+/// dependencies, and would be another build.
+fn build(root: &Path, package: &str) -> Result<PathBuf> {
+    let mut build = cargo(root, &["test", "--no-run", "--locked", "-p", package, "--test", "chaos"]);
     println!("$ {}", shown(&build));
     build.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
     let built = build.spawn().and_then(std::process::Child::wait_with_output).context("failed to start cargo")?;
-    ensure!(built.status.success(), "the chaos tests do not build");
-    let mut binaries = BTreeMap::new();
+    ensure!(built.status.success(), "the chaos tests of {package} do not build");
     for line in String::from_utf8_lossy(&built.stdout).lines() {
         let message: serde_json::Value = serde_json::from_str(line).context("failed to read what cargo built")?;
         let text = |at: &str| message.pointer(at).and_then(serde_json::Value::as_str);
         // Cargo builds a package's programs along with its tests, and names them too.
-        if text("/target/name") == Some("chaos")
-            && let (Some(executable), Some(manifest)) = (text("/executable"), text("/manifest_path"))
-        {
-            let package = Path::new(manifest).parent().and_then(Path::file_name).unwrap_or_default();
-            binaries.insert(package.to_string_lossy().into_owned(), PathBuf::from(executable));
+        if let (Some("chaos"), Some(executable)) = (text("/target/name"), text("/executable")) {
+            return Ok(executable.into());
         }
     }
-    Ok(binaries)
+    bail!("{package} has no test binary `chaos`")
 }
 
 /// Runs one test in a process of its own and shows what it prints, which is also the answer.
-fn run_test(package: &Path, binary: &Path, test: &str, variables: &[(&str, &str)]) -> Result<String> {
+fn run_test(directory: &Path, binary: &Path, shown: Shown, variables: &[(&str, &str)]) -> Result<String> {
+    let Shown { package, test, .. } = shown;
     let began = Instant::now();
     let assignments: String = variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
-    println!("\n$ {assignments}cargo test --test chaos -- --exact {test}");
+    println!("\n$ {assignments}cargo test -p {package} --test chaos -- --exact {test}");
     let mut command = Command::new(binary);
-    command.args(["--exact", test, "--nocapture"]).current_dir(package).envs(variables.iter().copied());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(["--exact", test, "--nocapture"]).current_dir(directory).envs(variables.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("RUST_BACKTRACE");
     for (name, _) in std::env::vars_os() {
         // The reports name commands for the runner that started them, and that is none here.
         let name = name.to_string_lossy().into_owned();

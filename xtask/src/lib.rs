@@ -5,8 +5,9 @@
 //! | `cargo xtask test` | [`mod@test`]: everything that has to pass before a change lands |
 //! | `cargo xtask tidy` | [`tidy`]: the rules of the tree, also a test |
 //! | `cargo xtask demo` | [`demo`]: the two proofs in `examples/` |
-//! | `cargo xtask bench` | [`bench`]: measurements against peers |
+//! | `cargo xtask bench` | [`mod@bench`]: measurements against peers |
 //! | `cargo xtask code-map` | [`code_map`]: the generated part of `ARCHITECTURE.md` |
+//! | `cargo xtask works-with` | [`works_with`]: a generated part of `README.md` |
 
 pub mod bench;
 pub mod code_map;
@@ -15,6 +16,7 @@ pub mod marked;
 pub mod process;
 pub mod test;
 pub mod tidy;
+pub mod works_with;
 
 use std::path::{Path, PathBuf};
 

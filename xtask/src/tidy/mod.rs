@@ -8,7 +8,7 @@
 //! | `code` | Rust files: lengths, headers, `unsafe`, what is unfinished |
 //! | `kernel` | the simulated kernel: no real clock, no thread, no order by chance |
 //! | `manifests` | crates: arrows between them, shared lints |
-//! | `documents` | changelog and code map |
+//! | `documents` | changelog, and the generated parts of documents |
 //! | `allowed` | the exceptions, each with its reason |
 //!
 //! That every `unsafe` block has its `// SAFETY:` is clippy's to check (`undocumented_unsafe_blocks`); this only sees
@@ -46,6 +46,7 @@ pub(crate) enum Rule {
     SharedLints,
     Changelog,
     CodeMap,
+    WorksWith,
 }
 
 /// A place that breaks a rule.

@@ -29,7 +29,7 @@ impl File {
 }
 
 /// Endings of files that people write and read.
-const ENDINGS: [&str; 6] = [".rs", ".toml", ".md", ".yml", ".sh", ".ci/run"];
+const ENDINGS: [&str; 7] = [".rs", ".toml", ".md", ".yml", ".sh", ".ci/run", "Cargo.lock"];
 
 /// Every text that git tracks or would track.
 pub(crate) fn texts(root: &Path) -> Result<Vec<File>> {
