@@ -31,15 +31,15 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes the crate anew below `base`, which is the calling test's `env!("CARGO_TARGET_TMPDIR")`: whatever an
+    /// Makes a crate anew for one test, below `base`, which is the test's `env!("CARGO_TARGET_TMPDIR")`: whatever an
     /// earlier run left there is gone. Only the target directory is kept, which all crates share; in each it looks
     /// like its own.
     ///
     /// # Panics
     /// A file cannot be written.
     #[must_use]
-    pub fn new(base: &str, name: &str, files: &[(String, String)]) -> Self {
-        let root = Path::new(base).join(name);
+    pub fn new(base: &str, test: &str, name: &str, files: &[(String, String)]) -> Self {
+        let root = Path::new(base).join(test);
         if root.exists() {
             fs::remove_dir_all(&root).expect("an earlier run's crate can be removed");
         }
@@ -63,11 +63,11 @@ impl Scratch {
     /// # Panics
     /// There is no such directory.
     #[must_use]
-    pub fn fixture(base: &str, name: &str) -> Self {
+    pub fn fixture(base: &str, test: &str, name: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
         let mut files = Vec::new();
         gather(&root, &root, &mut files);
-        Self::new(base, name, &files)
+        Self::new(base, test, name, &files)
     }
 
     /// Runs a line as a user would type it, in the crate's directory.

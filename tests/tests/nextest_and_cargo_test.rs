@@ -11,7 +11,7 @@ const NEXTEST_FAILED: i32 = 100;
 
 #[test]
 fn every_outcome_reads_well_under_both_runners() {
-    let scratch = Scratch::fixture(env!("CARGO_TARGET_TMPDIR"), "outcomes");
+    let scratch = Scratch::fixture(env!("CARGO_TARGET_TMPDIR"), "both_runners", "outcomes");
 
     let output = scratch.sh("cargo test").ended_with(LIBTEST_FAILED);
     output.says("test passes ... ok");

@@ -47,14 +47,14 @@ fn blocks(document: &str) -> Vec<Block> {
     blocks
 }
 
-/// A crate of the README's files.
-fn shop() -> Scratch {
+/// A crate of the README's files, for one test.
+fn shop(test: &str) -> Scratch {
     let blocks = blocks(&readme());
     let file = |block: &Block| Some((block.file()?.to_owned(), block.text.clone()));
     let files: Vec<_> = blocks.iter().filter_map(file).collect();
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["Cargo.toml", "src/lib.rs", "tests/shop.rs", "tests/vocabulary.rs"]);
-    Scratch::new(env!("CARGO_TARGET_TMPDIR"), "shop", &files)
+    Scratch::new(env!("CARGO_TARGET_TMPDIR"), test, "shop", &files)
 }
 
 /// What a block says is either a file of the crate, a command that a test below runs, or what one prints.
@@ -76,7 +76,7 @@ fn no_block_is_left_out() {
 
 #[test]
 fn the_first_test_fails_as_shown_and_the_others_pass() {
-    let shop = shop();
+    let shop = shop("readme_failure");
     let output = shop.sh("cargo nextest run").ended_with(100);
     output.says("2 tests run: 1 passed, 1 failed, 0 skipped");
     let block = output.block(FAILING);
@@ -108,7 +108,7 @@ fn without_figures(text: &str) -> String {
 /// The message about an unknown variable lists all there are; the README explains each.
 #[test]
 fn every_variable_is_explained() {
-    let listed = shop().sh("CHAOS_NOSUCH=1 cargo test --test shop").ended_with(101);
+    let listed = shop("readme_variables").sh("CHAOS_NOSUCH=1 cargo test --test shop").ended_with(101);
     let is_variable = |line: &&str| line.trim_start().starts_with("CHAOS_");
     let variables = listed.text.lines().filter(is_variable).filter_map(|line| line.split_whitespace().next());
     let (mut count, readme) = (0, readme());

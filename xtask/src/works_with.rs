@@ -7,6 +7,7 @@
 use crate::marked;
 use crate::process::{cargo, run as run_command};
 use anyhow::{Context, Result, ensure};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use toml::{Table, Value};
@@ -81,8 +82,9 @@ const ROWS: &[Row] = &[
 /// # Errors
 /// A test fails, or a file cannot be read or written.
 pub fn write(root: &Path) -> Result<()> {
-    let filters: Vec<String> = ROWS.iter().map(|row| format!("test(/^{}\\b/)", row.test.1)).collect();
-    let arguments = ["nextest", "run", "--workspace", "--locked", "-E", &filters.join(" | ")];
+    let filters: BTreeSet<String> = ROWS.iter().map(|row| filter(row.test)).collect();
+    let filter = filters.into_iter().collect::<Vec<_>>().join(" | ");
+    let arguments = ["nextest", "run", "--workspace", "--locked", "-E", &filter];
     run_command(&mut cargo(root, &arguments))?;
     let read = |path: &str| std::fs::read_to_string(root.join(path)).with_context(|| format!("failed to read {path}"));
     let document = read(DOCUMENT)?;
@@ -92,6 +94,12 @@ pub fn write(root: &Path) -> Result<()> {
     }
     println!("{DOCUMENT} is up to date");
     Ok(())
+}
+
+/// Selects a test, with all its cases, in the binary that cargo builds of the file.
+fn filter((path, test): (&str, &str)) -> String {
+    let binary = Path::new(path).file_stem().unwrap_or_default().to_string_lossy();
+    format!("binary(={binary}) & test(/^{test}\\b/)")
 }
 
 /// `README.md` as it should be, given what it is, the lock file and a way to read sources.
