@@ -12,8 +12,10 @@ const MACHINE_PATHS: [&str; 4] =
 
 pub(crate) fn check(file: &File) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut tests = false;
+    let (mut tests, mut output) = (false, false);
     for (line, number) in file.text.lines().zip(1..) {
+        // What a program has printed is shown as it is.
+        output = file.path.ends_with(".md") && if line.starts_with("```") { line == "```text" } else { output };
         // A module of tests stands at the end of its file; this is not the place to parse it.
         tests |= file.path.ends_with(".rs") && line.trim_start().starts_with("mod tests");
         let mut found = |rule, message: String| findings.push(Finding::new(rule, &file.path, number, message));
@@ -21,7 +23,7 @@ pub(crate) fn check(file: &File) -> Vec<Finding> {
             found(Rule::TrailingSpace, "white space at the end of the line".to_owned());
         }
         let columns = line.chars().count();
-        if columns > WIDTH_MAX && !may_be_wide(file, line) {
+        if columns > WIDTH_MAX && !output && !may_be_wide(file, line) {
             found(Rule::LineWidth, format!("{columns} columns, {WIDTH_MAX} are the most"));
         }
         if let Some(path) = MACHINE_PATHS.iter().find(|path| line.contains(*path))
@@ -57,7 +59,9 @@ mod tests {
     fn width_is_counted_in_characters_and_tables_may_be_wide() {
         assert_eq!(rules("a.rs", &format!("//{}\n", "ü".repeat(118))), []);
         assert_eq!(rules("a.rs", &format!("//{}\n", "ü".repeat(119))), [Rule::LineWidth]);
-        assert_eq!(rules("a.md", &format!("|{}\n", "x".repeat(200))), []);
+        let wide = "x".repeat(200);
+        assert_eq!(rules("a.md", &format!("|{wide}\n```text\n{wide}\n```\n")), []);
+        assert_eq!(rules("a.md", &format!("```rust\n{wide}\n```\n")), [Rule::LineWidth]);
     }
 
     #[test]
