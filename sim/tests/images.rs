@@ -169,7 +169,8 @@ fn a_program_that_dies_takes_only_its_own_host_down() {
             println!("{name} {:?}", control::state(host));
         }
     });
-    let expected = "abort Down(Some(Signal(6)))\ndeep Down(Some(Signal(11)))\nnull Down(Some(Signal(11)))\nexit Down(Some(Code(41)))\n";
+    let expected = "abort Down(Some(Signal(6)))\ndeep Down(Some(Signal(11)))\n\
+        null Down(Some(Signal(11)))\nexit Down(Some(Code(41)))\n";
     assert_eq!(run.output, expected, "{run:#?}");
     assert!(run.notes.contains("deep: thread `deep` has overflowed its stack"), "{}", run.notes);
     assert!(run.notes.contains("null: thread `null` was killed by signal 11 at address 0x8"), "{}", run.notes);

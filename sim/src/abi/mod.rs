@@ -49,8 +49,8 @@ pub(crate) fn stack_bounds(pthread: usize) -> Option<(usize, usize)> {
 /// ```text
 /// hooks! { clock; fn clock_gettime(id: c_int, out: *mut timespec) -> c_int { …simulated… } }
 /// ```
-/// `@also(name)` gives a second symbol for the same code (`open64` for `open`); `@outside(path)` names the function that
-/// answers outside of worlds instead of the genuine one.
+/// `@also(name)` gives a second symbol for the same code (`open64` for `open`); `@outside(path)` names the function
+/// that answers outside of worlds instead of the genuine one.
 macro_rules! hooks {
     ($field:ident; $(
         $(#[$meta:meta])* $(@also($($also:ident),+))? $(@outside($outside:path))?

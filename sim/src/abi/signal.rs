@@ -1,8 +1,8 @@
 //! Signals of programs, and the faults that programs commit.
 //!
 //! A program's handlers are kept by the simulated kernel and called as plain functions, on the thread that a signal
-//! reaches, when it is about to return from a call. Real signals exist for one purpose: a segmentation fault, an illegal
-//! instruction or a trap of a simulated program ends its process, as it would really.
+//! reaches, when it is about to return from a call. Real signals exist for one purpose: a segmentation fault, an
+//! illegal instruction or a trap of a simulated program ends its process, as it would really.
 
 use super::{answer_error, answer_int, call, hooks, look};
 use crate::carrier::lent::current;

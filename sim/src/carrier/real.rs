@@ -38,7 +38,7 @@ pub(crate) fn die(message: &str) -> ! {
 
 /// The genuine definition of a libc function that this crate also defines.
 ///
-/// `RTLD_NEXT` needs the loader to know the caller, which holds in the original image: all genuine calls are made there.
+/// `RTLD_NEXT` needs the loader to know the caller, which holds in the original image: genuine calls are made there.
 pub(crate) fn lookup(name: &CStr, cache: &AtomicPtr<c_void>) -> *mut c_void {
     let known = cache.load(Ordering::Relaxed);
     if !known.is_null() {
@@ -89,7 +89,10 @@ genuine! {
     fn pthread_rwlock_unlock(lock: *mut libc::pthread_rwlock_t) -> c_int;
     fn sem_trywait(semaphore: *mut libc::sem_t) -> c_int;
     fn sem_post(semaphore: *mut libc::sem_t) -> c_int;
-    fn pthread_key_create(key: *mut libc::pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> c_int;
+    fn pthread_key_create(
+        key: *mut libc::pthread_key_t,
+        destructor: Option<unsafe extern "C" fn(*mut c_void)>
+    ) -> c_int;
     fn pthread_key_delete(key: libc::pthread_key_t) -> c_int;
     fn dl_iterate_phdr(
         callback: Option<unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int>,

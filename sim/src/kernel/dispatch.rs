@@ -427,7 +427,7 @@ impl Kernel {
         lent
     }
 
-    /// Ends a blocked call so that its thread can run a signal handler: with what it has done so far, or as interrupted.
+    /// Ends a blocked call so that its thread can run a signal handler: with what it has done, or as interrupted.
     pub(crate) fn interrupt(&mut self, thread: ThreadId) {
         let t = &mut self.threads[thread];
         if t.progress.partial > 0 {

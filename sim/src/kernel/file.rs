@@ -93,8 +93,8 @@ impl File {
     }
 }
 
-/// Names a descriptor table. Each process has its own, but for clients: they share the test's, as threads of one process
-/// would that live in network namespaces of their own. They share its code and statics, and so tokio's wakers, which
+/// Names a descriptor table. Each process has its own, but for clients: they share the test's, as threads of one
+/// process would that live in network namespaces of their own. They share its code and statics, and so tokio's wakers, which
 /// write to the eventfd of whatever runtime they wake.
 pub(crate) type TableId = Id<Descriptors>;
 
@@ -353,7 +353,7 @@ impl Kernel {
             waiters.append(&mut file.waiters);
             file.waiters = waiters;
         }
-        // EPOLLEXCLUSIVE (epoll_ctl(2)): of those who watch so, the first that has a waiting thread is the last one told.
+        // EPOLLEXCLUSIVE (epoll_ctl(2)): of those who watch so, the first with a waiting thread is the last one told.
         if let [watch] = self.files[id].watches[..] {
             self.epoll_notify(watch, bits);
             return;

@@ -119,7 +119,7 @@ impl Sent {
     }
 }
 
-/// Appends what a socket wants to know about a datagram that it received (`ip_cmsg_recv_offset`, `ip6_datagram_recv_ctl`).
+/// Appends what a socket wants to know about a datagram that it got (`ip_cmsg_recv_offset`, `ip6_datagram_recv_ctl`).
 pub(crate) fn describe_datagram(
     control: &mut Builder,
     options: &Options,
