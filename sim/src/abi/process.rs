@@ -30,7 +30,8 @@ fn exit_now(code: c_int) -> ! {
     real::die("a thread ran on after its process had ended")
 }
 
-/// Fills a CPU set of `bytes` bytes; answers how many of them mean something, as the system call does, or an errno below 0.
+/// Fills a CPU set of `bytes` bytes; answers how many of them mean something, as the system call does, or a negated
+/// errno.
 pub(super) fn put_affinity(bytes: usize, set: *mut c_void) -> i64 {
     let cpus = look("sched_getaffinity", |k, _| Ok(i64::from(k.cpus))) as usize;
     // sched_setaffinity(2): whole words, and enough of them.

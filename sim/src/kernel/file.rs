@@ -94,8 +94,8 @@ impl File {
 }
 
 /// Names a descriptor table. Each process has its own, but for clients: they share the test's, as threads of one
-/// process would that live in network namespaces of their own. They share its code and statics, and so tokio's wakers, which
-/// write to the eventfd of whatever runtime they wake.
+/// process would that live in network namespaces of their own. They share its code and statics, and so tokio's
+/// wakers, which write to the eventfd of whatever runtime they wake.
 pub(crate) type TableId = Id<Descriptors>;
 
 /// A table of descriptors: the lowest free number first, as POSIX asks.
