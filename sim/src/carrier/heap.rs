@@ -1,10 +1,10 @@
 //! One malloc cache for all lent threads.
 //!
 //! glibc gives each thread a cache of free chunks (`tcache`, malloc/malloc.c) and frees it when the kernel thread
-//! exits, which lent threads never do: each would leave some 700 bytes behind. As only one of them runs at a time, and
-//! none is ever switched inside malloc, they can all use the carrier's. The cache is a thread-local pointer of libc's whose
-//! place is found once, by watching a fresh thread's first `malloc`. If it is not found, threads keep caches of their
-//! own and nothing else changes.
+//! exits, which lent threads never do: each would leave some 700 bytes behind. As only one of them runs at a time,
+//! and none is ever switched inside malloc, they can all use the carrier's. The cache is a thread-local pointer of
+//! libc's whose place is found once, by watching a fresh thread's first `malloc`. If it is not found, threads keep
+//! caches of their own and nothing else changes.
 
 use super::real;
 use libc::{c_int, c_void, dl_phdr_info};
