@@ -11,10 +11,13 @@ fn milliseconds(timeout: c_int) -> Option<u64> {
 }
 
 unsafe fn poll_list(fds: *mut pollfd, count: nfds_t, timeout: Option<u64>, mask: *const sigset_t) -> c_int {
-    // SAFETY (both): the caller's.
+    // SAFETY: null or the caller's.
     let mask = unsafe { super::signal::word(mask) };
-    let list: &mut [pollfd] =
-        if count == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(fds, count as usize) } };
+    let list: &mut [pollfd] = match count {
+        0 => &mut [],
+        // SAFETY: the caller's array of `count` entries.
+        _ => unsafe { std::slice::from_raw_parts_mut(fds, count as usize) },
+    };
     answer_int(call("poll", |k, me| {
         k.wait_with_mask(me, mask);
         k.poll(me, list, timeout)
