@@ -126,46 +126,57 @@ mod isolation {
     /// The user that programs of a world run as.
     const USER: u32 = 1000;
 
-    /// Enters, as far as the machine allows.
+    /// Above the numbers that scripts use.
+    const LOCK: c_int = 1000;
+
+    /// Enters, as far as the machine allows. What cannot have namespaces of its own takes turns.
     pub fn enter(console: c_int) {
         // SAFETY: a fresh process with one thread; the paths are C strings.
         unsafe {
-            namespaces();
+            let alone = namespaces();
             let null_device = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY);
             libc::dup2(null_device, 0);
             libc::dup2(console, 1);
             libc::dup2(console, 2);
-            libc::syscall(libc::SYS_close_range, 3, c_int::MAX, 0);
+            if !alone {
+                let executable = libc::open(c"/proc/self/exe".as_ptr(), libc::O_RDONLY);
+                libc::dup2(executable, LOCK);
+                libc::flock(LOCK, libc::LOCK_EX);
+            }
+            libc::syscall(libc::SYS_close_range, 3, LOCK - 1, 0);
+            libc::syscall(libc::SYS_close_range, LOCK + 1, c_int::MAX, 0);
             // After the change of user, which clears it (prctl(2)).
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong);
         }
     }
 
-    unsafe fn namespaces() {
+    /// True when network, mounts and user are the process's own.
+    unsafe fn namespaces() -> bool {
         // SAFETY: as the caller promises.
         unsafe {
-            let root = libc::geteuid() == 0;
             let (user, group) = (libc::geteuid(), libc::getegid());
             let kinds = libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWIPC;
-            if libc::unshare(if root { kinds } else { kinds | libc::CLONE_NEWUSER }) != 0 {
-                return;
-            }
-            if !root {
+            let by_root = libc::unshare(kinds) == 0;
+            let alone = by_root || libc::unshare(kinds | libc::CLONE_NEWUSER) == 0;
+            if alone && !by_root {
                 put(c"/proc/self/setgroups", "deny");
                 put(c"/proc/self/uid_map", &format!("{USER} {user} 1"));
                 put(c"/proc/self/gid_map", &format!("{USER} {group} 1"));
             }
-            loopback_up();
-            if libc::mount(null(), c"/".as_ptr(), null(), libc::MS_REC | libc::MS_PRIVATE, null()) == 0 {
-                libc::mount(c"tmpfs".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr(), 0, null());
+            if alone {
+                loopback_up();
+                if libc::mount(null(), c"/".as_ptr(), null(), libc::MS_REC | libc::MS_PRIVATE, null()) == 0 {
+                    libc::mount(c"tmpfs".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr(), 0, null());
+                }
             }
-            if root {
+            if alone && !by_root {
+                drop_capabilities();
+            } else if user == 0 {
                 libc::setgroups(0, null());
                 libc::setresgid(USER, USER, USER);
                 libc::setresuid(USER, USER, USER);
-            } else {
-                drop_capabilities();
             }
+            alone
         }
     }
 

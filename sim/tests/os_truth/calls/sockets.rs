@@ -239,7 +239,9 @@ impl Transcript {
                 (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
                     let word = |i: usize| u32::from_ne_bytes(payload[4 * i..4 * i + 4].try_into().unwrap_or_default());
                     let pid = if word(0) == std::process::id() { "own pid".to_owned() } else { word(0).to_string() };
-                    text.push_str(&format!(", credentials {pid} {} {}", word(1), word(2)));
+                    let same = unsafe { word(1) == libc::getuid() && word(2) == libc::getgid() };
+                    let who = if same { "own user and group".to_owned() } else { format!("{} {}", word(1), word(2)) };
+                    text.push_str(&format!(", credentials {pid} {who}"));
                 }
                 (level, kind) => text.push_str(&format!(", control {level}/{kind} {payload:?}")),
             }

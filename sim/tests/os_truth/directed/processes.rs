@@ -11,9 +11,9 @@ script! { Weathers::All;
         t.say(format_args!("positive: {}, the first thread's: {}", pid > 1, pid == tid));
         let other = std::thread::spawn(|| unsafe { (getpid(), gettid()) }).join().unwrap_or((0, 0));
         t.say(format_args!("same process: {}, other thread: {}", other.0 == pid, other.1 != tid));
-        t.say(format_args!("user {} {} {} {}", unsafe { getuid() }, unsafe { geteuid() }, unsafe { getgid() }, unsafe {
-            getegid()
-        }));
+        let (user, group) = unsafe { (getuid(), getgid()) };
+        t.say(format_args!("nobody special: {}", user != 0 && group != 0));
+        t.say(format_args!("in effect: {}", unsafe { geteuid() == user && getegid() == group }));
         record!(t, unsafe { sched_yield() }, "sched_yield()");
     }
 
