@@ -121,6 +121,28 @@ hooks! {
         read(Clock::Cpu) / 1000 // CLOCKS_PER_SEC is 1,000,000
     }
 
+    fn times(out: *mut libc::tms) -> libc::clock_t {
+        const TICK_NS: i64 = 10_000_000; // sysconf(_SC_CLK_TCK) is 100
+        if !out.is_null() {
+            std::ptr::write_bytes(out, 0, 1);
+            (*out).tms_utime = read(Clock::Cpu) / TICK_NS;
+        }
+        read(Clock::Monotonic) / TICK_NS
+    }
+
+    /// The real kernel's idea of time is nobody's business.
+    @also(ntp_adjtime)
+    fn adjtimex(_buffer: *mut c_void) -> c_int {
+        crate::abi::refuse("adjtimex", "read the time with clock_gettime") as c_int
+    }
+    fn clock_adjtime(_clock: clockid_t, _buffer: *mut c_void) -> c_int {
+        crate::abi::refuse("clock_adjtime", "read the time with clock_gettime") as c_int
+    }
+    @also(ntp_gettimex)
+    fn ntp_gettime(_buffer: *mut c_void) -> c_int {
+        crate::abi::refuse("ntp_gettime", "read the time with clock_gettime") as c_int
+    }
+
     /// Answers the error itself, not -1 (clock_nanosleep(2)).
     fn clock_nanosleep(id: clockid_t, flags: c_int, request: *const timespec, left: *mut timespec) -> c_int {
         let Ok(clock) = Clock::of(id) else { return libc::EINVAL };

@@ -135,7 +135,8 @@ hooks! {
                 a as c_int, b as *const c_char, c as c_int, d as c_uint, e as *mut libc::statx,
             )),
             // Membarrier, memory policy and capability probes: a kernel without them is a legal kernel.
-            SYS_membarrier | SYS_rseq | SYS_pidfd_open | SYS_close_range | SYS_openat2 | SYS_mbind
+            SYS_close_range => c_long::from(libc::close_range(a as c_uint, b as c_uint, c as c_int)),
+            SYS_membarrier | SYS_rseq | SYS_pidfd_open | SYS_openat2 | SYS_mbind
             | SYS_set_mempolicy | SYS_clone3 | SYS_landlock_create_ruleset
             | SYS_copy_file_range | SYS_memfd_secret | SYS_epoll_pwait2 | SYS_futex_waitv => {
                 answer(-i64::from(ENOSYS))

@@ -97,7 +97,37 @@ hooks! {
         position(offset).map_or_else(|e| e, |at| writev_from("pwritev", fd, Memory { parts, count }, at))
     }
 
+    /// Flags ask for what is not simulated (preadv2(2), `EOPNOTSUPP`); an offset of -1 is the file's own position.
+    @also(preadv64v2)
+    fn preadv2(fd: c_int, parts: *const iovec, count: c_int, offset: off_t, flags: c_int) -> isize {
+        if flags != 0 {
+            return answer(-i64::from(libc::EOPNOTSUPP)) as isize;
+        }
+        let memory = Memory { parts, count };
+        if offset == -1 {
+            return readv_into("preadv2", fd, memory, None);
+        }
+        position(offset).map_or_else(|e| e, |at| readv_into("preadv2", fd, memory, at))
+    }
+    @also(pwritev64v2)
+    fn pwritev2(fd: c_int, parts: *const iovec, count: c_int, offset: off_t, flags: c_int) -> isize {
+        if flags != 0 {
+            return answer(-i64::from(libc::EOPNOTSUPP)) as isize;
+        }
+        let memory = Memory { parts, count };
+        if offset == -1 {
+            return writev_from("pwritev2", fd, memory, None);
+        }
+        position(offset).map_or_else(|e| e, |at| writev_from("pwritev2", fd, memory, at))
+    }
+
     fn close(fd: c_int) -> c_int { answer_int(call("close", |k, me| k.close(me, fd))) }
+    fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+        answer_int(call("close_range", |k, me| k.close_range(me, first, last, flags)))
+    }
+    fn closefrom(first: c_int) {
+        call("close_range", |k, me| k.close_range(me, first.max(0) as c_uint, c_uint::MAX, 0));
+    }
     fn dup(fd: c_int) -> c_int { answer_int(call("dup", |k, me| k.dup(me, fd, DupTo::Least(0), false))) }
     fn dup2(old: c_int, new: c_int) -> c_int {
         answer_int(call("dup2", |k, me| {

@@ -167,6 +167,27 @@ hooks! {
         refuse("posix_spawnp", CHILDREN) as c_int
     }
     fn system(_command: *const c_char) -> c_int { refuse("system", CHILDREN) as c_int }
+    fn daemon(_stay: c_int, _keep: c_int) -> c_int { refuse("daemon", "hosts run in the foreground") as c_int }
+    fn wordexp(_words: *const c_char, _out: usize, _flags: c_int) -> c_int { refuse("wordexp", CHILDREN) as c_int }
+    fn execvpe(_path: *const c_char, _argv: usize, _envp: usize) -> c_int { refuse("execvpe", CHILDREN) as c_int }
+    fn clone(_function: usize, _stack: usize, _flags: c_int, _argument: usize) -> c_int {
+        refuse("clone", CHILDREN) as c_int
+    }
+    /// unshare(2), setns(2): services lack CAP_SYS_ADMIN.
+    fn unshare(_flags: c_int) -> c_int { answer_int(-i64::from(libc::EPERM)) }
+    fn setns(_fd: c_int, _kind: c_int) -> c_int { answer_int(-i64::from(libc::EPERM)) }
+    /// mlock(2): hosts share real memory, and locking it changes nothing that a program sees.
+    fn mlock(_address: usize, _bytes: usize) -> c_int { 0 }
+    fn mlock2(_address: usize, _bytes: usize, _flags: c_int) -> c_int { 0 }
+    fn mlockall(_flags: c_int) -> c_int { 0 }
+    fn munlock(_address: usize, _bytes: usize) -> c_int { 0 }
+    fn munlockall() -> c_int { 0 }
+    @also(aio_write, aio_fsync, aio_read64, aio_write64, aio_fsync64)
+    fn aio_read(_request: usize) -> c_int { refuse("aio_read", "use read and write in a thread of your own") as c_int }
+    @also(lio_listio64)
+    fn lio_listio(_mode: c_int, _list: usize, _count: c_int, _event: usize) -> c_int {
+        refuse("lio_listio", "use read and write in a thread of your own") as c_int
+    }
     fn popen(_command: *const c_char, _mode: *const c_char) -> usize { refuse("popen", CHILDREN) as usize }
     fn waitpid(_pid: c_int, _status: *mut c_int, _options: c_int) -> c_int { answer_int(-i64::from(libc::ECHILD)) }
     fn wait4(_pid: c_int, _status: *mut c_int, _options: c_int, _usage: usize) -> c_int {

@@ -191,6 +191,39 @@ hooks! {
         answer_int(call("raise", |k, me| k.kill_thread(me, signal)))
     }
 
+    /// The value is dropped: handlers see the signal only.
+    fn sigqueue(pid: c_int, signal: c_int, _value: *mut c_void) -> c_int {
+        answer_int(call("kill", |k, me| k.kill(me, pid, signal)))
+    }
+
+    fn pthread_sigqueue(thread: pthread_t, signal: c_int, _value: *mut c_void) -> c_int {
+        libc::pthread_kill(thread, signal)
+    }
+
+    /// A host's process is a group of its own.
+    fn killpg(group: c_int, signal: c_int) -> c_int {
+        if group < 0 {
+            return answer_int(-i64::from(libc::EINVAL));
+        }
+        answer_int(call("kill", |k, me| k.kill(me, if group == 0 { 0 } else { -group }, signal)))
+    }
+
+    fn siginterrupt(signal: c_int, interrupts: c_int) -> c_int {
+        let mut action = Disposition::default();
+        let mut answer = set_action(signal, None, &mut action);
+        if answer == 0 {
+            let restart = if interrupts == 0 { libc::SA_RESTART } else { 0 };
+            let new = Disposition { flags: action.flags & !libc::SA_RESTART | restart, ..action };
+            answer = set_action(signal, Some(new), &mut action);
+        }
+        answer_int(answer)
+    }
+
+    fn sigignore(signal: c_int) -> c_int {
+        let ignore = Disposition { handler: libc::SIG_IGN, ..Disposition::default() };
+        answer_int(set_action(signal, Some(ignore), &mut Disposition::default()))
+    }
+
     fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int {
         answer_error(call("pthread_kill", |k, _| {
             let target = k.by_pthread(thread)?;

@@ -17,12 +17,18 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 /// Absolute time limit of a wait.
 type Limit = Option<(Clock, i64)>;
 
+/// The clocks that locks can be given (sysdeps/nptl/futex-internal.h, `futex_abstimed_supported_clockid`).
+fn supported(clock: clockid_t) -> Result<(), c_int> {
+    if matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC) { Ok(()) } else { Err(EINVAL) }
+}
+
 /// Reads a caller's limit.
 unsafe fn limit(clock: clockid_t, time: *const timespec) -> Result<Limit, c_int> {
     // SAFETY: null or valid.
     match unsafe { time.as_ref() } {
         None => Ok(None),
         Some(time) => {
+            supported(clock)?;
             let clock = Clock::of(clock).map_err(|_| EINVAL)?;
             Ok(Some((clock, nanoseconds(time).ok_or(EINVAL)?)))
         }
@@ -110,6 +116,40 @@ unsafe fn lock_mutex(mutex: *mut pthread_mutex_t, limit: Limit) -> c_int {
     })
 }
 
+/// A free lock is taken whatever the time says (nptl/pthread_mutex_timedlock.c).
+unsafe fn lock_mutex_until(mutex: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> c_int {
+    if let Err(error) = supported(clock) {
+        return error;
+    }
+    // SAFETY: the caller's mutex and time.
+    unsafe {
+        match real::pthread_mutex_trylock(mutex) {
+            EBUSY => limit(clock, time).map_or_else(|error| error, |limit| lock_mutex(mutex, limit)),
+            error => error,
+        }
+    }
+}
+
+unsafe fn read_lock_until(lock: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int {
+    // SAFETY: the caller's lock and time.
+    let limit = unsafe { limit(clock, time) };
+    // SAFETY: the caller's lock.
+    limit.map_or_else(
+        |error| error,
+        |limit| unsafe { acquire_rwlock("pthread_rwlock_rdlock", lock, limit, real::pthread_rwlock_tryrdlock) },
+    )
+}
+
+unsafe fn write_lock_until(lock: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int {
+    // SAFETY: the caller's lock and time.
+    let limit = unsafe { limit(clock, time) };
+    // SAFETY: the caller's lock.
+    limit.map_or_else(
+        |error| error,
+        |limit| unsafe { acquire_rwlock("pthread_rwlock_wrlock", lock, limit, real::pthread_rwlock_trywrlock) },
+    )
+}
+
 unsafe fn unlock_mutex(mutex: *mut pthread_mutex_t) -> c_int {
     // SAFETY: the caller's mutex.
     let error = unsafe { real::pthread_mutex_unlock(mutex) };
@@ -172,10 +212,10 @@ hooks! {
     fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int { lock_mutex(mutex, None) }
     fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int { unlock_mutex(mutex) }
     fn pthread_mutex_timedlock(mutex: *mut pthread_mutex_t, time: *const timespec) -> c_int {
-        limit(libc::CLOCK_REALTIME, time).map_or_else(|e| e, |limit| lock_mutex(mutex, limit))
+        lock_mutex_until(mutex, libc::CLOCK_REALTIME, time)
     }
     fn pthread_mutex_clocklock(mutex: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> c_int {
-        limit(clock, time).map_or_else(|e| e, |limit| lock_mutex(mutex, limit))
+        lock_mutex_until(mutex, clock, time)
     }
 
     fn pthread_cond_wait(condition: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int {
@@ -207,14 +247,16 @@ hooks! {
         acquire_rwlock("pthread_rwlock_wrlock", lock, None, real::pthread_rwlock_trywrlock)
     }
     fn pthread_rwlock_timedrdlock(lock: *mut pthread_rwlock_t, time: *const timespec) -> c_int {
-        limit(libc::CLOCK_REALTIME, time).map_or_else(|e| e, |limit| {
-            acquire_rwlock("pthread_rwlock_rdlock", lock, limit, real::pthread_rwlock_tryrdlock)
-        })
+        read_lock_until(lock, libc::CLOCK_REALTIME, time)
+    }
+    fn pthread_rwlock_clockrdlock(lock: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int {
+        read_lock_until(lock, clock, time)
     }
     fn pthread_rwlock_timedwrlock(lock: *mut pthread_rwlock_t, time: *const timespec) -> c_int {
-        limit(libc::CLOCK_REALTIME, time).map_or_else(|e| e, |limit| {
-            acquire_rwlock("pthread_rwlock_wrlock", lock, limit, real::pthread_rwlock_trywrlock)
-        })
+        write_lock_until(lock, libc::CLOCK_REALTIME, time)
+    }
+    fn pthread_rwlock_clockwrlock(lock: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int {
+        write_lock_until(lock, clock, time)
     }
     fn pthread_rwlock_unlock(lock: *mut pthread_rwlock_t) -> c_int {
         let error = real::pthread_rwlock_unlock(lock);

@@ -3,7 +3,7 @@
 use super::{answer_error, call, hooks, look};
 use crate::carrier::lent::current;
 use crate::carrier::real;
-use crate::kernel::Stop;
+use crate::kernel::{Clock, Stop};
 use libc::{c_char, c_int, c_uint, c_void, pthread_attr_t, pthread_t, timespec};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -156,16 +156,16 @@ unsafe fn run_key_destructors() {
     }
 }
 
-/// A virtual deadline from an absolute `timespec` of a clock.
-fn until(time: *const timespec) -> Option<i64> {
+/// An absolute time of a clock.
+fn until(clock: Clock, time: *const timespec) -> Option<(Clock, i64)> {
     // SAFETY: null or valid, as the caller's contract says.
-    unsafe { time.as_ref() }.map(|t| t.tv_sec.saturating_mul(1_000_000_000).saturating_add(t.tv_nsec))
+    unsafe { time.as_ref() }.map(|t| (clock, t.tv_sec.saturating_mul(1_000_000_000).saturating_add(t.tv_nsec)))
 }
 
-unsafe fn join(thread: pthread_t, result: *mut *mut c_void, wait: bool, deadline: Option<i64>) -> c_int {
+unsafe fn join(thread: pthread_t, result: *mut *mut c_void, wait: bool, deadline: Option<(Clock, i64)>) -> c_int {
     let mut value = 0usize;
     let answer = call("pthread_join", |k, me| {
-        let at = deadline.map(|ns| k.when(me, crate::kernel::Clock::Realtime, ns));
+        let at = deadline.map(|(clock, ns)| k.when(me, clock, ns));
         k.join(me, thread, &mut value, wait, at)
     });
     if answer == 0 && !result.is_null() {
@@ -249,7 +249,21 @@ hooks! {
     }
 
     fn pthread_timedjoin_np(thread: pthread_t, result: *mut *mut c_void, time: *const timespec) -> c_int {
-        join(thread, result, true, until(time))
+        join(thread, result, true, until(Clock::Realtime, time))
+    }
+
+    fn pthread_clockjoin_np(
+        thread: pthread_t, result: *mut *mut c_void, clock: libc::clockid_t, time: *const timespec
+    ) -> c_int {
+        match clock {
+            libc::CLOCK_REALTIME => join(thread, result, true, until(Clock::Realtime, time)),
+            libc::CLOCK_MONOTONIC => join(thread, result, true, until(Clock::Monotonic, time)),
+            _ => libc::EINVAL, // nptl/pthread_clockjoin.c
+        }
+    }
+
+    fn thrd_create(_thread: *mut pthread_t, _function: usize, _argument: *mut c_void) -> c_int {
+        crate::abi::refuse("thrd_create", "C11 threads are not simulated: use pthread_create") as c_int
     }
 
     fn pthread_detach(thread: pthread_t) -> c_int {

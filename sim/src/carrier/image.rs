@@ -7,7 +7,9 @@
 //! What an image may not have: copy relocations of variables that change (`environ` is swapped by the kernel instead).
 
 use super::real::{self, raw_syscall};
+use super::text::{self, Text};
 use libc::{Elf64_Phdr, Elf64_Rela, Elf64_Sym, c_int, c_void, dl_phdr_info};
+use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -56,6 +58,9 @@ pub(crate) struct Original {
     constructors: Vec<usize>,
     eh_frame_header: usize,
     tls: Option<Tls>,
+    /// Bytes before the first page that programs write to: code and constants, the same in all images.
+    text_bytes: usize,
+    text: Text,
 }
 
 #[derive(Clone, Copy)]
@@ -102,8 +107,9 @@ impl Image {
     /// more, and the kernel keeps no pointer into an image.
     pub(crate) fn unmap(self, original: &Original) {
         debug_assert_eq!(self.span, original.span);
-        // SAFETY: the span was reserved by `map`, and nobody uses it, as said above.
-        unsafe { raw_syscall(libc::SYS_munmap, [self.base, self.span, 0, 0, 0, 0]) };
+        let padding = text::padding(original.text_bytes);
+        // SAFETY: padding and span were reserved by `map`, and nobody uses them, as said above.
+        unsafe { raw_syscall(libc::SYS_munmap, [self.base - padding, padding + self.span, 0, 0, 0, 0]) };
     }
 
     /// Whether the address lies in this image.
@@ -151,6 +157,8 @@ impl Original {
         }
         let segments: Vec<_> = headers.iter().filter(|h| h.p_type == libc::PT_LOAD).copied().collect();
         let end = segments.iter().map(|s| (s.p_vaddr + s.p_memsz) as usize).max().unwrap_or(0);
+        let written = segments.iter().filter(|s| s.p_flags & libc::PF_W != 0);
+        let text_bytes = written.map(|s| page_floor(s.p_vaddr as usize)).min().unwrap_or(page_ceil(end));
         let find = |kind| headers.iter().find(|h| h.p_type == kind);
         let dynamic = find(libc::PT_DYNAMIC).ok_or("the test executable must be linked dynamically")?;
         let tls = find(libc::PT_TLS).map(|t| Tls {
@@ -169,6 +177,8 @@ impl Original {
             constructors: Vec::new(),
             eh_frame_header: find(libc::PT_GNU_EH_FRAME).map_or(0, |h| h.p_vaddr as usize),
             tls,
+            text_bytes,
+            text: Text::new(),
         };
         // SAFETY: the loader has mapped and relocated what the dynamic section describes.
         unsafe { original.read_dynamic((base + dynamic.p_vaddr as usize) as *const [i64; 2])? };
@@ -276,17 +286,24 @@ impl Original {
     /// # Errors
     /// The errno of `mmap(2)`.
     pub(crate) fn map(&self) -> Result<Image, c_int> {
-        let none = libc::PROT_NONE as usize;
-        let anonymous = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as usize;
-        // SAFETY: reserves fresh address space, then fills it in place.
+        let padding = text::padding(self.text_bytes);
+        let room = text::reserve(padding + self.span)?;
+        let base = room + padding;
+        let image = Image { base, span: self.span, delta: base.wrapping_sub(self.base) };
+        // SAFETY: fills fresh address space in place; code and constants lie in the original's first `text_bytes`.
         unsafe {
-            let base = raw_syscall(libc::SYS_mmap, [0, self.span, none, anonymous, usize::MAX, 0]);
-            if base < 0 {
-                return Err(-base as c_int);
+            let copied = self.text.for_image(self.base, self.text_bytes, &self.text_parts());
+            if let Some(file) = copied {
+                let prot = (libc::PROT_READ | libc::PROT_EXEC) as usize;
+                let flags = (libc::MAP_PRIVATE | libc::MAP_FIXED) as usize;
+                let mapped =
+                    raw_syscall(libc::SYS_mmap, [room, padding + self.text_bytes, prot, flags, file as usize, 0]);
+                if mapped < 0 {
+                    return Err(-mapped as c_int);
+                }
             }
-            let base = base as usize;
-            let image = Image { base, span: self.span, delta: base.wrapping_sub(self.base) };
-            for segment in &self.segments {
+            let covered = if copied.is_some() { self.text_bytes } else { 0 };
+            for segment in self.segments.iter().filter(|s| s.p_vaddr as usize >= covered) {
                 self.map_segment(base, segment)?;
             }
             for (offset, word) in &self.words {
@@ -299,6 +316,12 @@ impl Original {
             }
             Ok(image)
         }
+    }
+
+    /// Where code and constants lie in the original.
+    fn text_parts(&self) -> Vec<Range<usize>> {
+        let text = self.segments.iter().filter(|s| (s.p_vaddr as usize) < self.text_bytes);
+        text.map(|s| self.base + s.p_vaddr as usize..self.base + (s.p_vaddr + s.p_filesz) as usize).collect()
     }
 
     unsafe fn map_segment(&self, base: usize, segment: &Elf64_Phdr) -> Result<(), c_int> {
@@ -317,7 +340,9 @@ impl Original {
         };
         if segment.p_filesz > 0 {
             let offset = segment.p_offset as usize - (start - from);
-            map(from, file_end - from, 0, self.file as usize, offset)?;
+            // What is written to is nearly all relocated at once, so its pages come at once.
+            let populate = if writable != 0 { libc::MAP_POPULATE } else { 0 };
+            map(from, file_end - from, populate, self.file as usize, offset)?;
         }
         if writable != 0 {
             let zero_from = if segment.p_filesz > 0 { page_ceil(file_end) } else { from };

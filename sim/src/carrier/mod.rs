@@ -6,6 +6,7 @@
 //! - `heap`: one malloc cache for all of them;
 //! - `environment`: each process's `environ`;
 //! - `image`: a fresh copy of the executable for each start of a host;
+//! - `text`: its code in huge pages, once there are many;
 //! - `real`: the real libc and kernel.
 //!
 //! This room and `abi` hold all `unsafe` of the crate. It must not know what a call means: that is `kernel`'s.
@@ -18,3 +19,4 @@ pub(crate) mod lent;
 pub(crate) mod outside;
 pub(crate) mod real;
 pub(crate) mod switch;
+mod text;

@@ -237,6 +237,24 @@ impl Kernel {
         Ok(0)
     }
 
+    /// close_range(2).
+    pub(crate) fn close_range(&mut self, me: ThreadId, first: u32, last: u32, flags: c_int) -> Step {
+        const UNSHARE: c_int = libc::CLOSE_RANGE_UNSHARE as c_int; // a process's table is its own
+        const CLOEXEC: c_int = libc::CLOSE_RANGE_CLOEXEC as c_int;
+        if flags & !(UNSHARE | CLOEXEC) != 0 || first > last {
+            return Err(Stop::Errno(libc::EINVAL));
+        }
+        let inside = |fd: &c_int| (first..=last).contains(&(*fd as u32));
+        for fd in self.table(me).open().filter(inside).collect::<Vec<_>>() {
+            if flags & CLOEXEC != 0 {
+                self.set_close_on_exec(me, fd, true)?;
+            } else {
+                self.close(me, fd)?;
+            }
+        }
+        Ok(0)
+    }
+
     /// dup(2), dup2(2), dup3(2) and `F_DUPFD`: `at` is the exact number, or the least one.
     pub(crate) fn dup(&mut self, me: ThreadId, fd: c_int, at: DupTo, close_on_exec: bool) -> Step {
         let file = self.file(me, fd)?;

@@ -45,6 +45,9 @@ fn linux_version() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
+/// Every Linux.
+const ALWAYS: (u32, u32) = (0, 0);
+
 /// All of them.
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
@@ -71,6 +74,24 @@ pub const DIFFERENCES: &[Difference] = &[
         world: " = 0 ENOTTY",
         since: (6, 9),
         reason: "isatty(3) asks with ioctl(2): as above",
+    },
+    Difference {
+        scripts: &["directed::tcp::a_blocking_accept_and_its_number"],
+        call: "the number of accept(2) is taken before it waits",
+        real: "true",
+        world: "false",
+        since: ALWAYS,
+        reason: "a world gives a connection its descriptor when it comes; it shows only when another thread opens \
+                 something while accept(2) waits",
+    },
+    Difference {
+        scripts: &["directed::locks::robust_mutexes"],
+        call: "trylock of what an ended thread holds",
+        real: "EOWNERDEAD",
+        world: "EBUSY",
+        since: ALWAYS,
+        reason: "robust mutexes are for processes that share memory; within one, a thread that ends with a lock held \
+                 leaves it locked",
     },
 ];
 

@@ -13,6 +13,16 @@ unsafe extern "C" {
     fn pthread_tryjoin_np(thread: pthread_t, result: *mut *mut c_void) -> c_int;
     fn pthread_rwlock_timedrdlock(lock: *mut pthread_rwlock_t, until: *const timespec) -> c_int;
     fn pthread_rwlock_timedwrlock(lock: *mut pthread_rwlock_t, until: *const timespec) -> c_int;
+    fn pthread_mutex_clocklock(lock: *mut pthread_mutex_t, clock: clockid_t, until: *const timespec) -> c_int;
+    fn pthread_cond_clockwait(
+        condition: *mut pthread_cond_t,
+        lock: *mut pthread_mutex_t,
+        clock: clockid_t,
+        until: *const timespec,
+    ) -> c_int;
+    fn pthread_rwlock_clockrdlock(lock: *mut pthread_rwlock_t, clock: clockid_t, until: *const timespec) -> c_int;
+    fn pthread_rwlock_clockwrlock(lock: *mut pthread_rwlock_t, clock: clockid_t, until: *const timespec) -> c_int;
+    fn sem_clockwait(semaphore: *mut sem_t, clock: clockid_t, until: *const timespec) -> c_int;
 }
 
 /// Writes down what a pthread function answers: the error itself.
@@ -52,6 +62,9 @@ fn mutex(kind: c_int) -> To<pthread_mutex_t> {
         lock
     }
 }
+
+const CLOCKS: [(&str, clockid_t); 3] =
+    [("MONOTONIC", CLOCK_MONOTONIC), ("REALTIME", CLOCK_REALTIME), ("BOOTTIME", CLOCK_BOOTTIME)];
 
 /// A moment on a clock.
 fn moment(clock: c_int, in_ms: i64) -> timespec {
@@ -122,6 +135,8 @@ script! { Weathers::All;
             let broken = timespec { tv_sec: 0, tv_nsec: -1 };
             answered!(t, pthread_mutex_timedlock(lock.get(), &broken), "timedlock, malformed");
             answered!(t, pthread_mutex_timedlock(lock.get(), &moment(CLOCK_REALTIME, -5)), "timedlock until the past");
+            let free = mutex(kind);
+            answered!(t, pthread_mutex_timedlock(free.get(), &broken), "timedlock of a free one, malformed");
         }
     }
 
@@ -173,6 +188,24 @@ script! { Weathers::All;
         pause(10);
         answered!(t, pthread_rwlock_unlock(lock.get()), "unlock");
         t.say(format_args!("the reader got {:?}", waiter.join().ok()));
+    }
+
+    /// The calls with a clock of their own (pthread_mutex_clocklock(3p) and its like).
+    fn limits_on_a_clock(t) {
+        for (name, clock) in CLOCKS.into_iter().chain([("99", 99)]) {
+            t.about(&format!("{name}: "));
+            let (lock, rwlock) = (mutex(PTHREAD_MUTEX_NORMAL), To::new(PTHREAD_RWLOCK_INITIALIZER));
+            let until = move || moment(if clock == 99 { CLOCK_MONOTONIC } else { clock }, 15);
+            answered!(t, pthread_mutex_clocklock(lock.get(), clock, &until()), "mutex_clocklock of a free one");
+            elsewhere(t, "mutex_clocklock", move || unsafe { pthread_mutex_clocklock(lock.get(), clock, &until()) });
+            answered!(t, pthread_rwlock_clockrdlock(rwlock.get(), clock, &until()), "rwlock_clockrdlock of a free one");
+            elsewhere(t, "rwlock_clockwrlock", move || unsafe {
+                pthread_rwlock_clockwrlock(rwlock.get(), clock, &until())
+            });
+            let semaphore = To::new(unsafe { zeroed::<sem_t>() });
+            record!(t, unsafe { sem_init(semaphore.get(), 0, 0) }, "sem_init(0)");
+            record!(t, unsafe { sem_clockwait(semaphore.get(), clock, &until()) }, "sem_clockwait()");
+        }
     }
 
     fn semaphores(t) {
@@ -357,6 +390,52 @@ script! { Weathers::Calm;
         // SAFETY: everybody has ended.
         t.say(format_args!("woken: {errors:?}, state {}", unsafe { *state.get() }));
         answered!(t, pthread_cond_destroy(condition.get()), "destroy");
+    }
+
+    fn conditions_on_a_clock(t) {
+        let (lock, condition) = (mutex(PTHREAD_MUTEX_NORMAL), To::new(PTHREAD_COND_INITIALIZER));
+        answered!(t, pthread_mutex_lock(lock.get()), "lock");
+        for (name, clock) in CLOCKS {
+            let until = moment(clock, 15);
+            answered!(t, pthread_cond_clockwait(condition.get(), lock.get(), clock, &until), "clockwait on {name}");
+        }
+        answered!(t, pthread_mutex_unlock(lock.get()), "unlock");
+    }
+
+    /// One signal wakes one of those who wait.
+    fn one_at_a_time(t) {
+        let (lock, condition) = (mutex(PTHREAD_MUTEX_NORMAL), To::new(PTHREAD_COND_INITIALIZER));
+        let woken = To::new(0u32);
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                std::thread::spawn(move || unsafe {
+                    pthread_mutex_lock(lock.get());
+                    pthread_cond_wait(condition.get(), lock.get());
+                    *woken.get() += 1;
+                    pthread_mutex_unlock(lock.get());
+                })
+            })
+            .collect();
+        for _ in 0..3 {
+            pause(40);
+            answered!(t, pthread_cond_signal(condition.get()), "signal");
+            pause(40);
+            unsafe { pthread_mutex_lock(lock.get()) };
+            t.say(format_args!("woken so far: {}", unsafe { *woken.get() }));
+            unsafe { pthread_mutex_unlock(lock.get()) };
+        }
+        waiters.into_iter().for_each(|waiter| drop(waiter.join()));
+    }
+
+    /// pthread_mutexattr_setrobust(3): the next owner learns that the last one ended.
+    fn robust_mutexes(t) {
+        let lock = To::new(unsafe { zeroed::<pthread_mutex_t>() });
+        let mut attributes = MaybeUninit::<pthread_mutexattr_t>::uninit();
+        answered!(t, pthread_mutexattr_init(attributes.as_mut_ptr()), "mutexattr_init");
+        answered!(t, pthread_mutexattr_setrobust(attributes.as_mut_ptr(), PTHREAD_MUTEX_ROBUST), "setrobust");
+        answered!(t, pthread_mutex_init(lock.get(), attributes.as_ptr()), "init");
+        elsewhere(t, "lock", move || unsafe { pthread_mutex_lock(lock.get()) });
+        answered!(t, pthread_mutex_trylock(lock.get()), "trylock of what an ended thread holds");
     }
 
     fn conditions_on_the_monotonic_clock(t) {

@@ -1,7 +1,7 @@
 //! What a process can ask about itself.
 
 use crate::compare::{Weathers, script};
-use crate::transcript::{outcome, record};
+use crate::transcript::{Transcript, outcome, record};
 use libc::*;
 
 script! { Weathers::All;
@@ -77,6 +77,50 @@ script! { Weathers::All;
         record!(t, unsafe { sched_getaffinity(0, 3, &mut set) }, "sched_getaffinity(3 bytes)");
         let mut raw = || unsafe { syscall(SYS_sched_getaffinity, 0, size_of::<cpu_set_t>(), &raw mut set) };
         t.say(format_args!("the system call answers words: {}", matches!(raw(), 8..) && raw() % 8 == 0));
+    }
+
+    fn closing_ranges(t) {
+        let open = |t: &Transcript| {
+            let list: Vec<c_int> = (0..40).filter(|fd| unsafe { fcntl(*fd, F_GETFD) } >= 0).collect();
+            let close: Vec<c_int> = list.iter().copied().filter(|fd| unsafe { fcntl(*fd, F_GETFD) } == 1).collect();
+            t.say(format_args!("open {list:?}, of them close-on-exec {close:?}"));
+        };
+        let range = |t: &Transcript, first: c_uint, last: c_uint, flags: c_int| {
+            record!(t, unsafe { close_range(first, last, flags) }, "close_range({first}, {last}, {flags:#x})");
+        };
+        for fd in [5, 6, 7, 9, 12, 20, 30] {
+            unsafe { dup2(0, fd) };
+        }
+        open(t);
+        range(t, 6, 9, CLOSE_RANGE_CLOEXEC as c_int);
+        open(t);
+        range(t, 8, 12, 0);
+        open(t);
+        range(t, 13, 19, 0);
+        range(t, 9, 8, 0);
+        range(t, 30, 30, 1);
+        range(t, 20, 30, CLOSE_RANGE_UNSHARE as c_int);
+        open(t);
+        t.dup(0);
+        unsafe extern "C" {
+            fn closefrom(first: c_int);
+        }
+        unsafe { closefrom(6) };
+        open(t);
+        range(t, 3, c_uint::MAX, 0);
+        open(t);
+        t.dup(0);
+    }
+
+    fn vectors_with_flags(t) {
+        let (reader, writer) = t.pipe(O_NONBLOCK);
+        let mut room = [0u8; 8];
+        let part = iovec { iov_base: room.as_mut_ptr().cast(), iov_len: 8 };
+        for offset in [-1, 0, -2] {
+            record!(t, unsafe { pwritev2(writer, &part, 1, offset, 0) }, "pwritev2({offset})");
+            record!(t, unsafe { preadv2(reader, &part, 1, offset, 0) }, "preadv2({offset})");
+        }
+        record!(t, unsafe { preadv2(40, &part, 1, -1, 0) }, "preadv2(closed)");
     }
 
     fn children_and_sessions(t) {

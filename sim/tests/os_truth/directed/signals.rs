@@ -286,6 +286,36 @@ script! { Weathers::Calm;
         t.say(format_args!("handled {}", handled()));
     }
 
+    fn queueing_and_switching_restarts(t) {
+        unsafe extern "C" {
+            fn siginterrupt(signal: c_int, interrupts: c_int) -> c_int;
+            fn sigignore(signal: c_int) -> c_int;
+        }
+        handle(SIGUSR1, SA_RESTART);
+        let value = || libc::sigval { sival_ptr: null_mut() };
+        let pid = unsafe { libc::getpid() };
+        record!(t, unsafe { libc::sigqueue(pid, SIGUSR1, value()) }, "sigqueue(itself)");
+        t.say(format_args!("handled {}", handled()));
+        record!(t, unsafe { libc::sigqueue(pid, 99, value()) }, "sigqueue(itself, 99)");
+        record!(t, unsafe { libc::sigqueue(0x3fff_fff0, SIGUSR1, value()) }, "sigqueue(nobody)");
+        record!(t, unsafe { libc::killpg(-1, 0) }, "killpg(-1)");
+        let flags = |t: &Transcript| {
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            unsafe { libc::sigaction(SIGUSR1, null(), &mut action) };
+            let restarts = action.sa_flags & SA_RESTART != 0;
+            t.say(format_args!("restarts: {restarts}, ignored: {}", action.sa_sigaction == SIG_IGN));
+        };
+        flags(t);
+        record!(t, unsafe { siginterrupt(SIGUSR1, 1) }, "siginterrupt(USR1, 1)");
+        flags(t);
+        record!(t, unsafe { siginterrupt(SIGUSR1, 0) }, "siginterrupt(USR1, 0)");
+        flags(t);
+        record!(t, unsafe { sigignore(SIGUSR1) }, "sigignore(USR1)");
+        flags(t);
+        record!(t, unsafe { siginterrupt(99, 1) }, "siginterrupt(99, 1)");
+        record!(t, unsafe { sigignore(SIGKILL) }, "sigignore(KILL)");
+    }
+
     /// What a handler without SA_RESTART ends, and what it does not with it.
     fn interrupted_or_restarted(t) {
         for flags in [0, SA_RESTART] {

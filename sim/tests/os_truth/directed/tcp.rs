@@ -121,6 +121,41 @@ script! { Weathers::Calm;
         at_least(t, 18, || t.accept(listener));
     }
 
+    /// The number is taken before the wait (net/socket.c, `__sys_accept4_file`).
+    fn a_blocking_accept_and_its_number(t) {
+        let (listener, address) = t.listener(AF_INET, 8);
+        t.set_nonblocking(listener, 0);
+        let fd = t.socket(AF_INET, SOCK_STREAM, 0);
+        let opener = std::thread::spawn(move || unsafe {
+            pause(30);
+            let event = libc::eventfd(0, 0);
+            libc::connect(fd, address.pointer(), address.len);
+            event
+        });
+        let server = unsafe { libc::accept(listener, std::ptr::null_mut(), std::ptr::null_mut()) };
+        let before = opener.join().is_ok_and(|event| server < event);
+        t.say(format_args!("the number of accept(2) is taken before it waits: {before}"));
+    }
+
+    fn shutting_down_wakes_those_who_wait(t) {
+        let (listener, client, server) = t.connection(AF_INET);
+        t.set_nonblocking(listener, 0);
+        t.set_nonblocking(client, 0);
+        for (fd, how) in [(client, SHUT_RD), (listener, SHUT_RD)] {
+            let closer = std::thread::spawn(move || unsafe {
+                pause(30);
+                libc::shutdown(fd, how)
+            });
+            if fd == client {
+                t.recv(client, 64, 0);
+            } else {
+                t.accept(listener);
+            }
+            let _ = closer.join();
+        }
+        t.close(server);
+    }
+
     fn time_limits_of_blocking_calls(t) {
         let (_listener, client, server) = t.connection(AF_INET);
         t.set_nonblocking(client, 0);
