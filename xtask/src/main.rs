@@ -6,7 +6,7 @@ use xtask::test::Step;
 use xtask::{bench, code_map, demo, root, test, tidy, works_with};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "What is done to windtunnel's own tree")]
+#[command(bin_name = "cargo xtask", about = "What is done to windtunnel's own tree")]
 struct Cli {
     #[command(subcommand)]
     task: Task,
