@@ -3,6 +3,7 @@
 use super::At;
 use crate::system::Region;
 use std::fmt::{self, Write};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use windtunnel_sim::world::EventLine;
 
@@ -24,6 +25,18 @@ impl<'b> Recording<'b> {
         if write_line(&mut line, event).is_ok() {
             self.bytes.store(line.end as u64, Ordering::Release);
         }
+    }
+
+    /// Writes out what was kept.
+    pub(crate) fn copy_to(&self, into: &mut impl io::Write) -> io::Result<()> {
+        let kept_bytes = self.bytes.load(Ordering::Acquire) as usize;
+        let mut chunk = vec![0; 1 << 20];
+        for start in (0..kept_bytes).step_by(chunk.len()) {
+            let part = &mut chunk[..(kept_bytes - start).min(1 << 20)];
+            self.region.read(start, part);
+            into.write_all(part)?;
+        }
+        Ok(())
     }
 
     /// The line that begins here.

@@ -20,7 +20,7 @@ mod orders;
 mod progress;
 mod tape;
 
-pub(crate) use events::Comparison;
+pub(crate) use events::{Comparison, Recording};
 pub(crate) use findings::{EndedAs, Ending, Finding, Location, Verdict};
 pub(crate) use mapping::BlackBox;
 pub(crate) use orders::{Orders, RecordingMode};

@@ -1,7 +1,7 @@
 //! Log files of the last failed case, one per host: `target/chaos/<binary>/<test>/<host>.log`.
 
 use super::lines::Log;
-use crate::blackbox::Kind;
+use crate::blackbox::{Kind, Recording};
 use crate::definition::TestDefinition;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -53,6 +53,15 @@ impl LogDirectory {
         let names: Vec<String> = hosts.iter().take(5).map(|host| format!("{host}.log")).collect();
         let more = if hosts.len() > names.len() { ", …" } else { "" };
         Ok(Some(format!("{}/ ({}{more})", self.shown, names.join(", "))))
+    }
+
+    /// Writes the events of the last run to `events.txt`. Returns where it is, for people.
+    pub(crate) fn write_events(&self, recording: &Recording<'_>) -> io::Result<String> {
+        std::fs::create_dir_all(&self.path)?;
+        let mut file = io::BufWriter::new(std::fs::File::create(self.path.join("events.txt"))?);
+        recording.copy_to(&mut file)?;
+        file.flush()?;
+        Ok(format!("{}/events.txt", self.shown))
     }
 
     fn write_host(&self, host: &str, log: &Log) -> io::Result<()> {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 /// Every variable, with its values and its meaning.
-const VARIABLES: [(&str, &str, &str); 7] = [
+const VARIABLES: [(&str, &str, &str); 8] = [
     ("CHAOS_SEED", "0x5f1d, 24349, 1-1000 or calm:0x5f1d", "run the case of this seed, or the cases of these"),
     ("CHAOS_CASES", "500 or x10", "run this many cases, or this many times as many"),
     ("CHAOS_JOBS", "1", "run this many cases of a test at the same time"),
@@ -23,6 +23,7 @@ const VARIABLES: [(&str, &str, &str); 7] = [
     ),
     ("CHAOS_DEBUG", "1", "with CHAOS_SEED: run the one case in this process, for a debugger"),
     ("CHAOS_OUT", "target/chaos", "where log files and cases.jsonl go"),
+    ("CHAOS_EVENTS", "1", "with CHAOS_SEED: write every event of the one case to events.txt, to compare runs"),
     ("CHAOS_PERTURB", "1204", "disturb this event in second runs, to see that the difference is found"),
 ];
 
@@ -36,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) debug: bool,
     pub(crate) out: Option<PathBuf>,
     pub(crate) perturb: Option<u64>,
+    pub(crate) events: bool,
 }
 
 /// `CHAOS_CASES`.
@@ -127,6 +129,10 @@ impl Settings {
             let reason = "a debugger follows one case: give its seed with CHAOS_SEED".to_owned();
             return Err(SettingsError::Malformed { name: "CHAOS_DEBUG", value: "1".to_owned(), reason });
         }
+        if settings.events && !one {
+            let reason = "the file holds one case: give its seed with CHAOS_SEED".to_owned();
+            return Err(SettingsError::Malformed { name: "CHAOS_EVENTS", value: "1".to_owned(), reason });
+        }
         Ok(settings)
     }
 
@@ -140,6 +146,7 @@ impl Settings {
             "CHAOS_LOG" => self.log = log(value).map_err(malformed("CHAOS_LOG"))?,
             "CHAOS_DEBUG" => self.debug = flag(value).map_err(malformed("CHAOS_DEBUG"))?,
             "CHAOS_PERTURB" => self.perturb = Some(event(value).map_err(malformed("CHAOS_PERTURB"))?),
+            "CHAOS_EVENTS" => self.events = flag(value).map_err(malformed("CHAOS_EVENTS"))?,
             "CHAOS_OUT" => self.out = Some(PathBuf::from(value)),
             // Set for workers only; they do not come here.
             windtunnel_sim::worker::ENV => {}
@@ -217,11 +224,13 @@ mod tests {
             ("CHAOS_DEBUG", "1"),
             ("CHAOS_OUT", "/tmp/out"),
             ("CHAOS_PERTURB", "1204"),
+            ("CHAOS_EVENTS", "1"),
         ])
         .expect("all are valid");
         assert_eq!(settings.seed, Some(SeedSetting::One { seed: 0x5f1d, calm: false }));
         assert_eq!(settings.cases, NonZeroU32::new(10).map(CasesSetting::Times));
         assert_eq!(settings.jobs, NonZeroU32::new(4));
+        assert!(settings.events);
         assert!(settings.debug && settings.log.shows("kv0") && settings.log.shows("c12") && !settings.log.shows("kv1"));
         assert_eq!((settings.out, settings.perturb), (Some(PathBuf::from("/tmp/out")), Some(1204)));
     }
@@ -243,6 +252,7 @@ mod tests {
             ("CHAOS_PERTURB", "soon"),
             ("CHAOS_SEED", "9-1"),
             ("CHAOS_DEBUG", "1"),
+            ("CHAOS_EVENTS", "1"),
         ] {
             let error = parse(&[(name, value)]).expect_err(name).to_string();
             assert!(error.starts_with(&format!("{name}=`{value}` is not understood: ")), "{error}");

@@ -15,6 +15,7 @@ const RECORDED_PAIRS: usize = 4;
 /// Runs a case, and again when that is due: after a failure, and for a share of those that pass.
 pub(super) fn run_confirmed(context: &Context<'_>, worker: &mut Worker, case: Case) -> Result<CaseReport, WorkerError> {
     let mut report = run_case(context, worker, case)?;
+    context.write_events(worker.blackbox());
     let due = match &report.failure {
         Some(failure) => failure.is_repeatable() && super::is_of_the_case(&failure.kind),
         None => case.number % DOUBLE_RUN_SHARE == 1 || context.settings.perturb.is_some(),

@@ -20,7 +20,7 @@ mod telling;
 
 pub(crate) use telling::report_debugged;
 
-use crate::blackbox::Orders;
+use crate::blackbox::{BlackBox, Orders, RecordingMode};
 use crate::cases::{Case, Cases, Surroundings};
 use crate::definition::TestDefinition;
 use crate::report::{Block, Entry, FailureKind, Ledger, LogDirectory};
@@ -52,7 +52,19 @@ impl Context<'_> {
             virtual_timeout_ns: u64::try_from(timeout).unwrap_or(u64::MAX),
             rust_log: std::env::var("RUST_LOG").ok(),
             rust_backtrace: std::env::var("RUST_BACKTRACE").ok(),
+            recording: if self.settings.events { RecordingMode::Keep } else { RecordingMode::Off },
             ..Orders::default()
+        }
+    }
+
+    /// Writes the events of the case that has just run to a file, when that is asked for.
+    fn write_events(&self, blackbox: &BlackBox) {
+        if self.settings.events {
+            let directory = LogDirectory::of(self.definition, self.settings.out.as_deref());
+            match directory.write_events(&blackbox.recording()) {
+                Ok(path) => eprintln!("events: {path}"),
+                Err(error) => eprintln!("failed to write the events: {error}"),
+            }
         }
     }
 
