@@ -3,6 +3,7 @@
 //! [`run`] takes over the calling kernel thread, which must be the process's only one, until the world ends. Inside,
 //! the test's own code runs as host `test`; it steers the world with [`crate::control`].
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Everything that decides a world, beside the programs.
@@ -28,6 +29,33 @@ pub struct Config {
     pub perturb: Option<u64>,
     /// For sweeps: crash this host at the event of this number.
     pub crash_at: Option<(String, u64)>,
+    /// A record of what programs' `malloc` gave, to be kept or followed.
+    pub heap_record: Option<HeapRecord>,
+}
+
+/// Keeps addresses of programs' memory equal in a second run that allocates more, because it logs more.
+///
+/// Run the case as it is and keep a record, then run it again to look at it and follow the record.
+pub struct HeapRecord {
+    /// What to do with it.
+    pub wanted: HeapRecordUse,
+    /// Memory shared by the two runs, zero before the first. 64 Ki words and three for each allocation; allocations
+    /// that do not fit are not kept.
+    pub words: &'static [AtomicU64],
+}
+
+/// What a world does with a [`HeapRecord`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeapRecordUse {
+    /// Note what programs are given. Changes nothing in the run.
+    Keep,
+    /// Give each request that stands in the record what it was given then.
+    Follow,
+}
+
+/// How many words of a [`HeapRecord`] have been written, from its beginning.
+pub fn heap_record_words(words: &[AtomicU64]) -> usize {
+    crate::carrier::heap::follow::used_words(words)
 }
 
 /// Receives what a world lets out. Called on the carrier, never on a simulated thread; it must not draw on the world.

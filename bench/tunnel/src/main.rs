@@ -84,6 +84,7 @@ fn main() {
         record: false,
         perturb: None,
         crash_at: None,
+        heap_record: None,
     };
     let body: Box<dyn FnOnce() -> (Arc<Stopwatch>, u64)> = match order.workload {
         Workload::Echo { .. } | Workload::Pairs { .. } => Box::new(move || echo(order)),

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use windtunnel_sim::world::HeapRecordUse;
 
 /// Where the worker maps it: 16 TiB, far below the executable (`0x5555…`) and the libraries (`0x7fff…`) of a process
 /// without address randomisation.
@@ -31,7 +32,10 @@ const FINDINGS_BYTES: usize = 16 * MIB;
 const RECORDING: usize = FINDINGS + FINDINGS_BYTES;
 /// About six million events.
 const RECORDING_BYTES: usize = 512 * MIB;
-const BOX_BYTES: usize = RECORDING + RECORDING_BYTES;
+const HEAP_RECORD: usize = RECORDING + RECORDING_BYTES;
+/// About forty million allocations.
+const HEAP_RECORD_BYTES: usize = 1024 * MIB;
+const BOX_BYTES: usize = HEAP_RECORD + HEAP_RECORD_BYTES;
 
 const _: () = assert!(PROGRESS_WORDS * 8 <= PAGE && TAPE_WORDS * 8 <= PAGE && ORDERS + ORDERS_BYTES <= TAPE);
 
@@ -78,6 +82,10 @@ impl BlackBox {
         if orders.recording != RecordingMode::Compare {
             self.give_back(RECORDING, recording.swap(0, Ordering::AcqRel), RECORDING_BYTES);
         }
+        if orders.heap_record == Some(HeapRecordUse::Keep) {
+            let used_words = windtunnel_sim::world::heap_record_words(self.heap_record());
+            self.part(HEAP_RECORD, HEAP_RECORD_BYTES).clear(used_words * 8);
+        }
         self.tape().reset();
         self.progress().reset();
         self.part(ORDERS, ORDERS_BYTES).write(0, &orders.to_bytes());
@@ -88,7 +96,8 @@ impl BlackBox {
         // Fits: it was written into a region of `usize` bytes.
         let used = used as usize;
         if used > MIB {
-            self.part(offset, bytes).discard(used);
+            // What is refused costs memory, no more: nobody reads past what has been written.
+            let _: bool = self.part(offset, bytes).discard(used);
         }
     }
 
@@ -102,6 +111,11 @@ impl BlackBox {
 
     pub(crate) fn findings(&self) -> Findings<'_> {
         Findings::new(&self.lengths()[0], self.part(FINDINGS, FINDINGS_BYTES))
+    }
+
+    /// What programs' heaps gave in a run, for the next.
+    pub(crate) fn heap_record(&self) -> &[AtomicU64] {
+        self.part(HEAP_RECORD, HEAP_RECORD_BYTES).words::<{ HEAP_RECORD_BYTES / 8 }>()
     }
 
     pub(crate) fn recording(&self) -> Recording<'_> {

@@ -3,6 +3,8 @@
 //! Not serialised: parsing would allocate amounts that depend on the values, and the layout of the heap is part of a
 //! case.
 
+use windtunnel_sim::world::HeapRecordUse;
+
 /// What a case shall do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Orders {
@@ -11,6 +13,8 @@ pub(crate) struct Orders {
     pub(crate) start_unix_ns: u64,
     pub(crate) virtual_timeout_ns: u64,
     pub(crate) recording: RecordingMode,
+    /// What to do with the record of what programs' heaps gave.
+    pub(crate) heap_record: Option<HeapRecordUse>,
     /// Print what hosts write to the process's own output at once: there is no supervisor.
     pub(crate) in_debugger: bool,
     /// Change the value of this event, for tests of the comparison.
@@ -35,7 +39,7 @@ pub(crate) enum RecordingMode {
     Compare,
 }
 
-const NUMBERS: usize = 7;
+const NUMBERS: usize = 8;
 const HOST_BYTES: usize = 64;
 const RUST_LOG_BYTES: usize = 1024;
 const RUST_BACKTRACE_BYTES: usize = 16;
@@ -55,6 +59,11 @@ impl Orders {
             RecordingMode::Keep => 1,
             RecordingMode::Compare => 2,
         };
+        let heap_record = match self.heap_record {
+            None => 0,
+            Some(HeapRecordUse::Keep) => 1,
+            Some(HeapRecordUse::Follow) => 2,
+        };
         let (crash_host, crash_event) = self.crash_at.as_ref().map_or((None, 0), |(host, event)| (Some(host), *event));
         let numbers: [u64; NUMBERS] = [
             self.seed,
@@ -63,6 +72,7 @@ impl Orders {
             self.perturb.unwrap_or(NONE),
             crash_event,
             recording,
+            heap_record,
             flag(self.calm, CALM) | flag(self.in_debugger, IN_DEBUGGER),
         ];
         let mut bytes = Bytes { bytes: [0; ORDERS_BYTES], at: 0 };
@@ -75,7 +85,7 @@ impl Orders {
 
     pub(super) fn from_bytes(bytes: &[u8; ORDERS_BYTES]) -> Self {
         let mut bytes = Bytes { bytes: *bytes, at: 0 };
-        let [seed, start_unix_ns, virtual_timeout_ns, perturb, crash_event, recording, flags] =
+        let [seed, start_unix_ns, virtual_timeout_ns, perturb, crash_event, recording, heap_record, flags] =
             std::array::from_fn(|_| bytes.take_number());
         let crash_host = bytes.take_text(HOST_BYTES);
         Self {
@@ -87,6 +97,11 @@ impl Orders {
                 1 => RecordingMode::Keep,
                 2 => RecordingMode::Compare,
                 _ => RecordingMode::Off,
+            },
+            heap_record: match heap_record {
+                1 => Some(HeapRecordUse::Keep),
+                2 => Some(HeapRecordUse::Follow),
+                _ => None,
             },
             in_debugger: flags & IN_DEBUGGER != 0,
             perturb: (perturb != NONE).then_some(perturb),
@@ -145,6 +160,7 @@ mod tests {
             start_unix_ns: 1,
             virtual_timeout_ns: 2,
             recording: RecordingMode::Compare,
+            heap_record: Some(HeapRecordUse::Follow),
             in_debugger: true,
             perturb: Some(0),
             crash_at: Some(("kv1".to_owned(), 99)),

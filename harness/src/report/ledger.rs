@@ -22,6 +22,8 @@ pub(crate) struct Entry {
     real_us: u64,
     /// The first line of what went wrong.
     failure: Option<String>,
+    /// The digest of the run that logged more, when that was another run.
+    digest_when_logged: Option<String>,
 }
 
 impl Entry {
@@ -34,7 +36,13 @@ impl Entry {
             virtual_ns: at.now_ns,
             real_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             failure: sentence.and_then(|sentence| sentence.lines().next()).map(str::to_owned),
+            digest_when_logged: None,
         }
+    }
+
+    /// Adds that the run that logged more was another.
+    pub(crate) fn when_logged(self, digest: Option<String>) -> Self {
+        Self { digest_when_logged: digest, ..self }
     }
 }
 
@@ -83,10 +91,11 @@ mod tests {
         let lines = std::fs::read_to_string(directory.join("cases.jsonl")).expect("it was written");
         let [passed, failed] = lines.lines().collect::<Vec<_>>()[..] else { panic!("two cases, two lines: {lines}") };
         assert!(passed.starts_with(r#"{"seed":"calm:0x5f1d","outcome":"passed","digest":"0000"#), "{passed}");
-        let numbers = r#"abc","events":1204,"virtual_ns":5961000000,"real_us":7000,"failure":null}"#;
+        let numbers = r#"abc","events":1204,"virtual_ns":5961000000,"real_us":7000,"failure":null,"digest_when_logged":null}"#;
         assert!(passed.ends_with(numbers), "{passed}");
         assert!(failed.starts_with(r#"{"seed":"0x5f1d","outcome":"failed","digest":null,"#), "{failed}");
-        assert!(failed.ends_with(r#""failure":"deadlock: \"all\""}"#), "{failed}");
+        let failure = r#""failure":"deadlock: \"all\"","digest_when_logged":null}"#;
+        assert!(failed.ends_with(failure), "{failed}");
         std::fs::remove_dir_all(&directory).expect("it is ours");
     }
 }

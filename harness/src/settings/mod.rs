@@ -38,6 +38,21 @@ pub(crate) struct Settings {
     pub(crate) out: Option<PathBuf>,
     pub(crate) perturb: Option<u64>,
     pub(crate) events: bool,
+    pub(crate) look: Look,
+}
+
+/// What programs are to say while they are looked at: variables of Rust's own, which hosts get.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Look {
+    pub(crate) rust_log: Option<String>,
+    pub(crate) rust_backtrace: Option<String>,
+}
+
+impl Look {
+    /// Whether programs allocate for what they say.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.rust_log.is_some() || self.rust_backtrace.as_ref().is_some_and(|value| value != "0")
+    }
 }
 
 /// `CHAOS_CASES`.
@@ -114,13 +129,17 @@ impl Settings {
         Self::parse(std::env::vars_os().map(|(name, value)| (text(name), text(value))))
     }
 
-    /// Reads variables; those that are none of ours are passed over. An empty value counts as not set.
+    /// Reads variables; those that mean nothing here are passed over. An empty value counts as not set.
     pub(crate) fn parse(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, SettingsError> {
-        let mut ours: Vec<(String, String)> =
-            variables.into_iter().filter(|(name, value)| name.starts_with("CHAOS_") && !value.is_empty()).collect();
+        let (mut ours, others): (Vec<_>, Vec<_>) = variables
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .partition(|(name, _)| name.starts_with("CHAOS_"));
+        let other = |name: &str| others.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
+        let look = Look { rust_log: other("RUST_LOG"), rust_backtrace: other("RUST_BACKTRACE") };
         // The environment has no order; which of several mistakes is reported should not depend on it.
         ours.sort();
-        let mut settings = Self::default();
+        let mut settings = Self { look, ..Self::default() };
         for (name, value) in ours {
             settings.variable(&name, &value)?;
         }

@@ -1,21 +1,34 @@
-//! The same case again: is it the same?
+//! The same case again: is it the same? And the same case to be looked at.
+//!
+//! Cases are searched without `RUST_LOG` and `RUST_BACKTRACE`: what they make programs allocate must not decide a case,
+//! and costs time. When there is something to be seen, the case runs once more with them, held to the addresses of the
+//! run before (`sim/src/carrier/heap/follow.rs`), and the digests tell whether it was the same.
 
 use super::Context;
 use super::process::{Worker, WorkerError};
-use super::run_case::{CaseReport, run_case, run_with};
+use super::run_case::{CaseReport, Showing, run_case};
+use super::telling::differs_when_logged;
 use crate::blackbox::{Finding, Orders, RecordingMode};
 use crate::cases::Case;
 use crate::report::{Difference, Failure, FailureKind};
+use windtunnel_sim::world::HeapRecordUse;
 
 /// Each how many cases one that passes is run twice.
 const DOUBLE_RUN_SHARE: u32 = 16;
 /// How many pairs of runs are recorded to find the first event that differs: a difference may come and go.
 const RECORDED_PAIRS: usize = 4;
 
-/// Runs a case, and again when that is due: after a failure, and for a share of those that pass.
+/// Runs a case, and again when that is due: after a failure, for a share of those that pass, and to be looked at.
 pub(super) fn run_confirmed(context: &Context<'_>, worker: &mut Worker, case: Case) -> Result<CaseReport, WorkerError> {
-    let mut report = run_case(context, worker, case)?;
+    // What is shown while it happens is shown of every case.
+    let looked_at_anyway = context.settings.look.is_wanted() && context.settings.log.is_live();
+    let first = if looked_at_anyway { keeping(context, case) } else { context.orders(case) };
+    let showing = if looked_at_anyway { Showing::Nothing } else { Showing::Live };
+    let mut report = run_case(context, worker, case, &first, showing)?;
     context.write_events(worker.blackbox());
+    if looked_at_anyway {
+        report = look(context, worker, report)?;
+    }
     let due = match &report.failure {
         Some(failure) => failure.is_repeatable() && super::is_of_the_case(&failure.kind),
         None => case.number % DOUBLE_RUN_SHARE == 1 || context.settings.perturb.is_some(),
@@ -23,10 +36,12 @@ pub(super) fn run_confirmed(context: &Context<'_>, worker: &mut Worker, case: Ca
     if !due {
         return Ok(report);
     }
-    let again = run_with(context, worker, case, &second(context, case))?;
+    let second = Orders { heap_record: Some(HeapRecordUse::Keep), ..second(context, case) };
+    let again = run_case(context, worker, case, &second, Showing::Nothing)?;
     if report.is_same_run(&again) {
         report.confirmation = report.failure.is_some().then(|| "equal in a second run".to_owned());
-        return Ok(report);
+        let to_be_seen = report.failure.is_some() && context.settings.look.is_wanted() && !looked_at_anyway;
+        return if to_be_seen { look(context, worker, report) } else { Ok(report) };
     }
     let first = first_difference(context, worker, case)?;
     let confirmation = again
@@ -37,6 +52,24 @@ pub(super) fn run_confirmed(context: &Context<'_>, worker: &mut Worker, case: Ca
     Ok(CaseReport { failure: Some(failure), confirmation: Some(confirmation), ..report })
 }
 
+/// Orders for a run that another can follow.
+fn keeping(context: &Context<'_>, case: Case) -> Orders {
+    Orders { heap_record: Some(HeapRecordUse::Keep), ..context.orders(case) }
+}
+
+/// Runs a case as the run before it, which kept a record, but with what the user wants logged. The report is the new
+/// run's if that was the same run, and else the old one's, which says so.
+fn look(context: &Context<'_>, worker: &mut Worker, seen: CaseReport) -> Result<CaseReport, WorkerError> {
+    let looked = run_case(context, worker, seen.case, &context.orders_for_looking(seen.case), Showing::Live)?;
+    context.write_events(worker.blackbox());
+    if seen.is_same_run(&looked) {
+        return Ok(CaseReport { confirmation: seen.confirmation, ..looked });
+    }
+    let digest = looked.digest.map_or_else(|| "none".to_owned(), |digest| format!("{digest:032x}"));
+    eprintln!("chaos: {}", differs_when_logged(&digest));
+    Ok(CaseReport { differs_when_logged: Some(digest), ..seen })
+}
+
 /// Orders for a second run: the same, unless somebody wants to see a difference found.
 fn second(context: &Context<'_>, case: Case) -> Orders {
     Orders { perturb: context.settings.perturb, ..context.orders(case) }
@@ -45,8 +78,10 @@ fn second(context: &Context<'_>, case: Case) -> Orders {
 /// Records one run and compares the next with it as it goes.
 fn first_difference(context: &Context<'_>, worker: &mut Worker, case: Case) -> Result<Option<Difference>, WorkerError> {
     for _ in 0..RECORDED_PAIRS {
-        run_with(context, worker, case, &Orders { recording: RecordingMode::Keep, ..context.orders(case) })?;
-        run_with(context, worker, case, &Orders { recording: RecordingMode::Compare, ..second(context, case) })?;
+        let kept = Orders { recording: RecordingMode::Keep, ..context.orders(case) };
+        run_case(context, worker, case, &kept, Showing::Nothing)?;
+        let compared = Orders { recording: RecordingMode::Compare, ..second(context, case) };
+        run_case(context, worker, case, &compared, Showing::Nothing)?;
         let found = worker.blackbox().findings().read().into_iter().find_map(|finding| match finding {
             Finding::Differs { at, recorded, seen } => {
                 Some(Difference { at, recorded: recorded.into_owned(), seen: seen.into_owned() })

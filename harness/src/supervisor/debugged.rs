@@ -18,7 +18,9 @@ pub(super) fn become_debugged(context: &Context<'_>, case: Case) -> WorkerError 
         Ok(created) => created,
         Err(error) => return failed("make the flight recorder")(error),
     };
-    blackbox.prepare(&Orders { in_debugger: true, ..context.orders(case) });
+    // Nobody has kept a record that could be followed.
+    let orders = Orders { in_debugger: true, heap_record: None, ..context.orders_for_looking(case) };
+    blackbox.prepare(&orders);
     let arguments = match arguments(context.definition.name(), Role::Debugged) {
         Ok(arguments) => arguments,
         Err(error) => return failed("name the test")(error.into()),

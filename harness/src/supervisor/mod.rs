@@ -31,6 +31,7 @@ use run_case::CaseReport;
 use search::Tally;
 use std::panic::Location;
 use std::time::Instant;
+use windtunnel_sim::world::HeapRecordUse;
 use telling::Teller;
 
 /// What all parts of one run share.
@@ -50,10 +51,19 @@ impl Context<'_> {
             calm: case.calm,
             start_unix_ns: self.definition.start.unwrap_or(DEFAULT_START),
             virtual_timeout_ns: u64::try_from(timeout).unwrap_or(u64::MAX),
-            rust_log: std::env::var("RUST_LOG").ok(),
-            rust_backtrace: std::env::var("RUST_BACKTRACE").ok(),
             recording: if self.settings.events { RecordingMode::Keep } else { RecordingMode::Off },
             ..Orders::default()
+        }
+    }
+
+    /// What a worker is told about a case that is run to be looked at: with what the user wants logged, which allocates,
+    /// but at the addresses of the run that kept a record of them.
+    fn orders_for_looking(&self, case: Case) -> Orders {
+        Orders {
+            rust_log: self.settings.look.rust_log.clone(),
+            rust_backtrace: self.settings.look.rust_backtrace.clone(),
+            heap_record: Some(HeapRecordUse::Follow),
+            ..self.orders(case)
         }
     }
 
@@ -72,7 +82,8 @@ impl Context<'_> {
     fn enter(&self, report: &CaseReport) {
         let sentence = report.failure.as_ref().map(|failure| failure.sentence(&report.log));
         let seed = seed_text(report.case.seed, report.case.calm);
-        self.ledger.add(&Entry::new(seed, sentence.as_deref(), report.digest, report.at, report.took));
+        let entry = Entry::new(seed, sentence.as_deref(), report.digest, report.at, report.took);
+        self.ledger.add(&entry.when_logged(report.differs_when_logged.clone()));
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct CaseReport {
     /// What a second run said: equal digests, or not.
     pub(crate) confirmation: Option<String>,
     pub(crate) layout_refusal: Option<String>,
+    /// Logging would have made another run of this case, so this is the report of the run without: its digest.
+    pub(crate) differs_when_logged: Option<String>,
 }
 
 impl CaseReport {
@@ -41,21 +43,24 @@ impl CaseReport {
     }
 }
 
-/// Runs a case once.
-pub(super) fn run_case(context: &Context<'_>, worker: &mut Worker, case: Case) -> Result<CaseReport, WorkerError> {
-    run_with(context, worker, case, &context.orders(case))
+/// Whether what hosts write is shown while a case runs, if the user wants that at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Showing {
+    Live,
+    Nothing,
 }
 
-/// Runs a case with special orders.
-pub(super) fn run_with(
+/// Runs a case once, with these orders.
+pub(super) fn run_case(
     context: &Context<'_>,
     worker: &mut Worker,
     case: Case,
     orders: &Orders,
+    showing: Showing,
 ) -> Result<CaseReport, WorkerError> {
     let wall_timeout = context.definition.wall_timeout();
     let started = Instant::now();
-    let end = if context.settings.log.is_live() {
+    let end = if context.settings.log.is_live() && showing == Showing::Live {
         let mut window = Window::new(&context.settings.log);
         let end = worker.run(orders, wall_timeout, Some(&mut |blackbox| window.show(blackbox)))?;
         window.show(worker.blackbox());
@@ -149,7 +154,7 @@ pub(super) fn judge(definition: &TestDefinition, case: Case, blackbox: &BlackBox
     let log = if failure.is_some() { read_log(blackbox) } else { Log::default() };
     let faults = blackbox.progress().faults();
     let took = Duration::ZERO;
-    CaseReport { case, failure, digest, at, faults, took, log, confirmation: None, layout_refusal: None }
+    CaseReport { case, failure, digest, at, faults, took, log, confirmation: None, layout_refusal: None, differs_when_logged: None }
 }
 
 fn read_log(blackbox: &BlackBox) -> Log {

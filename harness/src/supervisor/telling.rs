@@ -50,6 +50,7 @@ impl<'a> Teller<'a> {
         let (hosts, more_hosts) = self.tails(&report.log, failure.host());
         let mut remarks = Vec::new();
         remarks.extend(report.layout_refusal.as_deref().map(weaker));
+        remarks.extend(report.differs_when_logged.as_deref().map(differs_when_logged));
         if report.log.dropped_bytes > 0 {
             remarks
                 .push(format!("the first {} bytes that hosts wrote were dropped", grouped(report.log.dropped_bytes)));
@@ -155,6 +156,14 @@ pub(super) fn weaker(refusal: &str) -> String {
     format!(
         "replay is weaker here: the system refuses to switch address randomisation off (personality: {refusal}); \
          in Docker, run with `--security-opt seccomp=unconfined`"
+    )
+}
+
+/// What it means that a case to be looked at was another run.
+pub(super) fn differs_when_logged(digest: &str) -> String {
+    format!(
+        "with RUST_LOG or RUST_BACKTRACE as they are set here this case is another run (digest {digest}): what is \
+         reported is the run without them"
     )
 }
 

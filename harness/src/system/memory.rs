@@ -106,10 +106,20 @@ impl<'m> Region<'m> {
         unsafe { ptr::copy_nonoverlapping(self.base.add(offset), into.as_mut_ptr(), into.len()) };
     }
 
-    /// Gives the memory of its first bytes back; they are zero then, or what they were when the kernel refuses.
-    pub(crate) fn discard(self, used: usize) {
+    /// Gives the memory of its first bytes back; they are zero then, or what they were when the kernel refuses: whether
+    /// it did not.
+    pub(crate) fn discard(self, used: usize) -> bool {
         // SAFETY: inside the mapping, which is shared, as MADV_REMOVE asks (madvise(2)).
-        unsafe { libc::madvise(self.base.cast(), used.min(self.bytes), libc::MADV_REMOVE) };
+        unsafe { libc::madvise(self.base.cast(), used.min(self.bytes), libc::MADV_REMOVE) == 0 }
+    }
+
+    /// Makes its first bytes zero.
+    pub(crate) fn clear(self, used: usize) {
+        if !self.discard(used) {
+            let zeros = [0; 4096];
+            let used = used.min(self.bytes);
+            (0..used).step_by(zeros.len()).for_each(|at| self.write(at, &zeros[..zeros.len().min(used - at)]));
+        }
     }
 
     /// A region of ordinary memory, for tests.

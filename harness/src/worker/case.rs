@@ -6,7 +6,7 @@ use crate::__private::TestBody;
 use crate::blackbox::{BlackBox, Comparison, EndedAs, Ending, Finding, Orders, Verdict};
 use crate::chaos::Chaos;
 use std::time::Duration;
-use windtunnel_sim::world::{self, Config, Exit, Outcome};
+use windtunnel_sim::world::{self, Config, Exit, HeapRecord, Outcome};
 
 /// Processors that hosts see: enough for a multi-thread runtime to be one, few enough to keep cases short.
 const CPUS: u32 = 4;
@@ -32,6 +32,7 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         record: orders.recording != crate::blackbox::RecordingMode::Off,
         perturb: orders.perturb,
         crash_at: orders.crash_at.clone(),
+        heap_record: orders.heap_record.map(|wanted| HeapRecord { wanted, words: blackbox.heap_record() }),
     };
     let cx = Chaos::new(orders.seed, orders.calm, environment, blackbox);
     let ending = world::run(config, Box::new(move || test_main(cx, body, blackbox)));

@@ -126,6 +126,9 @@ pub(crate) fn run(config: Config, main: Box<dyn FnOnce()>) -> Ending {
     }
     let Some(original) = original() else { real::die("the executable could not be read") };
     super::signal::install_fault_handlers();
+    if let Some(record) = &config.heap_record {
+        crate::carrier::heap::follow::begin(record);
+    }
     let kernel = Box::into_raw(Box::new(Kernel::new(config, original, kernel_stack())));
     KERNEL.store(kernel, Ordering::Relaxed);
     // SAFETY: the kernel is leaked, the context outlives the world, and this is the process's only kernel thread.

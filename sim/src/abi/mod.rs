@@ -8,6 +8,7 @@
 
 pub(crate) mod user;
 
+mod allocate;
 mod change;
 mod clock;
 mod directory;
@@ -145,7 +146,7 @@ macro_rules! table {
     };
 }
 table!(
-    change, clock, directory, dl, entropy, env, file, filesystem, futex, io, memory, names, poll, process, signal,
+    allocate, change, clock, directory, dl, entropy, env, file, filesystem, futex, io, memory, names, poll, process, signal,
     socket, stdio, sync, terminal, threads, users
 );
 

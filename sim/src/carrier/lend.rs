@@ -1,5 +1,6 @@
 //! Making lent threads out of genuine ones, and giving them back.
 
+use super::heap::follow::Cursor;
 use super::lent::{ClockView, Lent, Resume, set_current};
 use super::real;
 use super::switch::{Context, wt_detach};
@@ -39,6 +40,8 @@ pub(crate) struct Birth<'a> {
     /// Thread-specific data keys that threads of other images may use.
     pub(crate) keys: &'a [libc::pthread_key_t],
     pub(crate) attributes: Option<&'a pthread_attr_t>,
+    /// What `malloc` takes from on this thread; libc's heap when there is none.
+    pub(crate) heap: Option<super::heap::Heap>,
 }
 
 struct Handover<'a> {
@@ -65,6 +68,10 @@ pub(crate) fn create(birth: Birth<'_>) -> Result<*mut Lent, c_int> {
         result: 0,
         clock: ClockView::default(),
         clock_reads: Cell::new(0),
+        heap: birth.heap,
+        serial: birth.tid as u32,
+        calls: 0,
+        cursor: Cursor::START,
         start: birth.start,
         pthread: 0,
         gone: AtomicU32::new(1),
@@ -127,7 +134,7 @@ extern "C" fn hand_over(argument: *mut c_void) -> *mut c_void {
         let handover = &mut *argument.cast::<Handover<'_>>();
         let lent = handover.lent;
         let fs = libc::pthread_self();
-        super::heap::share(fs as usize, (*lent).kernel_fs as usize);
+        super::tcache::share(fs as usize, (*lent).kernel_fs as usize);
         if let Some(locals) = handover.thread_locals.take() {
             locals.copy_to(fs as usize);
         }

@@ -55,6 +55,14 @@ pub(crate) struct Lent {
     pub(crate) clock: ClockView,
     /// Clock reads since the last call that did work: spinning on a clock must end.
     pub(crate) clock_reads: Cell<u32>,
+    /// What `malloc` takes from on this thread; libc's heap when there is none.
+    pub(crate) heap: Option<super::heap::Heap>,
+    /// The thread's number in the world.
+    pub(crate) serial: u32,
+    /// Calls that did work so far, modulo 2^32.
+    pub(crate) calls: u32,
+    /// Where this thread stands in the record of what the heap gave.
+    pub(crate) cursor: super::heap::follow::Cursor,
     /// What to run: a leaked `StartThread`, taken at the thread's first resumption.
     pub(crate) start: *mut c_void,
     /// `pthread_t` of the genuine thread, which on x86-64 is its TLS base.
@@ -108,7 +116,10 @@ impl LentRef {
     /// The thread has done something else than reading its clock.
     #[inline]
     pub(crate) fn did_work(self) {
-        unsafe { (*self.0).clock_reads.set(0) }
+        unsafe {
+            (*self.0).clock_reads.set(0);
+            (*self.0).calls = (*self.0).calls.wrapping_add(1);
+        }
     }
 
     /// Resumes the thread for something else than a result.

@@ -103,6 +103,7 @@ genuine! {
     fn getenv(name: *const c_char) -> *mut c_char;
     fn getauxval(kind: libc::c_ulong) -> libc::c_ulong;
     fn sysconf(name: c_int) -> c_long;
+    fn malloc_usable_size(address: *mut c_void) -> usize;
 }
 
 /// Runs the calling thread's C++ and Rust TLS destructors.

@@ -15,6 +15,7 @@ use super::thread::{Progress, State, Thread, ThreadId, Woken};
 use super::timers::Timers;
 use super::{Call, Step, Stop};
 use crate::abi::PendingRef;
+use crate::carrier::heap::{self, Heap};
 use crate::carrier::image::{Image, Original};
 use crate::carrier::lent::{LentRef, Resume};
 use crate::world::{Config, Ending, EventLine, HostId, Outcome, Position, Sink};
@@ -83,6 +84,7 @@ pub(crate) struct Kernel {
     pub(crate) environ_of: Option<super::ProcessId>,
     pub(crate) dead_threads: Vec<LentRef>,
     pub(crate) dead_images: Vec<Image>,
+    pub(crate) dead_heaps: Vec<Heap>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) own: Own,
     /// The call under way leaves no trace, although it was not made as a look.
@@ -133,6 +135,7 @@ impl Kernel {
             environ_of: None,
             dead_threads: Vec::new(),
             dead_images: Vec::new(),
+            dead_heaps: Vec::new(),
             outcome: None,
             own: Own::find(),
             no_trace: false,
@@ -556,6 +559,9 @@ impl Kernel {
         while let Some(image) = self.dead_images.pop() {
             crate::carrier::image::unregister(image);
             image.unmap(self.original);
+        }
+        while let Some(heap) = self.dead_heaps.pop() {
+            heap::destroy(heap);
         }
     }
 

@@ -9,6 +9,7 @@ use super::thread::{Progress, State, Thread, ThreadId, Woken};
 use super::{Step, Stop};
 use crate::abi::{StartThread, TABLE};
 use crate::carrier::environment::Environment;
+use crate::carrier::heap::{self, Heap};
 use crate::carrier::image::{self, Image};
 use crate::carrier::lend::{self, Birth};
 use crate::carrier::lent::LentRef;
@@ -40,6 +41,8 @@ pub(crate) struct Process {
     pub(crate) pid: i32,
     /// Its own copy of the executable; clients share the original.
     pub(crate) image: Option<Image>,
+    /// What its `malloc` takes from: its image's heap.
+    pub(crate) heap: Option<Heap>,
     pub(crate) main: Option<ThreadId>,
     pub(crate) threads: Vec<ThreadId>,
     pub(crate) next_tid: i32,
@@ -130,10 +133,14 @@ impl Kernel {
             Some(test) => self.processes[test].table,
             None => self.tables.insert(Descriptors::new(super::limits::Limits::default().descriptors())),
         };
+        // Processes of the original image share what is in it, and so its heap, which is as old as the test.
+        let test = self.hosts[TEST].process.filter(|_| start.image.is_none() && host != TEST);
+        let heap = test.map_or_else(heap::create, |test| self.processes[test].heap);
         let process = self.processes.insert(Process {
             host,
             pid,
             image: start.image,
+            heap,
             main: None,
             threads: Vec::new(),
             next_tid: pid,
@@ -218,6 +225,7 @@ impl Kernel {
             thread_locals,
             keys: self.keys.shared(),
             attributes,
+            heap: self.processes[process].heap,
         };
         match lend::create(birth) {
             Ok(lent) => {
@@ -384,6 +392,7 @@ impl Kernel {
     pub(crate) fn end_process(&mut self, id: ProcessId, exit: Exit) {
         let Some(process) = self.processes.get(id) else { return };
         let (host, image, pid) = (process.host, process.image, process.pid);
+        let heap = process.heap.filter(|_| image.is_some());
         self.record(0, What::ProcessEnd, i64::from(pid), u64::from(host.0));
         for thread in self.processes[id].threads.clone() {
             self.forget_waits(thread);
@@ -404,6 +413,7 @@ impl Kernel {
         self.hosts[host].process = None;
         self.hosts[host].last_exit = Some(exit);
         self.dead_images.extend(image);
+        self.dead_heaps.extend(heap);
     }
 
     /// Closes what a process has open: its table, or of a shared one what it opened itself.

@@ -75,6 +75,7 @@ pub fn config(seed: u64) -> Config {
         record: false,
         perturb: None,
         crash_at: None,
+        heap_record: None,
     }
 }
 

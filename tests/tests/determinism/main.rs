@@ -115,5 +115,6 @@ fn digests_of_different_seeds(ran: &Ended) -> BTreeMap<String, String> {
 
 fn digest(case: &Case, ran: &Ended) -> String {
     assert_eq!(case.outcome, "passed", "seed {}\n{}", case.seed, ran.printed);
+    assert_eq!(case.digest_when_logged, None, "seed {}", case.seed);
     case.digest.clone().expect("a case that passed has a digest")
 }

@@ -51,6 +51,8 @@ pub(crate) struct Case {
     pub(crate) seed: String,
     pub(crate) outcome: String,
     pub(crate) digest: Option<String>,
+    /// Of the run that logged more, if that was another.
+    pub(crate) digest_when_logged: Option<String>,
 }
 
 /// A process that has ended.

@@ -23,7 +23,7 @@ const fn among_others(name: &'static str, vary: fn(Start) -> Start) -> Variation
     Variation { name, seeds: SEEDS, vary }
 }
 
-pub(crate) const VARIATIONS: [Variation; 20] = [
+pub(crate) const VARIATIONS: [Variation; 21] = [
     alone("as before", |start| start),
     alone("addresses not randomised", |start| start.under(&["setarch", "-R"])),
     alone("on the first processor", |start| start.under(&["taskset", "-c", "0"])),
@@ -48,6 +48,7 @@ pub(crate) const VARIATIONS: [Variation; 20] = [
     }),
     alone("on a terminal", on_a_terminal),
     alone("everything logged", |start| start.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full")),
+    among_others("everything logged, several cases", |start| start.env("RUST_LOG", "trace")),
     alone("all output shown", |start| start.env("CHAOS_LOG", "all")),
     alone("by cargo nextest", by_nextest),
     alone("by cargo test", by_cargo_test),

@@ -1,0 +1,269 @@
+//! One heap: a region of slots for each size class, and which of them are taken.
+//!
+//! The lowest free slot is given, always. What a heap gives next is therefore decided by what is allocated now and by
+//! nothing else: what was allocated and freed in between, by a log line for example, has left no trace.
+
+use super::classes::{SMALL, bytes_of};
+
+/// Bytes of a class's region. A class that is full passes on to the next.
+const REGION_BYTES: usize = 128 << 20;
+/// What a heap reserves: the regions, then which slots are taken.
+pub(super) const HEAP_BYTES: usize = 8 << 30;
+
+/// Slots that share a word.
+const WORD: usize = 64;
+/// Words of a class that lie near each other, so that a small heap touches few pages.
+const NEAR: usize = 64;
+/// Bytes between the words of two classes, for those that are not near: one for each slot of the smallest class.
+const FAR_BYTES: usize = REGION_BYTES / 16 / 8;
+const FULL_BYTES: usize = FAR_BYTES / 64;
+
+/// What a heap knows of itself, behind its regions. Fresh memory is zero, which is an empty heap.
+#[repr(C)]
+struct Head {
+    /// Per class: the lowest word of `full` that may have room, and the lowest slot that was never taken.
+    classes: [(u32, u32); SMALL],
+    /// Blocks that have mappings of their own.
+    huge: usize,
+    /// Where the heap for what follows no record lies; see `follow.rs`.
+    extra: usize,
+    near_full: [u64; SMALL],
+    near: [[u64; NEAR]; SMALL],
+}
+
+const HEAD: usize = SMALL * REGION_BYTES;
+const FAR: usize = HEAD + (64 << 10);
+const FAR_FULL: usize = FAR + SMALL * FAR_BYTES;
+
+const _: () = assert!(size_of::<Head>() <= FAR - HEAD && FAR_FULL + SMALL * FULL_BYTES <= HEAP_BYTES);
+
+/// A heap, by its address, which is a multiple of the size of a region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Heap {
+    base: usize,
+}
+
+/// A block that a heap gave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Block {
+    pub(super) address: usize,
+    /// Nobody has had it before, so it is zero.
+    pub(super) fresh: bool,
+}
+
+#[expect(clippy::undocumented_unsafe_blocks, reason = "SAFETY: a heap is mapped as long as its handle is used, its \
+    words lie in it, and it is used by one kernel thread, which is never in it twice")]
+impl Heap {
+    /// The heap at an address where `HEAP_BYTES` of zeros have been mapped.
+    pub(super) fn new(base: usize) -> Heap {
+        debug_assert!(base.is_multiple_of(REGION_BYTES));
+        Heap { base }
+    }
+
+    pub(super) fn base(self) -> usize {
+        self.base
+    }
+
+    fn head(self) -> *mut Head {
+        (self.base + HEAD) as *mut Head
+    }
+
+    /// Which of 64 slots are taken.
+    #[inline]
+    fn word(self, class: usize, word: usize) -> *mut u64 {
+        match word < NEAR {
+            true => unsafe { &raw mut (*self.head()).near[class][word] },
+            false => (self.base + FAR + class * FAR_BYTES + word * 8) as *mut u64,
+        }
+    }
+
+    /// Which of 64 words are full.
+    #[inline]
+    fn full(self, class: usize, index: usize) -> *mut u64 {
+        match index {
+            0 => unsafe { &raw mut (*self.head()).near_full[class] },
+            _ => (self.base + FAR_FULL + class * FULL_BYTES + index * 8) as *mut u64,
+        }
+    }
+
+    /// Takes the lowest free slot of a class, or of the next that has one.
+    #[inline]
+    pub(super) fn take(self, class: usize) -> Option<Block> {
+        (class..SMALL).find_map(|class| self.take_of(class))
+    }
+
+    #[inline]
+    fn take_of(self, class: usize) -> Option<Block> {
+        let slots = REGION_BYTES / bytes_of(class);
+        let mut index = unsafe { (*self.head()).classes[class].0 } as usize;
+        while index * WORD * WORD < slots {
+            let full = unsafe { *self.full(class, index) };
+            if full != u64::MAX {
+                let word = index * WORD + (!full).trailing_zeros() as usize;
+                let slot = word * WORD + unsafe { !*self.word(class, word) }.trailing_zeros() as usize;
+                unsafe { (*self.head()).classes[class].0 = index as u32 };
+                return (slot < slots).then(|| self.mark(class, slot));
+            }
+            index += 1;
+        }
+        None
+    }
+
+    /// Takes a slot that is free.
+    #[inline]
+    fn mark(self, class: usize, slot: usize) -> Block {
+        let word = slot / WORD;
+        unsafe {
+            let taken = self.word(class, word);
+            *taken |= 1 << (slot % WORD);
+            if *taken == u64::MAX {
+                *self.full(class, word / WORD) |= 1 << (word % WORD);
+            }
+            let never = &mut (*self.head()).classes[class].1;
+            let fresh = slot >= *never as usize;
+            *never = (*never).max(slot as u32 + 1);
+            Block { address: self.base + class * REGION_BYTES + slot * bytes_of(class), fresh }
+        }
+    }
+
+    fn contains(self, address: usize) -> bool {
+        (self.base..self.base + HEAP_BYTES).contains(&address)
+    }
+
+    /// Class and slot of a block's address; `None` when no block begins there.
+    #[inline]
+    fn place(self, address: usize) -> Option<(usize, usize)> {
+        let (class, offset) = ((address - self.base) / REGION_BYTES, (address - self.base) % REGION_BYTES);
+        // The offset is below 2^27: a division of 32 bits, which is faster.
+        let (slot, rest) = if class < SMALL {
+            (offset as u32 / bytes_of(class) as u32, offset as u32 % bytes_of(class) as u32)
+        } else {
+            return None;
+        };
+        (rest == 0).then_some((class, slot as usize))
+    }
+
+    /// Takes the block at this address, if nobody has it.
+    pub(super) fn claim(self, address: usize) -> Option<Block> {
+        let (class, slot) = self.place(self.contains(address).then_some(address)?)?;
+        let taken = unsafe { *self.word(class, slot / WORD) } & 1 << (slot % WORD) != 0;
+        (!taken).then(|| self.mark(class, slot))
+    }
+
+    /// Gives a block back. False when it is none, or is given back twice.
+    #[inline]
+    pub(super) fn release(self, address: usize) -> bool {
+        let Some((class, slot)) = self.place(address) else { return false };
+        let word = slot / WORD;
+        unsafe {
+            let taken = self.word(class, word);
+            let bit = 1 << (slot % WORD);
+            if *taken & bit == 0 {
+                return false;
+            }
+            if *taken == u64::MAX {
+                *self.full(class, word / WORD) &= !(1 << (word % WORD));
+            }
+            *taken &= !bit;
+            let lowest = &mut (*self.head()).classes[class].0;
+            *lowest = (*lowest).min((word / WORD) as u32);
+        }
+        true
+    }
+
+    /// How much fits into a block.
+    #[inline]
+    pub(super) fn usable_bytes(self, address: usize) -> usize {
+        bytes_of((address - self.base) / REGION_BYTES)
+    }
+
+    /// How many blocks with mappings of their own this heap holds.
+    pub(super) fn huge(self) -> usize {
+        unsafe { (*self.head()).huge }
+    }
+
+    pub(super) fn set_huge(self, count: usize) {
+        unsafe { (*self.head()).huge = count }
+    }
+
+    /// This heap's companion, if it has one.
+    pub(super) fn extra(self) -> Option<Heap> {
+        let base = unsafe { (*self.head()).extra };
+        (base != 0).then_some(Heap { base })
+    }
+
+    pub(super) fn set_extra(self, extra: Heap) {
+        unsafe { (*self.head()).extra = extra.base }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Heap, create, destroy};
+    use super::*;
+
+    fn with_heap(test: impl FnOnce(Heap)) {
+        let heap = create().expect("address space is not scarce");
+        test(heap);
+        destroy(heap);
+    }
+
+    #[test]
+    fn what_was_freed_meanwhile_leaves_no_trace() {
+        with_heap(|heap| {
+            let class = 3;
+            let kept: Vec<Block> = (0..100).map(|_| heap.take(class).expect("room")).collect();
+            let between: Vec<Block> = (0..5000).map(|_| heap.take(class).expect("room")).collect();
+            // In an order of its own: neither that of a stack nor that of a queue.
+            for i in 0..between.len() {
+                assert!(heap.release(between[i * 7919 % between.len()].address));
+            }
+            let next = heap.take(class).expect("room");
+            assert_eq!(next.address, kept[99].address + bytes_of(class));
+            assert!(!next.fresh && kept.iter().all(|block| block.fresh));
+        });
+    }
+
+    #[test]
+    fn the_lowest_free_slot_is_given_across_words_and_summaries() {
+        with_heap(|heap| {
+            let blocks: Vec<usize> = (0..WORD * WORD * 3).map(|_| heap.take(0).expect("room").address).collect();
+            assert!(blocks.windows(2).all(|pair| pair[1] == pair[0] + 16));
+            for freed in [WORD * WORD * 2 + 70, WORD * 5 + 3, 4] {
+                assert!(heap.release(blocks[freed]));
+            }
+            for expected in [4, WORD * 5 + 3, WORD * WORD * 2 + 70, blocks.len()] {
+                let address = heap.take(0).expect("room").address;
+                assert_eq!(address, blocks[0] + expected * 16);
+            }
+        });
+    }
+
+    #[test]
+    fn a_block_is_given_back_once_and_only_where_it_begins() {
+        with_heap(|heap| {
+            let block = heap.take(4).expect("room");
+            assert!(!heap.release(block.address + 16));
+            assert!(heap.release(block.address) && !heap.release(block.address));
+            assert_eq!(heap.claim(block.address).map(|block| block.fresh), Some(false));
+            assert_eq!(heap.claim(block.address), None);
+        });
+    }
+
+    #[test]
+    fn a_full_class_passes_on_to_the_next() {
+        with_heap(|heap| {
+            let class = SMALL - 1;
+            let slots = REGION_BYTES / bytes_of(class);
+            for _ in 0..slots {
+                assert!(heap.take(class - 1).is_some_and(|block| heap.usable_bytes(block.address) < bytes_of(class)));
+            }
+            let more = REGION_BYTES / bytes_of(class - 1) - slots;
+            (0..more).for_each(|_| assert!(heap.take(class - 1).is_some()));
+            let passed_on = heap.take(class - 1).expect("the next class has room");
+            assert_eq!(heap.usable_bytes(passed_on.address), bytes_of(class));
+            (1..slots).for_each(|_| assert!(heap.take(class).is_some()));
+            assert_eq!(heap.take(class - 1), None);
+        });
+    }
+}
