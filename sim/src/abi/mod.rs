@@ -40,6 +40,11 @@ use libc::{c_int, c_void};
 pub(crate) use signal::deliver_pending;
 pub(crate) use threads::{StartThread, keys_outside, simulated, thread_main};
 
+/// The calling thread's return addresses, innermost first.
+pub(crate) fn backtrace(frames: &mut [usize]) -> usize {
+    dl::backtrace(frames)
+}
+
 /// Bounds of the stack of the thread with this descriptor.
 pub(crate) fn stack_bounds(pthread: usize) -> Option<(usize, usize)> {
     dl::stack_of(pthread)

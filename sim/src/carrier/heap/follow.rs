@@ -5,8 +5,9 @@
 //! that is the record. When the same case runs again to be looked at, each request that stands in the record is given
 //! what it was given then, and what does not stand there comes from a heap of its own.
 //!
-//! A request is known by its thread, by how many calls that thread had made, by where the stack stood and by its size.
-//! A request for logging that agrees with another in all of these can still take its place; the digests tell.
+//! A request is known by its thread, by how many calls that thread had made, by who asked (the callers' addresses and
+//! where the stack stood) and by its size. Should a request for logging agree with another in all of these, it would
+//! take its place; the digests would tell.
 
 use super::super::lent::Lent;
 use super::region::Block;
@@ -17,6 +18,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Threads that can have a record; numbers beyond are given whatever is free.
 const THREADS_MAX: usize = 1 << 16;
+/// How many callers tell requests apart.
+const FRAMES: usize = 16;
 /// How far ahead in its record a request is looked for.
 const AHEAD_MAX: usize = 256;
 
@@ -58,7 +61,7 @@ pub(super) fn wanted() -> bool {
 /// `[entries][first entry of each thread…][entries…]`; entries are numbered from 1.
 struct Record(&'static [AtomicU64]);
 
-/// Size of the request and where the stack stood; calls and next entry of the thread; address.
+/// Hash of request and callers; calls and next entry of the thread; address.
 const ENTRY_WORDS: usize = 3;
 const ENTRIES: usize = 1 + THREADS_MAX;
 
@@ -142,6 +145,18 @@ impl Record {
     }
 }
 
+/// A hash over the request and who made it.
+fn key(request: Request) -> u64 {
+    // A function allocates for its own sake and for that of a line of log at the same depth; who it called for that is
+    // not the same. This hook's own frames are among these.
+    let mut frames = [0; FRAMES];
+    let count = crate::abi::backtrace(&mut frames);
+    let known = [request.stack, request.bytes, request.alignment];
+    // FxHash: quick, and good enough for what is compared within one call's requests only.
+    let step = |hash: u64, word: &usize| (hash.rotate_left(5) ^ *word as u64).wrapping_mul(0x517c_c1b7_2722_0a95);
+    frames[..count].iter().chain(&known).fold(0, step)
+}
+
 /// Allocates with a record: notes what is given, or gives what was noted.
 ///
 /// # Safety
@@ -150,8 +165,7 @@ impl Record {
 pub(super) unsafe fn take(lent: *mut Lent, heap: Heap, class: usize, request: Request) -> Option<Block> {
     // SAFETY: as promised.
     let (thread, calls, cursor) = unsafe { ((*lent).serial as usize, (*lent).calls, &(*lent).cursor) };
-    // The low half of the stack pointer tells places of one stack apart.
-    let key = (request.stack as u64) << 32 | class as u64;
+    let key = key(request);
     let record = Record::current();
     if USE.load(Ordering::Relaxed) == KEEP {
         let block = heap.take(class)?;

@@ -17,10 +17,10 @@ const SLOTS_MAX: usize = 1024;
 /// Who holds each slot, class by class: 0 for nobody.
 static OWNERS: [AtomicU32; HUGE * SLOTS_MAX] = [const { AtomicU32::new(0) }; HUGE * SLOTS_MAX];
 
-/// Whether an address is that of such a block.
+/// Whether an address lies in such a block.
 #[inline]
 pub(super) fn owns(address: usize) -> bool {
-    (FIRST..END).contains(&address)
+    (FIRST..END).contains(&address) && Slot::at(address).owner().load(Ordering::Relaxed) != 0
 }
 
 /// A block's place.
@@ -50,8 +50,10 @@ impl Slot {
         FIRST + self.class * REGION_BYTES + self.index * self.bytes()
     }
 
+    /// Who has the slot. An index past the last is nobody's: addresses of others can lie there.
     fn owner(self) -> &'static AtomicU32 {
-        &OWNERS[self.class * SLOTS_MAX + self.index]
+        static NOBODY: AtomicU32 = AtomicU32::new(0);
+        if self.index < SLOTS_MAX { &OWNERS[self.class * SLOTS_MAX + self.index] } else { &NOBODY }
     }
 }
 

@@ -23,13 +23,15 @@ use classes::{SMALL_MAX, aligned};
 use region::{Block, HEAP_BYTES};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// 17 TiB: behind the flight recorder (16 TiB), far below executable (`0x5555…`) and libraries (`0x7fff…`).
+/// 17 TiB: behind the flight recorder (16 TiB), and below what the system maps in a worker, which begins with the
+/// executable at `0x5555…`. In a process whose stack has no limit libraries lie here (arch/x86/mm/mmap.c, `mmap_base`);
+/// so an address is told to be a heap's by whether that heap lives.
 const FIRST: usize = 0x1100_0000_0000;
 /// Heaps that can be live at a time; who gets none uses libc's.
-const HEAPS_MAX: usize = 8192;
+const HEAPS_MAX: usize = 6144;
 const END: usize = FIRST + HEAPS_MAX * HEAP_BYTES;
 
-const _: () = assert!(END < 0x5500_0000_0000);
+const _: () = assert!(END < 0x2aaa_0000_0000);
 
 /// Which heaps are live.
 static LIVE: [AtomicU64; HEAPS_MAX / 64] = [const { AtomicU64::new(0) }; HEAPS_MAX / 64];
@@ -52,19 +54,23 @@ fn unmap(address: usize, bytes: usize) {
 
 /// Makes an empty heap, at the lowest free address. `None` when the system lacks address space.
 pub(crate) fn create() -> Option<Heap> {
-    let (word, live) = LIVE.iter().enumerate().find(|(_, live)| live.load(Ordering::Relaxed) != u64::MAX)?;
-    create_at(word * 64 + (!live.load(Ordering::Relaxed)).trailing_zeros() as usize)
+    (0..HEAPS_MAX).find_map(create_at)
 }
 
 /// Makes an empty heap at the highest free address, where it takes no other heap's place.
 fn create_aside() -> Option<Heap> {
-    let (word, live) = LIVE.iter().enumerate().rfind(|(_, live)| live.load(Ordering::Relaxed) != u64::MAX)?;
-    create_at(word * 64 + 63 - (!live.load(Ordering::Relaxed)).leading_zeros() as usize)
+    (0..HEAPS_MAX).rev().find_map(create_at)
+}
+
+/// Whether the heap of this index is live.
+#[inline]
+fn is_live(index: usize) -> bool {
+    index < HEAPS_MAX && LIVE[index / 64].load(Ordering::Relaxed) & 1 << (index % 64) != 0
 }
 
 fn create_at(index: usize) -> Option<Heap> {
     let base = FIRST + index * HEAP_BYTES;
-    if !map(base, HEAP_BYTES) {
+    if is_live(index) || !map(base, HEAP_BYTES) {
         return None;
     }
     // A page of two mebibytes for each region that is touched would cost more than it saves.
@@ -95,15 +101,14 @@ fn number(heap: Heap) -> u32 {
 /// Whether an address was given by one of these heaps, and not by libc's.
 #[inline]
 pub(crate) fn owns(address: usize) -> bool {
-    address.wrapping_sub(FIRST) < END - FIRST || huge::owns(address)
+    heap_of(address).is_some() || huge::owns(address)
 }
 
 /// The live heap that an address lies in.
 #[inline]
 fn heap_of(address: usize) -> Option<Heap> {
     let index = address.wrapping_sub(FIRST) / HEAP_BYTES;
-    let live = index < HEAPS_MAX && LIVE[index / 64].load(Ordering::Relaxed) & 1 << (index % 64) != 0;
-    live.then(|| Heap::new(FIRST + index * HEAP_BYTES))
+    is_live(index).then(|| Heap::new(FIRST + index * HEAP_BYTES))
 }
 
 /// Memory that a program has asked for.

@@ -6,9 +6,9 @@
 use super::classes::{SMALL, bytes_of};
 
 /// Bytes of a class's region. A class that is full passes on to the next.
-const REGION_BYTES: usize = 128 << 20;
+const REGION_BYTES: usize = 64 << 20;
 /// What a heap reserves: the regions, then which slots are taken.
-pub(super) const HEAP_BYTES: usize = 8 << 30;
+pub(super) const HEAP_BYTES: usize = 4 << 30;
 
 /// Slots that share a word.
 const WORD: usize = 64;
@@ -134,7 +134,7 @@ impl Heap {
     #[inline]
     fn place(self, address: usize) -> Option<(usize, usize)> {
         let (class, offset) = ((address - self.base) / REGION_BYTES, (address - self.base) % REGION_BYTES);
-        // The offset is below 2^27: a division of 32 bits, which is faster.
+        // The offset is below 2^26: a division of 32 bits, which is faster.
         let (slot, rest) = if class < SMALL {
             (offset as u32 / bytes_of(class) as u32, offset as u32 % bytes_of(class) as u32)
         } else {
