@@ -91,7 +91,8 @@ mod tests {
         let lines = std::fs::read_to_string(directory.join("cases.jsonl")).expect("it was written");
         let [passed, failed] = lines.lines().collect::<Vec<_>>()[..] else { panic!("two cases, two lines: {lines}") };
         assert!(passed.starts_with(r#"{"seed":"calm:0x5f1d","outcome":"passed","digest":"0000"#), "{passed}");
-        let numbers = r#"abc","events":1204,"virtual_ns":5961000000,"real_us":7000,"failure":null,"digest_when_logged":null}"#;
+        let numbers =
+            r#"abc","events":1204,"virtual_ns":5961000000,"real_us":7000,"failure":null,"digest_when_logged":null}"#;
         assert!(passed.ends_with(numbers), "{passed}");
         assert!(failed.starts_with(r#"{"seed":"0x5f1d","outcome":"failed","digest":null,"#), "{failed}");
         let failure = r#""failure":"deadlock: \"all\"","digest_when_logged":null}"#;

@@ -31,8 +31,8 @@ use run_case::CaseReport;
 use search::Tally;
 use std::panic::Location;
 use std::time::Instant;
-use windtunnel_sim::world::HeapRecordUse;
 use telling::Teller;
+use windtunnel_sim::world::HeapRecordUse;
 
 /// What all parts of one run share.
 pub(crate) struct Context<'a> {

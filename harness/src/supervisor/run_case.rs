@@ -154,7 +154,18 @@ pub(super) fn judge(definition: &TestDefinition, case: Case, blackbox: &BlackBox
     let log = if failure.is_some() { read_log(blackbox) } else { Log::default() };
     let faults = blackbox.progress().faults();
     let took = Duration::ZERO;
-    CaseReport { case, failure, digest, at, faults, took, log, confirmation: None, layout_refusal: None, differs_when_logged: None }
+    CaseReport {
+        case,
+        failure,
+        digest,
+        at,
+        faults,
+        took,
+        log,
+        confirmation: None,
+        layout_refusal: None,
+        differs_when_logged: None,
+    }
 }
 
 fn read_log(blackbox: &BlackBox) -> Log {

@@ -151,8 +151,8 @@ macro_rules! table {
     };
 }
 table!(
-    allocate, change, clock, directory, dl, entropy, env, file, filesystem, futex, io, memory, names, poll, process, signal,
-    socket, stdio, sync, terminal, threads, users
+    allocate, change, clock, directory, dl, entropy, env, file, filesystem, futex, io, memory, names, poll, process,
+    signal, socket, stdio, sync, terminal, threads, users
 );
 
 /// A call that a thread has made and the kernel has not answered yet.

@@ -149,8 +149,9 @@ pub(crate) fn map_copy(at: Mapping, content: &[u8]) -> Result<usize, c_int> {
     Ok(base)
 }
 
-/// Room for any path: `PATH_MAX`. The simulated kernel and its programs share a heap, and addresses seed hashers; so
-/// what is allocated for a real path must not depend on its length, which differs from one checkout to the next.
+/// Room for any path: `PATH_MAX`. A test that brings an allocator of its own shares it with the simulated kernel, and
+/// addresses seed hashers; so what is allocated for a real path must not depend on its length, which differs from one
+/// checkout to the next.
 const PATH_BYTES: usize = 4096;
 
 /// An empty path that never has to grow.

@@ -110,9 +110,8 @@ pub(super) fn resize(address: usize, bytes: usize) -> Option<usize> {
     let new = find(bytes, 1)?;
     let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as usize;
     // SAFETY: moves our own mapping to a place where nothing of ours or anybody's is.
-    let moved = unsafe {
-        raw_syscall(libc::SYS_mremap, [old.address(), old.bytes(), new.bytes(), flags, new.address(), 0])
-    };
+    let moved =
+        unsafe { raw_syscall(libc::SYS_mremap, [old.address(), old.bytes(), new.bytes(), flags, new.address(), 0]) };
     (moved >= 0).then(|| {
         new.owner().store(old.owner().swap(0, Ordering::Relaxed), Ordering::Relaxed);
         new.address()

@@ -41,9 +41,7 @@ fn map(address: usize, bytes: usize) -> bool {
     let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
     // SAFETY: a fresh mapping, where there is none (NOREPLACE).
-    let mapped = unsafe {
-        raw_syscall(libc::SYS_mmap, [address, bytes, protection, flags as usize, usize::MAX, 0])
-    };
+    let mapped = unsafe { raw_syscall(libc::SYS_mmap, [address, bytes, protection, flags as usize, usize::MAX, 0]) };
     mapped == address as isize
 }
 

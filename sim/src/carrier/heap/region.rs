@@ -51,8 +51,11 @@ pub(super) struct Block {
     pub(super) fresh: bool,
 }
 
-#[expect(clippy::undocumented_unsafe_blocks, reason = "SAFETY: a heap is mapped as long as its handle is used, its \
-    words lie in it, and it is used by one kernel thread, which is never in it twice")]
+#[expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "SAFETY: a heap is mapped as long as its handle is used, its \
+    words lie in it, and it is used by one kernel thread, which is never in it twice"
+)]
 impl Heap {
     /// The heap at an address where `HEAP_BYTES` of zeros have been mapped.
     pub(super) fn new(base: usize) -> Heap {
