@@ -56,8 +56,8 @@ impl Context<'_> {
         }
     }
 
-    /// What a worker is told about a case that is run to be looked at: with what the user wants logged, which allocates,
-    /// but at the addresses of the run that kept a record of them.
+    /// What a worker is told about a case that is run to be looked at: with what the user wants logged, but at the
+    /// addresses of the run before.
     fn orders_for_looking(&self, case: Case) -> Orders {
         Orders {
             rust_log: self.settings.look.rust_log.clone(),
