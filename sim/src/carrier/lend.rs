@@ -71,7 +71,7 @@ pub(crate) fn create(birth: Birth<'_>) -> Result<*mut Lent, c_int> {
         heap: birth.heap,
         serial: birth.tid as u32,
         calls: 0,
-        cursor: Cursor::START,
+        cursor: Cursor::at_start(),
         start: birth.start,
         pthread: 0,
         gone: AtomicU32::new(1),

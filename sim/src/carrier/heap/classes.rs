@@ -50,7 +50,7 @@ pub(super) fn aligned(bytes: usize, alignment: usize) -> usize {
         return holding(bytes);
     }
     let mut class = holding(bytes.max(alignment));
-    while bytes_of(class) % alignment != 0 {
+    while !bytes_of(class).is_multiple_of(alignment) {
         class += 1;
     }
     class
@@ -77,7 +77,7 @@ mod tests {
         for alignment in (4..=20).map(|shift| 1 << shift) {
             for bytes in [1, 100, 5000, 70_000] {
                 let size = bytes_of(aligned(bytes, alignment));
-                assert!(size % alignment == 0 && size >= bytes, "{bytes} at {alignment}: {size}");
+                assert!(size.is_multiple_of(alignment) && size >= bytes, "{bytes} at {alignment}: {size}");
             }
         }
     }

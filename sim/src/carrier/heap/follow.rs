@@ -31,13 +31,18 @@ const FOLLOW: usize = 2;
 static WORDS: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
 static WORDS_COUNT: AtomicUsize = AtomicUsize::new(0);
 
+/// Before a thread's first entry has been looked for.
+const NOT_YET: u32 = u32::MAX;
+
 /// A place in one thread's record: the number of its next entry.
 #[derive(Debug)]
 pub(crate) struct Cursor(Cell<u32>);
 
 impl Cursor {
     /// Before the thread's first entry.
-    pub(crate) const START: Cursor = Cursor(Cell::new(u32::MAX));
+    pub(crate) fn at_start() -> Cursor {
+        Cursor(Cell::new(NOT_YET))
+    }
 }
 
 /// Uses a record in this process's world.
@@ -115,7 +120,7 @@ impl Record {
         self.set(at + 1, u64::from(calls) << 32);
         self.set(at + 2, address as u64);
         match cursor.0.replace(number) {
-            u32::MAX => self.set(1 + thread, u64::from(number)),
+            NOT_YET => self.set(1 + thread, u64::from(number)),
             last => self.set(self.entry(last) + 1, self.get(self.entry(last) + 1) | u64::from(number)),
         }
     }
@@ -125,7 +130,7 @@ impl Record {
         if thread >= THREADS_MAX {
             return None;
         }
-        if cursor.0.get() == u32::MAX {
+        if cursor.0.get() == NOT_YET {
             cursor.0.set(self.get(1 + thread) as u32);
         }
         let mut number = cursor.0.get();

@@ -61,7 +61,7 @@ impl Slot {
 fn find(bytes: usize, alignment: usize) -> Option<Slot> {
     (holding(bytes) - SMALL..HUGE)
         .flat_map(Slot::all_of)
-        .find(|slot| slot.address() % alignment == 0 && slot.owner().load(Ordering::Relaxed) == 0)
+        .find(|slot| slot.address().is_multiple_of(alignment) && slot.owner().load(Ordering::Relaxed) == 0)
 }
 
 /// Maps a block of zeros for a heap. `None` when there is no memory.
