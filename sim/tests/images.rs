@@ -240,3 +240,24 @@ fn more_hosts_than_libc_has_keys_have_keys_of_their_own() {
     });
     assert_eq!(run.output, "0x0\n".repeat(2 * 1_100));
 }
+
+unsafe fn ends_after_a_second(_: usize, _: &[u8]) -> i32 {
+    std::thread::sleep(Duration::from_secs(1));
+    3
+}
+
+#[test]
+fn a_killed_host_stays_down_although_the_backoff_of_an_earlier_end_is_over() {
+    let run = world(1, || {
+        let host = control::add_host("a");
+        let on_exit = OnExit::Restart { backoff: Duration::from_secs(3) };
+        control::start(host, &program(ends_after_a_second, &["a"], on_exit)).unwrap();
+        std::thread::sleep(Duration::from_millis(1500));
+        control::restart(host).unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        control::kill(host);
+        std::thread::sleep(Duration::from_secs(10));
+        println!("{:?} after {} starts", control::state(host), control::starts(host));
+    });
+    assert_eq!(run.output, "Down(Some(Signal(9))) after 2 starts\n", "{run:#?}");
+}

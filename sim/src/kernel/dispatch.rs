@@ -40,8 +40,8 @@ pub(crate) enum Event {
     TimerFd(super::FileId),
     /// The network's.
     Net(super::net::NetEvent),
-    /// A host starts its program again.
-    Restart(HostId),
+    /// A host starts its program again, if this start of it was its last.
+    Restart(HostId, u32),
 }
 
 /// Who runs when the kernel is left.
@@ -471,7 +471,7 @@ impl Kernel {
             }
             Event::TimerFd(file) => self.timerfd_expired(file),
             Event::Net(event) => self.net_event(event),
-            Event::Restart(host) => self.restart_after_exit(host),
+            Event::Restart(host, starts) => self.restart_after_exit(host, starts),
         }
     }
 

@@ -201,6 +201,7 @@ impl Kernel {
         self.note_host(id, 7, &text);
         let host = &mut self.hosts[id];
         host.exits += 1;
+        let starts = host.starts;
         match host.program.as_ref().map(|p| p.on_exit).unwrap_or_default() {
             OnExit::Fail => {
                 let host = host.name.clone();
@@ -209,16 +210,16 @@ impl Kernel {
             OnExit::Restart { backoff } => {
                 let doublings = (host.exits - 1).min(BACKOFF_DOUBLINGS);
                 let delay = u64::try_from(backoff.as_nanos()).unwrap_or(u64::MAX >> 8) << doublings;
-                self.timers.schedule(self.now + delay, Event::Restart(id));
+                self.timers.schedule(self.now + delay, Event::Restart(id, starts));
             }
             OnExit::Ignore => {}
         }
     }
 
-    /// The backoff is over.
-    pub(crate) fn restart_after_exit(&mut self, id: HostId) {
+    /// The backoff is over. A host that was started meanwhile, and may have been killed since, owes nothing to it.
+    pub(crate) fn restart_after_exit(&mut self, id: HostId, starts: u32) {
         let host = &self.hosts[id];
-        if host.process.is_some() || host.dark {
+        if host.starts != starts || host.process.is_some() || host.dark {
             return;
         }
         if let Some(program) = host.program.clone()
