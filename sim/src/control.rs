@@ -3,7 +3,9 @@
 //! Every function but [`inside`] panics when the calling thread belongs to no world.
 
 use crate::abi::{call, look, simulated};
+use crate::kernel::net::delay_ns;
 use crate::kernel::{Kernel, Stop, ThreadId};
+use crate::weather::{Fault, WeatherReport};
 use crate::world::{FaultId, HostId, HostState, Outcome, Position, Program};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -138,8 +140,7 @@ pub fn partition(from: &[HostId], to: &[HostId], both_ways: bool) -> FaultId {
 
 /// Adds latency to all links between two groups: `latency` plus up to `jitter`.
 pub fn slow(from: &[HostId], to: &[HostId], both_ways: bool, latency: Duration, jitter: Duration) -> FaultId {
-    let ns = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX >> 2);
-    command("slow", true, |k, _| k.net_slow(from, to, both_ways, ns(latency), ns(jitter)))
+    command("slow", true, |k, _| k.net_slow(from, to, both_ways, delay_ns(latency), delay_ns(jitter)))
 }
 
 /// Loses segments and datagrams between two groups with this probability.
@@ -150,6 +151,25 @@ pub fn lossy(from: &[HostId], to: &[HostId], both_ways: bool, probability: f64) 
 /// Ends a fault and says what it did. Healing twice is harmless.
 pub fn heal(fault: FaultId) -> FaultAccount {
     FaultAccount { affected: command("heal", true, |k, _| k.net_heal(fault)) }
+}
+
+/// Begins weather: from now on the kernel carries this plan of faults out, until [`end_weather`].
+///
+/// # Panics
+/// When there is weather already; when a fault names a host that does not exist, is to fell or pause host `test`, or
+/// has a probability that is none.
+pub fn begin_weather(faults: &[Fault]) {
+    // A copy made by the kernel, because what it keeps may outlive the caller's heap.
+    let begun = command("begin_weather", true, |k, _| k.begin_weather(faults.to_vec()));
+    begun.unwrap_or_else(|problem| panic!("{problem}"));
+}
+
+/// Ends the weather: heals what is in force at once, cancels what has not begun, and says what became of each fault.
+///
+/// Paused programs go on. Hosts that are down are left down and named in the report, for the caller to [`restart`]
+/// them. Without weather the report is empty.
+pub fn end_weather() -> WeatherReport {
+    command("end_weather", true, |k, _| k.end_weather())
 }
 
 /// Puts a label into the event stream and the log.

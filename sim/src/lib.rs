@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`world`] | configuring and running a world |
 //! | [`control`] | steering it from inside |
+//! | [`weather`] | plans of faults, which the kernel carries out by itself |
 //! | [`worker`] | preparing the process that worlds run in |
 //! | `abi` | the hooked symbols |
 //! | `carrier` | running simulated threads on one kernel thread; images of the executable |
@@ -21,5 +22,6 @@ mod abi;
 mod carrier;
 pub mod control;
 mod kernel;
+pub mod weather;
 pub mod worker;
 pub mod world;

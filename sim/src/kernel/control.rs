@@ -43,6 +43,7 @@ impl Kernel {
         let at = self.position();
         let host = self.host_of(self.threads[me].process).name.clone();
         self.sink.note(at, &host, label);
+        self.weather_marked(label);
     }
 
     /// A program committed a fault: its stack goes to the report before its process ends.

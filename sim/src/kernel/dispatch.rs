@@ -13,6 +13,7 @@ use super::sched::{Preemption, Scheduler};
 use super::slots::Slots;
 use super::thread::{Progress, State, Thread, ThreadId, Woken};
 use super::timers::Timers;
+use super::weather::Weather;
 use super::{Call, Step, Stop};
 use crate::abi::PendingRef;
 use crate::carrier::heap::{self, Heap};
@@ -42,6 +43,8 @@ pub(crate) enum Event {
     Net(super::net::NetEvent),
     /// A host starts its program again, if this start of it was its last.
     Restart(HostId, u32),
+    /// Faults begin or end.
+    Weather,
 }
 
 /// Who runs when the kernel is left.
@@ -87,6 +90,8 @@ pub(crate) struct Kernel {
     pub(crate) dead_heaps: Vec<Heap>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) own: Own,
+    /// The plan of faults that is being carried out.
+    pub(crate) weather: Option<Box<Weather>>,
     /// The call under way leaves no trace, although it was not made as a look.
     no_trace: bool,
     virtual_limit: u64,
@@ -138,6 +143,7 @@ impl Kernel {
             dead_heaps: Vec::new(),
             outcome: None,
             own: Own::find(),
+            weather: None,
             no_trace: false,
             virtual_limit: u64::try_from(config.virtual_timeout.as_nanos()).unwrap_or(u64::MAX),
             barren: 0,
@@ -472,6 +478,7 @@ impl Kernel {
             Event::TimerFd(file) => self.timerfd_expired(file),
             Event::Net(event) => self.net_event(event),
             Event::Restart(host, starts) => self.restart_after_exit(host, starts),
+            Event::Weather => self.weather_due(),
         }
     }
 

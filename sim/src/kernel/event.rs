@@ -20,6 +20,8 @@ pub(crate) enum What {
     Host,
     /// A segment or datagram arrived, or was dropped.
     Deliver,
+    /// A fault of the weather began or ended.
+    Weather,
     /// The test's own label.
     Mark,
     /// A signal handler is about to run.
@@ -36,7 +38,7 @@ impl What {
             What::ProcessEnd => 2,
             What::Host => 3,
             What::Deliver => 4,
-
+            What::Weather => 5,
             What::Mark => 6,
             What::Signal => 7,
             What::ClockSpin => 8,
@@ -51,7 +53,7 @@ impl What {
             What::ProcessEnd => "process end",
             What::Host => "host",
             What::Deliver => "deliver",
-
+            What::Weather => "weather",
             What::Mark => "mark",
             What::Signal => "signal",
             What::ClockSpin => "clock spin",

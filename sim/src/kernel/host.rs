@@ -219,15 +219,26 @@ impl Kernel {
     /// The backoff is over. A host that was started meanwhile, and may have been killed since, owes nothing to it.
     pub(crate) fn restart_after_exit(&mut self, id: HostId, starts: u32) {
         let host = &self.hosts[id];
-        if host.starts != starts || host.process.is_some() || host.dark {
-            return;
+        if host.starts == starts && host.process.is_none() && !host.dark {
+            self.start_again(id);
         }
-        if let Some(program) = host.program.clone()
-            && let Err(problem) = self.start_program(id, program)
-        {
+    }
+
+    /// Whether a host runs a program that can be started again, which a client cannot.
+    pub(crate) fn runs_program(&self, id: HostId) -> bool {
+        let host = &self.hosts[id];
+        host.program.is_some() && host.process.is_some_and(|process| self.processes[process].image.is_some())
+    }
+
+    /// Starts a host's last program again; answers whether it runs.
+    pub(crate) fn start_again(&mut self, id: HostId) -> bool {
+        let Some(program) = self.hosts[id].program.clone() else { return false };
+        let started = self.start_program(id, program);
+        if let Err(problem) = &started {
             let at = self.position();
             let name = self.hosts[id].name.clone();
             self.sink.fatal(at, &format!("host {name} could not be restarted: {problem}"));
         }
+        started.is_ok()
     }
 }

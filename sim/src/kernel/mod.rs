@@ -31,6 +31,7 @@ mod thread;
 mod timerfd;
 mod timers;
 mod unix;
+mod weather;
 
 pub(crate) use clock::Clock;
 pub(crate) use dispatch::{Kernel, Next};

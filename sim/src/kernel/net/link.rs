@@ -8,6 +8,7 @@ use super::super::entropy::{Purpose, Stream, mix};
 use crate::world::{FaultId, HostId};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
 
 /// One way within a host: what Linux's loopback takes, from a write in one process to a wake-up in another.
 const LOOPBACK_NS: u64 = 10_000;
@@ -27,6 +28,13 @@ pub(crate) enum Fate {
     Arrives(u64),
     /// It is lost.
     Lost,
+}
+
+/// A delay in nanoseconds, short enough for many of them to be added up.
+pub(crate) fn delay_ns(delay: Duration) -> u64 {
+    /// 4.5 years, longer than any test.
+    const DELAY_NS_MAX: u64 = u64::MAX >> 7;
+    u64::try_from(delay.as_nanos()).map_or(DELAY_NS_MAX, |ns| ns.min(DELAY_NS_MAX))
 }
 
 /// Names a link; stays valid for the world's life.

@@ -1,0 +1,447 @@
+//! Weather: the kernel carries a plan of faults out by itself, so that they blow at their times whatever the test does.
+//!
+//! [`Agenda`] knows when what is due, [`Weather`] what is in force. To add a kind of fault, follow the compiler: what
+//! it does stands in [`Weather::act`], what undoes it in [`Weather::end`], and [`Grip`] has what that needs. How it
+//! works is the business of whoever is harmed: nothing of network or hosts is done here.
+//!
+//! Nothing is drawn here: what is random about a fault belongs to the link or host that it concerns, so that removing
+//! a fault from a plan does not change what the others do.
+
+use super::dispatch::{Event, Kernel};
+use super::event::What;
+use super::timers::TimerKey;
+use crate::weather::{Begins, Fault, FaultKind, FaultReport, Links, WeatherReport};
+use crate::world::{FaultId, HostId, HostState};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The host `test`, on whose log links are told of. It has nobody to start it again.
+const TEST: HostId = HostId(0);
+
+/// What happens to a fault, in this order if at the same instant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Turn {
+    Begins,
+    Ends,
+}
+
+/// When which fault of a plan begins and ends.
+#[derive(Default)]
+struct Agenda {
+    /// Virtual time, the fault's place in the plan, and what happens to it: in the order in which it is carried out.
+    due: BTreeSet<(u64, usize, Turn)>,
+    /// Faults that wait for a label.
+    waiting: BTreeMap<String, Vec<usize>>,
+}
+
+impl Agenda {
+    /// The agenda of a plan that begins now.
+    fn new(faults: &[Fault], now: u64) -> Agenda {
+        let mut agenda = Agenda::default();
+        for (number, fault) in faults.iter().enumerate() {
+            match &fault.begins {
+                Begins::At(after) => {
+                    agenda.enter(number, fault, now, *after);
+                }
+                Begins::Mark { label, .. } => agenda.waiting.entry(label.clone()).or_default().push(number),
+            }
+        }
+        agenda
+    }
+
+    /// Enters a fault that begins this long after now; answers when it begins and ends. What virtual time cannot count
+    /// to does not happen.
+    fn enter(&mut self, number: usize, fault: &Fault, now: u64, after: Duration) -> [Option<u64>; 2] {
+        let begins = later(now, after);
+        let ends = begins.and_then(|begins| later(begins, fault.lasts));
+        self.due.extend(begins.map(|at| (at, number, Turn::Begins)));
+        self.due.extend(ends.map(|at| (at, number, Turn::Ends)));
+        [begins, ends]
+    }
+
+    /// The faults that wait for this label: none if it has come before.
+    fn marked(&mut self, label: &str) -> Vec<usize> {
+        self.waiting.remove(label).unwrap_or_default()
+    }
+
+    /// What is to be carried out next, if it is due.
+    fn take_due(&mut self, now: u64) -> Option<(usize, Turn)> {
+        let (at, number, turn) = *self.due.first()?;
+        (at <= now).then(|| {
+            self.due.pop_first();
+            (number, turn)
+        })
+    }
+}
+
+/// A time this long after another, unless virtual time ends before.
+fn later(now: u64, after: Duration) -> Option<u64> {
+    now.checked_add(u64::try_from(after.as_nanos()).ok()?)
+}
+
+/// What a fault in force has got hold of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Grip {
+    /// Nothing: it came too late to make a difference.
+    Nothing,
+    /// Links.
+    Links(FaultId),
+    /// A host's program.
+    Host(HostId),
+}
+
+/// What the weather has done to a host's program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Plight {
+    /// It was crashed or killed.
+    Felled {
+        /// It was a program, which can be started again, rather than a client.
+        startable: bool,
+    },
+    /// It was suspended.
+    Paused,
+}
+
+/// The fault that has a host in its grip: the last that bit. What was started or resumed by hand meanwhile, or fell to
+/// another fault, is no longer an earlier fault's to undo.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Hold {
+    fault: usize,
+    /// Which start of the host it concerns.
+    starts: u32,
+    plight: Plight,
+}
+
+/// What becomes of the hosts that a fault has felled when it ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Felled {
+    /// They are started again.
+    StartAgain,
+    /// They are left to the caller.
+    LeaveDown,
+}
+
+/// A fault of the plan.
+struct Entry {
+    fault: Fault,
+    /// While it is in force.
+    grip: Option<Grip>,
+    report: FaultReport,
+}
+
+/// A plan that is being carried out.
+pub(crate) struct Weather {
+    began: u64,
+    agenda: Agenda,
+    entries: Vec<Entry>,
+    holds: BTreeMap<HostId, Hold>,
+    restarted: BTreeSet<HostId>,
+    /// One for each entry of the agenda. They are set as soon as its time is known, so that other faults do not change
+    /// who comes first at an instant.
+    timers: Vec<TimerKey>,
+}
+
+impl Kernel {
+    /// Begins to carry a plan out.
+    ///
+    /// # Errors
+    /// A sentence when a plan is being carried out already, or when a fault is impossible.
+    pub(crate) fn begin_weather(&mut self, faults: Vec<Fault>) -> Result<(), String> {
+        if self.weather.is_some() {
+            return Err("there is weather already: call `end_weather` before the next `begin_weather`".to_owned());
+        }
+        for (number, fault) in faults.iter().enumerate() {
+            self.check_fault(&fault.kind).map_err(|problem| format!("fault {}: {problem}", number + 1))?;
+        }
+        let agenda = Agenda::new(&faults, self.now);
+        let timers = agenda.due.iter().map(|(at, ..)| self.timers.schedule(*at, Event::Weather)).collect();
+        let entry = |fault| Entry { fault, grip: None, report: FaultReport::default() };
+        self.weather = Some(Box::new(Weather {
+            began: self.now,
+            agenda,
+            entries: faults.into_iter().map(entry).collect(),
+            holds: BTreeMap::new(),
+            restarted: BTreeSet::new(),
+            timers,
+        }));
+        Ok(())
+    }
+
+    fn check_fault(&self, kind: &FaultKind) -> Result<(), String> {
+        let links = kind.links().into_iter().flat_map(|links| links.from.iter().chain(&links.to)).copied();
+        if let Some(unknown) = links.chain(kind.host()).find(|host| host.0 as usize >= self.hosts.len()) {
+            return Err(format!("there is no host {}; add it before the weather begins", unknown.0));
+        }
+        if kind.host() == Some(TEST) {
+            return Err("host `test` runs the test itself; choose another host to fall or pause".to_owned());
+        }
+        match kind {
+            FaultKind::Lossy { probability, .. } if !(0.0..=1.0).contains(probability) => {
+                Err(format!("{probability} is no probability; it would be from 0 to 1"))
+            }
+            FaultKind::Partition { .. }
+            | FaultKind::Slow { .. }
+            | FaultKind::Lossy { .. }
+            | FaultKind::Crash { .. }
+            | FaultKind::Kill { .. }
+            | FaultKind::Pause { .. } => Ok(()),
+        }
+    }
+
+    /// Something of the weather may be due.
+    pub(crate) fn weather_due(&mut self) {
+        let Some(mut weather) = self.weather.take() else { return };
+        while let Some((number, turn)) = weather.agenda.take_due(self.now) {
+            match turn {
+                Turn::Begins => weather.begin(self, number),
+                Turn::Ends => weather.end(self, number, Felled::StartAgain),
+            }
+        }
+        self.weather = Some(weather);
+    }
+
+    /// The test has passed a label.
+    pub(crate) fn weather_marked(&mut self, label: &str) {
+        let Some(weather) = &mut self.weather else { return };
+        for number in weather.agenda.marked(label) {
+            let fault = &weather.entries[number].fault;
+            let Begins::Mark { after, .. } = fault.begins else { continue };
+            let times = weather.agenda.enter(number, fault, self.now, after);
+            let timers = times.into_iter().flatten().map(|at| self.timers.schedule(at, Event::Weather));
+            weather.timers.extend(timers);
+        }
+    }
+
+    /// Heals what is in force, cancels what has not begun, and accounts for all of it.
+    pub(crate) fn end_weather(&mut self) -> WeatherReport {
+        let Some(mut weather) = self.weather.take() else { return WeatherReport::default() };
+        for timer in std::mem::take(&mut weather.timers) {
+            self.timers.cancel(timer);
+        }
+        for number in 0..weather.entries.len() {
+            weather.end(self, number, Felled::LeaveDown);
+        }
+        let down = weather.holds.iter().filter(|(host, hold)| {
+            matches!(hold.plight, Plight::Felled { .. }) && hold.starts == self.hosts[**host].starts
+        });
+        WeatherReport {
+            faults: weather.entries.iter().map(|entry| entry.report).collect(),
+            left_down: down.map(|(host, _)| *host).collect(),
+            restarted: weather.restarted.into_iter().collect(),
+        }
+    }
+
+    /// Tells the digest, and the reader of the log, what happens to a fault.
+    fn note_weather(&mut self, number: usize, turn: Turn, kind: &FaultKind, bit: u64, text: &str) {
+        self.record(0, What::Weather, (number as i64) << 1 | i64::from(turn == Turn::Ends), bit);
+        let at = self.position();
+        let host = self.hosts[kind.host().unwrap_or(TEST)].name.clone();
+        self.sink.note(at, &host, text);
+    }
+
+    /// Whether a fault would make a difference now, as far as can be known.
+    fn is_vulnerable(&self, kind: &FaultKind) -> bool {
+        match kind {
+            FaultKind::Partition { .. } | FaultKind::Slow { .. } | FaultKind::Lossy { .. } => true,
+            FaultKind::Crash { host } | FaultKind::Kill { host } => {
+                !matches!(self.host_state(*host), HostState::Down(_))
+            }
+            FaultKind::Pause { host } => self.host_state(*host) == HostState::Up,
+        }
+    }
+
+    fn name_hosts(&self, hosts: &[HostId]) -> String {
+        let names: Vec<&str> = hosts.iter().map(|host| self.hosts[*host].name.as_str()).collect();
+        if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+    }
+
+    /// A fault in words, without its times.
+    fn describe_fault(&self, kind: &FaultKind) -> String {
+        let where_ = |links: &Links| {
+            let (from, to) = (self.name_hosts(&links.from), self.name_hosts(&links.to));
+            if links.both_ways { format!("between {from} and {to}") } else { format!("from {from} to {to}") }
+        };
+        match kind {
+            FaultKind::Partition { links } => format!("partition {}", where_(links)),
+            FaultKind::Slow { links, latency, jitter } if jitter.is_zero() => {
+                format!("{latency:?} of latency {}", where_(links))
+            }
+            FaultKind::Slow { links, latency, jitter } => {
+                format!("{latency:?} of latency and {jitter:?} of jitter {}", where_(links))
+            }
+            FaultKind::Lossy { links, probability } => {
+                format!("loss of {}% {}", (probability * 1e4).round() / 1e2, where_(links))
+            }
+            FaultKind::Crash { .. } => "crash".to_owned(),
+            FaultKind::Kill { .. } => "kill".to_owned(),
+            FaultKind::Pause { .. } => "pause".to_owned(),
+        }
+    }
+}
+
+impl Weather {
+    fn since(&self, kernel: &Kernel) -> Duration {
+        Duration::from_nanos(kernel.now - self.began)
+    }
+
+    fn begin(&mut self, kernel: &mut Kernel, number: usize) {
+        let Fault { kind, lasts, .. } = self.entries[number].fault.clone();
+        let vulnerable = kernel.is_vulnerable(&kind);
+        let what = kernel.describe_fault(&kind);
+        let length = if lasts == Duration::MAX { "until the weather ends".into() } else { format!("for {lasts:?}") };
+        let in_vain = if vulnerable { "" } else { ", which changes nothing here" };
+        let text = format!("fault {} begins: {what} {length}{in_vain}", number + 1);
+        kernel.note_weather(number, Turn::Begins, &kind, 0, &text);
+        let grip = if vulnerable { self.act(kernel, number, &kind) } else { Grip::Nothing };
+        self.entries[number].report.began = Some(self.since(kernel));
+        self.entries[number].grip = Some(grip);
+    }
+
+    /// Does what a fault is.
+    fn act(&mut self, kernel: &mut Kernel, number: usize, kind: &FaultKind) -> Grip {
+        match kind {
+            FaultKind::Partition { links: Links { from, to, both_ways } } => {
+                Grip::Links(kernel.net_partition(from, to, *both_ways))
+            }
+            FaultKind::Slow { links: Links { from, to, both_ways }, latency, jitter } => {
+                let (latency_ns, jitter_ns) = (super::net::delay_ns(*latency), super::net::delay_ns(*jitter));
+                Grip::Links(kernel.net_slow(from, to, *both_ways, latency_ns, jitter_ns))
+            }
+            FaultKind::Lossy { links: Links { from, to, both_ways }, probability } => {
+                Grip::Links(kernel.net_lossy(from, to, *both_ways, *probability))
+            }
+            FaultKind::Crash { host } => {
+                self.hold(kernel, number, *host, Plight::Felled { startable: kernel.runs_program(*host) });
+                kernel.crash_host(*host);
+                Grip::Host(*host)
+            }
+            FaultKind::Kill { host } => {
+                self.hold(kernel, number, *host, Plight::Felled { startable: kernel.runs_program(*host) });
+                kernel.kill_host(*host);
+                Grip::Host(*host)
+            }
+            FaultKind::Pause { host } => {
+                self.hold(kernel, number, *host, Plight::Paused);
+                kernel.pause_host(*host);
+                Grip::Host(*host)
+            }
+        }
+    }
+
+    fn hold(&mut self, kernel: &Kernel, fault: usize, host: HostId, plight: Plight) {
+        self.holds.insert(host, Hold { fault, starts: kernel.hosts[host].starts, plight });
+    }
+
+    /// Ends a fault, if it is in force.
+    fn end(&mut self, kernel: &mut Kernel, number: usize, felled: Felled) {
+        let Some(grip) = self.entries[number].grip.take() else { return };
+        let bit = match grip {
+            Grip::Nothing => 0,
+            Grip::Links(fault) => kernel.net_heal(fault),
+            Grip::Host(_) => 1,
+        };
+        let ended = Some(self.since(kernel));
+        let Entry { fault, report, .. } = &mut self.entries[number];
+        (report.ended, report.bit) = (ended, bit);
+        let what = kernel.describe_fault(&fault.kind);
+        let effect = match grip {
+            Grip::Links(_) => format!(", which bit on {bit} segments and datagrams"),
+            Grip::Nothing | Grip::Host(_) => String::new(),
+        };
+        let text = format!("fault {} ends: {what}{effect}", number + 1);
+        kernel.note_weather(number, Turn::Ends, &fault.kind, bit, &text);
+        if let Grip::Host(host) = grip {
+            self.release(kernel, number, host, felled);
+        }
+    }
+
+    /// Lets go of a host, if it is still this fault that holds it.
+    fn release(&mut self, kernel: &mut Kernel, number: usize, host: HostId, felled: Felled) {
+        let Some(hold) = self.holds.get(&host).filter(|hold| hold.fault == number).copied() else { return };
+        let started_since = hold.starts != kernel.hosts[host].starts;
+        match hold.plight {
+            Plight::Paused if !started_since => kernel.resume_host(host),
+            Plight::Felled { startable } if !started_since => {
+                if felled == Felled::LeaveDown || !startable || !kernel.start_again(host) {
+                    return; // it is reported as left down
+                }
+                self.restarted.insert(host);
+            }
+            Plight::Paused | Plight::Felled { .. } => {}
+        }
+        self.holds.remove(&host);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Turn::{Begins as Begin, Ends as End};
+    use super::{Agenda, Turn};
+    use crate::weather::{Begins, Fault, FaultKind};
+    use crate::world::HostId;
+    use std::time::Duration;
+
+    const NOW: u64 = 1_000;
+
+    fn ns(ns: u64) -> Duration {
+        Duration::from_nanos(ns)
+    }
+
+    fn fault(begins: Begins, lasts: Duration) -> Fault {
+        Fault { begins, lasts, kind: FaultKind::Pause { host: HostId(1) } }
+    }
+
+    fn at(after: u64, lasts: u64) -> Fault {
+        fault(Begins::At(ns(after)), ns(lasts))
+    }
+
+    fn labelled(label: &str, after: u64) -> Fault {
+        fault(Begins::Mark { label: label.to_owned(), after: ns(after) }, ns(1))
+    }
+
+    fn due(agenda: &mut Agenda, now: u64) -> Vec<(usize, Turn)> {
+        std::iter::from_fn(|| agenda.take_due(now)).collect()
+    }
+
+    #[test]
+    fn nothing_is_due_before_its_time_and_everything_once() {
+        let mut agenda = Agenda::new(&[at(5, 10)], NOW);
+        assert_eq!(due(&mut agenda, NOW + 4), []);
+        assert_eq!(due(&mut agenda, NOW + 5), [(0, Begin)]);
+        assert_eq!(due(&mut agenda, NOW + 14), []);
+        assert_eq!(due(&mut agenda, NOW + 1_000), [(0, End)]);
+        assert_eq!(due(&mut agenda, u64::MAX), []);
+    }
+
+    #[test]
+    fn an_instant_follows_the_plan_and_a_fault_of_no_length_still_begins_and_ends() {
+        let mut agenda = Agenda::new(&[at(5, 0), at(0, 5), at(5, 1), at(3, 2)], NOW);
+        assert_eq!(due(&mut agenda, NOW + 3), [(1, Begin), (3, Begin)]);
+        assert_eq!(due(&mut agenda, NOW + 5), [(0, Begin), (0, End), (1, End), (2, Begin), (3, End)]);
+    }
+
+    #[test]
+    fn time_that_has_leapt_is_caught_up_with_in_order_of_time() {
+        let mut agenda = Agenda::new(&[at(5, 5), at(0, 7)], NOW);
+        assert_eq!(due(&mut agenda, NOW + 100), [(1, Begin), (0, Begin), (1, End), (0, End)]);
+    }
+
+    #[test]
+    fn what_virtual_time_cannot_count_to_does_not_come() {
+        let mut agenda = Agenda::new(&[fault(Begins::At(ns(1)), Duration::MAX), at(u64::MAX, 1)], NOW);
+        assert_eq!(due(&mut agenda, u64::MAX), [(0, Begin)]);
+    }
+
+    #[test]
+    fn a_label_concerns_those_that_wait_for_it_once() {
+        let plan = [labelled("a", 2), labelled("b", 0), labelled("a", 0), at(3, 1)];
+        let mut agenda = Agenda::new(&plan, NOW);
+        for number in agenda.marked("a") {
+            let Begins::Mark { after, .. } = plan[number].begins else { unreachable!() };
+            agenda.enter(number, &plan[number], NOW + 1, after);
+        }
+        assert_eq!(agenda.marked("a"), [0; 0]);
+        assert_eq!(due(&mut agenda, NOW + 3), [(2, Begin), (2, End), (0, Begin), (3, Begin)]);
+        assert_eq!(agenda.marked("b"), [1]);
+    }
+}

@@ -1,0 +1,153 @@
+//! Weather: a plan of faults that the kernel carries out by itself, at virtual times or after labels of the test's.
+//!
+//! [`control::begin_weather`](crate::control::begin_weather) hands a plan over,
+//! [`control::end_weather`](crate::control::end_weather) heals what is in force and accounts for all of it. Faults
+//! overlap as they like, and any sub-list of a plan is a plan. What happens at the same instant happens in the plan's
+//! order.
+//!
+//! ```
+//! use std::time::Duration;
+//! use windtunnel_sim::weather::{Begins, Fault, FaultKind, Links};
+//! use windtunnel_sim::world::HostId;
+//!
+//! let (a, b, c) = (HostId(1), HostId(2), HostId(3));
+//! let plan = [
+//!     Fault {
+//!         begins: Begins::At(Duration::from_millis(3_877)),
+//!         lasts: Duration::from_secs(2),
+//!         kind: FaultKind::Crash { host: a },
+//!     },
+//!     Fault {
+//!         begins: Begins::Mark { label: "loaded".to_owned(), after: Duration::ZERO },
+//!         lasts: Duration::MAX, // until the weather ends
+//!         kind: FaultKind::Partition { links: Links { from: vec![a], to: vec![b, c], both_ways: true } },
+//!     },
+//! ];
+//! # assert_eq!(plan.len(), 2);
+//! ```
+
+use crate::world::HostId;
+use std::time::Duration;
+
+/// Something that goes wrong for a while.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    /// When it begins.
+    pub begins: Begins,
+    /// How long it is in force. A fault whose end lies beyond what virtual time can count (584 years) ends with the
+    /// weather.
+    pub lasts: Duration,
+    /// What goes wrong.
+    pub kind: FaultKind,
+}
+
+/// When a fault begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begins {
+    /// This long after the weather's beginning.
+    At(Duration),
+    /// This long after the first [`control::mark`](crate::control::mark) with this label since the weather's beginning.
+    Mark {
+        /// The label.
+        label: String,
+        /// Time between label and fault.
+        after: Duration,
+    },
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FaultKind {
+    /// Nothing gets through.
+    Partition {
+        /// Where.
+        links: Links,
+    },
+    /// Everything takes longer.
+    Slow {
+        /// Where.
+        links: Links,
+        /// Added to each segment's and datagram's way.
+        latency: Duration,
+        /// At most this on top, drawn for each.
+        jitter: Duration,
+    },
+    /// Segments and datagrams are lost.
+    Lossy {
+        /// Where.
+        links: Links,
+        /// Of each to be lost: from 0 to 1.
+        probability: f64,
+    },
+    /// Power loss: nobody is told. The program is started again when the fault ends.
+    Crash {
+        /// Whose.
+        host: HostId,
+    },
+    /// SIGKILL: the kernel closes what was open. The program is started again when the fault ends.
+    Kill {
+        /// Whose program.
+        host: HostId,
+    },
+    /// The program is suspended, as by SIGSTOP, until the fault ends.
+    Pause {
+        /// Whose program.
+        host: HostId,
+    },
+}
+
+/// All links from one set of hosts to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Links {
+    /// Senders.
+    pub from: Vec<HostId>,
+    /// Receivers. A host in both sets still reaches itself.
+    pub to: Vec<HostId>,
+    /// The links back as well.
+    pub both_ways: bool,
+}
+
+/// What became of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WeatherReport {
+    /// What became of each fault, in the plan's order.
+    pub faults: Vec<FaultReport>,
+    /// Hosts that a crash or kill has left down: its fault was in force when the weather ended, or what ran was no
+    /// program that can be started again (a client). In order of their identifiers.
+    pub left_down: Vec<HostId>,
+    /// Hosts that were started again when a fault ended, each once, in order of their identifiers. They may have
+    /// fallen again since.
+    pub restarted: Vec<HostId>,
+}
+
+/// What became of a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FaultReport {
+    /// When it began, after the weather's beginning; `None` if it never did: its time or its label did not come.
+    pub began: Option<Duration>,
+    /// When it ended, after the weather's beginning; `None` if it never began.
+    pub ended: Option<Duration>,
+    /// What it bit on: how many segments and datagrams it dropped or delayed; 1 if it felled or paused its host, and 0
+    /// if the host was down, or to be paused and paused already.
+    pub bit: u64,
+}
+
+impl FaultKind {
+    /// The links that it concerns.
+    pub(crate) fn links(&self) -> Option<&Links> {
+        match self {
+            FaultKind::Partition { links } | FaultKind::Slow { links, .. } | FaultKind::Lossy { links, .. } => {
+                Some(links)
+            }
+            FaultKind::Crash { .. } | FaultKind::Kill { .. } | FaultKind::Pause { .. } => None,
+        }
+    }
+
+    /// The host whose program it concerns.
+    pub(crate) fn host(&self) -> Option<HostId> {
+        match self {
+            FaultKind::Partition { .. } | FaultKind::Slow { .. } | FaultKind::Lossy { .. } => None,
+            FaultKind::Crash { host } | FaultKind::Kill { host } | FaultKind::Pause { host } => Some(*host),
+        }
+    }
+}
