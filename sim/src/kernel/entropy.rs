@@ -14,7 +14,7 @@ pub(crate) enum Purpose {
     Scheduler = 1,
     /// A host's `getrandom`; entity = host and start.
     Host = 2,
-    /// A link's latency, jitter and loss; entity = the two hosts.
+    /// A link's latency and jitter in any weather; entity = the two hosts.
     Link = 3,
     /// Short reads, EINTR and other legal rarities; entity = host.
     Buggify = 4,
@@ -24,6 +24,10 @@ pub(crate) enum Purpose {
     Test = 6,
     /// The swarm: which features a seed switches on.
     Swarm = 7,
+    /// What faults add to a link's jitter; entity = the two hosts.
+    LinkDelay = 8,
+    /// What faults make a link lose; entity = the two hosts.
+    LinkLoss = 9,
 }
 
 /// A stream of random values.

@@ -1,6 +1,6 @@
 //! Links: how long a segment or datagram takes from one host to another, and whether it arrives.
 //!
-//! A link is an ordered pair of hosts. Its state is made when it is first used, draws from a stream of its own, and is
+//! A link is an ordered pair of hosts. Its state is made when it is first used, draws from streams of its own, and is
 //! looked up, never iterated. Active faults are few; a link notes which of them concern it once, and again only after
 //! the set of faults has changed, so that the fate of a segment costs the same whatever the number of hosts and faults.
 
@@ -83,10 +83,24 @@ struct Link {
     base_ns: u64,
     jitter_ns: u64,
     stream: Option<Box<Stream>>,
+    /// Made by the first fault on it.
+    chances: Option<Box<Chances>>,
     /// The state of `Links::changes` that `harms` belongs to.
     seen: u64,
     /// The faults that concern this link, by their place among the active ones.
     harms: Vec<u32>,
+}
+
+/// What faults on a link draw from: a stream for each thing that is random, so that one kind of fault leaves the other
+/// and good weather as they were.
+struct Chances {
+    delay: Stream,
+    loss: Stream,
+}
+
+/// A link's identity among streams.
+fn pair(from: HostId, to: HostId) -> u64 {
+    u64::from(from.0) << 32 | u64::from(to.0)
 }
 
 /// Hashes a pair of hosts; the table is looked up, never iterated.
@@ -133,14 +147,14 @@ impl Links {
 
     /// The link from one host to another, or to itself.
     pub(crate) fn between(&mut self, from: HostId, to: HostId) -> LinkId {
-        let pair = u64::from(from.0) << 32 | u64::from(to.0);
+        let pair = pair(from, to);
         if let Some(id) = self.by_pair.get(&pair) {
             return *id;
         }
         let id = LinkId(self.table.len() as u32);
         self.by_pair.insert(pair, id);
-        let mut link =
-            Link { from, to, base_ns: CALM_NS, jitter_ns: 0, stream: None, seen: self.changes, harms: Vec::new() };
+        let (seen, harms) = (self.changes, self.concerning(from, to));
+        let mut link = Link { from, to, base_ns: CALM_NS, jitter_ns: 0, stream: None, chances: None, seen, harms };
         if from == to {
             link.base_ns = LOOPBACK_NS;
         } else if !self.calm {
@@ -149,7 +163,6 @@ impl Links {
             link.jitter_ns = stream.below(JITTER_NS_MAX);
             link.stream = Some(Box::new(stream));
         }
-        link.harms = self.concerning(from, to);
         self.table.push(link);
         id
     }
@@ -173,52 +186,52 @@ impl Links {
     #[inline]
     pub(crate) fn fate(&mut self, id: LinkId) -> Fate {
         let link = &mut self.table[id.0 as usize];
-        if link.seen != self.changes || !link.harms.is_empty() {
-            return self.fate_in_bad_weather(id);
-        }
         let jitter = match &mut link.stream {
             Some(stream) if link.jitter_ns > 0 => stream.below(link.jitter_ns),
             _ => 0,
         };
-        Fate::Arrives(link.base_ns + jitter)
-    }
-
-    #[cold]
-    fn fate_in_bad_weather(&mut self, id: LinkId) -> Fate {
-        self.refresh(id);
-        let link = &mut self.table[id.0 as usize];
-        let pair = u64::from(link.from.0) << 32 | u64::from(link.to.0);
-        let seed = self.seed;
-        let stream = link.stream.get_or_insert_with(|| Box::new(Stream::new(seed, Purpose::Link, pair)));
-        let mut delay = link.base_ns + if link.jitter_ns > 0 { stream.below(link.jitter_ns) } else { 0 };
-        for at in &link.harms {
-            let fault = &mut self.faults[*at as usize];
-            match fault.harm {
-                Harm::Cut => {
-                    fault.affected += 1;
-                    return Fate::Lost;
-                }
-                Harm::Slow { latency_ns, jitter_ns } => {
-                    fault.affected += 1;
-                    delay += latency_ns + if jitter_ns > 0 { stream.below(jitter_ns) } else { 0 };
-                }
-                Harm::Lossy(probability) => {
-                    if stream.chance(probability) {
-                        fault.affected += 1;
-                        return Fate::Lost;
-                    }
-                }
-            }
+        let delay = link.base_ns + jitter;
+        if link.seen != self.changes || !link.harms.is_empty() {
+            return self.fate_in_bad_weather(id, delay);
         }
         Fate::Arrives(delay)
     }
 
-    /// The delay of an acknowledgement that carries nothing: without jitter, so that it draws only under faults.
+    /// What becomes of a segment that would take this long in good weather.
+    #[cold]
+    fn fate_in_bad_weather(&mut self, id: LinkId, calm_delay: u64) -> Fate {
+        self.refresh(id);
+        let (link, seed) = (&mut self.table[id.0 as usize], self.seed);
+        let (from, to) = (link.from, link.to);
+        let chances = link.chances.get_or_insert_with(|| {
+            let stream = |purpose| Stream::new(seed, purpose, pair(from, to));
+            Box::new(Chances { delay: stream(Purpose::LinkDelay), loss: stream(Purpose::LinkLoss) })
+        });
+        let mut fate = Fate::Arrives(calm_delay);
+        for at in &link.harms {
+            let fault = &mut self.faults[*at as usize];
+            // Each draws for every segment, lost already or not: so that without one fault the others do the same.
+            let (added, lost) = match fault.harm {
+                Harm::Cut => (0, true),
+                Harm::Slow { latency_ns, jitter_ns: 0 } => (latency_ns, false),
+                Harm::Slow { latency_ns, jitter_ns } => (latency_ns + chances.delay.below(jitter_ns), false),
+                Harm::Lossy(probability) => (0, chances.loss.chance(probability)),
+            };
+            if let Fate::Arrives(delay) = fate {
+                fault.affected += u64::from(lost || added > 0);
+                fate = if lost { Fate::Lost } else { Fate::Arrives(delay + added) };
+            }
+        }
+        fate
+    }
+
+    /// The delay of an acknowledgement that carries nothing: without the link's own jitter, so that it draws only under
+    /// faults.
     #[inline]
     pub(crate) fn fate_of_acknowledgement(&mut self, id: LinkId) -> Fate {
         let link = &self.table[id.0 as usize];
         if link.seen != self.changes || !link.harms.is_empty() {
-            return self.fate_in_bad_weather(id);
+            return self.fate_in_bad_weather(id, link.base_ns);
         }
         Fate::Arrives(link.base_ns)
     }
@@ -310,6 +323,28 @@ mod tests {
         links.harm(Harm::Cut, &[A, B], &[A, B], true);
         let own = links.between(A, A);
         assert_eq!(links.fate(own), Fate::Arrives(10_000));
+    }
+
+    #[test]
+    fn a_fault_leaves_the_choices_of_others_on_its_link_and_of_good_weather_alone() {
+        let lost = |others: &[Harm]| {
+            let mut links = Links::new(7, false);
+            let link = links.between(A, B);
+            let brief: Vec<_> = others.iter().map(|harm| links.harm(*harm, &[A], &[B], false)).collect();
+            let lossy = links.harm(Harm::Lossy(0.3), &[A], &[B], false);
+            delays(&mut links, A, B);
+            links.fate_of_acknowledgement(link);
+            brief.into_iter().for_each(|fault| assert!(links.heal(fault) >= 100));
+            let lost: Vec<bool> = delays(&mut links, A, B).iter().map(|fate| *fate == Fate::Lost).collect();
+            links.heal(lossy);
+            (lost, delays(&mut links, A, B))
+        };
+        let alone = lost(&[]);
+        assert_eq!(alone, lost(&[Harm::Slow { latency_ns: 0, jitter_ns: 1 << 40 }]));
+        assert_eq!(alone, lost(&[Harm::Cut]));
+        let mut calm = Links::new(7, false);
+        (0..2).for_each(|_| drop(delays(&mut calm, A, B)));
+        assert_eq!(alone.1, delays(&mut calm, A, B));
     }
 
     #[test]
