@@ -172,6 +172,12 @@ pub fn end_weather() -> WeatherReport {
     command("end_weather", true, |k, _| k.end_weather())
 }
 
+/// What has become of the weather's faults so far; `None` without weather. Changes nothing.
+#[must_use]
+pub fn weather_so_far() -> Option<WeatherReport> {
+    command("weather_so_far", false, |k, _| k.weather_so_far())
+}
+
 /// Puts a label into the event stream and the log.
 pub fn mark(label: &str) {
     command("mark", true, |k, me| k.mark(me, label));

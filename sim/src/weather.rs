@@ -3,7 +3,7 @@
 //! [`control::begin_weather`](crate::control::begin_weather) hands a plan over,
 //! [`control::end_weather`](crate::control::end_weather) heals what is in force and accounts for all of it. Faults
 //! overlap as they like, and any sub-list of a plan is a plan. What happens at the same instant happens in the plan's
-//! order.
+//! order. A world that ends in its weather has the account in its [`Ending`](crate::world::Ending).
 //!
 //! ```
 //! use std::time::Duration;
@@ -112,8 +112,8 @@ pub struct Links {
 pub struct WeatherReport {
     /// What became of each fault, in the plan's order.
     pub faults: Vec<FaultReport>,
-    /// Hosts that a crash or kill has left down: its fault was in force when the weather ended, or what ran was no
-    /// program that can be started again (a client). In order of their identifiers.
+    /// Hosts that a crash or kill has left down: its fault was still in force, or what ran was no program that can be
+    /// started again (a client). In order of their identifiers.
     pub left_down: Vec<HostId>,
     /// Hosts that were started again when a fault ended, each once, in order of their identifiers. They may have
     /// fallen again since.
@@ -125,7 +125,8 @@ pub struct WeatherReport {
 pub struct FaultReport {
     /// When it began, after the weather's beginning; `None` if it never did: its time or its label did not come.
     pub began: Option<Duration>,
-    /// When it ended, after the weather's beginning; `None` if it never began.
+    /// When it ended, after the weather's beginning; `None` if it never began, or has not ended when the account was
+    /// asked for.
     pub ended: Option<Duration>,
     /// What it bit on: how many segments and datagrams it dropped or delayed; 1 if it felled or paused its host, and 0
     /// if the host was down, or to be paused and paused already.

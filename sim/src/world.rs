@@ -3,6 +3,7 @@
 //! [`run`] takes over the calling kernel thread, which must be the process's only one, until the world ends. Inside,
 //! the test's own code runs as host `test`; it steers the world with [`crate::control`].
 
+use crate::weather::WeatherReport;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -176,6 +177,8 @@ pub struct Ending {
     pub at: Position,
     /// Threads created over the world's life.
     pub threads: u64,
+    /// What has become of the weather that the world ended in, if it did.
+    pub weather: Option<WeatherReport>,
 }
 
 /// What to do when a host's program ends by itself.

@@ -325,6 +325,50 @@ fn the_end_of_the_weather_heals_at_once_cancels_the_rest_and_leaves_the_fallen_t
 }
 
 #[test]
+fn a_world_that_ends_in_its_weather_still_accounts_for_it() {
+    let run = world(1, || {
+        let host = program("kv", stays, OnExit::Fail);
+        let other = control::add_host("other");
+        control::begin_weather(&[
+            fault(1.0, 2.0, FaultKind::Crash { host }),
+            fault(1.0, 5.0, partition(TEST, other)),
+            fault(3.0, 5.0, FaultKind::Kill { host }),
+            fault(6.0, 7.0, FaultKind::Pause { host }),
+        ]);
+        thread::sleep(seconds(1.5));
+        UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"x", "other:9").unwrap();
+        thread::sleep(seconds(2.0));
+        println!("{:?}", control::weather_so_far());
+    });
+    let report = run.weather.trim_start_matches("WeatherReport ");
+    assert_finished(&run, &format!("start 7\nstart 7\nSome(WeatherReport {report})\n"));
+    let account = WeatherReport {
+        faults: vec![
+            spell(1.0, 2.0, 1),
+            FaultReport { ended: None, ..spell(1.0, 0.0, 1) },
+            FaultReport { ended: None, ..spell(3.0, 0.0, 1) },
+            FaultReport::default(),
+        ],
+        left_down: vec![HostId(1)],
+        restarted: vec![HostId(1)],
+    };
+    assert_eq!(run.weather, format!("{account:?}"));
+}
+
+#[test]
+fn what_ended_weather_had_ahead_keeps_nobody_waiting() {
+    let run = world(1, || {
+        let host = control::add_host("a");
+        control::begin_weather(&[fault(3600.0, 7200.0, FaultKind::Crash { host })]);
+        control::end_weather();
+        thread::park();
+    });
+    let ended_at_ns: u64 = run.digest.split(' ').nth(2).unwrap().parse().unwrap();
+    assert_eq!(run.outcome, "Deadlock");
+    assert!(ended_at_ns < 1_000_000_000, "{run:#?}");
+}
+
+#[test]
 fn a_client_that_fell_is_left_to_the_caller() {
     let run = world(1, || {
         let host = client("c", || thread::sleep(seconds(60.0)));

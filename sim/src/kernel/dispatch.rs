@@ -172,6 +172,7 @@ impl Kernel {
             digest: self.log.digest(),
             at: self.position(),
             threads: self.threads_created,
+            weather: self.weather_so_far(),
         }
     }
 

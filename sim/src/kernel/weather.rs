@@ -221,14 +221,12 @@ impl Kernel {
         for number in 0..weather.entries.len() {
             weather.end(self, number, Felled::LeaveDown);
         }
-        let down = weather.holds.iter().filter(|(host, hold)| {
-            matches!(hold.plight, Plight::Felled { .. }) && hold.starts == self.hosts[**host].starts
-        });
-        WeatherReport {
-            faults: weather.entries.iter().map(|entry| entry.report).collect(),
-            left_down: down.map(|(host, _)| *host).collect(),
-            restarted: weather.restarted.into_iter().collect(),
-        }
+        weather.report(self)
+    }
+
+    /// The account of the weather so far, if there is any.
+    pub(crate) fn weather_so_far(&self) -> Option<WeatherReport> {
+        self.weather.as_ref().map(|weather| weather.report(self))
     }
 
     /// Tells the digest, and the reader of the log, what happens to a fault.
@@ -352,6 +350,23 @@ impl Weather {
         kernel.note_weather(number, Turn::Ends, &fault.kind, bit, &text);
         if let Grip::Host(host) = grip {
             self.release(kernel, number, host, felled);
+        }
+    }
+
+    /// What has become of the plan.
+    fn report(&self, kernel: &Kernel) -> WeatherReport {
+        let bit = |entry: &Entry| match entry.grip {
+            Some(Grip::Links(fault)) => kernel.net_affected(fault),
+            Some(Grip::Host(_)) => 1,
+            Some(Grip::Nothing) | None => entry.report.bit,
+        };
+        let down = self.holds.iter().filter(|(host, hold)| {
+            matches!(hold.plight, Plight::Felled { .. }) && hold.starts == kernel.hosts[**host].starts
+        });
+        WeatherReport {
+            faults: self.entries.iter().map(|entry| FaultReport { bit: bit(entry), ..entry.report }).collect(),
+            left_down: down.map(|(host, _)| *host).collect(),
+            restarted: self.restarted.iter().copied().collect(),
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Run {
     pub digest: String,
     pub events: Vec<String>,
     pub stacks: Vec<String>,
+    /// The account of the weather that the world ended in, or empty.
+    pub weather: String,
     /// Largest resident size of the case's process.
     pub peak: Peak,
 }
@@ -119,6 +121,7 @@ pub fn world_with(config: Config, main: impl FnOnce() + 'static) -> Run {
             let outcome =
                 if ending.outcome == Outcome::Finished { String::new() } else { format!("{:?}", ending.outcome) };
             tell.line('r', &outcome);
+            tell.line('w', &ending.weather.map(|weather| format!("{weather:?}")).unwrap_or_default());
             tell.line('d', &format!("{:032x} {} {}", ending.digest, ending.at.event, ending.at.now_ns));
             worker::exit(0);
         }
@@ -152,6 +155,7 @@ fn collect(mut reader: std::fs::File) -> Run {
             b'e' => run.events.push(text),
             b's' => run.stacks.push(text),
             b'r' => run.outcome = text,
+            b'w' => run.weather = text,
             b'd' => run.digest = text,
             _ => run.notes.push_str(&format!("FATAL {text}\n")),
         }

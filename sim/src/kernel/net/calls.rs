@@ -169,6 +169,11 @@ impl Kernel {
     pub(crate) fn net_heal(&mut self, fault: FaultId) -> u64 {
         self.net.heal(fault)
     }
+
+    /// How many segments and datagrams a fault in force has swallowed or delayed so far.
+    pub(crate) fn net_affected(&self, fault: FaultId) -> u64 {
+        self.net.affected(fault)
+    }
 }
 
 /// Whether a call may wait.
@@ -187,6 +192,10 @@ impl Network {
 
     fn heal(&mut self, fault: FaultId) -> u64 {
         self.links.heal(fault)
+    }
+
+    fn affected(&self, fault: FaultId) -> u64 {
+        self.links.affected(fault)
     }
 
     /// Closes a socket for good.

@@ -263,6 +263,11 @@ impl Links {
         id
     }
 
+    /// How many segments and datagrams a fault in force has affected so far.
+    pub(crate) fn affected(&self, id: FaultId) -> u64 {
+        self.faults.iter().find(|fault| fault.id == id).map_or(0, |fault| fault.affected)
+    }
+
     /// Ends a fault; answers how many segments and datagrams it affected.
     pub(crate) fn heal(&mut self, id: FaultId) -> u64 {
         let Some(at) = self.faults.iter().position(|fault| fault.id == id) else { return 0 };
@@ -310,7 +315,9 @@ mod tests {
         assert_eq!(links.fate(back), Fate::Arrives(1_000_000));
         let both = links.harm(Harm::Cut, &[A], &[B], true);
         assert_eq!(links.fate(back), Fate::Lost);
+        assert_eq!(links.affected(one_way), 1);
         assert_eq!(links.heal(one_way), 1);
+        assert_eq!(links.affected(one_way), 0);
         assert_eq!(links.fate(link), Fate::Lost);
         assert_eq!(links.heal(both), 2);
         assert_eq!(links.fate(link), Fate::Arrives(1_000_000));
