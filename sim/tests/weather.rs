@@ -241,6 +241,24 @@ fn a_host_that_ended_by_itself_is_not_started_by_a_fault_that_did_not_fell_it() 
 }
 
 #[test]
+fn a_restart_by_hand_undoes_a_fault_for_good() {
+    let run = world(1, || {
+        let [kept, ended] = [("kept", OnExit::Fail), ("ended", OnExit::Ignore)]
+            .map(|(name, on_exit)| program(name, if name == "kept" { stays } else { ends }, on_exit));
+        let crashes = [kept, ended].map(|host| fault(1.0, 5.0, FaultKind::Crash { host }));
+        control::begin_weather(&crashes);
+        let began = Instant::now();
+        sleep_until(began, 2.0);
+        [kept, ended].iter().for_each(|host| control::restart(*host).unwrap());
+        println!("{}; {}", states(kept, began, &[2.1, 5.1]), states(ended, began, &[5.2]));
+        assert_eq!((control::starts(kept), control::starts(ended)), (2, 2));
+        let faults = vec![spell(1.0, 5.0, 1); 2];
+        assert_eq!(control::end_weather(), WeatherReport { faults, left_down: vec![], restarted: vec![] });
+    });
+    assert_finished(&run, "start 7\nstart 7\nup up; down\n");
+}
+
+#[test]
 fn a_host_stays_felled_although_the_backoff_of_an_earlier_end_is_over() {
     let run = world(1, || {
         let host = program("kv", ends, OnExit::Restart { backoff: seconds(3.0) });
