@@ -33,6 +33,10 @@ const LIVELOCK_BARREN_CALLS: u64 = 8 * BARREN_STEP;
 /// Events between two signs of life.
 const PROGRESS_EVENTS: u64 = 4096;
 
+/// What a call begins with. Copied from memory: a value made up on the stack, field by field, would be read back in
+/// larger pieces before it has left the store buffer, and each call would wait for that.
+static FRESH: Progress = Progress::NONE;
+
 /// Something that happens at a time of its own.
 pub(crate) enum Event {
     /// A blocked thread's deadline.
@@ -183,7 +187,7 @@ impl Kernel {
         }
         let thread = &mut self.threads[me];
         thread.pending = Some(pending);
-        thread.progress = Progress::default();
+        thread.progress = FRESH;
         let answered = self.attempt(me, pending);
         self.crash_if_due();
         if answered && self.outcome.is_none() && self.goes_on(me, pending) { Next::Same } else { self.dispatch() }

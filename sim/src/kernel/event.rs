@@ -85,14 +85,17 @@ impl Name {
 /// The names seen lately, by the literal's address: a name is hashed once, not at each call.
 struct Names([Name; NAMES]);
 
-/// A power of two well above the number of different calls that a program makes all the time.
-const NAMES: usize = 256;
+/// A power of two far above the number of different calls that a program makes all the time, so that two of them seldom
+/// take turns in one place.
+const NAMES: usize = 2048;
 
 impl Names {
     #[inline]
     fn known(&mut self, name: &'static str) -> &Name {
         let address = name.as_ptr().addr();
-        let known = &mut self.0[(address ^ address >> 8) % NAMES];
+        // Fibonacci hashing (Knuth, TAOCP 3, 6.4): literals lie next to each other.
+        let place = address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (usize::BITS - NAMES.ilog2());
+        let known = &mut self.0[place];
         if known.address != address || known.bytes != name.len() {
             *known = Name::of(name);
         }

@@ -203,7 +203,7 @@ impl Kernel {
             priority,
             calls: 0,
             pending: None,
-            progress: Progress::default(),
+            progress: Progress::NONE,
             waits: Vec::new(),
             resolved: Cell::new(None),
             timer: None,

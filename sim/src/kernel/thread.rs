@@ -51,7 +51,7 @@ pub(crate) enum Woken {
 }
 
 /// What a call keeps from one try to the next.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress {
     /// When the call gives up, in virtual nanoseconds; set by its first try.
     pub(crate) deadline: Option<u64>,
@@ -70,6 +70,20 @@ pub(crate) struct Progress {
     pub(crate) pinned: Option<(c_int, FileId)>,
     /// Signals that the call waits for, in sigwait(3) and its like.
     pub(crate) signals_awaited: u64,
+}
+
+impl Progress {
+    /// Nothing yet.
+    pub(crate) const NONE: Progress = Progress {
+        deadline: None,
+        begun: false,
+        woken: Woken::No,
+        done: 0,
+        partial: 0,
+        cut_short: false,
+        pinned: None,
+        signals_awaited: 0,
+    };
 }
 
 /// A simulated thread.
