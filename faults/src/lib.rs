@@ -1,0 +1,55 @@
+//! What can go wrong in a windtunnel test: faults as plain values.
+//!
+//! Pure: no I/O, no clock, no thread. The worlds apply what is described here; the harness draws, keeps and replays it.
+//!
+//! | question | file |
+//! | --- | --- |
+//! | What can go wrong? | [`effect`], by family |
+//! | When, for how long, how bad? | [`Fault`], [`Start`], [`Severity`] |
+//! | Where? | [`Selector`], [`Links`], [`Partition`], resolved against a [`Topology`] |
+//! | How is it written? | [`Plan`]: text, YAML, JSON, [JSON Schema](json_schema()) |
+//! | Does it make sense? | [`Plan::validate`], [`Plan::validate_for`] |
+//!
+//! ```
+//! use windtunnel_faults::{Plan, Topology};
+//!
+//! let plan = "
+//!     0s      partition {kv0} | {kv1,kv2} for 5s
+//!     3.877s  crash kv1 restart after 2s
+//! "
+//! .parse::<Plan>()?;
+//! plan.validate_for(&Topology::new().group("kv", 3))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod duration;
+pub mod effect;
+mod error;
+mod fault;
+mod plan;
+mod quantity;
+mod schema;
+mod selector;
+mod severity;
+mod start;
+mod text;
+mod topology;
+mod validate;
+
+pub use effect::dns::{Answer, DnsHijack};
+pub use effect::network::{Bandwidth, Corruption, Distribution, Duplication, Latency, Loss, Reordering};
+pub use effect::partition::Partition;
+pub use effect::process::{CpuBurn, Crash, Manner, MemoryPressure, Pause, Pressure, Resource, TaskLeak};
+pub use effect::storage::{DiskFull, InodeExhaustion, IoThrottle};
+pub use effect::time::{ClockDrift, ClockSkew, Correction, Onset};
+pub use effect::{Effect, Kind, Target};
+pub use error::ParseError;
+pub use fault::Fault;
+pub use plan::{FormatError, Plan};
+pub use quantity::{Drift, Offset, Percent, Rate, Size};
+pub use schema::json_schema;
+pub use selector::{Links, ResolveError, Selector};
+pub use severity::Severity;
+pub use start::Start;
+pub use topology::{Link, Member, Topology, minority};
+pub use validate::{Invalid, InvalidKind, InvalidPlan, Struck};
