@@ -8,7 +8,9 @@
 //! | When, for how long, how bad? | [`Fault`], [`Start`], [`Severity`] |
 //! | Where? | [`Selector`], [`Links`], [`Partition`], resolved against a [`Topology`] |
 //! | How is it written? | [`Plan`]: text, YAML, JSON, [JSON Schema](json_schema()) |
-//! | Does it make sense? | [`Plan::validate`], [`Plan::validate_for`] |
+//! | How is it drawn? | [`generate`]: [`plan()`], [`net`], [`host`], [`clock`], [`disk`] |
+//! | How does it get smaller? | [`shrink`] |
+//! | Does it make sense? | [`Plan::validate`], [`Plan::validate_for`], [`Plan::overdraft`] |
 //!
 //! ```
 //! use windtunnel_faults::{Plan, Topology};
@@ -26,11 +28,13 @@ mod duration;
 pub mod effect;
 mod error;
 mod fault;
+pub mod generate;
 mod plan;
 mod quantity;
 mod schema;
 mod selector;
 mod severity;
+pub mod shrink;
 mod start;
 mod text;
 mod topology;
@@ -45,6 +49,9 @@ pub use effect::time::{ClockDrift, ClockSkew, Correction, Onset};
 pub use effect::{Effect, Kind, Target};
 pub use error::ParseError;
 pub use fault::Fault;
+pub use generate::budget::Overdraft;
+pub use generate::kinds::{Kinds, clock, disk, host, net};
+pub use generate::{Budget, Faults, PlanStrategy, PlanTree, Shape, Swarm, Window, plan};
 pub use plan::{FormatError, Plan};
 pub use quantity::{Drift, Offset, Percent, Rate, Size};
 pub use schema::json_schema;

@@ -1,0 +1,123 @@
+//! Weaker parameters of a fault, whatever it strikes: less of it, plainer, rounder. Best first.
+
+use super::numbers::{shorter, simpler};
+use crate::effect::Effect;
+use crate::effect::dns::Answer;
+use crate::effect::network::{Distribution, Latency};
+use crate::effect::process::{Crash, Manner, Pause, Pressure};
+use crate::effect::time::{Correction, Onset};
+use crate::quantity::{Drift, Percent, Rate, Size};
+use std::time::Duration;
+
+/// The same effect with one parameter weaker.
+pub(crate) fn weaker(effect: &Effect) -> Vec<Effect> {
+    match effect {
+        Effect::Partition(_) | Effect::Pause(_) => Vec::new(),
+        Effect::Crash(Crash { hosts, manner }) => {
+            let kill = Crash { hosts: hosts.clone(), manner: Manner::Kill };
+            let pause = Effect::from(Pause { hosts: hosts.clone() });
+            match manner {
+                Manner::PowerLoss => vec![pause, kill.into()],
+                Manner::Kill => vec![pause],
+            }
+        }
+        Effect::Latency(latency) => latencies(latency),
+        Effect::Loss(loss) => {
+            let plain =
+                vary(loss, [Percent::ZERO].into_iter().filter(|none| loss.correlation != *none), |new, none| {
+                    new.correlation = none;
+                });
+            let rarer = vary(loss, rarer(loss.probability), |new, probability| new.probability = probability);
+            [plain, rarer].concat()
+        }
+        Effect::Duplication(one) => vary(one, rarer(one.probability), |new, share| new.probability = share),
+        Effect::Corruption(one) => vary(one, rarer(one.probability), |new, share| new.probability = share),
+        Effect::Reordering(one) => {
+            let rarer = vary(one, rarer(one.probability), |new, share| new.probability = share);
+            [rarer, vary(one, shorter(one.by), |new, by| new.by = by)].concat()
+        }
+        Effect::Bandwidth(one) => {
+            let plain = vary(one, one.queue.map(|_| None), |new, queue| new.queue = queue);
+            [plain, vary(one, wider(one.rate), |new, rate| new.rate = rate)].concat()
+        }
+        Effect::DnsHijack(one) => {
+            let plainest = (one.answer != Answer::NoSuchName).then_some(Answer::NoSuchName);
+            vary(one, plainest, |new, answer| new.answer = answer)
+        }
+        Effect::ClockSkew(one) => {
+            let plain = vary(one, (one.onset != Onset::Step).then_some(Onset::Step), |new, onset| new.onset = onset);
+            let nearer = shorter(one.offset.magnitude()).into_iter().map(|size| one.offset.with_magnitude(size));
+            [plain, vary(one, nearer, |new, offset| new.offset = offset)].concat()
+        }
+        Effect::ClockDrift(one) => {
+            let plain = (one.correction != Correction::Slew).then_some(Correction::Slew);
+            let plain = vary(one, plain, |new, correction| new.correction = correction);
+            let ppm = one.rate.as_ppm();
+            let slower = powers_of_ten(ppm.unsigned_abs(), 100).into_iter();
+            let slower = slower.map(|size| Drift::ppm(size as i32 * ppm.signum()));
+            [plain, vary(one, slower, |new, rate| new.rate = rate)].concat()
+        }
+        Effect::DiskFull(one) => {
+            vary(one, (one.free != Size::default()).then_some(Size::default()), |new, free| new.free = free)
+        }
+        Effect::InodeExhaustion(one) => vary(one, (one.free != 0).then_some(0), |new, free| new.free = free),
+        Effect::IoThrottle(one) => {
+            let plain = (!one.delay.is_zero()).then_some(Duration::ZERO);
+            let plain = vary(one, plain, |new, delay| new.delay = delay);
+            [plain, vary(one, wider(one.rate), |new, rate| new.rate = rate)].concat()
+        }
+        Effect::CpuBurn(one) => vary(one, rarer(one.load), |new, load| new.load = load),
+        Effect::MemoryPressure(one) => {
+            let less = match one.pressure {
+                Pressure::OomKill => vec![Percent::new(90)],
+                Pressure::Taken(share) => rarer(share),
+            };
+            vary(one, less.into_iter().map(Pressure::Taken), |new, pressure| new.pressure = pressure)
+        }
+        Effect::TaskLeak(one) => vary(one, powers_of_ten(one.count, 1), |new, count| new.count = count),
+    }
+}
+
+/// The same with another value of one field, for each value.
+fn vary<C: Clone + Into<Effect>, V>(
+    class: &C,
+    values: impl IntoIterator<Item = V>,
+    set: impl Fn(&mut C, V),
+) -> Vec<Effect> {
+    let with = |value| {
+        let mut new = class.clone();
+        set(&mut new, value);
+        new.into()
+    };
+    values.into_iter().map(with).collect()
+}
+
+fn latencies(latency: &Latency) -> Vec<Effect> {
+    let plain = (!latency.jitter.is_zero() && !latency.delay.is_zero()).then_some(Duration::ZERO);
+    let plain = vary(latency, plain, |new, jitter| {
+        new.jitter = jitter;
+        new.distribution = Distribution::Uniform;
+    });
+    [plain, vary(latency, shorter(latency.delay), |new, delay| new.delay = delay)].concat()
+}
+
+/// A tenth, half, or rounded to tens: few values, because what chance decides is not much plainer for being rarer.
+fn rarer(share: Percent) -> Vec<Percent> {
+    let ppm = u128::from(share.ppm());
+    let steps = [10_000, 100_000, 500_000].into_iter().filter(|step| *step < ppm);
+    let values = simpler(ppm, steps.chain([ppm / 100_000 * 100_000, ppm / 10_000 * 10_000]));
+    let shares = values.into_iter().filter(|value| *value > 0);
+    shares.filter_map(|value| Percent::from_ppm(u32::try_from(value).ok()?)).collect()
+}
+
+/// A plainer rate that lets more through.
+fn wider(rate: Rate) -> Option<Rate> {
+    let plain = Rate(Size::bytes(1 << 20));
+    (rate < plain).then_some(plain)
+}
+
+/// Powers of ten from a least one on, below a value.
+fn powers_of_ten(value: u32, least: u32) -> Vec<u32> {
+    let powers = std::iter::successors(Some(least), |power| power.checked_mul(10));
+    powers.take_while(|power| *power < value).collect()
+}
