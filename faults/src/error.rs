@@ -88,6 +88,9 @@ impl ParseError {
 
     /// For places that show one line only, such as an error of a YAML file, which has a place of its own.
     pub(crate) fn in_one_line(&self) -> String {
+        if self.0.found.as_ref() == Some(&self.0.source) {
+            return self.sentence();
+        }
         format!("`{}`, column {}: {}", self.0.source, self.0.column, self.sentence())
     }
 

@@ -122,7 +122,7 @@ impl Read for Fault {
     fn read(cursor: &mut Cursor<'_>) -> Result<Self, ParseError> {
         let start = Start::read(cursor)?;
         let kinds = Kind::ALL.iter().map(|kind| (kind.name(), *kind)).collect::<Vec<_>>();
-        let kind = cursor.choose("what goes wrong", &kinds)?;
+        let kind = cursor.choose("a kind of fault", &kinds)?;
         let effect = Effect::read(kind, cursor)?;
         let words = Self::length_words(kind);
         let mut lasts = None;

@@ -1,5 +1,5 @@
-//! Shares, sizes, rates, offsets and drifts: exact integers with the unit in their text, so that plans can be compared, hashed
-//! and written back without rounding.
+//! Shares, sizes, rates, offsets and drifts: exact integers with the unit in their text, so that plans can be compared,
+//! hashed and written back without rounding.
 
 use crate::duration::{Shown, decimal};
 use crate::error::ParseError;

@@ -24,8 +24,8 @@ impl JsonSchema for Fault {
     }
 }
 
-/// What schemars makes of Rust's documentation and of `Option`, for readers who know neither: descriptions are the first
-/// paragraph, and a field that may be left out may not be `null`.
+/// What schemars makes of Rust's documentation and of `Option`, for readers who know neither: descriptions are the
+/// first paragraph, and a field that may be left out may not be `null`.
 fn for_other_languages(value: &mut Value) {
     match value {
         Value::Object(map) => {

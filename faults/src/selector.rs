@@ -107,7 +107,7 @@ fn hint(name: &str, known: &[String]) -> String {
     // Between `kv7` and `kv0` there is no slip of the finger, only a count that is wrong.
     let stem = |name: &str| name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
     let others = known.iter().map(String::as_str).filter(|other| stem(other) != stem(name));
-    nearest(name, others).map_or(String::new(), |near| format!(", did you mean `{near}`?"))
+    nearest(name, others).map_or(String::new(), |near| format!(" (did you mean `{near}`?)"))
 }
 
 fn there_are(names: &[String]) -> String {

@@ -3,7 +3,7 @@
 //! What a word means is decided where its value is defined; nothing here knows of faults.
 
 use crate::duration::{self, LOOKS_LIKE};
-use crate::error::ParseError;
+use crate::error::{ParseError, nearest};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -113,7 +113,11 @@ impl<'t> Cursor<'t> {
             return Ok(*value);
         }
         let names = options.iter().map(|(name, _)| *name).collect::<Vec<_>>();
-        Err(self.expected(&format!("{what}: {}", listed(&names))).suggesting(word, &names))
+        // Who misspelt one word need not read all the others.
+        match nearest(word, names.iter().copied()) {
+            Some(_) => Err(self.expected(what).suggesting(word, &names)),
+            None => Err(self.expected(&format!("{what}: {}", listed(&names)))),
+        }
     }
 
     /// Whether this symbol stands here; steps over it if so.
@@ -128,6 +132,7 @@ impl<'t> Cursor<'t> {
 
     /// A text in quotes, with `\"` and `\\` inside.
     pub(crate) fn quoted(&mut self, what: &str) -> Result<String, ParseError> {
+        self.skip_spaces();
         let begin = self.clone();
         if !self.eat("\"") {
             return Err(self.expected(&format!("{what} in quotes")));
@@ -150,7 +155,7 @@ impl<'t> Cursor<'t> {
                 c => value.push(c),
             }
         }
-        Err(begin.at_here(&format!("{what} that ends with a quote on the same line")))
+        Err(begin.at_here(&format!("{what}, with a second quote on the same line")))
     }
 
     /// A length of time, which may have several parts.

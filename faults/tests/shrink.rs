@@ -256,3 +256,26 @@ fn what_bit_nothing_goes_in_one_try_and_is_kept_when_that_was_wrong() {
     }
     assert_eq!(shrinker.finish().plan.to_string(), "0s crash kv2 by kill restart after 100ms");
 }
+
+#[test]
+fn numbers_become_as_round_as_the_failure_allows() {
+    let narrow = |fault: &Fault| {
+        let (begin, length) = (begins(fault).as_millis(), fault.lasts.expect("a length").as_millis());
+        fault.kind() == Kind::Pause && (3_851..3_950).contains(&begin) && begin + length > 5_230
+    };
+    let plan = "3.877s pause kv0 for 4.219s".parse::<Plan>().expect("a plan");
+    let shrunk = windtunnel_faults::shrink::shrink(plan, Observation::default(), |plan| {
+        if plan.faults.iter().any(narrow) { Verdict::Fails(Observation::default()) } else { Verdict::Passes }
+    });
+    assert_eq!(shrunk.plan.to_string(), "3.9s pause kv0 for 5s");
+}
+
+/// A remembered verdict is of a plan, but places are of a list: the same plan may come in another order.
+#[test]
+fn idle_faults_are_the_same_ones_in_a_plan_of_another_order() {
+    let faults = ["2s crash kv2 restart after 1s", "1s pause kv1 for 1s", "0s pause kv0 for 1s"];
+    let faults = faults.map(|line| line.parse::<Fault>().expect("a fault"));
+    let seen = Observation { failed_at: None, idle: vec![1, 2] };
+    let mut shrinker = Shrinker::new(Plan::new(faults), seen);
+    assert_eq!(shrinker.propose(1)[0].to_string(), "2s crash kv2 restart after 1s");
+}

@@ -1,5 +1,7 @@
-//! Rounder and smaller numbers, best first. A number is simpler than another when it has fewer digits, or as many and is
-//! smaller; only simpler ones are tried, so that shrinking ends.
+//! Rounder and smaller numbers, best first.
+//!
+//! A number is simpler than another when it has fewer digits, or as many and is smaller; only simpler ones are tried,
+//! so that shrinking ends.
 
 use std::time::Duration;
 
