@@ -52,6 +52,15 @@ impl Topology {
     }
 
     /// Adds a host to a group. A name that is there already is not added again.
+    ///
+    /// ```
+    /// use windtunnel_faults::Topology;
+    ///
+    /// let mut topology = Topology::new();
+    /// topology.add("leader", "kv");
+    /// topology.add("follower", "kv");
+    /// assert_eq!(topology.in_group("kv").len(), 2);
+    /// ```
     pub fn add(&mut self, name: &str, group: &str) {
         if self.find(name).is_none() {
             self.members.push(Member { name: name.to_owned(), group: group.to_owned() });

@@ -75,7 +75,7 @@ impl Display for InvalidPlan {
 
 impl std::error::Error for InvalidPlan {}
 
-/// The concrete hosts or links that a fault strikes.
+/// The concrete hosts or links that a fault strikes; the result of [`Fault::resolve`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Struck<'t> {
     /// Hosts, in the topology's order.

@@ -181,6 +181,15 @@ fn never(probability: Percent, problem: &str) -> Option<Complaint> {
 }
 
 /// Segments arrive twice: `kv0->kv1 5%`.
+///
+/// ```
+/// use windtunnel_faults::{Effect, Fault};
+///
+/// let fault = "1s duplication kv0->kv1 5% for 10s".parse::<Fault>()?;
+/// let Effect::Duplication(duplication) = fault.effect else { unreachable!() };
+/// assert_eq!(duplication.probability.fraction(), 0.05);
+/// # Ok::<(), windtunnel_faults::ParseError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Duplication {
@@ -215,6 +224,15 @@ impl Class for Duplication {
 }
 
 /// Segments are held back so that later ones overtake them: `kv0->kv1 25% by 50ms`.
+///
+/// ```
+/// use windtunnel_faults::{Effect, Fault};
+///
+/// let fault = "1s reordering kv0->kv1 25% by 50ms for 10s".parse::<Fault>()?;
+/// let Effect::Reordering(reordering) = fault.effect else { unreachable!() };
+/// assert_eq!(reordering.by.as_millis(), 50);
+/// # Ok::<(), windtunnel_faults::ParseError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reordering {
@@ -256,6 +274,15 @@ impl Class for Reordering {
 }
 
 /// A bit of a segment's payload is flipped, and its checksum fails: `kv0->kv1 0.1%`.
+///
+/// ```
+/// use windtunnel_faults::{Effect, Fault};
+///
+/// let fault = "1s corruption kv0->kv1 0.1% for 10s".parse::<Fault>()?;
+/// let Effect::Corruption(corruption) = fault.effect else { unreachable!() };
+/// assert_eq!(corruption.probability.ppm(), 1_000);
+/// # Ok::<(), windtunnel_faults::ParseError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Corruption {
@@ -290,6 +317,15 @@ impl Class for Corruption {
 }
 
 /// Links carry less: `kv0->kv1 1MiB/s queue 64KiB`. Each link has the rate for itself.
+///
+/// ```
+/// use windtunnel_faults::{Effect, Fault};
+///
+/// let fault = "1s bandwidth kv0->kv1 1MiB/s queue 64KiB".parse::<Fault>()?;
+/// let Effect::Bandwidth(bandwidth) = fault.effect else { unreachable!() };
+/// assert_eq!(bandwidth.rate.0.as_bytes(), 1 << 20);
+/// # Ok::<(), windtunnel_faults::ParseError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bandwidth {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-/// A plan takes down more of a group at once than a minority.
+/// A plan takes down more of a group at once than a minority; found by [`Plan::overdraft`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overdraft {
     /// The group.

@@ -26,7 +26,14 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use std::ops::Range;
 use std::time::Duration;
 
-/// What plans are drawn from. Cheap to clone, and an expression that an attribute can hold.
+/// What plans are drawn from. Cheap to clone, and an expression that an attribute or a `const` can hold.
+///
+/// ```
+/// use windtunnel_faults::{self as faults, Faults, net};
+///
+/// const NETWORK: Faults = faults::plan().kinds(net::all()).at_most(6);
+/// # let _ = NETWORK;
+/// ```
 ///
 /// ```
 /// use std::time::Duration;
@@ -55,6 +62,15 @@ pub struct Faults {
 }
 
 /// How the faults of a plan belong together.
+///
+/// ```
+/// use std::time::Duration;
+/// use windtunnel_faults::{self as faults, Shape, Topology, net};
+///
+/// let flapping = faults::plan().kinds(net::partitions()).shape(Shape::Flapping).at_most(3);
+/// let plan = flapping.draw(1, &Topology::new().group("kv", 3), Duration::from_secs(10));
+/// assert_eq!(plan.faults[0].effect, plan.faults[1].effect);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Shape {
     /// Each for itself.

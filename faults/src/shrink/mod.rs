@@ -25,6 +25,15 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 /// What a failing run showed of its plan.
+///
+/// ```
+/// use std::time::Duration;
+/// use windtunnel_faults::shrink::Observation;
+///
+/// // It failed after 3.9 s, and the first fault had bitten nothing until then.
+/// let seen = Observation { failed_at: Some(Duration::from_millis(3_900)), idle: vec![0] };
+/// # let _ = seen;
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Observation {
     /// When it failed, from the storm's beginning; what begins later is dropped in one try. `None` when unknown.
@@ -40,6 +49,39 @@ pub enum Verdict {
     Fails(Observation),
     /// It passes, or fails in another way.
     Passes,
+}
+
+/// For each place of the plan in order, where the fault stands in the plan as it is.
+fn canonical_places(plan: &Plan) -> Vec<usize> {
+    let mut places = (0..plan.faults.len()).collect::<Vec<_>>();
+    // Stable, as `Plan::in_order` is.
+    places.sort_by(|one, other| plan.faults[*one].start.cmp(&plan.faults[*other].start));
+    places
+}
+
+impl Observation {
+    /// With places in the plan in order, to be remembered of the plan in whatever order.
+    fn of_canonical(&self, plan: &Plan) -> Self {
+        let canonical = canonical_places(plan);
+        let place = |idle: &usize| canonical.iter().position(|original| original == idle);
+        Self { failed_at: self.failed_at, idle: self.idle.iter().filter_map(place).collect() }
+    }
+
+    /// With places in this plan, of what was remembered.
+    fn in_plan(&self, plan: &Plan) -> Self {
+        let canonical = canonical_places(plan);
+        let place = |idle: &usize| canonical.get(*idle).copied();
+        Self { failed_at: self.failed_at, idle: self.idle.iter().filter_map(place).collect() }
+    }
+}
+
+impl Verdict {
+    fn of_canonical(&self, plan: &Plan) -> Self {
+        match self {
+            Self::Fails(observation) => Self::Fails(observation.of_canonical(plan)),
+            Self::Passes => Self::Passes,
+        }
+    }
 }
 
 /// A step of shrinking, in the order in which they are taken.
@@ -106,6 +148,18 @@ pub enum Ended {
 }
 
 /// The smallest failing plan that was found, and how.
+///
+/// ```
+/// use windtunnel_faults::Plan;
+/// use windtunnel_faults::shrink::{Observation, Step, Verdict, shrink};
+///
+/// let plan = "1s pause kv0 for 1s; 2s pause kv1 for 1s".parse::<Plan>()?;
+/// let shrunk = shrink(plan, Observation::default(), |_| Verdict::Fails(Observation::default()));
+/// assert_eq!((shrunk.plan.faults.len(), shrunk.runs), (0, 1));
+/// assert_eq!(shrunk.steps[0].step, Step::DropAll);
+/// assert_eq!(shrunk.steps[0].faults_dropped, 2);
+/// # Ok::<(), windtunnel_faults::ParseError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shrunk {
     /// The plan.
@@ -158,7 +212,7 @@ pub struct Shrunk {
 pub struct Shrinker {
     search: Search,
     known: HashMap<Vec<u8>, Known>,
-    proposed: Vec<Vec<u8>>,
+    proposed: Vec<Plan>,
     budget: usize,
     runs: usize,
     verdicts: usize,
@@ -187,7 +241,7 @@ impl Shrinker {
     /// Begins with a plan that fails, and what its run showed.
     #[must_use]
     pub fn new(plan: Plan, observation: Observation) -> Self {
-        let verdict = Verdict::Fails(observation.clone());
+        let verdict = Verdict::Fails(observation.of_canonical(&plan));
         let known = HashMap::from([(plan.canonical_bytes(), Known { verdict, price: Price::Paid })]);
         Self {
             search: Search::new(plan, observation),
@@ -231,27 +285,27 @@ impl Shrinker {
             let Some(candidate) = ahead.candidate() else { break };
             let name = candidate.plan.canonical_bytes();
             match self.known.get(&name) {
-                Some(Known { verdict: Verdict::Fails(observation), .. }) => ahead.accept(candidate.plan, observation),
-                Some(Known { verdict: Verdict::Passes, .. }) => ahead.reject(),
+                Some(known) => ahead.judge(candidate.plan, &known.verdict),
                 None => {
                     // Most candidates pass, so that is what the next one is bet on.
-                    ahead.reject();
-                    if seen.insert(name.clone()) {
-                        self.proposed.push(name);
+                    ahead.judge(candidate.plan.clone(), &Verdict::Passes);
+                    if seen.insert(name) {
                         plans.push(candidate.plan);
                     }
                 }
             }
         }
+        self.proposed.clone_from(&plans);
         plans
     }
 
     /// Tells what became of the candidates that were proposed last, in their order. Whoever cancels the rest after the
     /// first failure gives fewer.
     pub fn learn(&mut self, verdicts: impl IntoIterator<Item = Verdict>) {
-        for (name, verdict) in self.proposed.drain(..).zip(verdicts) {
+        for (plan, verdict) in self.proposed.drain(..).zip(verdicts) {
             self.verdicts += 1;
-            self.known.insert(name, Known { verdict, price: Price::Due });
+            let verdict = verdict.of_canonical(&plan);
+            self.known.insert(plan.canonical_bytes(), Known { verdict, price: Price::Due });
         }
         self.settle();
     }
@@ -273,8 +327,8 @@ impl Shrinker {
         self.settle();
         self.steps.sort_by_key(|report| report.step);
         Shrunk {
+            observation: self.search.seen.of_canonical(&self.search.current),
             plan: self.search.current.in_order(),
-            observation: self.search.seen,
             runs: self.runs,
             verdicts: self.verdicts,
             ended: self.ended.unwrap_or(Ended::Stopped),
@@ -299,16 +353,8 @@ impl Shrinker {
             known.price = Price::Paid;
             self.runs += cost;
             let before = self.search.current.faults.len();
-            let successes = match &known.verdict {
-                Verdict::Fails(observation) => {
-                    self.search.accept(candidate.plan, observation);
-                    1
-                }
-                Verdict::Passes => {
-                    self.search.reject();
-                    0
-                }
-            };
+            let successes = if known.verdict == Verdict::Passes { 0 } else { 1 };
+            self.search.judge(candidate.plan, &known.verdict);
             let faults_dropped = before - self.search.current.faults.len();
             self.note(StepReport { step: candidate.step, runs: cost, successes, faults_dropped });
         }

@@ -2,7 +2,7 @@
 //! should a candidate pass, rejects it in a copy.
 
 use super::numbers::ROUND_UNITS;
-use super::{Observation, Step, weaken};
+use super::{Observation, Step, Verdict, weaken};
 use crate::fault::Fault;
 use crate::plan::Plan;
 use crate::topology::Topology;
@@ -114,11 +114,19 @@ impl Search {
         None
     }
 
+    /// Goes on from the last candidate with what became of it, as it is remembered.
+    pub(crate) fn judge(&mut self, candidate: Plan, verdict: &Verdict) {
+        match verdict {
+            Verdict::Fails(observation) => self.accept(candidate, observation),
+            Verdict::Passes => self.reject(),
+        }
+    }
+
     /// The candidate fails too: it is the current plan from now on.
-    pub(crate) fn accept(&mut self, plan: Plan, seen: &Observation) {
+    fn accept(&mut self, plan: Plan, seen: &Observation) {
         let dropped = self.current.faults.len() - plan.faults.len();
+        self.seen = seen.in_plan(&plan);
         self.current = plan;
-        self.seen = seen.clone();
         let count = self.current.faults.len();
         if !matches!(self.stage, Stage::All | Stage::Faults { .. } | Stage::Pairs { .. }) {
             self.weakened += 1;
@@ -140,7 +148,7 @@ impl Search {
     }
 
     /// The candidate passes.
-    pub(crate) fn reject(&mut self) {
+    fn reject(&mut self) {
         if self.without_idle().is_some() {
             self.trust = Trust::Refuted;
         } else {
