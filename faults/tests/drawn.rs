@@ -228,3 +228,23 @@ fn a_seed_s_plan_does_not_change_from_release_to_release() {
     at mark "msg-10" + 10.9ms task-leak kv0 66 threads for 3.13s
     "#);
 }
+
+#[test]
+fn no_host_is_taken_down_while_it_is_down() {
+    let topology = Topology::new().group("kv", 3);
+    let faults = faults::plan().kinds(host::crashes() + host::pauses()).at_most(20);
+    for seed in 0..200 {
+        let plan = faults.draw(seed, &topology, Duration::from_secs(5));
+        for host in topology.members() {
+            let concerns = |fault: &&faults::Fault| match fault.resolve(&topology) {
+                Ok(faults::Struck::Hosts(hosts)) => hosts.contains(&host),
+                _ => false,
+            };
+            let down = plan.faults.iter().filter(concerns).collect::<Vec<_>>();
+            for pair in down.windows(2) {
+                let ends = pair[0].begins().zip(pair[0].lasts).map(|(begins, lasts)| begins + lasts);
+                assert!(ends <= pair[1].begins(), "{} while {} lasts", pair[1], pair[0]);
+            }
+        }
+    }
+}

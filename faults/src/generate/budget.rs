@@ -60,6 +60,24 @@ impl Plan {
     }
 }
 
+/// Whether a fault takes down a host while another of these faults has it down anyway, so that it would do nothing. What
+/// begins after a mark may begin at another time.
+pub(crate) fn is_redundant(fault: &Fault, others: &[Fault], topology: &Topology) -> bool {
+    let timed = |fault: &Fault| fault.begins().and_then(|_| outage(fault, topology));
+    let Some(new) = timed(fault) else { return false };
+    others
+        .iter()
+        .filter_map(timed)
+        .any(|old| old.overlaps(&new) && old.hosts.iter().any(|host| new.hosts.contains(host)))
+}
+
+impl Outage<'_> {
+    fn overlaps(&self, other: &Self) -> bool {
+        let before = |one: &Self, other: &Self| one.ends.is_some_and(|ends| ends <= other.begins);
+        !before(self, other) && !before(other, self)
+    }
+}
+
 fn outage<'t>(fault: &Fault, topology: &'t Topology) -> Option<Outage<'t>> {
     let hosts = match &fault.effect {
         Effect::Crash(crash) => &crash.hosts,

@@ -1,5 +1,6 @@
 //! One fault after the other: when, where, what, how hard.
 
+use super::budget::is_redundant;
 use super::dice::Dice;
 use super::weather::{Intensity, Weather};
 use super::{Budget, Faults, Window};
@@ -28,7 +29,7 @@ pub(crate) struct Draw<'a, 'r> {
     plan: Plan,
 }
 
-/// A fault that is over the budget is drawn again this often, then left out.
+/// A fault that is over the budget or would do nothing is drawn again this often, then left out.
 const TRIES: usize = 8;
 
 impl<'a, 'r> Draw<'a, 'r> {
@@ -50,8 +51,11 @@ impl<'a, 'r> Draw<'a, 'r> {
         }
     }
 
-    /// Adds a fault unless that would be over the budget.
+    /// Adds a fault unless that would be over the budget, or would do nothing.
     pub(crate) fn add(&mut self, fault: Fault) -> bool {
+        if is_redundant(&fault, &self.plan.faults, self.topology) {
+            return false;
+        }
         self.plan.faults.push(fault);
         let affordable = self.faults.budget == Budget::Unlimited || self.plan.overdraft(self.topology).is_none();
         if !affordable {
