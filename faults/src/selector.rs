@@ -3,7 +3,7 @@
 //! Resolving is a pure function of the selector and the topology: no chance, no order but the topology's.
 
 use crate::error::{ParseError, nearest};
-use crate::text::{Cursor, Read, listed, text_form};
+use crate::text::{Cursor, Read, text_form};
 use crate::topology::{Link, Member, Topology, minority};
 use std::fmt::{self, Display, Formatter};
 use thiserror::Error;
@@ -110,12 +110,19 @@ fn hint(name: &str, known: &[String]) -> String {
     nearest(name, others).map_or(String::new(), |near| format!(" (did you mean `{near}`?)"))
 }
 
+/// More names than these are not read.
+const NAMES_LISTED_MAX: usize = 8;
+
 fn there_are(names: &[String]) -> String {
-    let names = names.iter().map(String::as_str).collect::<Vec<_>>();
-    match names.len() {
-        0 => "there are none".to_owned(),
-        1 => format!("there is {}", listed(&names)),
-        _ => format!("there are {}", listed(&names).replace(" or ", " and ")),
+    let quoted = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+    match &quoted[..] {
+        [] => "there are none".to_owned(),
+        [only] => format!("there is {only}"),
+        [some @ .., last] if names.len() <= NAMES_LISTED_MAX => format!("there are {} and {last}", some.join(", ")),
+        many => {
+            let (listed, others) = many.split_at(NAMES_LISTED_MAX);
+            format!("there are {} and {} more", listed.join(", "), others.len())
+        }
     }
 }
 

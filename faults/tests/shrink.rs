@@ -267,7 +267,7 @@ fn numbers_become_as_round_as_the_failure_allows() {
     let shrunk = windtunnel_faults::shrink::shrink(plan, Observation::default(), |plan| {
         if plan.faults.iter().any(narrow) { Verdict::Fails(Observation::default()) } else { Verdict::Passes }
     });
-    assert_eq!(shrunk.plan.to_string(), "3.9s pause kv0 for 5s");
+    assert_eq!(shrunk.plan.to_string(), "3.9s pause kv0 for 4s");
 }
 
 /// A remembered verdict is of a plan, but places are of a list: the same plan may come in another order.

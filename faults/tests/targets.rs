@@ -117,3 +117,26 @@ fn every_kind_is_read_by_its_name_and_strikes_something() {
         assert!(Plan::new([fault.clone()]).validate_for(&topology).is_ok(), "{fault}");
     }
 }
+
+/// YAML reads `null`, `on` and `1e3` as something else than text unless they are quoted.
+#[test]
+fn hosts_and_marks_may_be_called_like_values_of_yaml() {
+    let names = ["null", "true", "on", "no", "y", "1", "1e3", "0x1F", "0o7", "1_000", "12-30", "2027-01-01", "1.5"];
+    let marks =
+        ["null", "a: b", "- a", "# no comment", "!tag", "&a", "*a", "'", "{}", "[1]", "grüße", " ", "%", "@", "`"];
+    let topology = names.iter().fold(Topology::new(), |all, name| all.host(name));
+    let hosts = names.iter().map(|name| format!("0s pause {name}"));
+    let starts = marks.iter().map(|mark| format!("at mark \"{mark}\" pause 1"));
+    let plan = hosts.chain(starts).collect::<Vec<_>>().join("\n").parse::<Plan>().expect("readable");
+    plan.validate_for(&topology).expect("valid");
+    assert_eq!(Plan::from_yaml(&plan.to_yaml()).expect("what was written"), plan);
+    assert_eq!(Plan::from_json(&plan.to_json()).expect("what was written"), plan);
+}
+
+#[test]
+fn of_many_hosts_only_some_are_listed() {
+    let topology = Topology::new().group("kv", 100);
+    let error = Selector::name("db").resolve(&topology).expect_err("no host");
+    let listed = "there are `kv0`, `kv1`, `kv2`, `kv3`, `kv4`, `kv5`, `kv6`, `kv7` and 92 more";
+    assert_eq!(error.to_string(), format!("there is no host `db`; {listed}"));
+}

@@ -234,8 +234,9 @@ impl<'a, 'r> Draw<'a, 'r> {
         Percent::new(self.dice.magnitude(1, most.into()) as u32)
     }
 
+    /// A power of two of this range, whose ends are such.
     fn kibibytes(&mut self, least: u64, most: u64) -> Size {
-        Size::bytes(self.dice.magnitude(least, most) << 10)
+        Size::bytes(1 << self.dice.between(least.ilog2().into(), most.ilog2().into()) << 10)
     }
 
     pub(crate) fn one_host(&mut self) -> String {
@@ -303,11 +304,11 @@ impl<'a, 'r> Draw<'a, 'r> {
     }
 }
 
-/// A side of a partition, always in braces, and in order.
+/// A side of a partition, in order.
 pub(crate) fn side(names: &[&str]) -> Selector {
     let mut names = names.to_vec();
     names.sort_unstable();
-    Selector::Set(names.into_iter().map(Selector::name).collect())
+    Selector::names(names)
 }
 
 /// The first host between the halves of the others. There are at least three.

@@ -25,11 +25,19 @@ pub(crate) fn simpler(than: u128, values: impl IntoIterator<Item = u128>) -> Vec
     found
 }
 
-const SECOND: u128 = 1_000_000_000;
-
 /// What times are rounded to, the roundest first.
-pub(crate) const ROUND_UNITS: [Duration; 4] =
-    [Duration::from_secs(10), Duration::from_secs(1), Duration::from_millis(100), Duration::from_millis(10)];
+pub(crate) const ROUND_UNITS: [Duration; 7] = [
+    Duration::from_secs(10),
+    Duration::from_secs(1),
+    Duration::from_millis(100),
+    Duration::from_millis(10),
+    Duration::from_millis(1),
+    Duration::from_micros(100),
+    Duration::from_micros(10),
+];
+
+/// To how many units a time is rounded: beyond three digits it is not rounder for any reader.
+const UNITS_TRIED: usize = 3;
 
 /// The time as a multiple of a unit, not later.
 pub(crate) fn rounded_down(time: Duration, unit: Duration) -> Duration {
@@ -45,20 +53,31 @@ fn from_nanos(nanoseconds: u128) -> Duration {
     Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
 
-/// Simpler times to begin at: at once, or rounded, down before up.
-pub(crate) fn earlier(time: Duration) -> Vec<Duration> {
-    let rounded = ROUND_UNITS.iter().flat_map(|unit| [rounded_down(time, *unit), rounded_up(time, *unit)]);
-    let values = std::iter::once(Duration::ZERO).chain(rounded).map(|value| value.as_nanos());
-    simpler(time.as_nanos(), values).into_iter().map(from_nanos).collect()
+/// A time rounded to units that are not longer than itself, the roundest first, down before up.
+fn rounded(time: Duration) -> impl Iterator<Item = Duration> {
+    let units = ROUND_UNITS.iter().filter(move |unit| **unit <= time).take(UNITS_TRIED);
+    units.flat_map(move |unit| [rounded_down(time, *unit), rounded_up(time, *unit)])
 }
 
-/// Simpler lengths: a few round ones that are shorter, then this one rounded. Never nothing.
+fn simpler_times(than: Duration, values: impl Iterator<Item = Duration>) -> Vec<Duration> {
+    simpler(than.as_nanos(), values.map(|value| value.as_nanos())).into_iter().map(from_nanos).collect()
+}
+
+/// Simpler times to begin at: at once, or rounded.
+pub(crate) fn earlier(time: Duration) -> Vec<Duration> {
+    simpler_times(time, std::iter::once(Duration::ZERO).chain(rounded(time)))
+}
+
+/// Simpler lengths of a fault: a few round ones that are shorter, or this one rounded. Never nothing.
 pub(crate) fn shorter(length: Duration) -> Vec<Duration> {
-    let nanoseconds = length.as_nanos();
-    let ladder = [SECOND / 10, SECOND, 5 * SECOND, 10 * SECOND, 60 * SECOND].into_iter();
-    let rounded = ROUND_UNITS.iter().flat_map(|unit| [rounded_down(length, *unit), rounded_up(length, *unit)]);
-    let values = ladder.filter(|step| *step < nanoseconds).chain(rounded.map(|value| value.as_nanos()));
-    simpler(nanoseconds, values.filter(|value| *value > 0)).into_iter().map(from_nanos).collect()
+    let ladder = [100, 1_000, 5_000, 10_000, 60_000].into_iter().map(Duration::from_millis);
+    simpler_times(length, ladder.filter(|step| *step < length).chain(rounded(length)))
+}
+
+/// Simpler delays and offsets, as [`shorter`] for lengths: what a link or a disk adds is smaller than a fault's length.
+pub(crate) fn smaller(delay: Duration) -> Vec<Duration> {
+    let ladder = [1, 10, 100, 1_000, 60_000].into_iter().map(Duration::from_millis);
+    simpler_times(delay, ladder.filter(|step| *step < delay).chain(rounded(delay)))
 }
 
 #[cfg(test)]
@@ -78,11 +97,14 @@ mod tests {
 
     #[test]
     fn few_times_are_tried_and_round_ones_first() {
-        assert_eq!(shown(earlier(Duration::from_millis(3_877))), "0s 10s 3s 4s 3.8s 3.9s 3.87s 3.88s");
+        assert_eq!(shown(earlier(Duration::from_millis(3_877))), "0s 3s 4s 3.8s 3.9s 3.87s 3.88s");
+        assert_eq!(shown(earlier(Duration::from_micros(75_631))), "0s 70ms 80ms 75ms 76ms 75.6ms 75.7ms");
         assert_eq!(shown(earlier(Duration::from_secs(3))), "0s");
         assert_eq!(shown(earlier(Duration::ZERO)), "");
-        assert_eq!(shown(shorter(Duration::from_millis(2_317))), "100ms 1s 10s 2s 3s 2.3s 2.4s 2.31s 2.32s");
+        assert_eq!(shown(shorter(Duration::from_millis(2_317))), "100ms 1s 2s 3s 2.3s 2.4s 2.31s 2.32s");
         assert_eq!(shown(shorter(Duration::from_secs(5))), "100ms 1s");
         assert_eq!(shown(shorter(Duration::from_millis(100))), "");
+        assert_eq!(shown(smaller(Duration::from_micros(1_460))), "1ms 2ms 1.4ms 1.5ms");
+        assert_eq!(shown(smaller(Duration::from_millis(60))), "1ms 10ms");
     }
 }

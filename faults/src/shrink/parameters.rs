@@ -1,6 +1,6 @@
 //! Weaker parameters of a fault, whatever it strikes: less of it, plainer, rounder. Best first.
 
-use super::numbers::{shorter, simpler};
+use super::numbers::{simpler, smaller};
 use crate::effect::Effect;
 use crate::effect::dns::Answer;
 use crate::effect::network::{Distribution, Latency};
@@ -34,7 +34,7 @@ pub(crate) fn weaker(effect: &Effect) -> Vec<Effect> {
         Effect::Corruption(one) => vary(one, rarer(one.probability), |new, share| new.probability = share),
         Effect::Reordering(one) => {
             let rarer = vary(one, rarer(one.probability), |new, share| new.probability = share);
-            [rarer, vary(one, shorter(one.by), |new, by| new.by = by)].concat()
+            [rarer, vary(one, smaller(one.by), |new, by| new.by = by)].concat()
         }
         Effect::Bandwidth(one) => {
             let plain = vary(one, one.queue.map(|_| None), |new, queue| new.queue = queue);
@@ -46,14 +46,18 @@ pub(crate) fn weaker(effect: &Effect) -> Vec<Effect> {
         }
         Effect::ClockSkew(one) => {
             let plain = vary(one, (one.onset != Onset::Step).then_some(Onset::Step), |new, onset| new.onset = onset);
-            let nearer = shorter(one.offset.magnitude()).into_iter().map(|size| one.offset.with_magnitude(size));
+            let nearer = smaller(one.offset.magnitude()).into_iter().map(|size| one.offset.with_magnitude(size));
             [plain, vary(one, nearer, |new, offset| new.offset = offset)].concat()
         }
         Effect::ClockDrift(one) => {
             let plain = (one.correction != Correction::Slew).then_some(Correction::Slew);
             let plain = vary(one, plain, |new, correction| new.correction = correction);
             let ppm = one.rate.as_ppm();
-            let slower = powers_of_ten(ppm.unsigned_abs(), 100).into_iter();
+            let size = ppm.unsigned_abs();
+            let leading = 10_u32.pow(size.checked_ilog10().unwrap_or(0));
+            let slower =
+                powers_of_ten(size, 100).into_iter().chain((size > leading).then_some(size / leading * leading));
+            let slower = slower.filter(move |new| *new < size);
             let slower = slower.map(|size| Drift::ppm(size as i32 * ppm.signum()));
             [plain, vary(one, slower, |new, rate| new.rate = rate)].concat()
         }
@@ -98,7 +102,7 @@ fn latencies(latency: &Latency) -> Vec<Effect> {
         new.jitter = jitter;
         new.distribution = Distribution::Uniform;
     });
-    [plain, vary(latency, shorter(latency.delay), |new, delay| new.delay = delay)].concat()
+    [plain, vary(latency, smaller(latency.delay), |new, delay| new.delay = delay)].concat()
 }
 
 /// A tenth, half, or rounded to tens: few values, because what chance decides is not much plainer for being rarer.
@@ -110,10 +114,12 @@ fn rarer(share: Percent) -> Vec<Percent> {
     shares.filter_map(|value| Percent::from_ppm(u32::try_from(value).ok()?)).collect()
 }
 
-/// A plainer rate that lets more through.
-fn wider(rate: Rate) -> Option<Rate> {
-    let plain = Rate(Size::bytes(1 << 20));
-    (rate < plain).then_some(plain)
+/// Plainer rates that let more through: what is hardly felt, what is slow, or the next power of two.
+fn wider(rate: Rate) -> Vec<Rate> {
+    let most = 64 << 20;
+    let next = rate.0.as_bytes().checked_next_power_of_two().unwrap_or(most);
+    let plainer = [most, 1 << 20, next].into_iter().filter(|bytes| *bytes > rate.0.as_bytes() && *bytes <= most);
+    plainer.map(|bytes| Rate(Size::bytes(bytes))).collect()
 }
 
 /// Powers of ten from a least one on, below a value.

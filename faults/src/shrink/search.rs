@@ -81,10 +81,11 @@ const PAIRS_FAULTS_MAX: usize = 8;
 /// Weakening one fault may allow weakening another; but each round costs runs, and the third seldom finds anything.
 const ROUNDS_MAX: usize = 3;
 
-/// What all times of a plan are rounded to: not to tens of seconds, which hardly any plan survives as a whole.
+/// What all times of a plan are rounded to: not to tens of seconds, which hardly any plan survives as a whole, nor to
+/// what is too fine for one rounding to fit all.
 const PLAN_UNITS: &[Duration] = {
-    let [_, units @ ..] = &ROUND_UNITS;
-    units
+    let [_, seconds, tenths, hundredths, ..] = ROUND_UNITS;
+    &[seconds, tenths, hundredths]
 };
 
 impl Search {

@@ -216,7 +216,7 @@ pub(crate) fn renamed(plan: &Plan, topology: &Topology) -> Plan {
     for fault in &mut plan.faults {
         for selector in fault.effect.selectors_mut() {
             selector.rename(&|name| names.get(name).cloned());
-            sort(selector);
+            tidy(selector);
         }
     }
     plan
@@ -231,8 +231,12 @@ fn mentioned(selector: &mut Selector) -> Vec<String> {
     }
 }
 
-fn sort(selector: &mut Selector) {
+/// In order, and without braces around a single host.
+fn tidy(selector: &mut Selector) {
     if let Selector::Set(parts) = selector {
         parts.sort();
+        if let [only] = &parts[..] {
+            *selector = only.clone();
+        }
     }
 }
