@@ -2,13 +2,13 @@
 //!
 //! Pure: no I/O, no clock, no thread. The worlds apply what is described here; the harness draws, keeps and replays it.
 //!
-//! | question | file |
+//! | question | answered by |
 //! | --- | --- |
-//! | What can go wrong? | [`effect`], by family |
+//! | What can go wrong? | [`Effect`], [`Kind`], and a type for each class, by family in `effect/` |
 //! | When, for how long, how bad? | [`Fault`], [`Start`], [`Severity`] |
 //! | Where? | [`Selector`], [`Links`], [`Partition`], resolved against a [`Topology`] |
 //! | How is it written? | [`Plan`]: text, YAML, JSON, [JSON Schema](json_schema()) |
-//! | How is it drawn? | [`generate`]: [`plan()`], [`net`], [`host`], [`clock`], [`disk`] |
+//! | How is it drawn? | [`plan()`], [`Faults`], and the vocabulary [`Kinds`]: [`net`], [`host`], [`clock`], [`disk`] |
 //! | How does it get smaller? | [`shrink`] |
 //! | Does it make sense? | [`Plan::validate`], [`Plan::validate_for`], [`Plan::overdraft`] |
 //!
@@ -25,10 +25,10 @@
 //! ```
 
 mod duration;
-pub mod effect;
+mod effect;
 mod error;
 mod fault;
-pub mod generate;
+mod generate;
 mod plan;
 mod quantity;
 mod schema;

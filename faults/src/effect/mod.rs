@@ -9,12 +9,12 @@
 //!
 //! Each says its own words in the one-line form; the words' order on a line is decided in `fault.rs`.
 
-pub mod dns;
-pub mod network;
-pub mod partition;
-pub mod process;
-pub mod storage;
-pub mod time;
+pub(crate) mod dns;
+pub(crate) mod network;
+pub(crate) mod partition;
+pub(crate) mod process;
+pub(crate) mod storage;
+pub(crate) mod time;
 
 use crate::error::ParseError;
 use crate::selector::{Links, Selector};

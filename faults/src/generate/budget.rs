@@ -60,15 +60,13 @@ impl Plan {
     }
 }
 
-/// Whether a fault takes down a host while another of these faults has it down anyway, so that it would do nothing. What
-/// begins after a mark may begin at another time.
+/// Whether a fault takes down a host while another of these faults has it down anyway, so that it would do nothing.
+/// What begins after a mark may begin at another time.
 pub(crate) fn is_redundant(fault: &Fault, others: &[Fault], topology: &Topology) -> bool {
     let timed = |fault: &Fault| fault.begins().and_then(|_| outage(fault, topology));
     let Some(new) = timed(fault) else { return false };
-    others
-        .iter()
-        .filter_map(timed)
-        .any(|old| old.overlaps(&new) && old.hosts.iter().any(|host| new.hosts.contains(host)))
+    let shares_a_host = |old: &Outage<'_>| old.hosts.iter().any(|host| new.hosts.contains(host));
+    others.iter().filter_map(timed).any(|old| old.overlaps(&new) && shares_a_host(&old))
 }
 
 impl Outage<'_> {

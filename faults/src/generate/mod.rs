@@ -8,10 +8,10 @@
 //!
 //! The vocabulary is a plain value that an attribute can hold; hosts and window are known only when a test runs.
 
-pub mod budget;
+pub(crate) mod budget;
 mod dice;
 mod draw;
-pub mod kinds;
+pub(crate) mod kinds;
 mod shapes;
 mod strategy;
 mod weather;

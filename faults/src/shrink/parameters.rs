@@ -5,7 +5,7 @@ use crate::effect::Effect;
 use crate::effect::dns::Answer;
 use crate::effect::network::{Distribution, Latency};
 use crate::effect::process::{Crash, Manner, Pause, Pressure};
-use crate::effect::time::{Correction, Onset};
+use crate::effect::time::{ClockDrift, ClockSkew, Correction, Onset};
 use crate::quantity::{Drift, Percent, Rate, Size};
 use std::time::Duration;
 
@@ -13,14 +13,7 @@ use std::time::Duration;
 pub(crate) fn weaker(effect: &Effect) -> Vec<Effect> {
     match effect {
         Effect::Partition(_) | Effect::Pause(_) => Vec::new(),
-        Effect::Crash(Crash { hosts, manner }) => {
-            let kill = Crash { hosts: hosts.clone(), manner: Manner::Kill };
-            let pause = Effect::from(Pause { hosts: hosts.clone() });
-            match manner {
-                Manner::PowerLoss => vec![pause, kill.into()],
-                Manner::Kill => vec![pause],
-            }
-        }
+        Effect::Crash(crash) => crashes(crash),
         Effect::Latency(latency) => latencies(latency),
         Effect::Loss(loss) => {
             let plain =
@@ -44,23 +37,8 @@ pub(crate) fn weaker(effect: &Effect) -> Vec<Effect> {
             let plainest = (one.answer != Answer::NoSuchName).then_some(Answer::NoSuchName);
             vary(one, plainest, |new, answer| new.answer = answer)
         }
-        Effect::ClockSkew(one) => {
-            let plain = vary(one, (one.onset != Onset::Step).then_some(Onset::Step), |new, onset| new.onset = onset);
-            let nearer = smaller(one.offset.magnitude()).into_iter().map(|size| one.offset.with_magnitude(size));
-            [plain, vary(one, nearer, |new, offset| new.offset = offset)].concat()
-        }
-        Effect::ClockDrift(one) => {
-            let plain = (one.correction != Correction::Slew).then_some(Correction::Slew);
-            let plain = vary(one, plain, |new, correction| new.correction = correction);
-            let ppm = one.rate.as_ppm();
-            let size = ppm.unsigned_abs();
-            let leading = 10_u32.pow(size.checked_ilog10().unwrap_or(0));
-            let slower =
-                powers_of_ten(size, 100).into_iter().chain((size > leading).then_some(size / leading * leading));
-            let slower = slower.filter(move |new| *new < size);
-            let slower = slower.map(|size| Drift::ppm(size as i32 * ppm.signum()));
-            [plain, vary(one, slower, |new, rate| new.rate = rate)].concat()
-        }
+        Effect::ClockSkew(skew) => skews(skew),
+        Effect::ClockDrift(drift) => drifts(drift),
         Effect::DiskFull(one) => {
             vary(one, (one.free != Size::default()).then_some(Size::default()), |new, free| new.free = free)
         }
@@ -103,6 +81,32 @@ fn latencies(latency: &Latency) -> Vec<Effect> {
         new.distribution = Distribution::Uniform;
     });
     [plain, vary(latency, smaller(latency.delay), |new, delay| new.delay = delay)].concat()
+}
+
+fn crashes(Crash { hosts, manner }: &Crash) -> Vec<Effect> {
+    let kill = Crash { hosts: hosts.clone(), manner: Manner::Kill };
+    let pause = Effect::from(Pause { hosts: hosts.clone() });
+    match manner {
+        Manner::PowerLoss => vec![pause, kill.into()],
+        Manner::Kill => vec![pause],
+    }
+}
+
+fn skews(skew: &ClockSkew) -> Vec<Effect> {
+    let plain = vary(skew, (skew.onset != Onset::Step).then_some(Onset::Step), |new, onset| new.onset = onset);
+    let nearer = smaller(skew.offset.magnitude()).into_iter().map(|size| skew.offset.with_magnitude(size));
+    [plain, vary(skew, nearer, |new, offset| new.offset = offset)].concat()
+}
+
+fn drifts(drift: &ClockDrift) -> Vec<Effect> {
+    let plain = (drift.correction != Correction::Slew).then_some(Correction::Slew);
+    let plain = vary(drift, plain, |new, correction| new.correction = correction);
+    let (size, sign) = (drift.rate.as_ppm().unsigned_abs(), drift.rate.as_ppm().signum());
+    // As large, with one digit only.
+    let leading = 10_u32.pow(size.checked_ilog10().unwrap_or(0));
+    let rates = powers_of_ten(size, 100).into_iter().chain([size / leading * leading]);
+    let slower = rates.filter(|new| *new < size).map(|new| Drift::ppm(new as i32 * sign));
+    [plain, vary(drift, slower, |new, rate| new.rate = rate)].concat()
 }
 
 /// A tenth, half, or rounded to tens: few values, because what chance decides is not much plainer for being rarer.
