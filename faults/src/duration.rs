@@ -29,6 +29,9 @@ pub(crate) const LOOKS_LIKE: &str = "a length of time such as `1.5s`, `200ms` or
 /// The bound of the harness's grammar. Below 2^64 ns, so that sums of two still fit a [`Duration`].
 const NANOSECONDS_MAX: u128 = 500 * 365 * 86_400 * 1_000_000_000;
 
+/// The longest that can be written: 500 years.
+pub(crate) const LONGEST: Duration = Duration::from_secs(500 * 365 * 86_400);
+
 /// Reads a sequence of numbers with units from the beginning of a text: the length, and how many bytes it takes. Stops
 /// before what is no number with a unit, if there was one before.
 pub(crate) fn scan(text: &str) -> Result<(Duration, usize), DurationProblem> {

@@ -1,6 +1,6 @@
 //! Whether a plan makes sense: by itself, and for the hosts of a test.
 
-use crate::duration::Shown;
+use crate::duration::{LONGEST, Shown};
 use crate::effect::dns::Answer;
 use crate::effect::{Complaint, Effect, Target};
 use crate::fault::Fault;
@@ -118,6 +118,14 @@ impl Fault {
         if self.lasts.is_some_and(|length| length.is_zero()) {
             let remedy = "write more, or leave it out to last until the storm ends";
             return Some(Complaint::new("for", Shown(std::time::Duration::ZERO), "nothing would happen", remedy));
+        }
+        let offset = match self.start {
+            Start::At(time) | Start::AfterMark { offset: time, .. } => time,
+        };
+        for (field, time) in [("at", offset), ("for", self.lasts.unwrap_or_default())] {
+            if time > LONGEST {
+                return Some(Complaint::new(field, Shown(time), "it is longer than 500 years", "write less"));
+            }
         }
         let mut effect = self.effect.clone();
         let misspelt = effect.selectors_mut().into_iter().find_map(|selector| selector.problem());

@@ -248,3 +248,20 @@ fn no_host_is_taken_down_while_it_is_down() {
         }
     }
 }
+
+#[test]
+fn windows_and_lengths_without_measure_still_give_valid_plans() {
+    let topology = Topology::new().group("kv", 5);
+    let (zero, most) = (Duration::ZERO, Duration::MAX);
+    for shape in SHAPES {
+        for (from, until) in [(zero, most), (most, zero), (most, most)] {
+            for (least, longest) in [(zero, zero), (most, most), (most, zero)] {
+                let faults = faults::plan().kinds(Kinds::ALL).at_most(20).shape(shape);
+                let faults = faults.lasting_at_least(least).lasting_at_most(longest).within(from..until);
+                let plan = faults.draw(7, &topology, zero);
+                assert_eq!(plan.validate_for(&topology), Ok(()));
+                assert_eq!(plan.to_string().parse::<Plan>(), Ok(plan));
+            }
+        }
+    }
+}

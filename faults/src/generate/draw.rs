@@ -109,7 +109,7 @@ impl<'a, 'r> Draw<'a, 'r> {
     }
 
     pub(crate) fn length(&mut self) -> Duration {
-        self.dice.length(self.faults.length_min, self.faults.longest(self.window))
+        self.dice.length(self.faults.shortest(), self.faults.longest(self.window))
     }
 
     /// What goes wrong, where and how hard.

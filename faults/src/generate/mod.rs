@@ -18,6 +18,7 @@ mod weather;
 
 pub use strategy::{PlanStrategy, PlanTree};
 
+use crate::duration;
 use crate::plan::Plan;
 use crate::topology::Topology;
 use dice::Dice;
@@ -237,7 +238,7 @@ impl Faults {
         self
     }
 
-    /// The least a fault lasts; 100 ms unless given.
+    /// The least a fault lasts; 100 ms unless given, and a year at most.
     #[must_use]
     pub const fn lasting_at_least(mut self, length: Duration) -> Self {
         self.length_min = length;
@@ -310,6 +311,9 @@ impl Faults {
     }
 
     fn draw_with(&self, dice: &mut Dice<'_>, topology: &Topology, window: Window) -> Plan {
+        // So that sums of a few times can still be written.
+        let century = |time: Duration| time.min(duration::LONGEST / 5);
+        let window = Window { from: century(window.from), until: century(window.until) };
         let weather = weather::choose(self, dice, topology);
         let mut draw = draw::Draw::new(self, weather, topology, window, dice);
         let count = draw.how_many();
@@ -320,7 +324,11 @@ impl Faults {
 
     fn longest(&self, window: Window) -> Duration {
         let unless_given = (window.length() / 2).max(LENGTH_MAX_LEAST);
-        self.length_max.unwrap_or(unless_given).max(self.length_min)
+        self.length_max.unwrap_or(unless_given).max(self.shortest()).min(duration::LONGEST / 5)
+    }
+
+    fn shortest(&self) -> Duration {
+        self.length_min.clamp(Duration::from_nanos(1), duration::LONGEST / 500)
     }
 }
 

@@ -57,7 +57,7 @@ fn swizzle(draw: &mut Draw<'_, '_>) {
     let half = Window { until: draw.window.from + draw.window.length() / 2, ..draw.window };
     let begins = steps(half, draw.window.from, hosts.len(), Duration::from_millis(10)).collect::<Vec<_>>();
     let last = begins.last().copied().unwrap_or_default();
-    let ends_from = last.saturating_add(draw.faults.length_min).max(half.until);
+    let ends_from = last.saturating_add(draw.faults.shortest()).max(half.until);
     let ends = steps(draw.window, ends_from, hosts.len(), Duration::from_millis(10)).collect::<Vec<_>>();
     // In which place each host is unclogged.
     let mut order = (0..hosts.len()).collect::<Vec<_>>();
@@ -98,8 +98,8 @@ fn flapping(draw: &mut Draw<'_, '_>) {
     let effect = draw.effect(kind);
     let times = draw.dice.between(3, 6).min(draw.faults.faults_max as u64) as usize;
     let begin = draw.moment(draw.window.length() / 2);
-    let on = draw.dice.length(draw.faults.length_min, draw.faults.length_min.saturating_mul(10));
-    let off = draw.dice.length(draw.faults.length_min, draw.faults.length_min.saturating_mul(10));
+    let on = draw.dice.length(draw.faults.shortest(), draw.faults.shortest().saturating_mul(10));
+    let off = draw.dice.length(draw.faults.shortest(), draw.faults.shortest().saturating_mul(10));
     for begin in steps(draw.window, begin, times, on.saturating_add(off)) {
         draw.add(Fault::new(begin, effect.clone()).lasting(on));
     }
@@ -113,8 +113,8 @@ fn rolling_restart(draw: &mut Draw<'_, '_>) {
     let Some(mut group) = draw.dice.pick(&choice).cloned() else { return };
     group.truncate(draw.faults.faults_max);
     let begin = draw.moment(draw.window.length() / 2);
-    let down = draw.dice.length(draw.faults.length_min, draw.faults.length_min.saturating_mul(20));
-    let settled = draw.dice.length(draw.faults.length_min, draw.faults.length_min.saturating_mul(20));
+    let down = draw.dice.length(draw.faults.shortest(), draw.faults.shortest().saturating_mul(20));
+    let settled = draw.dice.length(draw.faults.shortest(), draw.faults.shortest().saturating_mul(20));
     for (begin, host) in steps(draw.window, begin, group.len(), down.saturating_add(settled)).zip(group) {
         let crash = Crash { hosts: Selector::name(&host.name), manner: Manner::Kill };
         draw.add(Fault::new(begin, crash).lasting(down));
