@@ -27,7 +27,7 @@ fn vocabularies() -> Vec<Faults> {
     let base = [
         faults::plan(),
         faults::plan().kinds(Kinds::ALL).at_most(20),
-        faults::plan().kinds(Kinds::ALL).at_most(20).swarm(Swarm::Off).after_marks(["msg-10", "a \"quoted\" \\ mark"]),
+        faults::plan().kinds(Kinds::ALL).at_most(20).swarm(Swarm::Off).after_marks(["msg-10", "a \"quoted; \\ # mark"]),
         faults::plan().kinds(host::all() + disk::all()).at_most(40).lasting_at_least(Duration::from_secs(2)),
         faults::plan().kinds(clock::all() + net::dns_hijacks()).at_most(1),
         Kinds::NONE.into(),
