@@ -7,6 +7,7 @@
 //! | `cargo xtask demo` | [`demo`]: the two proofs in `examples/` |
 //! | `cargo xtask bench` | [`mod@bench`]: measurements against peers |
 //! | `cargo xtask code-map` | [`code_map`]: the generated part of `ARCHITECTURE.md` |
+//! | `cargo xtask schema` | [`schema`]: the JSON Schema of plans |
 //! | `cargo xtask works-with` | [`works_with`]: a generated part of `README.md` |
 
 pub mod bench;
@@ -14,6 +15,7 @@ pub mod code_map;
 pub mod demo;
 pub mod marked;
 pub mod process;
+pub mod schema;
 pub mod test;
 pub mod tidy;
 pub mod works_with;

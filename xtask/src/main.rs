@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use xtask::test::Step;
-use xtask::{bench, code_map, demo, root, test, tidy, works_with};
+use xtask::{bench, code_map, demo, root, schema, test, tidy, works_with};
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about = "What is done to windtunnel's own tree")]
@@ -32,6 +32,8 @@ enum Task {
     Tidy,
     /// Writes the code map of `ARCHITECTURE.md` from the first sentence of every file.
     CodeMap,
+    /// Prints the JSON Schema of plans; kept as `faults/schema/plan.schema.json`.
+    Schema,
     /// Runs the tests behind the README's table *Works with*, and writes it.
     WorksWith,
 }
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Task::Bench { arguments } => bench::run(&root, &arguments),
         Task::Tidy => tidy::run(&root),
         Task::CodeMap => code_map::write(&root),
+        Task::Schema => schema::print(&root),
         Task::WorksWith => works_with::write(&root),
     };
     match result {
