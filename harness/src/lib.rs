@@ -90,6 +90,7 @@ mod storm;
 mod supervisor;
 mod system;
 mod timestamp;
+mod weather;
 mod worker;
 
 pub use chaos::{Chaos, Random};
@@ -102,4 +103,7 @@ pub use hosts::{
     Targets, http, probe, tcp,
 };
 pub use storm::Storm;
+/// What can go wrong: faults, plans, and the vocabulary that `faults = …` takes.
+#[doc(inline)]
+pub use windtunnel_faults as faults;
 pub use windtunnel_macros::{chaos_test, test};

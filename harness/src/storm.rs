@@ -1,11 +1,13 @@
 //! Storms: the part of a case in which faults blow.
 
+use crate::blackbox::Verdict;
 use crate::chaos::Chaos;
 use crate::duration::IntoDuration;
 use std::fmt::{self, Debug, Formatter};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::sleep;
+use windtunnel_sim::world::HostId;
 
 /// A storm that begins when it is awaited; made by [`Chaos::storm`].
 #[must_use = "a storm does nothing until it is awaited"]
@@ -53,6 +55,9 @@ impl<F> Storm<'_, F> {
         let Self { cx, workload, lasting } = self;
         let nested = std::mem::replace(&mut cx.shared().state().storm, true);
         assert!(!nested, "a storm is blowing already: storms do not nest");
+        if let Err(reason) = cx.shared().begin_weather() {
+            cx.give_up(Verdict::Impossible(reason.into()));
+        }
         cx.mark("phase inject");
         let value = match lasting {
             None => {
@@ -77,14 +82,26 @@ impl<F> Storm<'_, F> {
 /// Heals every fault in force and waits until the hosts that were down are ready again.
 async fn recover(cx: &Chaos) {
     cx.mark("phase recover");
-    let felled = {
+    let (mut felled, shaken) = cx.shared().end_weather();
+    {
         let mut state = cx.shared().state();
         state.storm = false;
-        state.faults.heal(cx.shared().blackbox.progress())
-    };
+        felled.extend(state.faults.heal(cx.shared().blackbox.progress()));
+    }
+    let mut restarted: Vec<HostId> = Vec::new();
     for host in felled {
+        // By hand and by the plan: once is enough.
+        if restarted.contains(&host.id()) {
+            continue;
+        }
+        restarted.push(host.id());
         if let Err(error) = host.restart().await {
-            panic!("after the storm, a host did not recover: {error}");
+            cx.give_up(Verdict::NotRecovered(format!("after the storm, {error}").into()));
+        }
+    }
+    for host in shaken.iter().filter(|host| !restarted.contains(&host.id())) {
+        if let Err(error) = host.wait_ready().await {
+            cx.give_up(Verdict::NotRecovered(format!("after the storm, {error}").into()));
         }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) use seed::{SeedSetting, seed_text};
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 use thiserror::Error;
 
 /// Every variable, with its values and its meaning.
@@ -39,6 +40,20 @@ pub(crate) struct Settings {
     pub(crate) perturb: Option<u64>,
     pub(crate) events: bool,
     pub(crate) look: Look,
+    pub(crate) shrink: ShrinkBudget,
+}
+
+/// How long a failure's plan may be shrunk; whichever is over first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShrinkBudget {
+    pub(crate) time: Duration,
+    pub(crate) runs: usize,
+}
+
+impl Default for ShrinkBudget {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(60), runs: 500 }
+    }
 }
 
 /// What programs are to say while they are looked at: variables of Rust's own, which hosts get.
