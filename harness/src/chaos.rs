@@ -1,5 +1,6 @@
 //! The context of a test: [`Chaos`].
 
+use crate::arguments::ArgumentOrders;
 use crate::blackbox::{BlackBox, Finding, StormBegan, StormEnded, Verdict};
 use crate::client::ClientBuilder;
 use crate::duration::IntoDuration;
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) blackbox: &'static BlackBox,
     /// The faults of the first storm.
     pub(crate) plan: Plan,
+    /// How the test's arguments differ from what the seed draws.
+    pub(crate) arguments: ArgumentOrders,
     state: Mutex<State>,
 }
 
@@ -153,9 +156,10 @@ impl Chaos {
         environment: Vec<(String, String)>,
         blackbox: &'static BlackBox,
         plan: Plan,
+        arguments: ArgumentOrders,
     ) -> Self {
         let state = Mutex::new(State { topology: Topology::new().client(TEST.0), ..State::default() });
-        Self { shared: Arc::new(Shared { seed, calm, environment, blackbox, plan, state }) }
+        Self { shared: Arc::new(Shared { seed, calm, environment, blackbox, plan, arguments, state }) }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -73,6 +73,7 @@
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+pub mod arguments;
 mod blackbox;
 mod cases;
 mod chaos;
@@ -103,6 +104,9 @@ pub use hosts::{
     Targets, http, probe, tcp,
 };
 pub use storm::Storm;
+/// The strategies that parameters of a test are drawn from: the crate, in the version that windtunnel uses.
+#[doc(no_inline)]
+pub use proptest;
 /// What can go wrong: faults, plans, and the vocabulary that `faults = …` takes.
 #[doc(inline)]
 pub use windtunnel_faults as faults;

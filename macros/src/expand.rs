@@ -1,8 +1,8 @@
 //! The generated test.
 
-use crate::misuse;
+use crate::{drawn, misuse};
 use crate::options::{Options, optional, read};
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Attribute, Error, FnArg, ItemFn, Path, ReturnType, parse_quote, parse2};
@@ -28,7 +28,7 @@ pub(crate) fn attribute(options: TokenStream, item: TokenStream, spelling: Spell
     };
     let tokens = options.clone();
     let parsed = Options::parse(options);
-    let checked = misuse::check(&function, spelling);
+    let checked = misuse::check(&function, spelling, parsed.as_ref().ok());
     let parsed = match (parsed, checked) {
         (Ok(parsed), Ok(())) => parsed,
         (Ok(_), Err(error)) | (Err(error), Ok(())) => return with_item(&error, &kept(function)),
@@ -57,18 +57,13 @@ fn kept(mut function: ItemFn) -> TokenStream {
 }
 
 /// `#[chaos_test]` stands above `#[rstest]`: rstest generates the tests, each under `#[windtunnel::test]` with our
-/// options, and leaves our parameter alone.
+/// options, and leaves our parameters alone.
 fn above_rstest(mut function: ItemFn, options: &Options, tokens: &TokenStream) -> TokenStream {
-    for input in &mut function.sig.inputs {
-        if let FnArg::Typed(parameter) = input
-            && misuse::is_chaos(parameter)
-            && !parameter.attrs.iter().any(|attribute| attribute.path().is_ident("ignore"))
-        {
-            parameter.attrs.push(parse_quote!(#[ignore]));
-        }
-    }
+    let strategies = drawn::moved_away(&mut function);
+    let is_open = |last: TokenTree| !matches!(last, TokenTree::Punct(comma) if comma.as_char() == ',');
+    let comma = tokens.clone().into_iter().last().is_some_and(is_open).then(|| quote!(,));
     let krate = options.krate();
-    function.attrs.push(parse_quote!(#[test_attr(#krate::test(#tokens))]));
+    function.attrs.push(parse_quote!(#[test_attr(#krate::test(#tokens #comma #strategies))]));
     function.into_token_stream()
 }
 
@@ -80,16 +75,19 @@ fn test(mut function: ItemFn, options: &Options) -> TokenStream {
         (!attributes.iter().any(misuse::is_builtin_test)).then(|| quote!(#[::core::prelude::v1::test]));
     let visibility = std::mem::replace(&mut function.vis, syn::Visibility::Inherited);
     let name = function.sig.ident.clone();
+    let krate = options.krate();
+    let call = body(&function, options, &krate);
     for input in &mut function.sig.inputs {
         if let FnArg::Typed(parameter) = input {
-            parameter.attrs.retain(|attribute| !attribute.path().is_ident("ignore"));
+            let is_ours = |attribute: &Attribute| attribute.path().is_ident("ignore") || drawn::is_strategy(attribute);
+            parameter.attrs.retain(|attribute| !is_ours(attribute));
         }
     }
-    let krate = options.krate();
-    let body = body(&function, &krate);
-    let (definition, checks) = definition(&name, options, &krate);
+    let (described, checks) = definition(&name, options, &krate);
+    // Hygienic: strategies and options are the user's expressions.
+    let [definition, body] = ["definition", "body"].map(|name| Ident::new(name, Span::mixed_site()));
     // Spanned at the function's name, where `Location::caller()` then points.
-    let run = quote_spanned!(name.span()=> #krate::__private::run(definition, body););
+    let run = quote_spanned!(name.span()=> #krate::__private::run(#definition, #body););
     let conditions: Vec<&Attribute> = attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect();
     let checks = (!checks.is_empty()).then(|| quote!(#(#conditions)* const _: () = { #checks };));
     quote! {
@@ -98,26 +96,22 @@ fn test(mut function: ItemFn, options: &Options) -> TokenStream {
         #test_attribute
         #visibility fn #name() {
             #function
-            let definition = #definition;
-            let body = #body;
+            let #definition = #described;
+            let #body = #call;
             #run
         }
     }
 }
 
 /// Calls the user's function. Spanned at its return type, so that an unusable one is reported there.
-fn body(function: &ItemFn, krate: &Path) -> TokenStream {
+fn body(function: &ItemFn, options: &Options, krate: &Path) -> TokenStream {
     let name = &function.sig.ident;
     let span = match &function.sig.output {
         ReturnType::Default => name.span(),
         ReturnType::Type(_, returned) => returned.span(),
     };
     let verdict = quote_spanned!(span=> #krate::__private::verdict);
-    if function.sig.inputs.is_empty() {
-        quote!(|_: #krate::Chaos| #verdict(#name()))
-    } else {
-        quote!(|cx: #krate::Chaos| #verdict(#name(cx)))
-    }
+    drawn::call(function, options, krate, &verdict)
 }
 
 /// The definition, and constants beside the test that make the compiler check what is written as text. They stand

@@ -5,10 +5,12 @@
 //!
 //! ```text
 //! options.rs   what stands between the parentheses
+//! drawn.rs     parameters that are drawn from strategies
 //! misuse.rs    attributes and signatures that cannot work, and what to write instead
 //! expand.rs    the generated test
 //! ```
 
+mod drawn;
 mod expand;
 mod misuse;
 mod options;
@@ -19,7 +21,13 @@ use proc_macro::TokenStream;
 /// Runs an `async fn` as a test inside a simulated world, many times, each time decided by another seed.
 ///
 /// The function takes a `Chaos` or nothing, and returns `()` or a `Result<(), E>` with `E: Debug`. See the crate
-/// `windtunnel` for what can be done inside.
+/// `windtunnel` for what can be done inside. Any other parameter is drawn for every case, from the proptest strategy
+/// that stands beside it (`windtunnel::arguments` has the rules):
+///
+/// ```text
+/// #[chaos_test(faults = net::partitions())]
+/// async fn linearizable(cx: Chaos, #[strategy = ops(op(), 1..50)] ops: Vec<Op>, #[strategy = 1..=3] writers: usize) { … }
+/// ```
 ///
 /// | option | value | default | meaning |
 /// | --- | --- | --- | --- |
@@ -29,10 +37,12 @@ use proc_macro::TokenStream;
 /// | `wall_timeout` | `"2m"` | `"60s"` | a case fails when it takes this long in real time |
 /// | `start` | `"2027-03-28T00:59:00Z"` | `"2027-01-01T00:00:00Z"` | wall clock of every host when a case begins (RFC 3339, UTC) |
 /// | `expect_failure` | `"text"` | | the test passes only if some case fails with a message that contains this |
+/// | `strategies` | `(ops = vec(op(), 1..50))` | | as `#[strategy = …]` beside the parameters, where `#[rstest]` stands above |
 /// | `crate` | path | `::windtunnel` | where to find windtunnel when it is re-exported |
 ///
 /// Above `#[rstest]` it is written `#[chaos_test]`; below it `#[windtunnel::test]`, because rstest accepts an async
-/// test only under an attribute whose path ends in `test`, and the parameter `cx` is then marked `#[ignore]`.
+/// test only under an attribute whose path ends in `test`. The parameter `cx`, and those that are drawn, are then marked
+/// `#[ignore]`, and their strategies stand in the attribute.
 #[proc_macro_attribute]
 pub fn chaos_test(options: TokenStream, item: TokenStream) -> TokenStream {
     expand::attribute(options.into(), item.into(), Spelling::ChaosTest).into()

@@ -1,13 +1,16 @@
 //! Attributes and signatures that cannot work, and what to write instead.
 
+use crate::drawn;
 use crate::expand::Spelling;
+use crate::options::Options;
 use syn::spanned::Spanned as _;
-use syn::{Attribute, Error, FnArg, ItemFn, Pat, PatType, Result, Type};
+use syn::{Attribute, Error, FnArg, Item, ItemFn, Pat, PatType, Result, Stmt, Type};
 
 /// Checks everything that can be known from the tokens; all errors at once.
-pub(crate) fn check(function: &ItemFn, spelling: Spelling) -> Result<()> {
+pub(crate) fn check(function: &ItemFn, spelling: Spelling, options: Option<&Options>) -> Result<()> {
     let attributes = function.attrs.iter().map(|attribute| check_attribute(attribute, function));
-    let parameters = check_parameters(function, spelling);
+    // Without valid options it is not known which parameters have a strategy.
+    let parameters = options.map_or_else(Vec::new, |options| check_parameters(function, spelling, options));
     let checks = attributes.chain([check_asyncness(function), check_generics(function)]).chain(parameters);
     let mut errors = checks.filter_map(Result::err);
     let Some(mut all) = errors.next() else {
@@ -34,7 +37,7 @@ pub(crate) fn is_chaos(parameter: &PatType) -> bool {
     matches!(&*parameter.ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Chaos"))
 }
 
-fn ends_with(attribute: &Attribute, name: &str) -> bool {
+pub(crate) fn ends_with(attribute: &Attribute, name: &str) -> bool {
     attribute.path().segments.last().is_some_and(|last| last.ident == name)
 }
 
@@ -101,8 +104,7 @@ fn check_generics(function: &ItemFn) -> Result<()> {
     Err(Error::new_spanned(&function.sig.generics, "a test cannot be generic: nobody would choose the parameters"))
 }
 
-fn check_parameters(function: &ItemFn, spelling: Spelling) -> Vec<Result<()>> {
-    let rstest = has_rstest(function);
+fn check_parameters(function: &ItemFn, spelling: Spelling, options: &Options) -> Vec<Result<()>> {
     let mut seen = false;
     let check = |parameter: &FnArg| {
         let parameter = match parameter {
@@ -111,34 +113,93 @@ fn check_parameters(function: &ItemFn, spelling: Spelling) -> Vec<Result<()>> {
                 return Err(Error::new_spanned(receiver, "a test is a free function: it cannot take `self`"));
             }
         };
-        if let Some(strategy) = parameter.attrs.iter().find(|attribute| ends_with(attribute, "strategy")) {
-            return Err(Error::new_spanned(
-                strategy,
-                "`#[strategy]` is not there yet\nhelp: draw values in the body with `cx.random::<u64>()`",
-            ));
+        let drawn = drawn::of(parameter, options)?.is_some();
+        if drawn {
+            check_drawn(parameter, function)?;
         }
         if is_chaos(parameter) {
             let again = std::mem::replace(&mut seen, true);
             return if again { Err(Error::new_spanned(parameter, "`Chaos` is asked for twice")) } else { Ok(()) };
         }
-        if rstest { Ok(()) } else { Err(unknown_parameter(parameter, spelling)) }
+        if drawn || has_rstest(function) { Ok(()) } else { Err(unknown_parameter(parameter, spelling)) }
     };
-    function.sig.inputs.iter().map(check).collect()
+    let parameters: Vec<Result<()>> = function.sig.inputs.iter().map(check).collect();
+    let is_parameter = |name: &syn::Ident| {
+        let typed = function.sig.inputs.iter().filter_map(|input| match input {
+            FnArg::Typed(parameter) => drawn::name(parameter),
+            FnArg::Receiver(_) => None,
+        });
+        typed.into_iter().any(|parameter| parameter == name)
+    };
+    let unknown = options.strategies.iter().filter(|(name, _)| !is_parameter(name));
+    let unknown = unknown.map(|(name, _)| Err(Error::new_spanned(name, format!("there is no parameter `{name}`"))));
+    parameters.into_iter().chain(unknown).collect()
+}
+
+/// Attributes of a parameter by which rstest makes its value.
+const RSTEST: [&str; 7] = ["case", "values", "from", "with", "future", "files", "context"];
+
+fn check_drawn(parameter: &PatType, function: &ItemFn) -> Result<()> {
+    let beside = parameter.attrs.iter().find(|attribute| drawn::is_strategy(attribute));
+    if is_chaos(parameter) {
+        let message = "a `Chaos` is the test's own world: it is not drawn\nhelp: delete the strategy";
+        return Err(beside.map_or_else(
+            || Error::new_spanned(parameter, message),
+            |attribute| Error::new_spanned(attribute, message),
+        ));
+    }
+    let name = text_of(&parameter.pat);
+    let other = |attribute: &&Attribute| RSTEST.iter().any(|name| attribute.path().is_ident(name));
+    if let Some(attribute) = parameter.attrs.iter().find(other) {
+        let other = path_text(attribute);
+        let message = format!("`{name}` is drawn, and rstest makes it too: delete `#[{other}]` or the strategy");
+        return Err(Error::new_spanned(attribute, message));
+    }
+    if has_rstest(function) && drawn::name(parameter).is_none() {
+        let message = "beside `#[rstest]` a parameter that is drawn needs a name";
+        return Err(Error::new_spanned(&parameter.pat, message));
+    }
+    match beside {
+        Some(attribute) if is_from_rstest(function) => Err(Error::new_spanned(
+            attribute,
+            format!(
+                "rstest, above, does not know `#[strategy]`\nhelp: put `#[chaos_test]` above `#[rstest]`, or the \
+                 strategy into this attribute: `#[windtunnel::test(strategies({name} = …))]`, and mark the parameter \
+                 `#[ignore]`"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether rstest has expanded above us: the user's function then stands inside, under the same name.
+fn is_from_rstest(function: &ItemFn) -> bool {
+    function.block.stmts.iter().any(
+        |statement| matches!(statement, Stmt::Item(Item::Fn(inner)) if inner.sig.ident == function.sig.ident),
+    )
+}
+
+fn text_of(pattern: &Pat) -> String {
+    use quote::ToTokens as _;
+    match pattern {
+        Pat::Ident(name) => name.ident.to_string(),
+        pattern => pattern.to_token_stream().to_string(),
+    }
 }
 
 fn unknown_parameter(parameter: &PatType, spelling: Spelling) -> Error {
     use quote::ToTokens as _;
-    let name = match &*parameter.pat {
-        Pat::Ident(name) => name.ident.to_string(),
-        pattern => pattern.to_token_stream().to_string(),
-    };
+    let name = text_of(&parameter.pat);
     let kind = parameter.ty.to_token_stream().to_string();
-    let help = match spelling {
-        Spelling::ChaosTest => "add `#[rstest]` below `#[chaos_test]` to take it from a fixture or case",
-        Spelling::Test => "add `#[rstest]` above this attribute to take it from a fixture or case",
+    let place = match spelling {
+        Spelling::ChaosTest => "`#[rstest]` below `#[chaos_test]`",
+        Spelling::Test => "`#[rstest]` above this attribute",
     };
     Error::new_spanned(
         parameter,
-        format!("do not know how to make `{name}: {kind}`\nhelp: {help}, or use the type `Chaos`"),
+        format!(
+            "do not know how to make `{name}: {kind}`\nhelp: add `#[strategy = …]` to draw it for every case, {place} to \
+             take it from a fixture or case, or use the type `Chaos`"
+        ),
     )
 }

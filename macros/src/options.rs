@@ -5,11 +5,22 @@ use quote::{ToTokens as _, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
 use syn::spanned::Spanned as _;
-use syn::{Error, Expr, ExprLit, Ident, Lit, Path, Result, Token, parse_quote};
+use syn::token::Paren;
+use syn::{Error, Expr, ExprLit, Ident, Lit, Path, Result, Token, parenthesized, parse_quote};
 
 /// Every option there is, in the order in which messages list them.
-const NAMES: [&str; 9] =
-    ["faults", "plan", "cases", "seed", "virtual_timeout", "wall_timeout", "start", "expect_failure", "crate"];
+const NAMES: [&str; 10] = [
+    "faults",
+    "plan",
+    "cases",
+    "seed",
+    "virtual_timeout",
+    "wall_timeout",
+    "start",
+    "expect_failure",
+    "strategies",
+    "crate",
+];
 
 /// Options that the design has and this version has not, with what to do meanwhile.
 const LATER: [(&str, &str); 3] = [
@@ -29,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) wall_timeout: Option<Expr>,
     pub(crate) start: Option<Expr>,
     pub(crate) expect_failure: Option<Expr>,
+    /// Parameters and their strategies: what `#[strategy = …]` says where it cannot stand.
+    pub(crate) strategies: Vec<(Ident, Expr)>,
     krate: Option<Path>,
 }
 
@@ -62,11 +75,15 @@ impl Options {
 
     fn option(&mut self, name: &Ident, input: ParseStream<'_>) -> Result<()> {
         let text = name.unraw().to_string();
-        if !input.peek(Token![=]) {
+        if text == "strategies" && input.peek(Paren) {
+            return self.strategies(input);
+        }
+        if text == "strategies" || !input.peek(Token![=]) {
             skip_value(input);
             check_name(name, &text)?;
             let example = example(&text);
-            return Err(Error::new_spanned(name, format!("`{text}` needs a value: `{text} = {example}`")));
+            let right = if text == "strategies" { example.to_owned() } else { format!("{text} = {example}") };
+            return Err(Error::new_spanned(name, format!("`{text}` needs a value: `{right}`")));
         }
         input.parse::<Token![=]>()?;
         if let Err(error) = check_name(name, &text) {
@@ -91,6 +108,20 @@ impl Options {
             other => unreachable!("`{other}` has passed check_name"),
         };
         once(slot, value, name)
+    }
+
+    fn strategies(&mut self, input: ParseStream<'_>) -> Result<()> {
+        let inside;
+        parenthesized!(inside in input);
+        while !inside.is_empty() {
+            let name: Ident = inside.parse()?;
+            inside.parse::<Token![=]>()?;
+            self.strategies.push((name, inside.parse()?));
+            if !inside.is_empty() {
+                inside.parse::<Token![,]>()?;
+            }
+        }
+        Ok(())
     }
 
     /// Where the generated code finds windtunnel.
@@ -154,6 +185,7 @@ fn example(name: &str) -> &'static str {
         "seed" => "0x5f1d",
         "start" => "\"2027-03-28T00:59:00Z\"",
         "expect_failure" => "\"text of the failure\"",
+        "strategies" => "strategies(writers = 1..=3)",
         "crate" => "::windtunnel",
         _ => "\"60s\"",
     }

@@ -17,6 +17,17 @@ pub(crate) enum Finding<'a> {
     Stack { host: Cow<'a, str>, thread: Cow<'a, str>, tid: u32, waits_for: Cow<'a, str>, frames: Cow<'a, [u64]> },
     /// The process is about to die.
     Fatal { at: At, text: Cow<'a, str> },
+    /// A value that was drawn for a parameter of the test.
+    Argument {
+        name: Cow<'a, str>,
+        /// Its `Debug` form in one line, and in several; cut when they are very long.
+        line: Cow<'a, str>,
+        text: Cow<'a, str>,
+        /// How many elements it has, if it is a list.
+        elements: Option<u64>,
+    },
+    /// What came of drawing the arguments.
+    Drawing(Drawing),
     /// A storm began.
     StormBegan(StormBegan),
     /// What came of the storm's faults.
@@ -48,6 +59,17 @@ pub(crate) enum Verdict<'a> {
     NotRecovered(Cow<'a, str>),
     /// The case could not begin.
     Impossible(Cow<'a, str>),
+}
+
+/// What came of drawing a test's arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Drawing {
+    /// All are there; their hash. The case went on.
+    Drawn { values: u64 },
+    /// They are those of which it is known what becomes of them. The case ended.
+    Known { values: u64 },
+    /// The last step that was ordered is impossible. The case ended.
+    Exhausted,
 }
 
 /// The beginning of a storm.
@@ -182,6 +204,10 @@ impl Finding<'_> {
                 waits_for: owned(waits_for),
                 frames: Cow::Owned(frames.into_owned()),
             },
+            Self::Argument { name, line, text, elements } => {
+                Finding::Argument { name: owned(name), line: owned(line), text: owned(text), elements }
+            }
+            Self::Drawing(drawing) => Finding::Drawing(drawing),
             Self::StormBegan(began) => Finding::StormBegan(began),
             Self::StormEnded(ended) => Finding::StormEnded(ended),
             Self::Fatal { at, text } => Finding::Fatal { at, text: owned(text) },

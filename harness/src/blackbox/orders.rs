@@ -3,6 +3,7 @@
 //! Not serialised: parsing would allocate amounts that depend on the values, and the layout of the heap is part of a
 //! case.
 
+use crate::arguments::PATHS_BYTES_MAX;
 use windtunnel_sim::world::HeapRecordUse;
 
 /// What a case shall do.
@@ -17,6 +18,10 @@ pub(crate) struct Orders {
     pub(crate) heap_record: Option<HeapRecordUse>,
     /// The faults of the storm: a plan in its text form.
     pub(crate) plan: Option<String>,
+    /// How the test's arguments became simpler than its seed draws them: paths in their text form.
+    pub(crate) arguments: Option<String>,
+    /// The hash of arguments of which it is known what becomes of them: the case then ends before it runs.
+    pub(crate) known_arguments: Option<u64>,
     /// Print what hosts write to the process's own output at once: there is no supervisor.
     pub(crate) in_debugger: bool,
     /// Change the value of this event, for tests of the comparison.
@@ -41,7 +46,7 @@ pub(crate) enum RecordingMode {
     Compare,
 }
 
-const NUMBERS: usize = 8;
+const NUMBERS: usize = 9;
 const HOST_BYTES: usize = 64;
 const RUST_LOG_BYTES: usize = 1024;
 const RUST_BACKTRACE_BYTES: usize = 16;
@@ -49,7 +54,7 @@ const RUST_BACKTRACE_BYTES: usize = 16;
 const PLAN_BYTES: usize = 128 << 10;
 /// Numbers, then texts, each behind its length.
 pub(super) const ORDERS_BYTES: usize =
-    8 * (NUMBERS + 4) + HOST_BYTES + RUST_LOG_BYTES + RUST_BACKTRACE_BYTES + PLAN_BYTES;
+    8 * (NUMBERS + 5) + HOST_BYTES + RUST_LOG_BYTES + RUST_BACKTRACE_BYTES + PLAN_BYTES + PATHS_BYTES_MAX;
 
 /// Stands for no number, and for no text.
 const NONE: u64 = u64::MAX;
@@ -75,6 +80,7 @@ impl Orders {
             self.start_unix_ns,
             self.virtual_timeout_ns,
             self.perturb.unwrap_or(NONE),
+            self.known_arguments.unwrap_or(NONE),
             crash_event,
             recording,
             heap_record,
@@ -86,12 +92,13 @@ impl Orders {
         bytes.put_text(self.rust_log.as_deref(), RUST_LOG_BYTES);
         bytes.put_text(self.rust_backtrace.as_deref(), RUST_BACKTRACE_BYTES);
         bytes.put_text(self.plan.as_deref(), PLAN_BYTES);
+        bytes.put_text(self.arguments.as_deref(), PATHS_BYTES_MAX);
         bytes.bytes
     }
 
     pub(super) fn from_bytes(bytes: &[u8; ORDERS_BYTES]) -> Self {
         let mut bytes = Bytes { bytes: *bytes, at: 0 };
-        let [seed, start_unix_ns, virtual_timeout_ns, perturb, crash_event, recording, heap_record, flags] =
+        let [seed, start_unix_ns, virtual_timeout_ns, perturb, known, crash_event, recording, heap_record, flags] =
             std::array::from_fn(|_| bytes.take_number());
         let crash_host = bytes.take_text(HOST_BYTES);
         Self {
@@ -115,6 +122,8 @@ impl Orders {
             rust_log: bytes.take_text(RUST_LOG_BYTES),
             rust_backtrace: bytes.take_text(RUST_BACKTRACE_BYTES),
             plan: bytes.take_text(PLAN_BYTES),
+            arguments: bytes.take_text(PATHS_BYTES_MAX),
+            known_arguments: (known != NONE).then_some(known),
         }
     }
 }
@@ -174,6 +183,8 @@ mod tests {
             rust_log: Some("kv=trace,info".to_owned()),
             rust_backtrace: Some("full".to_owned()),
             plan: Some("1s crash kv1 restart after 2s".to_owned()),
+            arguments: Some("3s1c,,2s".to_owned()),
+            known_arguments: Some(12),
         };
         assert_eq!(Orders::from_bytes(&orders.to_bytes()), orders);
         assert_eq!(Orders::from_bytes(&Orders::default().to_bytes()), Orders::default());

@@ -24,6 +24,8 @@ pub(crate) struct Block {
     pub(crate) told: Told,
     /// The plan, a line for each fault.
     pub(crate) faults: Vec<String>,
+    /// What was drawn for the test's parameters, a line for each.
+    pub(crate) arguments: Vec<String>,
     pub(crate) hosts: Vec<HostTail>,
     /// Hosts that wrote something and are not shown.
     pub(crate) more_hosts: usize,
@@ -85,6 +87,10 @@ impl Block {
         if !self.faults.is_empty() {
             writeln!(f, "\n  faults")?;
             self.faults.iter().try_for_each(|fault| writeln!(f, "    {fault}"))?;
+        }
+        if !self.arguments.is_empty() {
+            writeln!(f, "\n  arguments")?;
+            self.arguments.iter().try_for_each(|argument| writeln!(f, "    {}", clipped(argument)))?;
         }
         for host in &self.hosts {
             tail(f, host)?;
@@ -177,6 +183,7 @@ mod tests {
                 "1.204s partition {kv0} | {kv1,kv2} for 4s  bit on 12 packets".to_owned(),
                 "3.877s crash kv0 restart after 2s          struck 1 host".to_owned(),
             ],
+            arguments: vec!["ops = [Put(\"x\", 99), Get(\"x\")]".to_owned(), "writers = 1".to_owned()],
             hosts: vec![
                 HostTail {
                     host: "kv0".to_owned(),

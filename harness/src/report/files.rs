@@ -1,10 +1,15 @@
-//! Log files of the last failed case, one per host: `target/chaos/<binary>/<test>/<host>.log`.
+//! Log files of the last failed case, one per host, and its arguments: `target/chaos/<binary>/<test>/<host>.log`,
+//! `…/arguments.txt`.
 
+use super::arguments::Argument;
 use super::lines::Log;
 use crate::blackbox::{Kind, Recording};
 use crate::definition::TestDefinition;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+
+/// What was drawn for the test's parameters.
+const ARGUMENTS: &str = "arguments.txt";
 
 /// The directory of a test's log files.
 #[derive(Debug, Clone)]
@@ -35,24 +40,30 @@ impl LogDirectory {
     }
 
     /// Writes the files, in place of those of an earlier case. Returns what to tell the reader.
-    pub(crate) fn write(&self, log: &Log) -> io::Result<Option<String>> {
+    pub(crate) fn write(&self, log: &Log, arguments: &[Argument]) -> io::Result<Option<String>> {
         let hosts = log.hosts();
-        if hosts.is_empty() {
+        if hosts.is_empty() && arguments.is_empty() {
             return Ok(None);
         }
         std::fs::create_dir_all(&self.path)?;
         for entry in std::fs::read_dir(&self.path)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "log") {
+            if path.extension().is_some_and(|extension| extension == "log") || path.ends_with(ARGUMENTS) {
                 std::fs::remove_file(path)?;
             }
         }
         for host in &hosts {
             self.write_host(host, log)?;
         }
-        let names: Vec<String> = hosts.iter().take(5).map(|host| format!("{host}.log")).collect();
-        let more = if hosts.len() > names.len() { ", …" } else { "" };
-        Ok(Some(format!("{}/ ({}{more})", self.shown, names.join(", "))))
+        let mut names: Vec<String> = hosts.iter().take(5).map(|host| format!("{host}.log")).collect();
+        if hosts.len() > names.len() {
+            names.push("…".to_owned());
+        }
+        if !arguments.is_empty() {
+            std::fs::write(self.path.join(ARGUMENTS), Argument::file(arguments))?;
+            names.push(ARGUMENTS.to_owned());
+        }
+        Ok(Some(format!("{}/ ({})", self.shown, names.join(", "))))
     }
 
     /// Writes the events of the last run to `events.txt`. Returns where it is, for people.
@@ -119,9 +130,18 @@ mod tests {
         ];
         std::fs::create_dir_all(&directory).expect("the system's directory for temporary files is writable");
         std::fs::write(directory.join("kv9.log"), "of an earlier case").expect("it is writable");
-        let told = files.write(&Log::new(&records, 1500)).expect("it is writable");
+        let ops = Argument {
+            name: "ops".to_owned(),
+            line: "[Get(1)]".to_owned(),
+            text: "[\n    Get(\n        1,\n    ),\n]".to_owned(),
+            elements: Some(1),
+        };
+        let told = files.write(&Log::new(&records, 1500), &[ops]).expect("it is writable");
         let read = |name: &str| std::fs::read_to_string(directory.join(name)).expect("it was written");
-        assert_eq!(told.as_deref(), Some("target/chaos/kv/test/ (kv0.log, kv1.log)"));
+        assert_eq!(told.as_deref(), Some("target/chaos/kv/test/ (kv0.log, kv1.log, arguments.txt)"));
+        assert_eq!(read("arguments.txt"), "ops = [\n    Get(\n        1,\n    ),\n]\n");
+        files.write(&Log::new(&records, 1500), &[]).expect("it is writable");
+        assert!(!directory.join("arguments.txt").exists(), "it belongs to an earlier case");
         insta::assert_snapshot!(format!("{}---\n{}", read("kv0.log"), read("kv1.log")), @r"
         # the first 1,500 bytes of all hosts' output were dropped
                1      0.001000001 * started

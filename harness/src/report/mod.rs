@@ -6,10 +6,12 @@
 //! lines.rs     bytes of many hosts become lines with times
 //! stacks.rs    addresses become functions
 //! command.rs   the command that replays the case
+//! arguments.rs what was drawn for parameters
 //! files.rs     log files, one per host
 //! ledger.rs    one line of JSON per case, for scripts
 //! ```
 
+mod arguments;
 mod block;
 mod command;
 mod failure;
@@ -18,6 +20,7 @@ mod ledger;
 mod lines;
 mod stacks;
 
+pub(crate) use arguments::Argument;
 pub(crate) use block::{Block, HostTail, Told};
 pub(crate) use command::{Invocation, replay};
 pub(crate) use failure::{Death, Difference, Failure, FailureKind, ThreadStack};

@@ -7,7 +7,8 @@
 //! search.rs       all cases, on one worker or several
 //! plans.rs        which faults a case has
 //! confirm.rs      the same case again: is it the same?
-//! shrink.rs       the smallest plan that fails in the same way
+//! shrink.rs       the smallest case that fails in the same way
+//! hands.rs        smaller cases, on several workers
 //! telling.rs      reports
 //! debugged.rs     one case in this process's place
 //! ```
@@ -15,6 +16,7 @@
 mod confirm;
 mod debugged;
 mod environment;
+mod hands;
 mod plans;
 mod process;
 mod run_case;

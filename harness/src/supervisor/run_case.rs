@@ -3,11 +3,11 @@
 use super::Context;
 use super::process::{ProcessEnd, Worker, WorkerError};
 use crate::blackbox::{
-    At, BlackBox, EndedAs, Ending, FaultAccount, Finding, Orders, StormBegan, StormEnded, TapeReader, Verdict,
+    At, BlackBox, Drawing, EndedAs, Ending, FaultAccount, Finding, Orders, StormBegan, StormEnded, TapeReader, Verdict,
 };
 use crate::cases::Case;
 use crate::definition::TestDefinition;
-use crate::report::{Death, Failure, FailureKind, LineAssembler, Log, ThreadStack, live};
+use crate::report::{Argument, Death, Failure, FailureKind, LineAssembler, Log, ThreadStack, live};
 use crate::settings::LogSetting;
 use crate::system::End;
 use std::time::{Duration, Instant};
@@ -27,6 +27,10 @@ pub(crate) struct CaseReport {
     pub(crate) plan: Plan,
     /// The first storm, if there was one.
     pub(crate) storm: Option<Storm>,
+    /// What was drawn for the test's parameters, in their order.
+    pub(crate) arguments: Vec<Argument>,
+    /// What came of drawing them; none when the case ended while it drew, or the test has none.
+    pub(crate) drawing: Option<Drawing>,
     /// Real time, from orders to ending.
     pub(crate) took: Duration,
     /// Of a failed case only.
@@ -131,17 +135,20 @@ impl<'a> Window<'a> {
 }
 
 /// Everything that a case left behind.
+#[derive(Default)]
 struct Remains {
     verdict: Option<Verdict<'static>>,
     ending: Option<Ending<'static>>,
     fatal: Option<(At, String)>,
     stacks: Vec<ThreadStack>,
     storm: Option<Storm>,
+    arguments: Vec<Argument>,
+    drawing: Option<Drawing>,
 }
 
 impl Remains {
     fn of(blackbox: &BlackBox) -> Self {
-        let mut remains = Self { verdict: None, ending: None, fatal: None, stacks: Vec::new(), storm: None };
+        let mut remains = Self::default();
         for finding in blackbox.findings().read() {
             match finding {
                 // The first that failed: a client's panic ends the world before the body has anything to say.
@@ -170,6 +177,13 @@ impl Remains {
                         *unknown = Some(ended);
                     }
                 }
+                Finding::Argument { name, line, text, elements } => remains.arguments.push(Argument {
+                    name: name.into_owned(),
+                    line: line.into_owned(),
+                    text: text.into_owned(),
+                    elements,
+                }),
+                Finding::Drawing(drawing) => remains.drawing = Some(drawing),
                 Finding::Differs { .. } => {}
             }
         }
@@ -202,6 +216,8 @@ pub(super) fn judge(definition: &TestDefinition, case: Case, blackbox: &BlackBox
         faults,
         plan: Plan::default(),
         storm: remains.storm,
+        arguments: remains.arguments,
+        drawing: remains.drawing,
         took,
         log,
         confirmation: None,

@@ -1,75 +1,165 @@
-//! From a case that fails to the smallest storm that fails in the same way.
+//! From a case that fails to the smallest that fails in the same way: first the smallest storm, then the simplest
+//! arguments.
 //!
-//! What is tried next is `windtunnel_faults::shrink`'s; here candidates are run, on several workers at a time. Their
-//! verdicts are taken in the order in which they were proposed, so the answer is the same however many there are.
+//! What is tried next is decided by `windtunnel_faults::shrink` and by `arguments/shrink.rs`; here it is run, and
+//! judged.
 
 use super::Context;
 use super::confirm::run_confirmed_as;
+use super::hands::{Simpler, judge_candidates};
 use super::process::{Worker, WorkerError};
 use super::run_case::{CaseReport, Showing, run_case};
-use crate::blackbox::Orders;
+use crate::arguments::{self, Paths};
+use crate::blackbox::{Drawing, Orders};
 use crate::report::{Failure, Log};
-use std::num::NonZeroU32;
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 use windtunnel_faults::Plan;
-use windtunnel_faults::shrink::{Ended, Observation, Shrinker, Shrunk, Verdict};
-
-/// More workers gain almost nothing: candidates depend on the verdicts of those before them.
-const WORKERS_MAX: u32 = 4;
+use windtunnel_faults::shrink::{Ended, Observation, Shrinker, Verdict};
 
 /// What shrinking came to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Shrinking {
     /// Faults of the plan that was drawn.
     pub(crate) faults_before: usize,
+    /// Of the arguments that are lists: name, and how many elements it had.
+    pub(crate) lists_before: Vec<(String, u64)>,
+    /// Whether any argument became simpler.
+    pub(crate) simpler_arguments: bool,
     /// Simulations that it took.
     pub(crate) runs: usize,
     pub(crate) took: Duration,
-    /// The budget ended it: a smaller plan may exist.
+    /// The budget ended it: a smaller case may exist.
     pub(crate) stopped_early: bool,
 }
 
-/// Shrinks a failure's plan. The report is that of the smallest case, or the old one when nothing smaller failed.
+/// The failure that is being shrunk, and how it is known again.
+struct Found<'r> {
+    report: &'r CaseReport,
+    identity: String,
+    deadline: Instant,
+}
+
+/// The smallest case so far.
+#[derive(Debug, Default)]
+struct Smallest {
+    plan: Plan,
+    paths: Paths,
+    runs: usize,
+    stopped_early: bool,
+}
+
+/// Shrinks a failure's plan and arguments. The report is that of the smallest case, or the old one when nothing smaller
+/// failed.
 pub(super) fn shrink(
     context: &Context<'_>,
     report: CaseReport,
 ) -> Result<(CaseReport, Option<Shrinking>), WorkerError> {
     let budget = context.settings.shrink;
     let Some(failure) = &report.failure else { return Ok((report, None)) };
-    let can_shrink = failure.is_repeatable() && super::is_of_the_case(&failure.kind);
-    if report.plan.faults.is_empty() || !can_shrink || budget.runs == 0 || !context.plans.are_drawn() {
+    let can_shrink = failure.is_repeatable() && super::is_of_the_case(&failure.kind) && budget.runs > 0;
+    let faults = if context.plans.are_drawn() { report.plan.faults.len() } else { 0 };
+    if !can_shrink || faults == 0 && report.arguments.is_empty() {
         return Ok((report, None));
     }
-    let wanted = identity(failure, &report.log);
     let started = Instant::now();
-    let before = report.plan.faults.len();
-    eprintln!("chaos: case {} failed; shrinking its {before} faults", report.case.number);
-    let mut shrinker = Shrinker::new(report.plan.clone(), observation(&report)).with_budget(budget.runs);
+    let what = of_what(faults, report.arguments.len());
+    eprintln!("chaos: {} failed; shrinking its {what}", name_of(&report));
+    let found =
+        Found { report: &report, identity: identity(failure, &report.log), deadline: started + budget.time };
+    let mut smallest = Smallest { plan: report.plan.clone(), ..Smallest::default() };
+    if faults > 0 {
+        shrink_faults(context, &found, &mut smallest)?;
+    }
+    if !report.arguments.is_empty() && !smallest.stopped_early {
+        shrink_arguments(context, &found, &mut smallest)?;
+    }
+    let Smallest { plan, paths, runs, stopped_early } = smallest;
+    let mut worker = Worker::start(context.definition.name())?;
+    let orders = orders(context, &report, &plan, &paths);
+    let shrunk = run_confirmed_as(context, &mut worker, report.case, &orders)?;
+    let lists = report.arguments.iter().filter_map(|argument| Some((argument.name.clone(), argument.elements?)));
+    let shrinking = Shrinking {
+        faults_before: faults,
+        lists_before: lists.collect(),
+        simpler_arguments: !paths.is_empty(),
+        runs,
+        took: started.elapsed(),
+        stopped_early,
+    };
+    // A failure that comes and goes: what was found first is what is known.
+    Ok(if shrunk.failure.is_some() { (shrunk, Some(shrinking)) } else { (report, None) })
+}
+
+fn name_of(report: &CaseReport) -> String {
+    if report.case.calm { "the rehearsal".to_owned() } else { format!("case {}", report.case.number) }
+}
+
+fn of_what(faults: usize, arguments: usize) -> String {
+    match (faults, arguments) {
+        (0, _) => "arguments".to_owned(),
+        (_, 0) => format!("{faults} faults"),
+        _ => format!("{faults} faults, then its arguments"),
+    }
+}
+
+/// Shrinks the plan.
+fn shrink_faults(context: &Context<'_>, found: &Found<'_>, smallest: &mut Smallest) -> Result<(), WorkerError> {
+    let budget = context.settings.shrink.runs;
+    let mut shrinker = Shrinker::new(smallest.plan.clone(), observation(found.report)).with_budget(budget);
     if let Some(rehearsed) = context.plans.rehearsed() {
         shrinker = shrinker.with_topology(&rehearsed.topology);
     }
-    let judge = |worker: &mut Worker, plan: &Plan| -> Result<Verdict, WorkerError> {
-        let candidate = run_case(context, worker, report.case, &orders(context, &report, plan), Showing::Nothing)?;
-        let same = candidate.failure.as_ref().is_some_and(|failure| identity(failure, &candidate.log) == wanted);
-        Ok(if same { Verdict::Fails(observation(&candidate)) } else { Verdict::Passes })
-    };
-    let shrunk = run_candidates(context, shrinker, started + budget.time, judge)?;
-    let mut worker = Worker::start(context.definition.name())?;
-    let smallest = run_confirmed_as(context, &mut worker, report.case, &orders(context, &report, &shrunk.plan))?;
-    let shrinking = Shrinking {
-        faults_before: before,
-        runs: shrunk.runs,
-        took: started.elapsed(),
-        stopped_early: shrunk.ended != Ended::Minimal,
-    };
-    // A failure that comes and goes: what was found first is what is known.
-    Ok(if smallest.failure.is_some() { (smallest, Some(shrinking)) } else { (report, None) })
+    judge_candidates(context, &mut shrinker, found.deadline, |worker, plan| {
+        let orders = orders(context, found.report, plan, &Paths::default());
+        let candidate = run_case(context, worker, found.report.case, &orders, Showing::Nothing)?;
+        Ok(if found.is_same(&candidate) { Verdict::Fails(observation(&candidate)) } else { Verdict::Passes })
+    })?;
+    let shrunk = shrinker.finish();
+    smallest.plan = shrunk.plan;
+    smallest.runs += shrunk.runs;
+    smallest.stopped_early = shrunk.ended != Ended::Minimal;
+    Ok(())
 }
 
-fn orders(context: &Context<'_>, report: &CaseReport, plan: &Plan) -> Orders {
-    Orders { plan: Some(plan.to_string()), ..context.orders(report.case) }
+/// Simplifies the arguments.
+fn shrink_arguments(context: &Context<'_>, found: &Found<'_>, smallest: &mut Smallest) -> Result<(), WorkerError> {
+    // Without it the case failed before all were drawn.
+    let Some(Drawing::Drawn { values }) = found.report.drawing else { return Ok(()) };
+    let budget = context.settings.shrink.runs.saturating_sub(smallest.runs);
+    let mut shrinker = arguments::Shrinker::new(found.report.arguments.len(), values, budget);
+    let plan = &smallest.plan;
+    judge_candidates(context, &mut shrinker, found.deadline, |worker, Simpler { paths, known }| {
+        let orders = Orders { known_arguments: Some(*known), ..orders(context, found.report, plan, paths) };
+        let candidate = run_case(context, worker, found.report.case, &orders, Showing::Nothing)?;
+        let outcome = if found.is_same(&candidate) { arguments::Outcome::Fails } else { arguments::Outcome::Passes };
+        Ok(match candidate.drawing {
+            Some(Drawing::Drawn { values }) => arguments::Verdict::Drawn { values, outcome },
+            Some(Drawing::Known { values }) => {
+                arguments::Verdict::Drawn { values, outcome: arguments::Outcome::Fails }
+            }
+            // Or it failed while it drew: no way to simpler arguments.
+            Some(Drawing::Exhausted) | None => arguments::Verdict::Exhausted,
+        })
+    })?;
+    let shrunk = shrinker.finish();
+    smallest.paths = shrunk.paths;
+    smallest.runs += shrunk.runs;
+    smallest.stopped_early = shrunk.stopped_early;
+    Ok(())
+}
+
+impl Found<'_> {
+    /// Whether a case fails in the same way.
+    fn is_same(&self, candidate: &CaseReport) -> bool {
+        let failure = candidate.failure.as_ref();
+        failure.is_some_and(|failure| identity(failure, &candidate.log) == self.identity)
+    }
+}
+
+fn orders(context: &Context<'_>, report: &CaseReport, plan: &Plan, paths: &Paths) -> Orders {
+    let plan = (!plan.faults.is_empty()).then(|| plan.to_string());
+    let arguments = (!paths.is_empty()).then(|| paths.to_string());
+    Orders { plan, arguments, ..context.orders(report.case) }
 }
 
 /// The same bug has the same identity.
@@ -77,7 +167,16 @@ fn identity(failure: &Failure, log: &Log) -> String {
     let sentence = failure.sentence(log);
     let first = sentence.lines().next().unwrap_or_default();
     let location = failure.location().map(ToString::to_string).unwrap_or_default();
-    format!("{location} {}", first.replace(|c: char| c.is_ascii_digit(), "#"))
+    // Of numbers not even the length: 40 operations and 3 may fail in the same way.
+    let mut words = String::new();
+    for character in first.chars() {
+        match character {
+            '0'..='9' if words.ends_with('#') => {}
+            '0'..='9' => words.push('#'),
+            other => words.push(other),
+        }
+    }
+    format!("{location} {words}")
 }
 
 /// What a run says about which of its faults mattered. Times count from the storm's beginning.
@@ -87,62 +186,4 @@ fn observation(report: &CaseReport) -> Observation {
     let idle = (0..accounts.len()).filter(|at| accounts[*at].bit == 0).collect();
     let failed_at = report.failure.as_ref().map(|failure| failure.at.now_ns.saturating_sub(storm.began.at_ns));
     Observation { failed_at: failed_at.map(Duration::from_nanos), idle }
-}
-
-/// Has workers judge what is proposed until nothing is, or the time is over.
-fn run_candidates(
-    context: &Context<'_>,
-    mut shrinker: Shrinker,
-    deadline: Instant,
-    judge: impl Fn(&mut Worker, &Plan) -> Result<Verdict, WorkerError> + Sync,
-) -> Result<Shrunk, WorkerError> {
-    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u32).min(WORKERS_MAX);
-    let workers = context.settings.jobs.map_or(cores, NonZeroU32::get) as usize;
-    thread::scope(|scope| {
-        // Each worker belongs to the thread that starts it: it dies when that thread ends.
-        let hands: Vec<_> = (0..workers)
-            .map(|_| {
-                let (plans, next) = mpsc::channel::<Plan>();
-                let (say, verdicts) = mpsc::channel();
-                let judge = &judge;
-                scope.spawn(move || {
-                    let mut worker = Worker::start(context.definition.name());
-                    for plan in next {
-                        let verdict = match &mut worker {
-                            Ok(worker) => judge(worker, &plan),
-                            Err(_) => break,
-                        };
-                        if say.send(verdict).is_err() {
-                            break;
-                        }
-                    }
-                    worker.map(drop)
-                });
-                (plans, verdicts)
-            })
-            .collect();
-        while Instant::now() < deadline {
-            let candidates = shrinker.propose(workers);
-            if candidates.is_empty() {
-                return Ok(shrinker.finish());
-            }
-            let before = shrinker.best().faults.len();
-            let busy: Vec<_> = candidates.into_iter().zip(&hands).collect();
-            for (plan, (plans, _)) in &busy {
-                // A hand that is gone is noticed when its verdict is asked for.
-                let _: Result<(), mpsc::SendError<Plan>> = plans.send(plan.clone());
-            }
-            let verdicts: Result<Vec<_>, _> = busy
-                .iter()
-                .map(|(_, (_, verdicts))| verdicts.recv().unwrap_or_else(|_| Err(WorkerError::none())))
-                .collect();
-            shrinker.learn(verdicts?);
-            let left = shrinker.best().faults.len();
-            if left < before {
-                eprintln!("chaos: shrinking: {left} of the faults are left");
-            }
-        }
-        shrinker.stop();
-        Ok(shrinker.finish())
-    })
 }

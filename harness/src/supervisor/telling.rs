@@ -11,7 +11,7 @@ use crate::cases::{Case, Cases};
 use crate::definition::TestDefinition;
 use crate::duration::for_people;
 use crate::report::{
-    Block, Failure, FailureKind, HostTail, Invocation, Ledger, Line, Log, LogDirectory, Symbols, Told, grouped, replay,
+    Argument, Block, Failure, FailureKind, HostTail, Invocation, Ledger, Line, Log, LogDirectory, Symbols, Told, grouped, replay,
 };
 use crate::settings::{LogSetting, Settings, seed_text};
 use crate::system::End;
@@ -59,7 +59,7 @@ impl<'a> Teller<'a> {
                 .push(format!("the first {} bytes that hosts wrote were dropped", grouped(report.log.dropped_bytes)));
         }
         let directory = LogDirectory::of(self.definition, self.settings.out.as_deref());
-        let logs = directory.write(&report.log).unwrap_or_else(|error| {
+        let logs = directory.write(&report.log, &report.arguments).unwrap_or_else(|error| {
             remarks.push(format!("the log files could not be written: {error}"));
             None
         });
@@ -69,13 +69,14 @@ impl<'a> Teller<'a> {
                 found: self.found(report.case),
                 seed: seed.clone(),
                 at: failure.at,
-                shrunk: shrinking.map(|shrinking| shrunk(shrinking, report.plan.faults.len())),
+                shrunk: shrinking.map(|shrinking| shrunk(shrinking, report)),
                 digest: report.digest.map(|digest| {
                     let confirmation = report.confirmation.as_ref().map(|text| format!(", {text}"));
                     format!("{digest:032x}{}", confirmation.unwrap_or_default())
                 }),
             },
             faults: faults(report),
+            arguments: report.arguments.iter().map(Argument::shown).collect(),
             hosts,
             more_hosts,
             stacks: self.stacks(failure),
@@ -95,6 +96,7 @@ impl<'a> Teller<'a> {
             sentence,
             told: Told { found: "no case".to_owned(), seed: seed.clone(), at: At::default(), ..Told::default() },
             faults: Vec::new(),
+            arguments: Vec::new(),
             hosts: Vec::new(),
             more_hosts: 0,
             stacks: Vec::new(),
@@ -150,11 +152,29 @@ impl<'a> Teller<'a> {
     }
 }
 
-fn shrunk(shrinking: &Shrinking, left: usize) -> String {
-    let Shrinking { faults_before, runs, took, stopped_early } = shrinking;
-    let faults = if *faults_before == 1 { "1 fault".to_owned() } else { format!("{faults_before} faults") };
+fn shrunk(shrinking: &Shrinking, report: &CaseReport) -> String {
+    let Shrinking { faults_before, lists_before, simpler_arguments, runs, took, stopped_early } = shrinking;
+    let mut parts = Vec::new();
+    if *faults_before > 0 {
+        parts.push(format!("{} to {}", counted(*faults_before, "fault"), report.plan.faults.len()));
+    }
+    let faults = parts.len();
+    for Argument { name, elements, .. } in &report.arguments {
+        let before = lists_before.iter().find(|(other, _)| other == name).map(|(_, before)| *before);
+        if let (Some(before), Some(left)) = (before, elements)
+            && before > *left
+        {
+            parts.push(format!("{name} from {} to {left}", counted(before as usize, "element")));
+        }
+    }
+    if *simpler_arguments && parts.len() == faults {
+        parts.push("arguments simplified".to_owned());
+    }
+    if parts.is_empty() {
+        parts.push("no simpler arguments fail".to_owned());
+    }
     let budget = if *stopped_early { ", stopped by its budget: CHAOS_SHRINK=5m gives it more" } else { "" };
-    format!("{faults} to {left}, in {} ({}){budget}", counted(*runs, "run"), for_people(*took))
+    format!("{}, in {} ({}){budget}", parts.join(", "), counted(*runs, "run"), for_people(*took))
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -3,6 +3,7 @@
 use super::panics;
 use super::recorder::Recorder;
 use crate::__private::TestBody;
+use crate::arguments::{ArgumentOrders, Paths};
 use crate::blackbox::{BlackBox, Comparison, EndedAs, Ending, Finding, Orders, Verdict};
 use crate::chaos::Chaos;
 use std::sync::Arc;
@@ -25,6 +26,15 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
             return;
         }
     };
+    let paths = match orders.arguments.as_deref().unwrap_or_default().parse::<Paths>() {
+        Ok(paths) => paths,
+        Err(error) => {
+            let reason = format!("the case's arguments cannot be made\n{error}");
+            blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+            return;
+        }
+    };
+    let arguments = ArgumentOrders { paths, known: orders.known_arguments };
     let environment = environment(&orders);
     let config = Config {
         seed: orders.seed,
@@ -44,7 +54,7 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         crash_at: orders.crash_at.clone(),
         heap_record: orders.heap_record.map(|wanted| HeapRecord { wanted, words: blackbox.heap_record() }),
     };
-    let cx = Chaos::new(orders.seed, orders.calm, environment, blackbox, plan);
+    let cx = Chaos::new(orders.seed, orders.calm, environment, blackbox, plan, arguments);
     let shared = Arc::clone(cx.shared());
     let ending = world::run(config, Box::new(move || test_main(cx, body, blackbox)));
     blackbox.progress().reached(ending.at.into(), "", "");

@@ -1,0 +1,106 @@
+//! Parameters that are drawn by the seed: equal for equal seeds, shown in a failure's report, and shrunk.
+
+use std::process::Command;
+use windtunnel::prelude::*;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Op {
+    Put(u8, u32),
+    Get(u8),
+    Delete(u8),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        (0..4u8, any::<u32>()).prop_map(|(key, value)| Op::Put(key, value)),
+        (0..4u8).prop_map(Op::Get),
+        (0..4u8).prop_map(Op::Delete),
+    ]
+}
+
+#[chaos_test]
+async fn values_are_of_the_strategy(
+    cx: Chaos,
+    #[strategy = ops(op(), 1..50)] ops: Vec<Op>,
+    #[strategy = 1..=3] writers: usize,
+    #[strategy = (0.5..1.0, any::<bool>())] (share, _): (f64, bool),
+) -> Result<()> {
+    assert!((1..50).contains(&ops.len()) && (1..=3).contains(&writers) && (0.5..1.0).contains(&share));
+    assert_eq!(cx.elapsed().as_secs(), 0);
+    Ok(())
+}
+
+#[chaos_test(seed = 0x5f1d)]
+async fn a_seed_draws_the_same(#[strategy = vec(any::<u8>(), 4)] bytes: Vec<u8>) {
+    assert_eq!(bytes, [0; 4]);
+}
+
+#[chaos_test(seed = 0x5f1d)]
+async fn other_parameters_change_nothing(
+    #[strategy = any::<u64>()] _first: u64,
+    #[strategy = vec(any::<u8>(), 4)] bytes: Vec<u8>,
+) {
+    assert_eq!(bytes, [0; 4]);
+}
+
+#[chaos_test(cases = 2)]
+async fn the_rehearsal_draws_too(cx: Chaos, #[strategy = Just("drawn")] text: &'static str) {
+    assert_eq!((text, cx.is_calm() || cx.seed() > 0), ("drawn", true));
+}
+
+/// Neither `Clone` nor anything else.
+#[derive(Debug)]
+struct Opaque(#[expect(dead_code, reason = "shown by `Debug`")] u8);
+
+#[chaos_test(cases = 2)]
+async fn values_need_nothing_but_debug(#[strategy = any::<u8>().prop_map(Opaque)] mut opaque: Opaque) {
+    opaque.0 = 7;
+}
+
+#[chaos_test(cases = 64, expect_failure = "is drawn in some case")]
+async fn cases_differ(#[strategy = 0..8] number: u8) {
+    assert_ne!(number, 7, "seven is drawn in some case");
+}
+
+#[chaos_test(expect_failure = "no value could be drawn for the parameter `byte`")]
+async fn a_strategy_that_rejects_everything_is_an_error(
+    #[strategy = any::<u8>().prop_filter("must be above 255", |byte| u32::from(*byte) > 255)] byte: u8,
+) {
+    assert!(byte > 0);
+}
+
+#[chaos_test(seed = 11)]
+#[ignore = "fails; run by those that look at its report"]
+async fn lost_after_delete(cx: Chaos, #[strategy = ops(op(), 30..50)] ops: Vec<Op>, #[strategy = 1..=9] writers: u32) {
+    cx.mark("began");
+    let put = ops.iter().position(|op| matches!(op, Op::Put(1, value) if *value > 100));
+    let deleted = put.is_some_and(|put| ops[put..].contains(&Op::Delete(1)));
+    assert!(!deleted || writers < 2, "a value is lost after {} operations of {writers} writers", ops.len());
+}
+
+/// Runs one test of this binary; what it writes to its standard error, without times.
+fn report_of(test: &str, variables: &[(&str, &str)]) -> String {
+    let out = std::env::temp_dir().join(format!("windtunnel-arguments-{}-{test}", std::process::id()));
+    let mut command = Command::new(std::env::current_exe().expect("the kernel knows it"));
+    command.args(["--exact", test, "--ignored", "--nocapture"]).envs(variables.iter().copied()).env("CHAOS_OUT", &out);
+    for name in ["CHAOS_SEED", "CHAOS_CASES", "RUST_BACKTRACE", "RUST_LOG"] {
+        if !variables.iter().any(|(other, _)| *other == name) {
+            command.env_remove(name);
+        }
+    }
+    let output = command.output().expect("it is executable");
+    let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
+    text.push_str(&std::fs::read_to_string(out.join("windtunnel.arguments").join(test).join("arguments.txt")).unwrap_or_default());
+    std::fs::remove_dir_all(&out).ok();
+    text
+}
+
+fn section(report: &str) -> Vec<&str> {
+    report.lines().skip_while(|line| *line != "  arguments").skip(1).take_while(|line| line.starts_with("    ")).collect()
+}
+
+#[test]
+fn arguments_are_shrunk_and_shown() {
+    let report = report_of("lost_after_delete", &[]);
+    assert_eq!(section(&report), [""], "{report}");
+}
