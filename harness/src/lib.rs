@@ -103,10 +103,10 @@ pub use hosts::{
     Host, HostBuilder, HostError, HostMain, HostState, Hosts, Member, NotReady, OnExit, Probe, Runtime, Started,
     Targets, http, probe, tcp,
 };
-pub use storm::Storm;
 /// The strategies that parameters of a test are drawn from: the crate, in the version that windtunnel uses.
 #[doc(no_inline)]
 pub use proptest;
+pub use storm::Storm;
 /// What can go wrong: faults, plans, and the vocabulary that `faults = …` takes.
 #[doc(inline)]
 pub use windtunnel_faults as faults;

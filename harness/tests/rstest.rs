@@ -1,4 +1,4 @@
-//! `#[chaos_test]` and `#[rstest]` together, in both orders: fixtures, cases and values.
+//! `#[chaos_test]` and `#[rstest]` together, in both orders: fixtures, cases, values, and parameters that are drawn.
 
 use rstest::{fixture, rstest};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -41,3 +41,50 @@ async fn a_failing_case_is_found(#[case] replicas: usize) {
 async fn without_a_context(nth_build: u32) {
     assert_eq!(nth_build, 0);
 }
+
+#[chaos_test(cases = 3)]
+#[rstest]
+#[case::three(3)]
+#[case::five(5)]
+async fn drawn_above(
+    cx: Chaos,
+    nth_build: u32,
+    #[strategy = vec(any::<u8>(), 1..9)] mut bytes: Vec<u8>,
+    #[case] replicas: usize,
+    #[strategy = 1..=3] writers: usize,
+    #[values(1, 2)] clients: usize,
+) -> Result<()> {
+    bytes.sort_unstable();
+    assert_eq!(nth_build, 0, "each case is a fresh process, so its fixture is the first");
+    assert!((1..9).contains(&bytes.len()) && (1..=3).contains(&writers) && replicas >= 3 && clients >= 1);
+    assert_eq!(cx.elapsed().as_secs(), 0);
+    Ok(())
+}
+
+#[chaos_test(cases = 2)]
+#[rstest]
+async fn drawn_above_alone(#[strategy = 1..=3] writers: usize, nth_build: u32) {
+    assert!((1..=3).contains(&writers) && nth_build == 0);
+}
+
+#[rstest]
+#[case(3)]
+#[windtunnel::test(cases = 2, strategies(writers = 1..=3))]
+async fn drawn_below(#[ignore] cx: Chaos, #[ignore] writers: usize, #[case] replicas: usize) {
+    assert!((1..=3).contains(&writers) && replicas == 3 && cx.elapsed().as_secs() == 0);
+}
+
+/// Equal seeds give equal values: where a strategy stands makes no difference.
+#[chaos_test(seed = 7)]
+#[rstest]
+#[case(())]
+async fn draws_as_without_rstest(#[strategy = any::<u32>()] number: u32, #[case] _unit: ()) {
+    assert_eq!(number, SEVENTH);
+}
+
+#[chaos_test(seed = 7)]
+async fn draws_as_with_rstest(#[strategy = any::<u32>()] number: u32) {
+    assert_eq!(number, SEVENTH);
+}
+
+const SEVENTH: u32 = 2_474_469_136;

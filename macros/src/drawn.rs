@@ -1,7 +1,7 @@
 //! Parameters that are drawn: `#[strategy = …]` beside them, or `strategies(name = …)` in the attribute.
 
 use crate::misuse::{ends_with, is_chaos};
-use crate::options::Options;
+use crate::options::{Options, called};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens as _, quote, quote_spanned};
 use syn::spanned::Spanned as _;
@@ -64,7 +64,7 @@ pub(crate) fn call(function: &ItemFn, options: &Options, krate: &Path, verdict: 
         match of(parameter, options) {
             Ok(Some(strategy)) => {
                 let value = Ident::new(&format!("argument_{at}"), site);
-                let draw = draw(parameter, &strategy, &arguments);
+                let draw = draw(parameter, &strategy, &arguments, krate);
                 draws.push(quote!(let #value = #draw;));
                 values.push(value);
             }
@@ -86,7 +86,7 @@ pub(crate) fn call(function: &ItemFn, options: &Options, krate: &Path, verdict: 
 }
 
 /// Spanned at the strategy, where the compiler then reports what is none.
-fn draw(parameter: &PatType, strategy: &Expr, arguments: &Ident) -> TokenStream {
+fn draw(parameter: &PatType, strategy: &Expr, arguments: &Ident, krate: &Path) -> TokenStream {
     let kind = &parameter.ty;
     let name = name(parameter).map_or_else(|| parameter.pat.to_token_stream().to_string(), Ident::to_string);
     let elements = if is_list(kind) {
@@ -94,10 +94,29 @@ fn draw(parameter: &PatType, strategy: &Expr, arguments: &Ident) -> TokenStream 
     } else {
         quote!(::core::option::Option::None)
     };
+    let strategy = checked(strategy, kind, krate);
+    quote!(#arguments.draw::<#kind>(#name, #elements, #strategy))
+}
+
+/// The strategy, of which the compiler says when it is none: spanned at it.
+fn checked(strategy: &Expr, kind: &Type, krate: &Path) -> TokenStream {
     let strategy = typed(strategy, kind);
-    let mut arguments = arguments.clone();
-    arguments.set_span(strategy.span().resolved_at(Span::mixed_site()));
-    quote_spanned!(strategy.span()=> #arguments.draw::<#kind, _>(#name, #elements, #strategy))
+    let reader = Ident::new("strategy_for", strategy.span());
+    let kind = quote_spanned!(strategy.span()=> ::<#kind, _>);
+    called(krate, &quote!(#reader #kind), &strategy)
+}
+
+/// Constants beside the test that make the compiler check each strategy, as those of options do.
+pub(crate) fn checks(function: &ItemFn, options: &Options, krate: &Path) -> TokenStream {
+    let typed = function.sig.inputs.iter().filter_map(|input| match input {
+        FnArg::Typed(parameter) => Some((of(parameter, options).ok()??, &parameter.ty)),
+        FnArg::Receiver(_) => None,
+    });
+    let checks = typed.map(|(strategy, kind)| {
+        let checked = checked(&strategy, kind, krate);
+        quote!(const _: fn() = || { let _ = #checked; };)
+    });
+    checks.collect()
 }
 
 fn is_list(kind: &Type) -> bool {
@@ -106,9 +125,8 @@ fn is_list(kind: &Type) -> bool {
 
 /// A range of numbers without a type takes the parameter's: `1..9` is one of `i32` else.
 fn typed(strategy: &Expr, kind: &Type) -> Expr {
-    const NUMBERS: [&str; 14] = [
-        "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64",
-    ];
+    const NUMBERS: [&str; 14] =
+        ["u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64"];
     let number = match kind {
         Type::Path(path) => path.path.get_ident().map(Ident::to_string),
         _ => None,

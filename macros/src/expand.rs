@@ -1,7 +1,7 @@
 //! The generated test.
 
-use crate::{drawn, misuse};
 use crate::options::{Options, optional, read};
+use crate::{drawn, misuse};
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote, quote_spanned};
 use syn::spanned::Spanned as _;
@@ -77,13 +77,15 @@ fn test(mut function: ItemFn, options: &Options) -> TokenStream {
     let name = function.sig.ident.clone();
     let krate = options.krate();
     let call = body(&function, options, &krate);
+    let strategies = drawn::checks(&function, options, &krate);
     for input in &mut function.sig.inputs {
         if let FnArg::Typed(parameter) = input {
             let is_ours = |attribute: &Attribute| attribute.path().is_ident("ignore") || drawn::is_strategy(attribute);
             parameter.attrs.retain(|attribute| !is_ours(attribute));
         }
     }
-    let (described, checks) = definition(&name, options, &krate);
+    let (described, mut checks) = definition(&name, options, &krate);
+    checks.extend(strategies);
     // Hygienic: strategies and options are the user's expressions.
     let [definition, body] = ["definition", "body"].map(|name| Ident::new(name, Span::mixed_site()));
     // Spanned at the function's name, where `Location::caller()` then points.
@@ -133,6 +135,7 @@ fn definition(name: &syn::Ident, options: &Options, krate: &Path) -> (TokenStrea
     let faults = match options.faults.as_ref() {
         Some(value) => {
             let read = read(krate, "faults", value);
+            checks.extend(quote!(const _: fn() = || { let _ = #read; };));
             quote!(::core::option::Option::Some(#read))
         }
         None => quote!(::core::option::Option::None),

@@ -174,9 +174,11 @@ fn check_drawn(parameter: &PatType, function: &ItemFn) -> Result<()> {
 
 /// Whether rstest has expanded above us: the user's function then stands inside, under the same name.
 fn is_from_rstest(function: &ItemFn) -> bool {
-    function.block.stmts.iter().any(
-        |statement| matches!(statement, Stmt::Item(Item::Fn(inner)) if inner.sig.ident == function.sig.ident),
-    )
+    function
+        .block
+        .stmts
+        .iter()
+        .any(|statement| matches!(statement, Stmt::Item(Item::Fn(inner)) if inner.sig.ident == function.sig.ident))
 }
 
 fn text_of(pattern: &Pat) -> String {

@@ -218,8 +218,12 @@ pub(crate) fn optional(value: Option<&Expr>) -> TokenStream {
 
 /// `reader(value)`, spanned at the value, where the compiler then reports what the reader objects to.
 pub(crate) fn read(krate: &Path, reader: &str, value: &Expr) -> TokenStream {
+    called(krate, &Ident::new(reader, value.span()).into_token_stream(), value)
+}
+
+/// `__private::reader(value)`, spanned at the value.
+pub(crate) fn called(krate: &Path, reader: &TokenStream, value: &Expr) -> TokenStream {
     let span = value.span();
-    let reader = Ident::new(reader, span);
     let krate = krate.to_token_stream().into_iter().map(|mut token| {
         token.set_span(span);
         token

@@ -53,7 +53,7 @@ fn shop(test: &str) -> Scratch {
     let file = |block: &Block| Some((block.file()?.to_owned(), block.text.clone()));
     let files: Vec<_> = blocks.iter().filter_map(file).collect();
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["Cargo.toml", "src/lib.rs", "tests/shop.rs", "tests/vocabulary.rs"]);
+    assert_eq!(names, ["Cargo.toml", "src/lib.rs", "tests/shop.rs", "tests/drawn.rs", "tests/vocabulary.rs"]);
     Scratch::new(env!("CARGO_TARGET_TMPDIR"), test, "shop", &files)
 }
 

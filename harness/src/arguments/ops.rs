@@ -1,7 +1,7 @@
 //! Lists of operations that shrink as plans of faults do: chunks by halves first, then single ones, then each.
 //!
-//! proptest's own `vec` deletes one element at a time, from the front, once. Of a long workload most operations do not
-//! matter, and each deletion is a simulation.
+//! proptest's own `vec` deletes one element at a time, from the front, once; what only became superfluous when another
+//! became simpler stays. Of a long workload most operations do not matter, and each deletion is a simulation.
 
 use crate::proptest::collection::SizeRange;
 use crate::proptest::strategy::{NewTree, Strategy, ValueTree};
@@ -12,9 +12,9 @@ const ROUNDS_MAX: usize = 3;
 
 /// A list of operations, drawn one by one: as many as `count` says.
 ///
-/// As proptest's `vec`, but it shrinks in fewer runs and further: it leaves out halves, then quarters, down to single
-/// operations, from the end to the beginning; it simplifies the operations that are left; and then it sees again
-/// whether any can go. A failure that needs three of forty operations is found in about twenty runs.
+/// As proptest's `vec`, but it shrinks further: it leaves out halves, then quarters, down to single operations, from the
+/// end to the beginning, until none can go; it simplifies the operations that are left; and then it sees again whether
+/// any can go. Three operations of forty that cause a failure are found, and simplified, in about thirty runs.
 ///
 /// ```
 /// use windtunnel::prelude::*;
@@ -68,9 +68,15 @@ pub struct OpsTree<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// Leaves out `size` operations that end at `end`.
-    Chunks { size: usize, end: usize, dropped: bool },
+    Chunks {
+        size: usize,
+        end: usize,
+        dropped: bool,
+    },
     /// Simplifies this of the operations that are left.
-    Each { at: usize },
+    Each {
+        at: usize,
+    },
     Done,
 }
 
@@ -182,5 +188,44 @@ impl<T> OpsTree<T> {
             _ => Stage::Chunks { size: (size / 2).min(count.div_ceil(2)).max(1), end: count, dropped: false },
         };
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proptest::prelude::*;
+    use crate::proptest::test_runner::{Config, RngAlgorithm, TestRng};
+
+    fn is_part_of(part: &[u16], whole: &[u16]) -> bool {
+        let mut whole = whole.iter();
+        part.iter().all(|wanted| whole.any(|other| other == wanted))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// The rules that every value tree keeps, for any sequence of failures and passes.
+        #[test]
+        fn a_list_gets_shorter_and_comes_back(seed: [u8; 32], least in 0..5usize, fails in proptest::collection::vec(any::<bool>(), 0..300)) {
+            let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+            let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+            // Constants: what is left is what was drawn.
+            let constants = (0..u16::MAX).prop_map(|value| value).no_shrink();
+            let mut tree = ops(constants, least..40).new_tree(&mut runner).expect("nothing is filtered");
+            let mut best = tree.current();
+            for fails in [true].into_iter().chain(fails) {
+                let further = if fails { best = tree.current(); tree.simplify() } else { tree.complicate() };
+                let now = tree.current();
+                prop_assert!(now.len() >= least && is_part_of(&now, &best));
+                prop_assert!(!further || !fails || now.len() < best.len());
+                if !further && fails {
+                    break;
+                }
+                if !further {
+                    prop_assert_eq!(&now, &best);
+                }
+            }
+        }
     }
 }

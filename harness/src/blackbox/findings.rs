@@ -68,7 +68,7 @@ pub(crate) enum Drawing {
     Drawn { values: u64 },
     /// They are those of which it is known what becomes of them. The case ended.
     Known { values: u64 },
-    /// The last step that was ordered is impossible. The case ended.
+    /// A step that was ordered is impossible. The case ended.
     Exhausted,
 }
 

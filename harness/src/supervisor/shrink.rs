@@ -64,8 +64,7 @@ pub(super) fn shrink(
     let started = Instant::now();
     let what = of_what(faults, report.arguments.len());
     eprintln!("chaos: {} failed; shrinking its {what}", name_of(&report));
-    let found =
-        Found { report: &report, identity: identity(failure, &report.log), deadline: started + budget.time };
+    let found = Found { report: &report, identity: identity(failure, &report.log), deadline: started + budget.time };
     let mut smallest = Smallest { plan: report.plan.clone(), ..Smallest::default() };
     if faults > 0 {
         shrink_faults(context, &found, &mut smallest)?;
@@ -134,9 +133,7 @@ fn shrink_arguments(context: &Context<'_>, found: &Found<'_>, smallest: &mut Sma
         let outcome = if found.is_same(&candidate) { arguments::Outcome::Fails } else { arguments::Outcome::Passes };
         Ok(match candidate.drawing {
             Some(Drawing::Drawn { values }) => arguments::Verdict::Drawn { values, outcome },
-            Some(Drawing::Known { values }) => {
-                arguments::Verdict::Drawn { values, outcome: arguments::Outcome::Fails }
-            }
+            Some(Drawing::Known { values }) => arguments::Verdict::Drawn { values, outcome: arguments::Outcome::Fails },
             // Or it failed while it drew: no way to simpler arguments.
             Some(Drawing::Exhausted) | None => arguments::Verdict::Exhausted,
         })

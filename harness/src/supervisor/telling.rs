@@ -11,7 +11,8 @@ use crate::cases::{Case, Cases};
 use crate::definition::TestDefinition;
 use crate::duration::for_people;
 use crate::report::{
-    Argument, Block, Failure, FailureKind, HostTail, Invocation, Ledger, Line, Log, LogDirectory, Symbols, Told, grouped, replay,
+    Argument, Block, Failure, FailureKind, HostTail, Invocation, Ledger, Line, Log, LogDirectory, Symbols, Told,
+    grouped, replay,
 };
 use crate::settings::{LogSetting, Settings, seed_text};
 use crate::system::End;

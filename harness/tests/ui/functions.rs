@@ -7,9 +7,6 @@ fn not_async(cx: Chaos) {}
 async fn unknown_parameter(cx: Chaos, nodes: usize) {}
 
 #[chaos_test]
-async fn drawn(cx: Chaos, #[strategy = 1..9] nodes: usize) {}
-
-#[chaos_test]
 async fn two_contexts(one: Chaos, other: Chaos) {}
 
 #[chaos_test]

@@ -12,8 +12,14 @@ async fn unknown_and_without_value() {}
 #[chaos_test(faults = net::partitions() + host::crashes(), world = [sim, real])]
 async fn not_yet() {}
 
-#[chaos_test(plan = "3.877s crash kv1 restart after 2s")]
-async fn no_plans_yet() {}
+#[chaos_test(faults = "partition", plan = 3)]
+async fn faults_of_the_wrong_kind() {}
+
+#[chaos_test(faults = net::partitions(), plan = "3.877s crash kv1 restart after 2s")]
+async fn drawn_and_pinned() {}
+
+#[chaos_test(faults, plan)]
+async fn faults_without_value() {}
 
 #[chaos_test(cases = "many", seed = "0x5f1d", virtual_timeout = 60)]
 async fn of_the_wrong_kind() {}
