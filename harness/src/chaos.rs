@@ -18,7 +18,8 @@ use windtunnel_sim::world::HostId;
 
 /// A test's handle on its world: it makes hosts and clients, raises storms, and tells time and chance.
 ///
-/// A test takes it as its parameter, beside those that are [drawn](crate::arguments). It is cheap to clone, and clones may go into clients and tasks.
+/// A test takes it as its parameter, beside those that are [drawn](crate::arguments). It is cheap to clone, and clones
+/// may go into clients and tasks.
 ///
 /// ```no_run
 /// use windtunnel::prelude::*;

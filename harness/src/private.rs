@@ -55,8 +55,8 @@ where
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no vocabulary of faults",
     label = "no faults can be drawn from this",
-    note = "a vocabulary is a sum such as `net::partitions() + host::crashes()`, or `faults::plan()` with what shall be \
-            in it"
+    note = "a vocabulary is a sum such as `net::partitions() + host::crashes()`, or `faults::plan()` with what shall \
+            be in it"
 )]
 pub trait Vocabulary {
     /// The vocabulary.

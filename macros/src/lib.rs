@@ -26,7 +26,7 @@ use proc_macro::TokenStream;
 ///
 /// ```text
 /// #[chaos_test(faults = net::partitions())]
-/// async fn linearizable(cx: Chaos, #[strategy = ops(op(), 1..50)] ops: Vec<Op>, #[strategy = 1..=3] writers: usize) { … }
+/// async fn linearizable(cx: Chaos, #[strategy = ops(op(), 1..50)] ops: Vec<Op>, #[strategy = 1..=3] writers: u8) { … }
 /// ```
 ///
 /// | option | value | default | meaning |
@@ -41,8 +41,8 @@ use proc_macro::TokenStream;
 /// | `crate` | path | `::windtunnel` | where to find windtunnel when it is re-exported |
 ///
 /// Above `#[rstest]` it is written `#[chaos_test]`; below it `#[windtunnel::test]`, because rstest accepts an async
-/// test only under an attribute whose path ends in `test`. The parameter `cx`, and those that are drawn, are then marked
-/// `#[ignore]`, and their strategies stand in the attribute.
+/// test only under an attribute whose path ends in `test`. The parameter `cx`, and those that are drawn, are then
+/// marked `#[ignore]`, and their strategies stand in the attribute.
 #[proc_macro_attribute]
 pub fn chaos_test(options: TokenStream, item: TokenStream) -> TokenStream {
     expand::attribute(options.into(), item.into(), Spelling::ChaosTest).into()

@@ -200,8 +200,8 @@ fn unknown_parameter(parameter: &PatType, spelling: Spelling) -> Error {
     Error::new_spanned(
         parameter,
         format!(
-            "do not know how to make `{name}: {kind}`\nhelp: add `#[strategy = …]` to draw it for every case, {place} to \
-             take it from a fixture or case, or use the type `Chaos`"
+            "do not know how to make `{name}: {kind}`\nhelp: add `#[strategy = …]` to draw it for every case, {place} \
+             to take it from a fixture or case, or use the type `Chaos`"
         ),
     )
 }

@@ -12,9 +12,9 @@ const ROUNDS_MAX: usize = 3;
 
 /// A list of operations, drawn one by one: as many as `count` says.
 ///
-/// As proptest's `vec`, but it shrinks further: it leaves out halves, then quarters, down to single operations, from the
-/// end to the beginning, until none can go; it simplifies the operations that are left; and then it sees again whether
-/// any can go. Three operations of forty that cause a failure are found, and simplified, in about thirty runs.
+/// As proptest's `vec`, but it shrinks further: it leaves out halves, then quarters, down to single operations, from
+/// the end to the beginning, until none can go; it simplifies the operations that are left; and then it sees again
+/// whether any can go. Three operations of thirty that cause a failure are found, and simplified, in about thirty runs.
 ///
 /// ```
 /// use windtunnel::prelude::*;
@@ -207,7 +207,11 @@ mod tests {
 
         /// The rules that every value tree keeps, for any sequence of failures and passes.
         #[test]
-        fn a_list_gets_shorter_and_comes_back(seed: [u8; 32], least in 0..5usize, fails in proptest::collection::vec(any::<bool>(), 0..300)) {
+        fn a_list_gets_shorter_and_comes_back(
+            seed: [u8; 32],
+            least in 0..5usize,
+            fails in proptest::collection::vec(any::<bool>(), 0..300),
+        ) {
             let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
             let mut runner = TestRunner::new_with_rng(Config::default(), rng);
             // Constants: what is left is what was drawn.

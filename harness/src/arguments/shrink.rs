@@ -3,8 +3,8 @@
 //! Pure: proposes paths, is told what became of the values they lead to, and never draws or runs any. As proptest's
 //! own loop it simplifies after a failure and complicates after a pass; but several candidates can be judged at a time,
 //! values that were judged before cost nothing, and each argument is looked at again when another became simpler. And
-//! when simpler values fail again and again it takes several steps at once: halving a number that does not matter down to
-//! zero would take a run for each of its bits.
+//! when simpler values fail again and again it takes several steps at once: halving a number that does not matter down
+//! to zero would take a run for each of its bits.
 
 use super::path::{Path, Paths, STEPS_MAX, Step};
 use std::collections::{HashMap, HashSet, VecDeque};
