@@ -235,6 +235,7 @@ fn verdict(verdict: &Verdict<'static>) -> Judgement {
     match verdict {
         Verdict::Passed => None,
         Verdict::Error(text) => Some((FailureKind::Error { text: text.to_string() }, Vec::new())),
+        Verdict::Unsteady(text) => Some((FailureKind::Unsteady { text: text.to_string() }, Vec::new())),
         Verdict::NotRecovered(text) => Some((FailureKind::NotRecovered { text: text.to_string() }, Vec::new())),
         Verdict::Impossible(reason) => Some((FailureKind::Impossible { reason: reason.to_string() }, Vec::new())),
         Verdict::Panicked { host, message, location, frames, .. } => {

@@ -263,3 +263,15 @@ async fn has_no_storm(cx: Chaos) -> Result<()> {
     cx.host("store").main(store).ready(tcp(7)).start().await?;
     Ok(())
 }
+
+#[chaos_test(plan = "1s pause store for 1h")]
+#[ignore = "a fixture"]
+async fn breaks_its_steady_state(cx: Chaos) -> Result<()> {
+    cx.host("store").main(store).ready(tcp(7)).start().await?;
+    cx.storm(async || sleep(Duration::from_secs(7200)).await)
+        .before(async || println!("before the storm"))
+        .steady("200ms", async || count(0).await.map(drop).ok_or("nobody answers"))
+        .recovered(async || println!("after a storm that was not broken off"))
+        .await;
+    Ok(())
+}

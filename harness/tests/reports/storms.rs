@@ -83,3 +83,14 @@ fn faults_without_a_storm_are_an_error() {
     let printed = run("has_no_storm").printed();
     assert!(printed.sentence().contains("its body never called `cx.storm(..)`"), "{}", printed.text);
 }
+
+#[test]
+fn a_steady_state_that_breaks_ends_the_storm_at_once() {
+    let printed = run("breaks_its_steady_state").seed("7").printed();
+    let sentence = printed.sentence();
+    assert!(sentence.starts_with("steady state broken: the storm was ended at once; it was Err("), "{sentence}");
+    printed.contains("| before the storm").contains("* steady state broken").contains("* phase recover");
+    let over_after = printed.field("found").split("after ").nth(1).expect("a time");
+    assert!(over_after.starts_with("1.") || over_after.starts_with("2."), "seconds, not hours: {over_after}");
+    assert!(!printed.text.contains("not broken off"), "{}", printed.text);
+}
