@@ -78,7 +78,6 @@ fn test_main(cx: Chaos, body: TestBody, blackbox: &'static BlackBox) {
             return;
         }
     };
-    cx.mark("phase init");
     let verdict = match panics::catch(|| runtime.block_on(body(cx.clone()))) {
         Ok(Ok(())) => {
             // So that what was never healed has an account too.
