@@ -175,7 +175,7 @@ fn number(text: &str) -> usize {
 /// has a decimal one in it, or of at least eight.
 fn hexadecimal(text: &str) -> usize {
     let (prefix, digits) = text.strip_prefix("0x").map_or((0, text), |digits| (2, digits));
-    let length = digits.find(|c: char| !c.is_ascii_hexdigit() && !(prefix > 0 && c == '_')).unwrap_or(digits.len());
+    let length = digits.find(|c: char| !(c.is_ascii_hexdigit() || prefix > 0 && c == '_')).unwrap_or(digits.len());
     if prefix > 0 {
         return if length > 0 { prefix + length } else { 0 };
     }

@@ -25,8 +25,9 @@ pub(crate) use block::{Block, HostTail, Told};
 pub(crate) use command::{Invocation, replay};
 pub(crate) use failure::{Death, Difference, Failure, FailureKind, ThreadStack};
 pub(crate) use files::LogDirectory;
-#[cfg_attr(test, expect(unused_imports, reason = "shrinking compares failures by it once plans are drawn"))]
-pub(crate) use identity::{identity, is_same_after_edits};
+#[expect(unused_imports, reason = "shrinking compares failures by it once plans are drawn")]
+pub(crate) use identity::identity;
+pub(crate) use identity::is_same_after_edits;
 pub(crate) use ledger::{Entry, Ledger};
 pub(crate) use lines::{Line, LineAssembler, Log, live};
 pub(crate) use stacks::Symbols;

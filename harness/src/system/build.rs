@@ -10,9 +10,9 @@ const EXECUTABLE: &str = "/proc/self/exe";
 
 /// What names the running executable: equal for equal files, wherever they lie.
 ///
-/// The linker's build id, which is a hash of what it wrote: 0.1 ms. Where there is none (`--build-id=none`, and linkers
-/// that make none unless told to), a hash of the whole file: measured, 370 ms for a test binary of 69 MB when this crate
-/// is built without optimisation, of which reading takes 35 ms. That is too much for every replay of a case of 5 ms.
+/// The linker's build id, which is a hash of what it wrote: 0.2 ms. Where there is none (`--build-id=none`, and linkers
+/// that make none unless told to), a hash of the whole file: measured, 370 ms for a test binary of 69 MB when xxh3 is
+/// built without optimisation, of which reading takes 35 ms. That is too much for every replay of a case of 5 ms.
 pub(crate) fn build_identity() -> io::Result<u64> {
     let file = File::open(EXECUTABLE)?;
     match build_id(&file)? {

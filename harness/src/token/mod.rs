@@ -5,8 +5,8 @@
 //! ```
 //!
 //! `base32.rs` writes bytes as text, `words.rs` makes a plan's text short. A token of two shrunk faults has about 90
-//! characters, as drawn about 110, and 50 of them are there without any. What the identity of a build is, `system/build.rs`
-//! says.
+//! characters, as drawn about 110, and 50 of them are there without any. What the identity of a build is,
+//! `system/build.rs` says.
 
 mod base32;
 mod words;
@@ -50,8 +50,9 @@ pub(crate) enum Misfit {
     AnotherTest,
     /// It can be replayed, but what happens may be something else.
     #[error(
-        "this token was made by another build of the test: the case that follows has the same seed and the same plan, but \
-         may run differently; an exact replay takes the same commit, dependencies, features, profile, compiler and libc"
+        "this token was made by another build of the test: the case that follows has the same seed and the same plan, \
+         but may run differently; an exact replay takes the same commit, dependencies, features, profile, compiler and \
+         libc"
     )]
     AnotherBuild,
 }
@@ -109,8 +110,8 @@ pub(crate) enum TokenError {
     #[error("a token begins with `{PREFIX}`: copy the whole word after `CHAOS_REPLAY=` from the report")]
     NoToken,
     #[error(
-        "the token is of a version of windtunnel that this one does not read ({0}… instead of {PREFIX}…): replay it with \
-         the version that printed it, or give the report's plan and seed instead"
+        "the token is of a version of windtunnel that this one does not read ({0}… instead of {PREFIX}…): replay it \
+         with the version that printed it, or give the report's plan and seed instead"
     )]
     OtherVersion(String),
     #[error(

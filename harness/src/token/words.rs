@@ -2,8 +2,8 @@
 //!
 //! A general compressor has nothing to find in a text of 70 characters; words that are known beforehand have.
 
-/// What the bytes from 0x80 stand for. Their order is part of version 1 of the token: words may be added at the end, and
-/// none may be moved, changed or removed.
+/// What the bytes from 0x80 stand for. Their order is part of version 1 of the token: words may be added at the end,
+/// and none may be moved, changed or removed.
 #[rustfmt::skip]
 const WORDS: [&str; 116] = [
     // Between faults, and from a fault's words to its length.
