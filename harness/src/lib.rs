@@ -106,6 +106,8 @@ mod fault;
 mod hosts;
 mod package;
 pub mod prelude;
+#[expect(dead_code, unused_imports, reason = "the search replays and saves with it once plans are drawn")]
+mod regressions;
 mod report;
 #[cfg_attr(not(test), expect(dead_code, reason = "the search obeys the newer variables once plans are drawn"))]
 mod settings;
