@@ -312,6 +312,12 @@ mod tests {
         for message in ["", "\n \n", "0x", "0xg", "-", "'", "\"\\", "1.", "1._", "µs", "é\"é", "5µ", "'é'x"] {
             assert!(words(message).len() <= message.len() + 1, "{message:?}");
         }
+        let pieces = ["0x", "9", "f", "'", "\"", "\\", "é", "µs", "-", ".", "_", ", ", "g", "ms", " "];
+        for number in 0..15_usize.pow(4) {
+            let message: String = (0..4).map(|place| pieces[number / 15_usize.pow(place) % 15]).collect();
+            let once = words(&message);
+            assert!(once.chars().all(|c| !c.is_ascii_digit()), "{message:?} became {once:?}");
+        }
         assert_eq!(words(&"word ".repeat(100)).chars().count(), CHARACTERS_MAX);
     }
 }
