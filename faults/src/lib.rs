@@ -58,5 +58,5 @@ pub use schema::json_schema;
 pub use selector::{Links, ResolveError, Selector};
 pub use severity::Severity;
 pub use start::Start;
-pub use topology::{Link, Member, Topology, minority};
+pub use topology::{Link, Member, Part, Topology, minority};
 pub use validate::{Invalid, InvalidKind, InvalidPlan, Struck};

@@ -10,6 +10,18 @@ pub struct Member {
     pub name: String,
     /// What it was started as, such as `kv`; selectors call it a role. A host by itself is a group of one.
     pub group: String,
+    /// Whose program it runs.
+    pub part: Part,
+}
+
+/// What a host is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Part {
+    /// It runs a program that is tested: it may crash, and starts again.
+    #[default]
+    Service,
+    /// It runs a part of the test: only its links may fail, as there is nothing that could be started again.
+    Client,
 }
 
 /// The hosts of a test, in the order in which they were added. Selectors are resolved against it, and plans are drawn
@@ -51,6 +63,27 @@ impl Topology {
         self
     }
 
+    /// Adds a host that runs a part of the test: only its links may fail.
+    ///
+    /// ```
+    /// use windtunnel_faults::{Plan, Topology};
+    ///
+    /// let topology = Topology::new().host("shop").client("c1");
+    /// assert!("0s loss c1<->shop 30% for 1s".parse::<Plan>()?.validate_for(&topology).is_ok());
+    /// assert!("0s crash c1 restart after 1s".parse::<Plan>()?.validate_for(&topology).is_err());
+    /// # Ok::<(), windtunnel_faults::ParseError>(())
+    /// ```
+    #[must_use]
+    pub fn client(mut self, name: &str) -> Self {
+        self.add_client(name);
+        self
+    }
+
+    /// As [`Topology::client`].
+    pub fn add_client(&mut self, name: &str) {
+        self.add_part(name, name, Part::Client);
+    }
+
     /// Adds a host to a group. A name that is there already is not added again.
     ///
     /// ```
@@ -62,9 +95,18 @@ impl Topology {
     /// assert_eq!(topology.in_group("kv").len(), 2);
     /// ```
     pub fn add(&mut self, name: &str, group: &str) {
+        self.add_part(name, group, Part::Service);
+    }
+
+    fn add_part(&mut self, name: &str, group: &str, part: Part) {
         if self.find(name).is_none() {
-            self.members.push(Member { name: name.to_owned(), group: group.to_owned() });
+            self.members.push(Member { name: name.to_owned(), group: group.to_owned(), part });
         }
+    }
+
+    /// The hosts that run what is tested.
+    pub fn services(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.part == Part::Service)
     }
 
     /// Every host.

@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::plan::Plan;
 use crate::selector::ResolveError;
 use crate::start::Start;
-use crate::topology::{Link, Member, Topology};
+use crate::topology::{Link, Member, Part, Topology};
 use std::fmt::{self, Display, Formatter};
 use thiserror::Error;
 
@@ -57,6 +57,12 @@ pub enum InvalidKind {
     /// It does not fit the hosts that there are.
     #[error(transparent)]
     Unresolved(#[from] ResolveError),
+    /// It would strike a host that runs a part of the test.
+    #[error("{host} runs a part of the test, which could not be started again; let its links fail instead")]
+    StrikesClient {
+        /// The host.
+        host: String,
+    },
 }
 
 /// Every fault of a plan that makes no sense; at least one.
@@ -158,6 +164,12 @@ impl Fault {
         let topology = topology?;
         if let Err(error) = self.resolve(topology) {
             return Some((self.target_field(), self.target_text(), error.into()));
+        }
+        if let Ok(Struck::Hosts(hosts)) = self.resolve(topology)
+            && let Some(client) = hosts.iter().find(|host| host.part == Part::Client)
+        {
+            let kind = InvalidKind::StrikesClient { host: client.name.clone() };
+            return Some((self.target_field(), self.target_text(), kind));
         }
         match &self.effect {
             Effect::DnsHijack(hijack) => match &hijack.answer {

@@ -21,6 +21,9 @@ pub(crate) struct Cases {
     pub(crate) rehearsal: bool,
     /// Whether the only case is a rehearsal asked for by `CHAOS_SEED=calm:…`.
     pub(crate) only_calm: bool,
+    /// Seed of the rehearsal: a test's own, because plans are drawn for the hosts and the time that it shows, and the
+    /// plan of a seed must be the same in every run.
+    pub(crate) rehearsal_seed: u64,
     /// Seed of the first case; the others follow one by one.
     pub(crate) base: u64,
     /// How many cases run, the rehearsal not counted.
@@ -51,13 +54,18 @@ impl Surroundings {
 
     fn base(self, definition: &TestDefinition) -> u64 {
         if self.ci {
-            let package = definition.package.unwrap_or_default();
             // Spread by a multiple of 2^32 so that runs of a stress test do not overlap.
-            xxh3_64(format!("{package} {}", definition.path).as_bytes()).wrapping_add(self.draw << 32)
+            own_seed(definition).wrapping_add(self.draw << 32)
         } else {
             self.draw
         }
     }
+}
+
+/// A seed that belongs to the test: the same whenever and wherever it runs.
+fn own_seed(definition: &TestDefinition) -> u64 {
+    let package = definition.package.unwrap_or_default();
+    xxh3_64(format!("{package} {}", definition.path).as_bytes())
 }
 
 impl Cases {
@@ -69,8 +77,9 @@ impl Cases {
             CasesSetting::Exactly(cases) => cases.get(),
             CasesSetting::Times(factor) => attribute.saturating_mul(factor.get()),
         });
-        let pinned = |base, only_calm| Self { rehearsal: false, only_calm, base, count: 1 };
-        let from = |base, count| Self { rehearsal: true, only_calm: false, base, count };
+        let rehearsal_seed = own_seed(definition);
+        let pinned = |base, only_calm| Self { rehearsal: false, only_calm, rehearsal_seed, base, count: 1 };
+        let from = |base, count| Self { rehearsal: true, only_calm: false, rehearsal_seed, base, count };
         match (settings.seed, definition.seed) {
             (Some(SeedSetting::One { seed, calm: true }), _) => pinned(seed, true),
             (Some(SeedSetting::One { seed, calm: false }), _) => match asked {
@@ -92,8 +101,16 @@ impl Cases {
 
     /// The case of this number, 0 being the rehearsal.
     pub(crate) fn case(&self, number: u32) -> Case {
-        let offset = u64::from(number.saturating_sub(1));
-        Case { number, seed: self.base.wrapping_add(offset), calm: number == 0 || self.only_calm }
+        if number == 0 {
+            return self.rehearsal();
+        }
+        let offset = u64::from(number - 1);
+        Case { number, seed: self.base.wrapping_add(offset), calm: self.only_calm }
+    }
+
+    /// The calm rehearsal.
+    pub(crate) fn rehearsal(&self) -> Case {
+        Case { number: 0, seed: self.rehearsal_seed, calm: true }
     }
 
     /// The first number that runs.
@@ -125,12 +142,17 @@ mod tests {
 
     const DESK: Surroundings = Surroundings { ci: false, draw: 77 };
 
+    /// The test's own seed: the hash of its package and path.
+    const OWN: u64 = xxhash_rust::const_xxh3::xxh3_64(b"kv kv::tests::linearizable");
+
     fn definition() -> TestDefinition {
         TestDefinition {
             path: "kv::tests::linearizable",
             package: Some("kv"),
             crate_name: Some("kv"),
             integration_test: false,
+            faults: None,
+            plan: None,
             cases: None,
             seed: None,
             virtual_timeout: None,
@@ -147,9 +169,12 @@ mod tests {
     #[test]
     fn a_test_rehearses_and_then_counts_up_from_the_base_seed() {
         let cases = Cases::of(&definition(), &Settings::default(), DESK);
-        assert_eq!(cases, Cases { rehearsal: true, only_calm: false, base: 77, count: DEFAULT_CASES });
+        assert_eq!(
+            cases,
+            Cases { rehearsal: true, only_calm: false, rehearsal_seed: OWN, base: 77, count: DEFAULT_CASES }
+        );
         assert_eq!(cases.first(), 0);
-        assert_eq!(cases.case(0), Case { number: 0, seed: 77, calm: true });
+        assert_eq!(cases.case(0), Case { number: 0, seed: OWN, calm: true });
         assert_eq!(cases.case(1), Case { number: 1, seed: 77, calm: false });
         assert_eq!(cases.case(64), Case { number: 64, seed: 140, calm: false });
     }
@@ -157,7 +182,7 @@ mod tests {
     #[test]
     fn the_seed_of_a_failing_case_is_an_exact_replay() {
         let cases = Cases::of(&definition(), &seed("0x5f1d"), DESK);
-        assert_eq!(cases, Cases { rehearsal: false, only_calm: false, base: 0x5f1d, count: 1 });
+        assert_eq!(cases, Cases { rehearsal: false, only_calm: false, rehearsal_seed: OWN, base: 0x5f1d, count: 1 });
         assert_eq!(cases.case(cases.first()), Case { number: 1, seed: 0x5f1d, calm: false });
         let calm = Cases::of(&definition(), &seed("calm:7"), DESK);
         assert_eq!(calm.case(calm.first()), Case { number: 1, seed: 7, calm: true });
@@ -169,7 +194,7 @@ mod tests {
         assert_eq!(Cases::of(&pinned, &Settings::default(), DESK).count, 10);
         assert_eq!(
             Cases::of(&pinned, &seed("9-12"), DESK),
-            Cases { rehearsal: true, only_calm: false, base: 9, count: 4 }
+            Cases { rehearsal: true, only_calm: false, rehearsal_seed: OWN, base: 9, count: 4 }
         );
         let ten_times = Settings { cases: NonZeroU32::new(10).map(CasesSetting::Times), ..Settings::default() };
         assert_eq!(Cases::of(&pinned, &ten_times, DESK).count, 100);
@@ -180,7 +205,7 @@ mod tests {
         let pinned = TestDefinition { seed: Some(1), ..definition() };
         assert_eq!(
             Cases::of(&pinned, &Settings::default(), DESK),
-            Cases { rehearsal: false, only_calm: false, base: 1, count: 1 }
+            Cases { rehearsal: false, only_calm: false, rehearsal_seed: OWN, base: 1, count: 1 }
         );
     }
 

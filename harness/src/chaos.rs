@@ -1,15 +1,18 @@
 //! The context of a test: [`Chaos`].
 
-use crate::blackbox::BlackBox;
+use crate::blackbox::{BlackBox, Finding, StormBegan, StormEnded, Verdict};
 use crate::client::ClientBuilder;
 use crate::duration::IntoDuration;
 use crate::fault::{Fault, FaultKind, Faults};
 use crate::hosts::{Host, HostBuilder, Hosts, Targets};
 use crate::storm::Storm;
+use crate::weather::Forecast;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use windtunnel_faults::{Part, Plan, Topology};
 use windtunnel_sim::control;
+use windtunnel_sim::weather::WeatherReport;
 use windtunnel_sim::world::HostId;
 
 /// A test's handle on its world: it makes hosts and clients, raises storms, and tells time and chance.
@@ -44,6 +47,8 @@ pub(crate) struct Shared {
     /// What every host's environment starts from.
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) blackbox: &'static BlackBox,
+    /// The faults of the first storm.
+    pub(crate) plan: Plan,
     state: Mutex<State>,
 }
 
@@ -54,6 +59,12 @@ pub(crate) struct State {
     pub(crate) clients: Vec<(String, HostId)>,
     pub(crate) faults: Faults,
     pub(crate) storm: bool,
+    /// How often a storm has begun.
+    pub(crate) storms: u32,
+    /// Every host, for plans.
+    pub(crate) topology: Topology,
+    /// The plan as the kernel carries it out, while it does.
+    pub(crate) forecast: Option<Forecast>,
 }
 
 /// The host that runs the test body; the kernel makes it first.
@@ -64,20 +75,69 @@ impl Shared {
     #[track_caller]
     fn ids(&self, names: &[String]) -> Vec<HostId> {
         let state = self.state();
-        let hosts = state.hosts.iter().map(|host| (host.name(), host.id()));
-        let clients = state.clients.iter().map(|(name, id)| (name.as_str(), *id));
-        let known: Vec<(&str, HostId)> = hosts.chain(clients).chain([TEST]).collect();
         let mut ids = Vec::new();
         for name in names {
-            match known.iter().find(|(known, _)| known == name) {
-                Some((_, id)) => ids.push(*id),
+            match self.id(&state, name) {
+                Some(id) => ids.push(id),
                 None => {
-                    let known: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+                    let known: Vec<&str> = state.topology.members().iter().map(|member| member.name.as_str()).collect();
                     panic!("there is no host `{name}`; there are {}", known.join(", "));
                 }
             }
         }
         ids
+    }
+
+    /// The number of a host or client.
+    fn id(&self, state: &State, name: &str) -> Option<HostId> {
+        let hosts = state.hosts.iter().map(|host| (host.name(), host.id()));
+        let clients = state.clients.iter().map(|(name, id)| (name.as_str(), *id));
+        hosts.chain(clients).chain([TEST]).find(|(known, _)| *known == name).map(|(_, id)| id)
+    }
+
+    /// Has the kernel carry the plan out from now on, if this is the first storm.
+    ///
+    /// # Errors
+    /// Why that is impossible, in a sentence.
+    pub(crate) fn begin_weather(&self) -> Result<(), String> {
+        let mut state = self.state();
+        let hosts = state
+            .topology
+            .members()
+            .iter()
+            .map(|member| (member.name.clone(), member.group.clone(), member.part == Part::Client));
+        let began = StormBegan { at_ns: control::position().now_ns, hosts: hosts.collect() };
+        self.blackbox.findings().push(&Finding::StormBegan(began));
+        state.storms += 1;
+        if state.storms > 1 || self.plan.faults.is_empty() {
+            return Ok(());
+        }
+        let forecast = Forecast::of(&self.plan, &state.topology, |name| self.id(&state, name))?;
+        control::begin_weather(&forecast.faults);
+        state.forecast = Some(forecast);
+        Ok(())
+    }
+
+    /// Heals what is in force and accounts for it. Answers the hosts that are down, and those that may not be ready.
+    pub(crate) fn end_weather(&self) -> (Vec<Host>, Vec<Host>) {
+        let mut state = self.state();
+        let report = control::end_weather();
+        self.account(state.forecast.take(), &report, control::position().now_ns);
+        let of = |ids: &[HostId]| {
+            ids.iter().filter_map(|id| state.hosts.iter().find(|host| host.id() == *id).cloned()).collect()
+        };
+        (of(&report.left_down), of(&report.restarted))
+    }
+
+    /// Writes down what became of the plan.
+    pub(crate) fn account(&self, forecast: Option<Forecast>, report: &WeatherReport, at_ns: u64) {
+        let faults = forecast.map_or_else(Vec::new, |forecast| forecast.accounts(&report.faults));
+        self.blackbox.findings().push(&Finding::StormEnded(StormEnded { at_ns, faults }));
+    }
+
+    /// As [`Shared::state`], but after the world's end, when somebody who never runs again may hold it.
+    pub(crate) fn state_afterwards(&self) -> Option<MutexGuard<'_, State>> {
+        self.state.try_lock().ok()
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -87,9 +147,15 @@ impl Shared {
 }
 
 impl Chaos {
-    pub(crate) fn new(seed: u64, calm: bool, environment: Vec<(String, String)>, blackbox: &'static BlackBox) -> Self {
-        let state = Mutex::new(State::default());
-        Self { shared: Arc::new(Shared { seed, calm, environment, blackbox, state }) }
+    pub(crate) fn new(
+        seed: u64,
+        calm: bool,
+        environment: Vec<(String, String)>,
+        blackbox: &'static BlackBox,
+        plan: Plan,
+    ) -> Self {
+        let state = Mutex::new(State { topology: Topology::new().client(TEST.0), ..State::default() });
+        Self { shared: Arc::new(Shared { seed, calm, environment, blackbox, plan, state }) }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -131,6 +197,12 @@ impl Chaos {
     /// ```
     pub fn storm<F: AsyncFnOnce() -> R, R>(&self, workload: F) -> Storm<'_, F> {
         Storm::new(self, workload)
+    }
+
+    /// Ends the case with this verdict.
+    pub(crate) fn give_up(&self, verdict: Verdict<'_>) -> ! {
+        self.shared.blackbox.findings().push(&Finding::Verdict(verdict));
+        control::finish()
     }
 
     /// Puts a label into the event stream and the logs of the host that calls it.

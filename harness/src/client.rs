@@ -75,7 +75,10 @@ impl ClientBuilder {
 
     fn start(&self, main: Box<dyn FnOnce()>) -> Result<(), HostError> {
         let id = self.shared.add_host(&self.name)?;
-        self.shared.state().clients.push((self.name.clone(), id));
+        let mut state = self.shared.state();
+        state.clients.push((self.name.clone(), id));
+        state.topology.add_client(&self.name);
+        drop(state);
         control::start_client(id, main).map_err(|reason| HostError::Start { host: self.name.clone(), reason })
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::timestamp::UnixNanoseconds;
 use std::time::Duration;
+use windtunnel_faults::Faults;
 
 /// How many cases a test runs when nobody says. A case of a three-host service takes 5 to 30 ms, so that a test stays
 /// around one second; a nightly job sets `CHAOS_CASES=x20`.
@@ -24,6 +25,10 @@ pub struct TestDefinition {
     pub crate_name: Option<&'static str>,
     /// Whether it belongs to an integration test or bench.
     pub integration_test: bool,
+    /// Option `faults`.
+    pub faults: Option<Faults>,
+    /// Option `plan`.
+    pub plan: Option<&'static str>,
     /// Option `cases`.
     pub cases: Option<u32>,
     /// Option `seed`.

@@ -109,7 +109,6 @@ pub mod prelude;
 #[expect(dead_code, unused_imports, reason = "the search replays and saves with it once plans are drawn")]
 mod regressions;
 mod report;
-#[cfg_attr(not(test), expect(dead_code, reason = "the search obeys the newer variables once plans are drawn"))]
 mod settings;
 mod storm;
 mod supervisor;
@@ -117,6 +116,7 @@ mod system;
 mod timestamp;
 #[cfg_attr(not(test), expect(dead_code, reason = "reports print it once plans are drawn"))]
 mod token;
+mod weather;
 mod worker;
 
 pub use chaos::{Chaos, Random};
@@ -129,4 +129,7 @@ pub use hosts::{
     Targets, http, probe, tcp,
 };
 pub use storm::Storm;
+/// What can go wrong: faults, plans, and the vocabulary that `faults = …` takes.
+#[doc(inline)]
+pub use windtunnel_faults as faults;
 pub use windtunnel_macros::{chaos_test, test};

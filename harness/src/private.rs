@@ -5,6 +5,7 @@ pub use crate::duration::duration;
 pub use crate::eventually::{Observation, eventually, within};
 pub use crate::timestamp::{UnixNanoseconds, timestamp};
 pub use std::time::Duration;
+pub use windtunnel_faults::Faults;
 
 use crate::chaos::Chaos;
 use crate::supervisor;
@@ -47,6 +48,11 @@ where
     F: Future<Output: TestResult> + 'static,
 {
     Box::pin(async move { body.await.into_result() })
+}
+
+/// What `faults = …` says.
+pub fn faults(vocabulary: impl Into<Faults>) -> Faults {
+    vocabulary.into()
 }
 
 /// Runs a test: as supervisor in the process that the user started, as fork server in the one that the supervisor

@@ -136,6 +136,14 @@ fn definition(name: &syn::Ident, options: &Options, krate: &Path) -> (TokenStrea
     let virtual_timeout = checked(options.virtual_timeout.as_ref(), "Duration", "duration");
     let wall_timeout = checked(options.wall_timeout.as_ref(), "Duration", "duration");
     let start = checked(options.start.as_ref(), "UnixNanoseconds", "timestamp");
+    let faults = match options.faults.as_ref() {
+        Some(value) => {
+            let read = read(krate, "faults", value);
+            quote!(::core::option::Option::Some(#read))
+        }
+        None => quote!(::core::option::Option::None),
+    };
+    let plan = optional(options.plan.as_ref());
     let cases = optional(options.cases.as_ref());
     let seed = optional(options.seed.as_ref());
     let expect_failure = optional(options.expect_failure.as_ref());
@@ -146,6 +154,8 @@ fn definition(name: &syn::Ident, options: &Options, krate: &Path) -> (TokenStrea
             crate_name: ::core::option_env!("CARGO_CRATE_NAME"),
             // Cargo sets it for integration tests and benches only.
             integration_test: ::core::option_env!("CARGO_TARGET_TMPDIR").is_some(),
+            faults: #faults,
+            plan: #plan,
             cases: #cases,
             seed: #seed,
             virtual_timeout: #virtual_timeout,

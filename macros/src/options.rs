@@ -8,12 +8,11 @@ use syn::spanned::Spanned as _;
 use syn::{Error, Expr, ExprLit, Ident, Lit, Path, Result, Token, parse_quote};
 
 /// Every option there is, in the order in which messages list them.
-const NAMES: [&str; 7] = ["cases", "seed", "virtual_timeout", "wall_timeout", "start", "expect_failure", "crate"];
+const NAMES: [&str; 9] =
+    ["faults", "plan", "cases", "seed", "virtual_timeout", "wall_timeout", "start", "expect_failure", "crate"];
 
 /// Options that the design has and this version has not, with what to do meanwhile.
-const LATER: [(&str, &str); 5] = [
-    ("faults", "cut, slow and crash by hand inside `cx.storm(..)` meanwhile: `cx.partition(..)`, `host.crash()`"),
-    ("plan", "repeat a case with `seed = …`, and write its faults by hand inside `cx.storm(..)` meanwhile"),
+const LATER: [(&str, &str); 3] = [
     ("world", "every test runs in the simulated world"),
     ("profile", "set `cases` here, or `CHAOS_CASES` in the environment"),
     ("reaches", "assert what must have happened in the body"),
@@ -22,6 +21,8 @@ const LATER: [(&str, &str); 5] = [
 /// The options of one test.
 #[derive(Default)]
 pub(crate) struct Options {
+    pub(crate) faults: Option<Expr>,
+    pub(crate) plan: Option<Expr>,
     pub(crate) cases: Option<Expr>,
     pub(crate) seed: Option<Expr>,
     pub(crate) virtual_timeout: Option<Expr>,
@@ -52,6 +53,10 @@ impl Options {
             Ok(())
         };
         parser.parse2(tokens)?;
+        if let (None, Some(faults), Some(_)) = (&errors, &options.faults, &options.plan) {
+            let message = "`faults` draws plans and `plan` is one: leave one of them out";
+            errors = Some(Error::new_spanned(faults, message));
+        }
         errors.map_or(Ok(options), Err)
     }
 
@@ -75,6 +80,8 @@ impl Options {
         let value: Expr = input.parse()?;
         check_value(&text, &value)?;
         let slot = match text.as_str() {
+            "faults" => &mut self.faults,
+            "plan" => &mut self.plan,
             "cases" => &mut self.cases,
             "seed" => &mut self.seed,
             "virtual_timeout" => &mut self.virtual_timeout,
@@ -141,6 +148,8 @@ fn nearest(text: &str) -> Option<&'static str> {
 
 fn example(name: &str) -> &'static str {
     match name {
+        "faults" => "net::partitions() + host::crashes()",
+        "plan" => "\"1s partition {kv0} | {kv1,kv2} for 5s\"",
         "cases" => "64",
         "seed" => "0x5f1d",
         "start" => "\"2027-03-28T00:59:00Z\"",
@@ -157,6 +166,7 @@ fn check_value(name: &str, value: &Expr) -> Result<()> {
     };
     let (fits, wanted) = match name {
         "cases" | "seed" => (matches!(lit, Lit::Int(_)), "a number"),
+        "faults" => (false, "a vocabulary of faults"),
         _ => (matches!(lit, Lit::Str(_)), "a string"),
     };
     if fits {

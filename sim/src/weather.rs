@@ -69,8 +69,10 @@ pub enum FaultKind {
         links: Links,
         /// Added to each segment's and datagram's way.
         latency: Duration,
-        /// At most this on top, drawn for each.
+        /// How much that varies, drawn for each.
         jitter: Duration,
+        /// How the jitter is distributed.
+        spread: Spread,
     },
     /// Segments and datagrams are lost.
     Lossy {
@@ -78,6 +80,8 @@ pub enum FaultKind {
         links: Links,
         /// Of each to be lost: from 0 to 1.
         probability: f64,
+        /// How likely each shares the fate of the one before, from 0 to 1: losses come in bursts.
+        correlation: f64,
     },
     /// Power loss: nobody is told. The program is started again when the fault ends.
     Crash {
@@ -94,6 +98,18 @@ pub enum FaultKind {
         /// Whose program.
         host: HostId,
     },
+}
+
+/// How a delay varies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spread {
+    /// At most the jitter on top of the latency, all equally likely.
+    #[default]
+    Uniform,
+    /// Around the latency, the jitter being the standard deviation; never below no latency.
+    Normal,
+    /// On top of the latency, with a long tail (Lomax, α = 2) whose mean is the jitter.
+    Pareto,
 }
 
 /// All links from one set of hosts to another.

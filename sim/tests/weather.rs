@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use windtunnel_sim::control;
-use windtunnel_sim::weather::{Begins, Fault, FaultKind, FaultReport, Links, WeatherReport};
+use windtunnel_sim::weather::{Begins, Fault, FaultKind, FaultReport, Links, Spread, WeatherReport};
 use windtunnel_sim::world::{HostId, HostState, OnExit, Program};
 
 const TEST: HostId = HostId(0);
@@ -405,13 +405,18 @@ fn a_client_that_fell_is_left_to_the_caller() {
 fn faults_of_links_account_for_what_they_bit_on() {
     let run = world(1, || {
         let (a, b) = (control::add_host("a"), control::add_host("b"));
-        let slow = FaultKind::Slow { links: between(TEST, a), latency: seconds(0.2), jitter: seconds(0.1) };
+        let slow = FaultKind::Slow {
+            links: between(TEST, a),
+            latency: seconds(0.2),
+            jitter: seconds(0.1),
+            spread: Spread::Uniform,
+        };
         control::begin_weather(&[
             fault(1.0, 2.0, partition(TEST, a)),
             fault(1.0, 2.0, partition(TEST, b)),
             fault(2.0, 3.0, slow),
-            fault(2.0, 3.0, FaultKind::Lossy { links: between(a, TEST), probability: 1.0 }),
-            fault(2.0, 3.0, FaultKind::Lossy { links: between(TEST, b), probability: 0.0 }),
+            fault(2.0, 3.0, FaultKind::Lossy { links: between(a, TEST), probability: 1.0, correlation: 0.0 }),
+            fault(2.0, 3.0, FaultKind::Lossy { links: between(TEST, b), probability: 0.0, correlation: 0.0 }),
         ]);
         let began = Instant::now();
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -448,7 +453,7 @@ fn impossible_plans_are_refused_with_a_reason() {
             println!("{}", panic.downcast_ref::<String>().unwrap());
         };
         let host = control::add_host("a");
-        let lossy = |probability| FaultKind::Lossy { links: between(TEST, host), probability };
+        let lossy = |probability| FaultKind::Lossy { links: between(TEST, host), probability, correlation: 0.0 };
         refusal(vec![fault(1.0, 2.0, FaultKind::Crash { host: TEST })]);
         refusal(vec![fault(1.0, 2.0, lossy(1.0)), fault(1.0, 2.0, lossy(f64::NAN))]);
         refusal(vec![fault(1.0, 2.0, partition(host, HostId(9)))]);
@@ -523,7 +528,7 @@ fn through_loss(lossy: [bool; 2]) -> Run {
             })
         });
         thread::sleep(Duration::from_millis(10));
-        let kind = |host| FaultKind::Lossy { links: between(TEST, host), probability: 0.5 };
+        let kind = |host| FaultKind::Lossy { links: between(TEST, host), probability: 0.5, correlation: 0.0 };
         let plan = hosts.iter().zip(lossy).filter(|(_, lossy)| *lossy).map(|(host, _)| fault(0.5, 60.0, kind(*host)));
         control::begin_weather(&plan.collect::<Vec<_>>());
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();

@@ -53,7 +53,7 @@ impl<'a, 'r> Draw<'a, 'r> {
 
     /// Adds a fault unless that would be over the budget, or would do nothing.
     pub(crate) fn add(&mut self, fault: Fault) -> bool {
-        if is_redundant(&fault, &self.plan.faults, self.topology) {
+        if is_redundant(&fault, &self.plan.faults, self.topology) || self.is_one_too_many(fault.kind()) {
             return false;
         }
         self.plan.faults.push(fault);
@@ -62,6 +62,11 @@ impl<'a, 'r> Draw<'a, 'r> {
             self.plan.faults.pop();
         }
         affordable
+    }
+
+    fn is_one_too_many(&self, kind: Kind) -> bool {
+        let rare = |kind| self.faults.rare.contains(kind);
+        rare(kind) && self.plan.faults.iter().filter(|fault| rare(fault.kind())).count() >= self.faults.rare_max
     }
 
     /// Adds random faults until there are as many.
@@ -240,12 +245,14 @@ impl<'a, 'r> Draw<'a, 'r> {
     }
 
     pub(crate) fn one_host(&mut self) -> String {
-        self.dice.pick(self.topology.members()).map_or(String::new(), |host| host.name.clone())
+        let services = self.topology.services().collect::<Vec<_>>();
+        self.dice.pick(&services).map_or(String::new(), |host| host.name.clone())
     }
 
     /// One host, or in wild weather a minority of a group.
     fn hosts(&mut self, intensity: Intensity) -> Selector {
-        let host = self.dice.pick(self.topology.members());
+        let services = self.topology.services().collect::<Vec<_>>();
+        let host = self.dice.pick(&services).copied();
         let mut group = host.map_or(Vec::new(), |host| self.topology.in_group(&host.group));
         let most = minority(group.len());
         if intensity != Intensity::Wild || most < 2 || !self.dice.once_in(2) {
@@ -259,12 +266,18 @@ impl<'a, 'r> Draw<'a, 'r> {
 
     /// One way, both ways, or all of a host. There are at least two hosts.
     fn links(&mut self) -> Links {
-        let mut names = self.topology.members().iter().map(|host| host.name.as_str()).collect::<Vec<_>>();
+        // From or to a service: what passes between parts of the test concerns nobody.
+        let services = self.topology.services().map(|host| host.name.as_str()).collect::<Vec<_>>();
+        let service = self.dice.pick(&services).copied().unwrap_or_else(|| self.topology.members()[0].name.as_str());
+        let others = self.topology.members().iter().map(|host| host.name.as_str()).filter(|name| *name != service);
+        let others = others.collect::<Vec<_>>();
+        let other = self.dice.pick(&others).copied().unwrap_or(service);
+        let mut names = [service, other];
         self.dice.shuffle(&mut names);
         match self.dice.below(3) {
             0 => Links::OneWay { from: Selector::name(names[0]), to: Selector::name(names[1]) },
             1 => Links::BothWays(Selector::name(names[0]), Selector::name(names[1])),
-            _ => Links::Of(Selector::name(names[0])),
+            _ => Links::Of(Selector::name(service)),
         }
     }
 

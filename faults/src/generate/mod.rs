@@ -60,6 +60,8 @@ pub struct Faults {
     marks: Vec<String>,
     swarm: Swarm,
     budget: Budget,
+    rare: Kinds,
+    rare_max: usize,
 }
 
 /// How the faults of a plan belong together.
@@ -188,6 +190,8 @@ impl Faults {
             marks: Vec::new(),
             swarm: Swarm::On,
             budget: Budget::Minority,
+            rare: Kinds::NONE,
+            rare_max: usize::MAX,
         }
     }
 
@@ -222,6 +226,30 @@ impl Faults {
     pub const fn at_most(mut self, faults: usize) -> Self {
         self.faults_max = faults;
         self
+    }
+
+    /// The most faults of these kinds in a plan, taken together; as many as there are faults unless given. For a test
+    /// whose promise ends there: what keeps everything in memory survives one crash, say, and any number of partitions.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use windtunnel_faults::{self as faults, Kind, Topology, host, net};
+    ///
+    /// let faults = faults::plan().kinds(net::partitions() + host::crashes()).at_most_of(host::crashes(), 1);
+    /// let plan = faults.draw(7, &Topology::new().group("kv", 3), Duration::from_secs(10));
+    /// assert!(plan.faults.iter().filter(|fault| fault.kind() == Kind::Crash).count() <= 1);
+    /// ```
+    #[must_use]
+    pub const fn at_most_of(mut self, kinds: Kinds, faults: usize) -> Self {
+        self.rare = kinds;
+        self.rare_max = faults;
+        self
+    }
+
+    /// The most faults of a plan.
+    #[must_use]
+    pub const fn most(&self) -> usize {
+        self.faults_max
     }
 
     /// When faults may begin, instead of the time that the rehearsal's workload took.

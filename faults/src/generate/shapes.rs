@@ -8,6 +8,7 @@ use crate::effect::process::{Crash, Manner};
 use crate::effect::{Effect, Kind};
 use crate::fault::Fault;
 use crate::selector::{Links, Selector};
+use crate::topology::Part;
 use std::time::Duration;
 
 /// Adds the faults of the shape, at most `count`.
@@ -72,13 +73,17 @@ fn swizzle(draw: &mut Draw<'_, '_>) {
 fn clog(draw: &mut Draw<'_, '_>, kind: Kind, host: &str, all: &[&str]) -> Effect {
     let others = all.iter().copied().filter(|other| *other != host).collect::<Vec<_>>();
     match kind {
-        Kind::Crash | Kind::Pause => draw.outage(kind, Selector::name(host)),
+        Kind::Crash | Kind::Pause if is_service(draw, host) => draw.outage(kind, Selector::name(host)),
         Kind::Latency | Kind::Loss | Kind::Bandwidth => {
             let intensity = draw.weather.intensity(kind, draw.dice);
             draw.on_links(kind, Links::Of(Selector::name(host)), intensity)
         }
         _ => Partition::Sides(vec![side(&[host]), side(&others)]).into(),
     }
+}
+
+fn is_service(draw: &Draw<'_, '_>, host: &str) -> bool {
+    draw.topology.find(host).is_some_and(|member| member.part == Part::Service)
 }
 
 fn partitioned(draw: &mut Draw<'_, '_>, hosts_min: usize, shape: fn(&[&str]) -> Partition) {
@@ -106,7 +111,8 @@ fn flapping(draw: &mut Draw<'_, '_>) {
 }
 
 fn rolling_restart(draw: &mut Draw<'_, '_>) {
-    let groups = draw.topology.groups().into_iter().map(|group| draw.topology.in_group(group)).collect::<Vec<_>>();
+    let mut groups = draw.topology.groups().into_iter().map(|group| draw.topology.in_group(group)).collect::<Vec<_>>();
+    groups.retain(|group| group.iter().all(|host| host.part == Part::Service));
     // What has several hosts is what is deployed in turn.
     let several = groups.iter().filter(|group| group.len() > 1).cloned().collect::<Vec<_>>();
     let choice = if several.is_empty() { groups } else { several };

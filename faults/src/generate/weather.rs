@@ -58,6 +58,7 @@ fn possible(kinds: Kinds, topology: &Topology) -> Vec<Kind> {
         use Kind::{Bandwidth, Corruption, Duplication, Latency, Loss, Partition, Reordering};
         matches!(kind, Partition | Latency | Loss | Duplication | Reordering | Corruption | Bandwidth)
     };
-    let hosts = topology.members().len();
-    kinds.iter().filter(|kind| hosts >= if needs_two(*kind) { 2 } else { 1 }).collect()
+    let (hosts, services) = (topology.members().len(), topology.services().count());
+    // Links between parts of the test itself are nobody's concern.
+    kinds.iter().filter(|kind| if needs_two(*kind) { hosts >= 2 } else { services >= 1 }).collect()
 }

@@ -17,6 +17,10 @@ pub(crate) enum Finding<'a> {
     Stack { host: Cow<'a, str>, thread: Cow<'a, str>, tid: u32, waits_for: Cow<'a, str>, frames: Cow<'a, [u64]> },
     /// The process is about to die.
     Fatal { at: At, text: Cow<'a, str> },
+    /// A storm began.
+    StormBegan(StormBegan),
+    /// What came of the storm's faults.
+    StormEnded(StormEnded),
     /// The world ended.
     Ending(Ending<'a>),
     /// The first event that differs from the recorded run.
@@ -40,8 +44,36 @@ pub(crate) enum Verdict<'a> {
         /// As the kernel gives them: offsets with bit 63 set.
         frames: Cow<'a, [u64]>,
     },
+    /// The steady state broke, and the storm was ended for it.
+    Unsteady(Cow<'a, str>),
+    /// The storm is over, but a host is not ready again.
+    NotRecovered(Cow<'a, str>),
     /// The case could not begin.
     Impossible(Cow<'a, str>),
+}
+
+/// The beginning of a storm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StormBegan {
+    pub(crate) at_ns: u64,
+    /// Name and group of each host, and whether it runs a part of the test.
+    pub(crate) hosts: Vec<(String, String, bool)>,
+}
+
+/// The end of a storm, or of a world in its storm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StormEnded {
+    pub(crate) at_ns: u64,
+    /// What became of each fault of the plan, in its order.
+    pub(crate) faults: Vec<FaultAccount>,
+}
+
+/// What became of a fault of a plan. Times count from the storm's beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct FaultAccount {
+    pub(crate) began_ns: Option<u64>,
+    /// Segments and datagrams that it dropped or delayed, or hosts that it struck while they ran.
+    pub(crate) bit: u64,
 }
 
 /// A place in the source.
@@ -152,6 +184,8 @@ impl Finding<'_> {
                 waits_for: owned(waits_for),
                 frames: Cow::Owned(frames.into_owned()),
             },
+            Self::StormBegan(began) => Finding::StormBegan(began),
+            Self::StormEnded(ended) => Finding::StormEnded(ended),
             Self::Fatal { at, text } => Finding::Fatal { at, text: owned(text) },
             Self::Ending(Ending { digest, at, threads, outcome }) => {
                 Finding::Ending(Ending { digest, at, threads, outcome: outcome.into_owned() })
@@ -168,6 +202,8 @@ impl Verdict<'_> {
         match self {
             Self::Passed => Verdict::Passed,
             Self::Error(text) => Verdict::Error(owned(text)),
+            Self::Unsteady(text) => Verdict::Unsteady(owned(text)),
+            Self::NotRecovered(text) => Verdict::NotRecovered(owned(text)),
             Self::Impossible(text) => Verdict::Impossible(owned(text)),
             Self::Panicked { at, host, message, location, frames } => Verdict::Panicked {
                 at,

@@ -21,7 +21,7 @@ mod progress;
 mod tape;
 
 pub(crate) use events::{Comparison, Recording};
-pub(crate) use findings::{EndedAs, Ending, Finding, Location, Verdict};
+pub(crate) use findings::{EndedAs, Ending, FaultAccount, Finding, Location, StormBegan, StormEnded, Verdict};
 pub(crate) use mapping::BlackBox;
 pub(crate) use orders::{Orders, RecordingMode};
 pub(crate) use progress::Progress;

@@ -15,6 +15,8 @@ pub(crate) struct Orders {
     pub(crate) recording: RecordingMode,
     /// What to do with the record of what programs' heaps gave.
     pub(crate) heap_record: Option<HeapRecordUse>,
+    /// The faults of the storm: a plan in its text form.
+    pub(crate) plan: Option<String>,
     /// Print what hosts write to the process's own output at once: there is no supervisor.
     pub(crate) in_debugger: bool,
     /// Change the value of this event, for tests of the comparison.
@@ -43,8 +45,11 @@ const NUMBERS: usize = 8;
 const HOST_BYTES: usize = 64;
 const RUST_LOG_BYTES: usize = 1024;
 const RUST_BACKTRACE_BYTES: usize = 16;
+/// The longest plan: a thousand faults and more.
+const PLAN_BYTES: usize = 128 << 10;
 /// Numbers, then texts, each behind its length.
-pub(super) const ORDERS_BYTES: usize = 8 * (NUMBERS + 3) + HOST_BYTES + RUST_LOG_BYTES + RUST_BACKTRACE_BYTES;
+pub(super) const ORDERS_BYTES: usize =
+    8 * (NUMBERS + 4) + HOST_BYTES + RUST_LOG_BYTES + RUST_BACKTRACE_BYTES + PLAN_BYTES;
 
 /// Stands for no number, and for no text.
 const NONE: u64 = u64::MAX;
@@ -80,6 +85,7 @@ impl Orders {
         bytes.put_text(crash_host.map(String::as_str), HOST_BYTES);
         bytes.put_text(self.rust_log.as_deref(), RUST_LOG_BYTES);
         bytes.put_text(self.rust_backtrace.as_deref(), RUST_BACKTRACE_BYTES);
+        bytes.put_text(self.plan.as_deref(), PLAN_BYTES);
         bytes.bytes
     }
 
@@ -108,6 +114,7 @@ impl Orders {
             crash_at: crash_host.map(|host| (host, crash_event)),
             rust_log: bytes.take_text(RUST_LOG_BYTES),
             rust_backtrace: bytes.take_text(RUST_BACKTRACE_BYTES),
+            plan: bytes.take_text(PLAN_BYTES),
         }
     }
 }
@@ -166,6 +173,7 @@ mod tests {
             crash_at: Some(("kv1".to_owned(), 99)),
             rust_log: Some("kv=trace,info".to_owned()),
             rust_backtrace: Some("full".to_owned()),
+            plan: Some("1s crash kv1 restart after 2s".to_owned()),
         };
         assert_eq!(Orders::from_bytes(&orders.to_bytes()), orders);
         assert_eq!(Orders::from_bytes(&Orders::default().to_bytes()), Orders::default());

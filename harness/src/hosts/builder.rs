@@ -263,7 +263,10 @@ impl<S: Started> HostBuilder<S> {
             let id = self.shared.add_host(name)?;
             let probe = self.probe.clone();
             let host = Host::new(id, name.clone(), &self.shared, probe, self.ready_within, self.on_exit);
-            self.shared.state().hosts.push(host.clone());
+            let mut state = self.shared.state();
+            state.hosts.push(host.clone());
+            state.topology.add(name, &self.group);
+            drop(state);
             hosts.push(host);
         }
         for (host, (program, member)) in hosts.iter().zip(prepared) {

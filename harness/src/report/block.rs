@@ -22,6 +22,8 @@ pub(crate) struct Block {
     pub(crate) location: String,
     pub(crate) sentence: String,
     pub(crate) told: Told,
+    /// The plan, a line for each fault.
+    pub(crate) faults: Vec<String>,
     pub(crate) hosts: Vec<HostTail>,
     /// Hosts that wrote something and are not shown.
     pub(crate) more_hosts: usize,
@@ -41,6 +43,8 @@ pub(crate) struct Told {
     pub(crate) found: String,
     pub(crate) seed: String,
     pub(crate) at: At,
+    /// How much smaller the plan has become.
+    pub(crate) shrunk: Option<String>,
     /// The digest with what a second run said about it.
     pub(crate) digest: Option<String>,
 }
@@ -66,14 +70,21 @@ impl Block {
     /// Everything below the first line: for failures that were expected.
     pub(crate) fn body(&self, f: &mut impl fmt::Write) -> fmt::Result {
         writeln!(f, "{}\n", self.sentence)?;
-        let Told { found, seed, at, digest } = &self.told;
+        let Told { found, seed, at, shrunk, digest } = &self.told;
         let (event, time) = (grouped(at.event), seconds(at.now_ns));
         field(f, "found", &format!("{found}, seed {seed}, event {event}, after {time} of virtual time"))?;
+        if let Some(shrunk) = shrunk {
+            field(f, "shrunk", shrunk)?;
+        }
         if let Some(digest) = digest {
             field(f, "digest", digest)?;
         }
         for remark in &self.remarks {
             field(f, "note", remark)?;
+        }
+        if !self.faults.is_empty() {
+            writeln!(f, "\n  faults")?;
+            self.faults.iter().try_for_each(|fault| writeln!(f, "    {fault}"))?;
         }
         for host in &self.hosts {
             tail(f, host)?;
@@ -120,11 +131,25 @@ fn tail(f: &mut impl fmt::Write, tail: &HostTail) -> fmt::Result {
     Ok(())
 }
 
+/// What fits into a line, without the colours that loggers write for terminals (ECMA-48, "select graphic rendition").
 fn clipped(text: &str) -> String {
+    let text = plain(text);
     match text.char_indices().nth(COLUMNS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        None => text,
     }
+}
+
+fn plain(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once('m') {
+            Some((codes, rest)) if codes.chars().all(|c| c.is_ascii_digit() || c == ';') => plain.push_str(rest),
+            _ => plain.push_str(part),
+        }
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -145,14 +170,19 @@ mod tests {
                 found: "case 17 of 64".to_owned(),
                 seed: "0x5f1d0a2c77e091b3".to_owned(),
                 at: At { event: 1204, now_ns: 5_961_000_000 },
+                shrunk: Some("14 faults to 2, in 31 runs (2.2 s)".to_owned()),
                 digest: Some("9f0e2c41, equal in a second run".to_owned()),
             },
+            faults: vec![
+                "1.204s partition {kv0} | {kv1,kv2} for 4s  bit on 12 packets".to_owned(),
+                "3.877s crash kv0 restart after 2s          struck 1 host".to_owned(),
+            ],
             hosts: vec![
                 HostTail {
                     host: "kv0".to_owned(),
                     total: 130,
                     lines: vec![
-                        line(1204, Kind::Output, "elected leader, term 4"),
+                        line(1204, Kind::Output, "\u{1b}[2m\u{1b}[32melected\u{1b}[0m leader, term 4"),
                         line(3880, Kind::Note, "crashed"),
                         line(5204, Kind::ErrorOutput, "thread 'main' panicked at src/lib.rs:1:1:"),
                     ],

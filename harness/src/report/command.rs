@@ -67,6 +67,8 @@ mod tests {
             package: Some("kv"),
             crate_name: Some(if integration_test { "crash_safety" } else { "kv" }),
             integration_test,
+            faults: None,
+            plan: None,
             cases: None,
             seed: None,
             virtual_timeout: None,

@@ -16,6 +16,8 @@ pub(crate) fn identity(failure: &Failure, log: &Log) -> String {
             line("panicked", host, place.as_deref(), &words(message))
         }
         FailureKind::Error { text } => line("returned an error", "", None, &words(text)),
+        FailureKind::Unsteady { text } => line("steady state broken", "", None, &words(text)),
+        FailureKind::NotRecovered { text } => line("not recovered", "", None, &words(text)),
         FailureKind::Exited { host, code } => ended(host, &format!("exit code {code}"), log),
         FailureKind::Killed { host, signal } => ended(host, &format!("signal {signal}"), log),
         FailureKind::Refused { host, call, .. } => line("refused", host, None, call),
@@ -222,6 +224,8 @@ mod tests {
             panicked("test", "assertion `left == right` failed: x was lost\n  left: Some(97)\n right: Some(99)", 41),
             of(FailureKind::Panicked { host: host("c12"), message: text("gone"), location: None }, &quiet),
             of(FailureKind::Error { text: text("connection reset\n  caused by: errno 104") }, &quiet),
+            of(FailureKind::Unsteady { text: text("2 of 3 answered after 1.5s") }, &quiet),
+            of(FailureKind::NotRecovered { text: text("kv1 was not ready within 30s") }, &quiet),
             of(FailureKind::Exited { host: host("kv2"), code: 101 }, &log("kv2", printed)),
             of(FailureKind::Exited { host: host("kv2"), code: 3 }, &log("kv1", printed)),
             of(FailureKind::Killed { host: host("7"), signal: 6 }, &quiet),
@@ -241,6 +245,8 @@ mod tests {
         panicked on test at tests/kv.rs:41:5: assertion `left == right` failed: x was lost
         panicked on c: gone
         returned an error: connection reset
+        steady state broken: # of # answered after #
+        not recovered: kv# was not ready within #
         host ended on kv at src/lib.rs:3:5: no quorum: # of # at #
         host ended on kv: exit code 3
         host ended on #: signal 6

@@ -1,56 +1,39 @@
 //! `CHAOS_SHRINK` and `CHAOS_TIME`: how much may be spent.
 
 use crate::duration::IntoDuration as _;
-use std::num::NonZeroU32;
 use std::time::Duration;
-
-/// `CHAOS_SHRINK`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ShrinkSetting {
-    /// A failing plan is reported as it was drawn.
-    Off,
-    /// At most so many runs, however long they take.
-    Runs(NonZeroU32),
-    /// At most so much real time, however many runs that is.
-    Time(Duration),
-}
 
 /// What shrinking one plan may spend: it ends at whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ShrinkBudget {
+    /// Real time.
+    pub(crate) time: Duration,
     /// 0 when plans are not to be shrunk.
     pub(crate) runs: usize,
-    /// Real time; `None` for no limit.
-    pub(crate) time: Option<Duration>,
 }
+
+/// Longer than anybody waits, and short enough to be added to any moment.
+const UNLIMITED: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 impl Default for ShrinkBudget {
     /// Somebody waits for the result, and most plans take fewer than 80 runs of some milliseconds.
     fn default() -> Self {
-        Self { runs: 500, time: Some(Duration::from_secs(60)) }
+        Self { time: Duration::from_secs(60), runs: 500 }
     }
 }
 
-impl From<ShrinkSetting> for ShrinkBudget {
-    fn from(setting: ShrinkSetting) -> Self {
-        match setting {
-            ShrinkSetting::Off => Self { runs: 0, time: None },
-            ShrinkSetting::Runs(runs) => Self { runs: runs.get() as usize, time: None },
-            ShrinkSetting::Time(time) => Self { runs: usize::MAX, time: Some(time) },
-        }
-    }
-}
-
-pub(super) fn shrink(value: &str) -> Result<ShrinkSetting, String> {
-    if matches!(value, "0" | "off") {
-        return Ok(ShrinkSetting::Off);
+/// `CHAOS_SHRINK`: one of the two limits lifts the other.
+pub(super) fn shrink(value: &str) -> Result<ShrinkBudget, String> {
+    if value == "off" {
+        return Ok(ShrinkBudget { time: Duration::ZERO, runs: 0 });
     }
     if let Ok(runs) = value.parse() {
-        return Ok(ShrinkSetting::Runs(runs));
+        return Ok(ShrinkBudget { time: UNLIMITED, runs });
     }
-    time(value)
-        .map(ShrinkSetting::Time)
-        .map_err(|_| "it takes a real time such as 60s, a number of runs such as 500, or off".to_owned())
+    match time(value) {
+        Ok(time) => Ok(ShrinkBudget { time: time.min(UNLIMITED), runs: usize::MAX }),
+        Err(_) => Err("it takes a real time such as 60s, a number of runs such as 500, or off".to_owned()),
+    }
 }
 
 pub(super) fn time(value: &str) -> Result<Duration, String> {

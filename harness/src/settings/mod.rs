@@ -16,7 +16,7 @@ mod profile;
 mod replay;
 mod seed;
 
-pub(crate) use budget::{ShrinkBudget, ShrinkSetting};
+pub(crate) use budget::ShrinkBudget;
 pub(crate) use replay::Replay;
 pub(crate) use seed::{SeedSetting, seed_text};
 
@@ -68,7 +68,6 @@ pub(crate) struct Settings {
     pub(crate) cases_by_profile: bool,
     /// The search ends at whichever comes first, its cases or this much real time.
     pub(crate) time: Option<Duration>,
-    pub(crate) shrink: Option<ShrinkSetting>,
     pub(crate) save: Option<SaveSetting>,
     pub(crate) check: Option<CheckSetting>,
     pub(crate) profile: Option<String>,
@@ -81,6 +80,10 @@ pub(crate) struct Settings {
     pub(crate) perturb: Option<u64>,
     pub(crate) events: bool,
     pub(crate) look: Look,
+    /// What shrinking a plan may spend.
+    pub(crate) shrink: ShrinkBudget,
+    /// The same, when somebody said so.
+    pub(crate) shrink_asked: Option<ShrinkBudget>,
 }
 
 /// What programs are to say while they are looked at: variables of Rust's own, which hosts get.
@@ -225,17 +228,12 @@ impl Settings {
             cases: self.cases.or(cases),
             cases_by_profile: self.cases.is_none() && cases.is_some(),
             time: self.time.or(profile.time),
-            shrink: self.shrink.or(profile.shrink),
+            shrink: self.shrink_asked.or(profile.shrink).unwrap_or_default(),
             jobs: self.jobs.or(profile.jobs),
             check: self.check.or(check),
             save: self.save.or(profile.save),
             ..self
         })
-    }
-
-    /// What shrinking a plan may spend.
-    pub(crate) fn shrink_budget(&self) -> ShrinkBudget {
-        self.shrink.map(ShrinkBudget::from).unwrap_or_default()
     }
 
     /// Whether the environment names the cases, rather than letting them be drawn.
@@ -315,7 +313,10 @@ impl Settings {
                 self.replay = Some(Replay::parse(value).map_err(reason).map_err(malformed("CHAOS_REPLAY"))?);
             }
             "CHAOS_TIME" => self.time = Some(budget::time(value).map_err(malformed("CHAOS_TIME"))?),
-            "CHAOS_SHRINK" => self.shrink = Some(budget::shrink(value).map_err(malformed("CHAOS_SHRINK"))?),
+            "CHAOS_SHRINK" => {
+                self.shrink = budget::shrink(value).map_err(malformed("CHAOS_SHRINK"))?;
+                self.shrink_asked = Some(self.shrink);
+            }
             "CHAOS_SAVE" => self.save = Some(save(value).map_err(malformed("CHAOS_SAVE"))?),
             "CHAOS_CHECK" => self.check = Some(check(value).map_err(malformed("CHAOS_CHECK"))?),
             "CHAOS_PROFILE" => self.profile = Some(value.to_owned()),

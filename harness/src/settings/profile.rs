@@ -8,7 +8,7 @@
 //!
 //! A profile says what the environment may say as well, in the same words; the environment wins.
 
-use super::budget::{ShrinkSetting, shrink, time};
+use super::budget::{ShrinkBudget, shrink, time};
 use super::{CasesSetting, CheckSetting, SaveSetting, SettingsError, cases, check, nearest, positive, save};
 use crate::document::{FileError, Source, offset};
 use crate::package;
@@ -22,7 +22,7 @@ use toml_edit::{Item, Key, TableLike};
 pub(super) struct Profile {
     pub(super) cases: Option<CasesSetting>,
     pub(super) time: Option<Duration>,
-    pub(super) shrink: Option<ShrinkSetting>,
+    pub(super) shrink: Option<ShrinkBudget>,
     pub(super) jobs: Option<NonZeroU32>,
     pub(super) check: Option<CheckSetting>,
     pub(super) save: Option<SaveSetting>,
@@ -156,14 +156,14 @@ mod tests {
         let expected = Profile {
             cases: NonZeroU32::new(4).map(CasesSetting::Times),
             time: Some(Duration::from_secs(600)),
-            shrink: NonZeroU32::new(200).map(ShrinkSetting::Runs),
+            shrink: shrink("200").ok(),
             jobs: NonZeroU32::new(2),
             check: Some(CheckSetting::Determinism),
             save: Some(SaveSetting::Never),
         };
         assert_eq!(ci, expected);
         let nightly = chosen(Some("nightly"), true, PROJECT).expect("it is right");
-        assert_eq!((nightly.shrink, nightly.jobs), (Some(ShrinkSetting::Off), None));
+        assert_eq!((nightly.shrink, nightly.jobs), (shrink("off").ok(), None));
     }
 
     #[test]

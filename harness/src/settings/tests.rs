@@ -43,7 +43,7 @@ fn each_variable_of_a_search_is_read() {
     .expect("all are valid");
     assert_eq!(settings.cases, NonZeroU32::new(10).map(CasesSetting::Times));
     assert_eq!((settings.time, settings.save), (Some(Duration::from_secs(600)), Some(SaveSetting::Never)));
-    assert_eq!(settings.shrink, NonZeroU32::new(500).map(ShrinkSetting::Runs));
+    assert_eq!(settings.shrink.runs, 500);
     assert_eq!((settings.check, settings.profile.as_deref()), (Some(CheckSetting::Determinism), Some("nightly")));
 }
 
@@ -129,12 +129,17 @@ fn a_replay_is_a_token_or_a_file() {
 
 #[test]
 fn a_shrinking_budget_is_time_or_runs() {
-    let budget = |value: &str| parse(&[("CHAOS_SHRINK", value)]).expect(value).shrink_budget();
+    let budget = |value: &str| parse(&[("CHAOS_SHRINK", value)]).expect(value).shrink;
     let minute = Duration::from_secs(60);
-    assert_eq!(Settings::default().shrink_budget(), ShrinkBudget { runs: 500, time: Some(minute) });
-    assert_eq!(budget("1m"), ShrinkBudget { runs: usize::MAX, time: Some(minute) });
-    assert_eq!(budget("80"), ShrinkBudget { runs: 80, time: None });
+    assert_eq!(Settings::default().shrink, ShrinkBudget { time: minute, runs: 500 });
+    assert_eq!(budget("1m"), ShrinkBudget { time: minute, runs: usize::MAX });
+    assert!(budget("80").runs == 80 && budget("80").time > minute * 60 * 24);
     assert_eq!([budget("0"), budget("off")].map(|budget| budget.runs), [0, 0]);
+    // Whoever adds a limit to the time does not overflow it.
+    let _: std::time::Instant = std::time::Instant::now() + budget("100d").time.max(budget("80").time);
+    let ci = "[profile.ci]\nshrink = 7\n";
+    let of_ci = |variables: &[(&str, &str)]| with_profile(variables, ci).expect("both are right").shrink.runs;
+    assert_eq!([of_ci(&[("CI", "1")]), of_ci(&[("CI", "1"), ("CHAOS_SHRINK", "9")]), of_ci(&[])], [7, 9, 500]);
 }
 
 #[test]

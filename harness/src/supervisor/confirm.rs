@@ -20,15 +20,25 @@ const RECORDED_PAIRS: usize = 4;
 
 /// Runs a case, and again when that is due: after a failure, for a share of those that pass, and to be looked at.
 pub(super) fn run_confirmed(context: &Context<'_>, worker: &mut Worker, case: Case) -> Result<CaseReport, WorkerError> {
+    run_confirmed_as(context, worker, case, &context.orders(case))
+}
+
+/// As [`run_confirmed`], with orders of its own.
+pub(super) fn run_confirmed_as(
+    context: &Context<'_>,
+    worker: &mut Worker,
+    case: Case,
+    orders: &Orders,
+) -> Result<CaseReport, WorkerError> {
     // What is shown while it happens is shown of every case.
     let looked_at_anyway = context.settings.look.is_wanted() && context.settings.log.is_live();
-    let first = if looked_at_anyway { keeping(context, case) } else { context.orders(case) };
-    let showing = if looked_at_anyway { Showing::Nothing } else { Showing::Live };
-    let mut report = run_case(context, worker, case, &first, showing)?;
+    let mut report = if looked_at_anyway {
+        let seen = run_case(context, worker, case, &keeping(orders), Showing::Nothing)?;
+        look(context, worker, orders, seen)?
+    } else {
+        run_case(context, worker, case, orders, Showing::Live)?
+    };
     context.write_events(worker.blackbox());
-    if looked_at_anyway {
-        report = look(context, worker, report)?;
-    }
     let due = match &report.failure {
         Some(failure) => failure.is_repeatable() && super::is_of_the_case(&failure.kind),
         None => case.number % DOUBLE_RUN_SHARE == 1 || context.settings.perturb.is_some(),
@@ -36,14 +46,13 @@ pub(super) fn run_confirmed(context: &Context<'_>, worker: &mut Worker, case: Ca
     if !due {
         return Ok(report);
     }
-    let second = Orders { heap_record: Some(HeapRecordUse::Keep), ..second(context, case) };
-    let again = run_case(context, worker, case, &second, Showing::Nothing)?;
+    let again = run_case(context, worker, case, &keeping(&second(context, orders)), Showing::Nothing)?;
     if report.is_same_run(&again) {
         report.confirmation = report.failure.is_some().then(|| "equal in a second run".to_owned());
         let to_be_seen = report.failure.is_some() && context.settings.look.is_wanted() && !looked_at_anyway;
-        return if to_be_seen { look(context, worker, report) } else { Ok(report) };
+        return if to_be_seen { look(context, worker, orders, report) } else { Ok(report) };
     }
-    let first = first_difference(context, worker, case)?;
+    let first = first_difference(context, worker, case, orders)?;
     let confirmation = again
         .digest
         .map_or_else(|| "none in a second run".to_owned(), |digest| format!("but {digest:032x} in a second run"));
@@ -53,15 +62,20 @@ pub(super) fn run_confirmed(context: &Context<'_>, worker: &mut Worker, case: Ca
 }
 
 /// Orders for a run that another can follow.
-fn keeping(context: &Context<'_>, case: Case) -> Orders {
-    Orders { heap_record: Some(HeapRecordUse::Keep), ..context.orders(case) }
+fn keeping(orders: &Orders) -> Orders {
+    Orders { heap_record: Some(HeapRecordUse::Keep), ..orders.clone() }
 }
 
 /// Runs a case as the run before it, which kept a record, but with what the user wants logged. The report is the new
 /// run's if that was the same run, and else the old one's, which says so.
-fn look(context: &Context<'_>, worker: &mut Worker, seen: CaseReport) -> Result<CaseReport, WorkerError> {
-    let looked = run_case(context, worker, seen.case, &context.orders_for_looking(seen.case), Showing::Live)?;
-    context.write_events(worker.blackbox());
+fn look(
+    context: &Context<'_>,
+    worker: &mut Worker,
+    orders: &Orders,
+    seen: CaseReport,
+) -> Result<CaseReport, WorkerError> {
+    let orders = Orders { heap_record: Some(HeapRecordUse::Follow), ..context.logged(orders) };
+    let looked = run_case(context, worker, seen.case, &orders, Showing::Live)?;
     if seen.is_same_run(&looked) {
         return Ok(CaseReport { confirmation: seen.confirmation, ..looked });
     }
@@ -71,16 +85,21 @@ fn look(context: &Context<'_>, worker: &mut Worker, seen: CaseReport) -> Result<
 }
 
 /// Orders for a second run: the same, unless somebody wants to see a difference found.
-fn second(context: &Context<'_>, case: Case) -> Orders {
-    Orders { perturb: context.settings.perturb, ..context.orders(case) }
+fn second(context: &Context<'_>, orders: &Orders) -> Orders {
+    Orders { perturb: context.settings.perturb, ..orders.clone() }
 }
 
 /// Records one run and compares the next with it as it goes.
-fn first_difference(context: &Context<'_>, worker: &mut Worker, case: Case) -> Result<Option<Difference>, WorkerError> {
+fn first_difference(
+    context: &Context<'_>,
+    worker: &mut Worker,
+    case: Case,
+    orders: &Orders,
+) -> Result<Option<Difference>, WorkerError> {
     for _ in 0..RECORDED_PAIRS {
-        let kept = Orders { recording: RecordingMode::Keep, ..context.orders(case) };
+        let kept = Orders { recording: RecordingMode::Keep, ..orders.clone() };
         run_case(context, worker, case, &kept, Showing::Nothing)?;
-        let compared = Orders { recording: RecordingMode::Compare, ..second(context, case) };
+        let compared = Orders { recording: RecordingMode::Compare, ..second(context, orders) };
         run_case(context, worker, case, &compared, Showing::Nothing)?;
         let found = worker.blackbox().findings().read().into_iter().find_map(|finding| match finding {
             Finding::Differs { at, recorded, seen } => {

@@ -2,7 +2,8 @@
 
 use super::Context;
 use super::environment::arguments;
-use super::process::WorkerError;
+use super::process::{Worker, WorkerError};
+use super::search::rehearse;
 use crate::blackbox::{BlackBox, Orders};
 use crate::cases::Case;
 use crate::system::ExecPlan;
@@ -18,9 +19,17 @@ pub(super) fn become_debugged(context: &Context<'_>, case: Case) -> WorkerError 
         Ok(created) => created,
         Err(error) => return failed("make the flight recorder")(error),
     };
-    // Nobody has kept a record that could be followed.
-    let orders = Orders { in_debugger: true, heap_record: None, ..context.orders_for_looking(case) };
-    blackbox.prepare(&orders);
+    let mut orders = context.orders(case);
+    if context.plans.need_rehearsal() {
+        // Its plan is drawn for what the rehearsal shows.
+        let rehearsed = Worker::start(context.definition.name()).and_then(|mut worker| rehearse(context, &mut worker));
+        match rehearsed {
+            Ok(_) => orders = context.orders(case),
+            Err(error) => return error,
+        }
+    }
+    // Nobody has kept a record of addresses that could be followed.
+    blackbox.prepare(&Orders { in_debugger: true, ..context.logged(&orders) });
     let arguments = match arguments(context.definition.name(), Role::Debugged) {
         Ok(arguments) => arguments,
         Err(error) => return failed("name the test")(error.into()),

@@ -5,7 +5,9 @@
 //! environment.rs  the worker's arguments and environment
 //! run_case.rs     one case: orders, watching, judgement
 //! search.rs       all cases, on one worker or several
+//! plans.rs        which faults a case has
 //! confirm.rs      the same case again: is it the same?
+//! shrink.rs       the smallest plan that fails in the same way
 //! telling.rs      reports
 //! debugged.rs     one case in this process's place
 //! ```
@@ -13,9 +15,11 @@
 mod confirm;
 mod debugged;
 mod environment;
+mod plans;
 mod process;
 mod run_case;
 mod search;
+mod shrink;
 mod telling;
 
 pub(crate) use telling::report_debugged;
@@ -24,15 +28,16 @@ use crate::blackbox::{BlackBox, Orders, RecordingMode};
 use crate::cases::{Case, Cases, Surroundings};
 use crate::definition::TestDefinition;
 use crate::report::{Block, Entry, FailureKind, Ledger, LogDirectory};
-use crate::settings::{Settings, seed_text};
+use crate::settings::{Look, Settings, seed_text};
 use crate::timestamp::DEFAULT_START;
+use plans::Plans;
 use process::WorkerError;
 use run_case::CaseReport;
 use search::Tally;
+use shrink::Shrinking;
 use std::panic::Location;
 use std::time::Instant;
 use telling::Teller;
-use windtunnel_sim::world::HeapRecordUse;
 
 /// What all parts of one run share.
 pub(crate) struct Context<'a> {
@@ -40,6 +45,7 @@ pub(crate) struct Context<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) cases: Cases,
     pub(crate) ledger: Ledger,
+    plans: Plans,
 }
 
 impl Context<'_> {
@@ -51,20 +57,16 @@ impl Context<'_> {
             calm: case.calm,
             start_unix_ns: self.definition.start.unwrap_or(DEFAULT_START),
             virtual_timeout_ns: u64::try_from(timeout).unwrap_or(u64::MAX),
+            plan: Some(self.plans.plan(case)).filter(|plan| !plan.faults.is_empty()).map(|plan| plan.to_string()),
             recording: if self.settings.events { RecordingMode::Keep } else { RecordingMode::Off },
             ..Orders::default()
         }
     }
 
-    /// What a worker is told about a case that is run to be looked at: with what the user wants logged, but at the
-    /// addresses of the run before.
-    fn orders_for_looking(&self, case: Case) -> Orders {
-        Orders {
-            rust_log: self.settings.look.rust_log.clone(),
-            rust_backtrace: self.settings.look.rust_backtrace.clone(),
-            heap_record: Some(HeapRecordUse::Follow),
-            ..self.orders(case)
-        }
+    /// Orders with what the user wants logged.
+    fn logged(&self, orders: &Orders) -> Orders {
+        let Look { rust_log, rust_backtrace } = self.settings.look.clone();
+        Orders { rust_log, rust_backtrace, ..orders.clone() }
     }
 
     /// Writes the events of the case that has just run to a file, when that is asked for.
@@ -97,7 +99,13 @@ pub(crate) fn run(definition: &TestDefinition, location: &Location<'_>) {
     // A debugger's process writes into the one that is there.
     let directory = LogDirectory::of(definition, settings.out.as_deref());
     let ledger = if settings.debug { Ledger::nowhere() } else { Ledger::begin(directory.path()) };
-    let context = Context { definition, settings: &settings, cases, ledger };
+    let plans = match Plans::of(definition) {
+        Ok(plans) => plans,
+        Err(reason) => {
+            fail(&format!("\nthread '{}' panicked at {location}:\nimpossible: {reason}\n", definition.name()))
+        }
+    };
+    let context = Context { definition, settings: &settings, cases, ledger, plans };
     eprintln!("{}", cases.announcement(definition.path));
     if settings.debug {
         let error = debugged::become_debugged(&context, cases.case(cases.first()));
@@ -107,7 +115,10 @@ pub(crate) fn run(definition: &TestDefinition, location: &Location<'_>) {
     let teller = Teller::new(&context, location);
     match search::search(&context) {
         Ok((tally, None)) => passed(&context, &teller, &tally, started),
-        Ok((_, Some(report))) => failed(&context, &teller, &report),
+        Ok((_, Some(report))) => match shrunk(&context, report) {
+            Ok((report, shrinking)) => failed(&context, &teller, &report, shrinking.as_ref()),
+            Err(error) => fail(&teller.no_worker(&error)),
+        },
         Err(error) => fail(&teller.no_worker(&error)),
     }
 }
@@ -119,8 +130,16 @@ fn passed(context: &Context<'_>, teller: &Teller<'_>, tally: &Tally, started: In
     eprintln!("{}", telling::success(tally, started.elapsed()));
 }
 
-fn failed(context: &Context<'_>, teller: &Teller<'_>, report: &CaseReport) {
-    let block: Block = teller.block(report);
+/// The smallest case that fails so. What is expected to fail needs no explanation.
+fn shrunk(context: &Context<'_>, report: CaseReport) -> Result<(CaseReport, Option<Shrinking>), WorkerError> {
+    match context.definition.expect_failure {
+        Some(_) => Ok((report, None)),
+        None => shrink::shrink(context, report),
+    }
+}
+
+fn failed(context: &Context<'_>, teller: &Teller<'_>, report: &CaseReport, shrinking: Option<&Shrinking>) {
+    let block: Block = teller.block(report, shrinking);
     let Some(expected) = context.definition.expect_failure else { fail(&block.to_string()) };
     if block.sentence.contains(expected) {
         eprintln!("failed as expected\n\n{}", block.body_text());

@@ -34,6 +34,13 @@ pub(crate) enum WorkerError {
     NotForked { source: io::Error },
 }
 
+impl WorkerError {
+    /// A worker could not be started; its own error went with its thread.
+    pub(super) fn none() -> Self {
+        Self::Unfit { reason: "a further worker could not be started; run with CHAOS_JOBS=1".to_owned() }
+    }
+}
+
 fn words(last_words: &str) -> String {
     match last_words.trim() {
         "" => " without a word".to_owned(),

@@ -2,13 +2,16 @@
 
 use super::Context;
 use super::process::{ProcessEnd, Worker, WorkerError};
-use crate::blackbox::{At, BlackBox, EndedAs, Ending, Finding, Orders, TapeReader, Verdict};
+use crate::blackbox::{
+    At, BlackBox, EndedAs, Ending, FaultAccount, Finding, Orders, StormBegan, StormEnded, TapeReader, Verdict,
+};
 use crate::cases::Case;
 use crate::definition::TestDefinition;
 use crate::report::{Death, Failure, FailureKind, LineAssembler, Log, ThreadStack, live};
 use crate::settings::LogSetting;
 use crate::system::End;
 use std::time::{Duration, Instant};
+use windtunnel_faults::Plan;
 
 /// What came of a case.
 #[derive(Debug)]
@@ -20,6 +23,10 @@ pub(crate) struct CaseReport {
     pub(crate) at: At,
     /// How many faults were begun by hand, and how many of these made a difference.
     pub(crate) faults: (u64, u64),
+    /// The faults that were ordered.
+    pub(crate) plan: Plan,
+    /// The first storm, if there was one.
+    pub(crate) storm: Option<Storm>,
     /// Real time, from orders to ending.
     pub(crate) took: Duration,
     /// Of a failed case only.
@@ -29,6 +36,27 @@ pub(crate) struct CaseReport {
     pub(crate) layout_refusal: Option<String>,
     /// Logging would have made another run of this case, so this is the report of the run without: its digest.
     pub(crate) differs_when_logged: Option<String>,
+}
+
+/// What is known of a storm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Storm {
+    pub(crate) began: StormBegan,
+    /// None when the case's process died in it.
+    pub(crate) ended: Option<StormEnded>,
+}
+
+impl Storm {
+    /// How long it blew.
+    pub(crate) fn length(&self) -> Option<Duration> {
+        let ended = self.ended.as_ref()?;
+        Some(Duration::from_nanos(ended.at_ns.saturating_sub(self.began.at_ns)))
+    }
+
+    /// What became of each fault, in the plan's order.
+    pub(crate) fn accounts(&self) -> &[FaultAccount] {
+        self.ended.as_ref().map_or(&[], |ended| &ended.faults)
+    }
 }
 
 impl CaseReport {
@@ -70,6 +98,8 @@ pub(super) fn run_case(
         worker.run(orders, wall_timeout, None)?
     };
     let mut report = judge(context.definition, case, worker.blackbox(), &end);
+    // Written by this process; what cannot be read was refused by the case.
+    report.plan = orders.plan.as_deref().and_then(|plan| plan.parse().ok()).unwrap_or_default();
     report.took = started.elapsed();
     report.layout_refusal = worker.layout_refusal();
     Ok(report)
@@ -106,11 +136,12 @@ struct Remains {
     ending: Option<Ending<'static>>,
     fatal: Option<(At, String)>,
     stacks: Vec<ThreadStack>,
+    storm: Option<Storm>,
 }
 
 impl Remains {
     fn of(blackbox: &BlackBox) -> Self {
-        let mut remains = Self { verdict: None, ending: None, fatal: None, stacks: Vec::new() };
+        let mut remains = Self { verdict: None, ending: None, fatal: None, stacks: Vec::new(), storm: None };
         for finding in blackbox.findings().read() {
             match finding {
                 // The first that failed: a client's panic ends the world before the body has anything to say.
@@ -130,6 +161,15 @@ impl Remains {
                     waits_for: waits_for.into_owned(),
                     frames: frames.into_owned(),
                 }),
+                // Plans are for the first storm.
+                Finding::StormBegan(began) => {
+                    remains.storm.get_or_insert(Storm { began, ended: None });
+                }
+                Finding::StormEnded(ended) => {
+                    if let Some(Storm { ended: unknown @ None, .. }) = &mut remains.storm {
+                        *unknown = Some(ended);
+                    }
+                }
                 Finding::Differs { .. } => {}
             }
         }
@@ -160,6 +200,8 @@ pub(super) fn judge(definition: &TestDefinition, case: Case, blackbox: &BlackBox
         digest,
         at,
         faults,
+        plan: Plan::default(),
+        storm: remains.storm,
         took,
         log,
         confirmation: None,
@@ -193,6 +235,8 @@ fn verdict(verdict: &Verdict<'static>) -> Judgement {
     match verdict {
         Verdict::Passed => None,
         Verdict::Error(text) => Some((FailureKind::Error { text: text.to_string() }, Vec::new())),
+        Verdict::Unsteady(text) => Some((FailureKind::Unsteady { text: text.to_string() }, Vec::new())),
+        Verdict::NotRecovered(text) => Some((FailureKind::NotRecovered { text: text.to_string() }, Vec::new())),
         Verdict::Impossible(reason) => Some((FailureKind::Impossible { reason: reason.to_string() }, Vec::new())),
         Verdict::Panicked { host, message, location, frames, .. } => {
             let stack = ThreadStack {

@@ -5,17 +5,24 @@ use super::confirm::run_confirmed;
 use super::process::{Worker, WorkerError};
 use super::run_case::CaseReport;
 use super::telling::weaker;
+use crate::report::{Failure, FailureKind};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
+use windtunnel_faults::Kind;
 
 /// What ran without failing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) cases: u64,
     pub(crate) virtual_ns: u128,
     pub(crate) events: u64,
     pub(crate) faults: u64,
     pub(crate) effective_faults: u64,
+    /// Faults of plans, by kind: how many, and how many of these bit.
+    pub(crate) planned: BTreeMap<Kind, (u64, u64)>,
+    /// Cases with a plan of which nothing bit.
+    pub(crate) unbitten: u64,
 }
 
 impl Tally {
@@ -26,6 +33,14 @@ impl Tally {
         self.events += report.at.event;
         self.faults += report.faults.0;
         self.effective_faults += report.faults.1;
+        let accounts = report.storm.as_ref().map_or(&[][..], |storm| storm.accounts());
+        for (fault, account) in report.plan.faults.iter().zip(accounts) {
+            let (count, bit) = self.planned.entry(fault.kind()).or_default();
+            *count += 1;
+            *bit += u64::from(account.bit > 0);
+        }
+        let nothing_bit = !accounts.is_empty() && accounts.iter().all(|account| account.bit == 0);
+        self.unbitten += u64::from(nothing_bit);
     }
 }
 
@@ -44,14 +59,17 @@ pub(super) fn search(context: &Context<'_>) -> Result<(Tally, Option<CaseReport>
         eprintln!("chaos: {}", weaker(&refusal));
     }
     let mut tally = Tally::default();
-    if context.cases.rehearsal {
+    if context.cases.rehearsal || context.plans.need_rehearsal() && !context.cases.only_calm {
         // Alone: a test that fails in good weather should say so, and nothing else.
-        let report = run_confirmed(context, &mut worker, context.cases.case(0))?;
-        context.enter(&report);
+        let report = rehearse(context, &mut worker)?;
+        if context.cases.rehearsal {
+            context.enter(&report);
+        }
         if report.failure.is_some() {
             return Ok((tally, Some(report)));
         }
         tally.add(&report);
+        context.plans.announcement().inspect(|line| eprintln!("{line}"));
     }
     let progress = Progress {
         next: AtomicU32::new(1),
@@ -72,6 +90,21 @@ pub(super) fn search(context: &Context<'_>) -> Result<(Tally, Option<CaseReport>
     match (report, error) {
         (None, Some(error)) => Err(error),
         (report, _) => Ok((tally, report)),
+    }
+}
+
+/// Runs the calm rehearsal, and learns from it for what plans are drawn.
+pub(super) fn rehearse(context: &Context<'_>, worker: &mut Worker) -> Result<CaseReport, WorkerError> {
+    let report = run_confirmed(context, worker, context.cases.rehearsal())?;
+    if report.failure.is_some() {
+        return Ok(report);
+    }
+    match context.plans.learn(&report) {
+        Ok(()) => Ok(report),
+        Err(reason) => {
+            let failure = Failure { kind: FailureKind::Impossible { reason }, at: report.at, stacks: Vec::new() };
+            Ok(CaseReport { failure: Some(failure), ..report })
+        }
     }
 }
 

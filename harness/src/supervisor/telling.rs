@@ -1,10 +1,12 @@
 //! Reports: puts together what [`crate::report`] prints.
 
+use super::plans::Plans;
 use super::process::{ProcessEnd, WorkerError};
 use super::run_case::{CaseReport, judge};
 use super::search::Tally;
+use super::shrink::Shrinking;
 use super::{Context, hint};
-use crate::blackbox::{At, BlackBox};
+use crate::blackbox::{At, BlackBox, FaultAccount};
 use crate::cases::{Case, Cases};
 use crate::definition::TestDefinition;
 use crate::duration::for_people;
@@ -15,6 +17,7 @@ use crate::settings::{LogSetting, Settings, seed_text};
 use crate::system::End;
 use std::panic::Location;
 use std::time::Duration;
+use windtunnel_faults::Kind;
 
 /// How many lines of each host a report shows.
 const LINES_SHOWN: usize = 20;
@@ -42,7 +45,7 @@ impl<'a> Teller<'a> {
     }
 
     /// The report of a case that failed; writes its log files.
-    pub(super) fn block(&self, report: &CaseReport) -> Block {
+    pub(super) fn block(&self, report: &CaseReport, shrinking: Option<&Shrinking>) -> Block {
         let Some(failure) = &report.failure else {
             return self.plain("passed".to_owned());
         };
@@ -66,11 +69,13 @@ impl<'a> Teller<'a> {
                 found: self.found(report.case),
                 seed: seed.clone(),
                 at: failure.at,
+                shrunk: shrinking.map(|shrinking| shrunk(shrinking, report.plan.faults.len())),
                 digest: report.digest.map(|digest| {
                     let confirmation = report.confirmation.as_ref().map(|text| format!(", {text}"));
                     format!("{digest:032x}{}", confirmation.unwrap_or_default())
                 }),
             },
+            faults: faults(report),
             hosts,
             more_hosts,
             stacks: self.stacks(failure),
@@ -88,7 +93,8 @@ impl<'a> Teller<'a> {
             test: self.definition.name().to_owned(),
             location: self.location.clone(),
             sentence,
-            told: Told { found: "no case".to_owned(), seed: seed.clone(), at: At::default(), digest: None },
+            told: Told { found: "no case".to_owned(), seed: seed.clone(), at: At::default(), ..Told::default() },
+            faults: Vec::new(),
             hosts: Vec::new(),
             more_hosts: 0,
             stacks: Vec::new(),
@@ -144,6 +150,39 @@ impl<'a> Teller<'a> {
     }
 }
 
+fn shrunk(shrinking: &Shrinking, left: usize) -> String {
+    let Shrinking { faults_before, runs, took, stopped_early } = shrinking;
+    let faults = if *faults_before == 1 { "1 fault".to_owned() } else { format!("{faults_before} faults") };
+    let budget = if *stopped_early { ", stopped by its budget: CHAOS_SHRINK=5m gives it more" } else { "" };
+    format!("{faults} to {left}, in {} ({}){budget}", counted(*runs, "run"), for_people(*took))
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(count as u64)) }
+}
+
+/// The plan, a line for each fault, with what it bit on.
+fn faults(report: &CaseReport) -> Vec<String> {
+    let accounts = report.storm.as_ref().map_or(&[][..], |storm| storm.accounts());
+    let faults = report.plan.faults.iter().enumerate();
+    let texts: Vec<String> = faults.clone().map(|(_, fault)| fault.to_string()).collect();
+    let columns = texts.iter().map(String::len).max().unwrap_or(0);
+    faults
+        .zip(texts)
+        .map(|((at, fault), text)| {
+            let links = matches!(fault.kind(), Kind::Partition | Kind::Latency | Kind::Loss);
+            let effect = match accounts.get(at) {
+                None => return text,
+                Some(FaultAccount { began_ns: None, .. }) => "never began".to_owned(),
+                Some(FaultAccount { bit: 0, .. }) => "bit on nothing".to_owned(),
+                Some(FaultAccount { bit, .. }) if links => format!("bit on {}", counted(*bit as usize, "packet")),
+                Some(FaultAccount { bit, .. }) => format!("struck {}", counted(*bit as usize, "host")),
+            };
+            format!("{text:<columns$}  {effect}")
+        })
+        .collect()
+}
+
 fn tail(log: &Log, host: &str) -> HostTail {
     let lines: Vec<Line> = log.of(host).cloned().collect();
     let total = lines.len();
@@ -178,7 +217,29 @@ pub(super) fn success(tally: &Tally, took: Duration) -> String {
         (all, effective) => format!(", {} of {} faults with effect", grouped(effective), grouped(all)),
     };
     let (virtual_time, events) = (for_people(virtual_time), grouped(tally.events));
-    format!("passed {cases}: {virtual_time} of virtual time and {events} events in {}{faults}", for_people(took))
+    let planned = planned(tally);
+    let took = for_people(took);
+    format!("passed {cases}: {virtual_time} of virtual time and {events} events in {took}{planned}{faults}")
+}
+
+/// What the plans of all cases came to, by kind.
+fn planned(tally: &Tally) -> String {
+    let (all, bit) = tally.planned.values().fold((0, 0), |(all, bit), (a, b)| (all + a, bit + b));
+    if all == 0 {
+        return String::new();
+    }
+    let kinds = tally.planned.iter().map(|(kind, (count, _))| format!("{} {kind}", grouped(*count)));
+    let kinds = kinds.collect::<Vec<_>>().join(", ");
+    let mut text = format!("\nfaults: {kinds}; {} of {} bit", grouped(bit), grouped(all));
+    match tally.unbitten {
+        _ if bit == 0 => text.push_str(
+            "\nwarning: no fault bit on anything: this test has not been tested. Does the workload run inside \
+             `cx.storm(..)`, and does it take any virtual time?",
+        ),
+        0 => {}
+        cases => text.push_str(&format!("\nnote: in {} nothing bit", counted(cases as usize, "case"))),
+    }
+    text
 }
 
 /// Reports on the case that has just run in this process, for a debugger; whether it failed.
@@ -188,10 +249,13 @@ pub(crate) fn report_debugged(definition: &TestDefinition, location: &Location<'
     let end = ProcessEnd { end: End::Exited(0), timed_out: false, last_words: String::new() };
     let report = judge(definition, case, blackbox, &end);
     let settings = Settings::default();
-    let cases = Cases { rehearsal: false, only_calm: case.calm, base: case.seed, count: 1 };
-    let teller = Teller::new(&Context { definition, settings: &settings, cases, ledger: Ledger::nowhere() }, location);
+    let cases = Cases { rehearsal: false, only_calm: case.calm, rehearsal_seed: case.seed, base: case.seed, count: 1 };
+    let plan = orders.plan.as_deref().and_then(|plan| plan.parse().ok()).unwrap_or_default();
+    let plans = Plans::pinned(plan);
+    let context = Context { definition, settings: &settings, cases, ledger: Ledger::nowhere(), plans };
+    let teller = Teller::new(&context, location);
     match report.failure {
-        Some(_) => eprint!("{}", teller.block(&report)),
+        Some(_) => eprint!("{}", teller.block(&report, None)),
         None => eprintln!("passed: digest {:032x}", report.digest.unwrap_or(0)),
     }
     report.failure.is_some()

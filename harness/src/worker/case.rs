@@ -5,7 +5,9 @@ use super::recorder::Recorder;
 use crate::__private::TestBody;
 use crate::blackbox::{BlackBox, Comparison, EndedAs, Ending, Finding, Orders, Verdict};
 use crate::chaos::Chaos;
+use std::sync::Arc;
 use std::time::Duration;
+use windtunnel_faults::Plan;
 use windtunnel_sim::world::{self, Config, Exit, HeapRecord, Outcome};
 
 /// Processors that hosts see: enough for a multi-thread runtime to be one, few enough to keep cases short.
@@ -15,6 +17,14 @@ const CPUS: u32 = 4;
 pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
     let orders = blackbox.orders();
     panics::install();
+    let plan = match orders.plan.as_deref().unwrap_or_default().parse::<Plan>() {
+        Ok(plan) => plan,
+        Err(error) => {
+            let reason = format!("the plan of faults cannot be read\n{error}");
+            blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+            return;
+        }
+    };
     let environment = environment(&orders);
     let config = Config {
         seed: orders.seed,
@@ -34,9 +44,13 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         crash_at: orders.crash_at.clone(),
         heap_record: orders.heap_record.map(|wanted| HeapRecord { wanted, words: blackbox.heap_record() }),
     };
-    let cx = Chaos::new(orders.seed, orders.calm, environment, blackbox);
+    let cx = Chaos::new(orders.seed, orders.calm, environment, blackbox, plan);
+    let shared = Arc::clone(cx.shared());
     let ending = world::run(config, Box::new(move || test_main(cx, body, blackbox)));
     blackbox.progress().reached(ending.at.into(), "", "");
+    if let (Some(weather), Some(mut state)) = (&ending.weather, shared.state_afterwards()) {
+        shared.account(state.forecast.take(), weather, ending.at.now_ns);
+    }
     blackbox.findings().push(&Finding::Ending(Ending {
         digest: ((ending.digest >> 64) as u64, ending.digest as u64),
         at: ending.at.into(),

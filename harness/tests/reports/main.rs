@@ -5,6 +5,7 @@ mod determinism;
 mod failures;
 mod fixtures;
 mod settings;
+mod storms;
 
 use std::process::{Command, Output};
 

@@ -176,8 +176,11 @@ impl Kernel {
             return Err("host `test` runs the test itself; choose another host to fall or pause".to_owned());
         }
         match kind {
-            FaultKind::Lossy { probability, .. } if !(0.0..=1.0).contains(probability) => {
-                Err(format!("{probability} is no probability; it would be from 0 to 1"))
+            FaultKind::Lossy { probability: share, .. } if !(0.0..=1.0).contains(share) => {
+                Err(format!("{share} is no probability; it would be from 0 to 1"))
+            }
+            FaultKind::Lossy { correlation: share, .. } if !(0.0..=1.0).contains(share) => {
+                Err(format!("{share} is no correlation; it would be from 0 to 1"))
             }
             FaultKind::Partition { .. }
             | FaultKind::Slow { .. }
@@ -261,13 +264,13 @@ impl Kernel {
         };
         match kind {
             FaultKind::Partition { links } => format!("partition {}", where_(links)),
-            FaultKind::Slow { links, latency, jitter } if jitter.is_zero() => {
+            FaultKind::Slow { links, latency, jitter, .. } if jitter.is_zero() => {
                 format!("{latency:?} of latency {}", where_(links))
             }
-            FaultKind::Slow { links, latency, jitter } => {
+            FaultKind::Slow { links, latency, jitter, .. } => {
                 format!("{latency:?} of latency and {jitter:?} of jitter {}", where_(links))
             }
-            FaultKind::Lossy { links, probability } => {
+            FaultKind::Lossy { links, probability, .. } => {
                 format!("loss of {}% {}", (probability * 1e4).round() / 1e2, where_(links))
             }
             FaultKind::Crash { .. } => "crash".to_owned(),
@@ -301,12 +304,12 @@ impl Weather {
             FaultKind::Partition { links: Links { from, to, both_ways } } => {
                 Grip::Links(kernel.net_partition(from, to, *both_ways))
             }
-            FaultKind::Slow { links: Links { from, to, both_ways }, latency, jitter } => {
+            FaultKind::Slow { links: Links { from, to, both_ways }, latency, jitter, spread } => {
                 let (latency_ns, jitter_ns) = (super::net::delay_ns(*latency), super::net::delay_ns(*jitter));
-                Grip::Links(kernel.net_slow(from, to, *both_ways, latency_ns, jitter_ns))
+                Grip::Links(kernel.net_slow(from, to, *both_ways, (latency_ns, jitter_ns, *spread)))
             }
-            FaultKind::Lossy { links: Links { from, to, both_ways }, probability } => {
-                Grip::Links(kernel.net_lossy(from, to, *both_ways, *probability))
+            FaultKind::Lossy { links: Links { from, to, both_ways }, probability, correlation } => {
+                Grip::Links(kernel.net_lossy(from, to, *both_ways, *probability, *correlation))
             }
             FaultKind::Crash { host } => {
                 self.hold(kernel, number, *host, Plight::Felled { startable: kernel.runs_program(*host) });

@@ -8,6 +8,7 @@ use crate::kernel::dispatch::Kernel;
 use crate::kernel::event::What;
 use crate::kernel::file::{FileId, Kind};
 use crate::kernel::{Step, Stop, ThreadId};
+use crate::weather::Spread;
 use crate::world::{FaultId, HostId};
 use libc::{EAGAIN, ENOTSOCK, c_int};
 
@@ -148,21 +149,28 @@ impl Kernel {
         self.net.harm(Harm::Cut, from, to, both_ways)
     }
 
-    /// Everything from one set of hosts to the other takes longer.
+    /// Everything from one set of hosts to the other takes longer: by latency and jitter in nanoseconds.
     pub(crate) fn net_slow(
         &mut self,
         from: &[HostId],
         to: &[HostId],
         both_ways: bool,
-        latency_ns: u64,
-        jitter_ns: u64,
+        slowness: (u64, u64, Spread),
     ) -> FaultId {
-        self.net.harm(Harm::Slow { latency_ns, jitter_ns }, from, to, both_ways)
+        let (latency_ns, jitter_ns, spread) = slowness;
+        self.net.harm(Harm::Slow { latency_ns, jitter_ns, spread }, from, to, both_ways)
     }
 
     /// Each segment from one set of hosts to the other is lost with this probability.
-    pub(crate) fn net_lossy(&mut self, from: &[HostId], to: &[HostId], both_ways: bool, probability: f64) -> FaultId {
-        self.net.harm(Harm::Lossy(probability), from, to, both_ways)
+    pub(crate) fn net_lossy(
+        &mut self,
+        from: &[HostId],
+        to: &[HostId],
+        both_ways: bool,
+        probability: f64,
+        correlation: f64,
+    ) -> FaultId {
+        self.net.harm(Harm::Lossy { probability, correlation }, from, to, both_ways)
     }
 
     /// Ends a fault; answers how many segments and datagrams it swallowed or delayed.

@@ -5,6 +5,7 @@
 //! the set of faults has changed, so that the fate of a segment costs the same whatever the number of hosts and faults.
 
 use super::super::entropy::{Purpose, Stream, mix};
+use crate::weather::Spread;
 use crate::world::{FaultId, HostId};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -50,12 +51,43 @@ pub(crate) enum Harm {
     Slow {
         /// Added to each segment's way.
         latency_ns: u64,
-        /// At most this on top, drawn for each segment.
+        /// How much that varies, drawn for each segment.
         jitter_ns: u64,
+        /// How the jitter is distributed.
+        spread: Spread,
     },
     /// Each segment is lost with this probability.
-    Lossy(f64),
+    Lossy {
+        /// From 0 to 1.
+        probability: f64,
+        /// How likely a segment shares the fate of the one before: losses come in bursts, as many as before.
+        correlation: f64,
+    },
 }
+
+/// A delay around or above `latency_ns`. Nothing here calls the mathematical library, whose last digit depends on the
+/// processor.
+fn spread_ns(stream: &mut Stream, latency_ns: u64, jitter_ns: u64, spread: Spread) -> u64 {
+    if jitter_ns == 0 {
+        return latency_ns;
+    }
+    match spread {
+        Spread::Uniform => latency_ns + stream.below(jitter_ns),
+        Spread::Normal => {
+            // The sum of twelve uniform numbers has variance 1 (Irwin–Hall); nobody is more than 6 deviations away.
+            let sum: u64 = (0..12).map(|_| stream.below(jitter_ns)).sum();
+            (latency_ns + sum).saturating_sub(6 * jitter_ns)
+        }
+        Spread::Pareto => {
+            // Lomax with α = 2: x = 1/√u − 1. A square root is exact to the last digit on every processor (IEEE 754).
+            let u = (stream.below(1 << 32) + 1) as f64 / (1_u64 << 32) as f64;
+            latency_ns.saturating_add(((1.0 / u.sqrt() - 1.0).min(TAIL_MAX) * jitter_ns as f64) as u64)
+        }
+    }
+}
+
+/// The longest tail of a Pareto-distributed delay, in jitters: about one segment in ten thousand would be later.
+const TAIL_MAX: f64 = 100.0;
 
 /// A fault in force.
 struct Fault {
@@ -96,6 +128,18 @@ struct Link {
 struct Chances {
     delay: Stream,
     loss: Stream,
+    /// What a lossy fault did to the segment before.
+    lost_before: bool,
+}
+
+impl Chances {
+    /// Whether a segment is lost.
+    fn loses(&mut self, probability: f64, correlation: f64) -> bool {
+        let repeats = correlation > 0.0 && self.loss.chance(correlation);
+        let fresh = self.loss.chance(probability);
+        self.lost_before = if repeats { self.lost_before } else { fresh };
+        self.lost_before
+    }
 }
 
 /// A link's identity among streams.
@@ -205,7 +249,7 @@ impl Links {
         let (from, to) = (link.from, link.to);
         let chances = link.chances.get_or_insert_with(|| {
             let stream = |purpose| Stream::new(seed, purpose, pair(from, to));
-            Box::new(Chances { delay: stream(Purpose::LinkDelay), loss: stream(Purpose::LinkLoss) })
+            Box::new(Chances { delay: stream(Purpose::LinkDelay), loss: stream(Purpose::LinkLoss), lost_before: false })
         });
         let mut fate = Fate::Arrives(calm_delay);
         for at in &link.harms {
@@ -213,13 +257,14 @@ impl Links {
             // Each draws for every segment, lost already or not: so that without one fault the others do the same.
             let (added, lost) = match fault.harm {
                 Harm::Cut => (0, true),
-                Harm::Slow { latency_ns, jitter_ns: 0 } => (latency_ns, false),
-                Harm::Slow { latency_ns, jitter_ns } => (latency_ns + chances.delay.below(jitter_ns), false),
-                Harm::Lossy(probability) => (0, chances.loss.chance(probability)),
+                Harm::Slow { latency_ns, jitter_ns, spread } => {
+                    (spread_ns(&mut chances.delay, latency_ns, jitter_ns, spread), false)
+                }
+                Harm::Lossy { probability, correlation } => (0, chances.loses(probability, correlation)),
             };
             if let Fate::Arrives(delay) = fate {
                 fault.affected += u64::from(lost || added > 0);
-                fate = if lost { Fate::Lost } else { Fate::Arrives(delay + added) };
+                fate = if lost { Fate::Lost } else { Fate::Arrives(delay.saturating_add(added)) };
             }
         }
         fate
@@ -242,7 +287,7 @@ impl Links {
         let link = &self.table[id.0 as usize];
         let slow = link.harms.iter().filter_map(|at| match self.faults[*at as usize].harm {
             Harm::Slow { latency_ns, .. } => Some(latency_ns),
-            Harm::Cut | Harm::Lossy(_) => None,
+            Harm::Cut | Harm::Lossy { .. } => None,
         });
         link.base_ns + slow.sum::<u64>()
     }
@@ -279,11 +324,16 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::{Fate, Harm, Links};
+    use crate::weather::Spread;
     use crate::world::HostId;
 
     const A: HostId = HostId(0);
     const B: HostId = HostId(1);
     const C: HostId = HostId(2);
+
+    fn lossy(probability: f64) -> Harm {
+        Harm::Lossy { probability, correlation: 0.0 }
+    }
 
     fn delays(links: &mut Links, from: HostId, to: HostId) -> Vec<Fate> {
         let link = links.between(from, to);
@@ -338,7 +388,7 @@ mod tests {
             let mut links = Links::new(7, false);
             let link = links.between(A, B);
             let brief: Vec<_> = others.iter().map(|harm| links.harm(*harm, &[A], &[B], false)).collect();
-            let lossy = links.harm(Harm::Lossy(0.3), &[A], &[B], false);
+            let lossy = links.harm(lossy(0.3), &[A], &[B], false);
             delays(&mut links, A, B);
             links.fate_of_acknowledgement(link);
             brief.into_iter().for_each(|fault| assert!(links.heal(fault) >= 100));
@@ -347,7 +397,7 @@ mod tests {
             (lost, delays(&mut links, A, B))
         };
         let alone = lost(&[]);
-        assert_eq!(alone, lost(&[Harm::Slow { latency_ns: 0, jitter_ns: 1 << 40 }]));
+        assert_eq!(alone, lost(&[Harm::Slow { latency_ns: 0, jitter_ns: 1 << 40, spread: Spread::Uniform }]));
         assert_eq!(alone, lost(&[Harm::Cut]));
         let mut calm = Links::new(7, false);
         (0..2).for_each(|_| drop(delays(&mut calm, A, B)));
@@ -358,13 +408,63 @@ mod tests {
     fn slowness_and_loss_combine() {
         let mut links = Links::new(7, true);
         let link = links.between(A, B);
-        let slow = links.harm(Harm::Slow { latency_ns: 5, jitter_ns: 0 }, &[A], &[B], false);
+        let slow = links.harm(Harm::Slow { latency_ns: 5, jitter_ns: 0, spread: Spread::Uniform }, &[A], &[B], false);
         assert_eq!(links.fate(link), Fate::Arrives(1_000_005));
         assert_eq!(links.one_way_ns(link), 1_000_005);
-        let lossy = links.harm(Harm::Lossy(0.5), &[A], &[B], false);
+        let lossy = links.harm(lossy(0.5), &[A], &[B], false);
         let lost = (0..1000).filter(|_| links.fate(link) == Fate::Lost).count();
         assert!((400..600).contains(&lost), "{lost} of 1000");
         assert_eq!(links.heal(lossy), lost as u64);
         assert!(links.heal(slow) > 1000 - lost as u64);
+    }
+
+    /// Added delays of ten thousand segments, in order.
+    fn added(spread: Spread) -> Vec<u64> {
+        let mut links = Links::new(7, true);
+        let link = links.between(A, B);
+        links.harm(Harm::Slow { latency_ns: 10_000, jitter_ns: 1000, spread }, &[A], &[B], false);
+        let mut added: Vec<u64> = (0..10_000)
+            .map(|_| match links.fate(link) {
+                Fate::Arrives(delay) => delay - 1_000_000,
+                Fate::Lost => unreachable!("nothing is lost"),
+            })
+            .collect();
+        added.sort_unstable();
+        added
+    }
+
+    #[test]
+    fn delays_are_spread_as_asked() {
+        let quantiles = |spread| {
+            let added = added(spread);
+            [10, 5_000, 8_413, 9_900].map(|at| added[at] as i64 - 10_000)
+        };
+        let near = |measured: [i64; 4], expected: [i64; 4]| {
+            let all_near = measured.iter().zip(expected).all(|(m, e)| (m - e).abs() <= 60 + e.abs() / 10);
+            assert!(all_near, "{measured:?} against {expected:?}");
+        };
+        near(quantiles(Spread::Uniform), [1, 500, 841, 990]);
+        // The median, one deviation and 2.33 deviations of a normal distribution.
+        near(
+            quantiles(Spread::Normal)[1..].try_into().map(|[a, b, c]: [i64; 3]| [0, a, b, c]).expect("three"),
+            [0, 0, 1000, 2330],
+        );
+        // 1/√(1 − q) − 1.
+        near(quantiles(Spread::Pareto), [0, 414, 1510, 9000]);
+    }
+
+    #[test]
+    fn correlated_losses_come_in_bursts_but_are_no_more() {
+        let run = |correlation| {
+            let mut links = Links::new(7, true);
+            let link = links.between(A, B);
+            links.harm(Harm::Lossy { probability: 0.2, correlation }, &[A], &[B], false);
+            let lost: Vec<bool> = (0..20_000).map(|_| links.fate(link) == Fate::Lost).collect();
+            let bursts = lost.windows(2).filter(|pair| pair[1] && !pair[0]).count();
+            (lost.iter().filter(|lost| **lost).count(), bursts)
+        };
+        let ((alone, single), (correlated, bursts)) = (run(0.0), run(0.8));
+        assert!(alone.abs_diff(4000) < 300 && correlated.abs_diff(4000) < 700, "{alone} and {correlated} of 20000");
+        assert!(bursts * 3 < single, "{bursts} bursts, {single} without correlation");
     }
 }

@@ -1,0 +1,149 @@
+//! Which faults a case has: none in the rehearsal, those of the test's own plan, or those that its seed draws for the
+//! hosts and the time that the rehearsal showed.
+
+use super::run_case::CaseReport;
+use crate::cases::Case;
+use crate::definition::TestDefinition;
+use crate::duration::for_people;
+use crate::weather::{SUPPORTED, unsupported};
+use std::sync::OnceLock;
+use std::time::Duration;
+use windtunnel_faults::{Faults, Plan, Topology};
+
+/// More than anybody reads, and far less than an order has room for.
+const FAULTS_MAX: usize = 1000;
+/// A workload that takes no virtual time at all gives no time for faults; they get this.
+const WINDOW_MIN: Duration = Duration::from_millis(10);
+
+/// The plans of a test.
+#[derive(Debug)]
+pub(crate) struct Plans {
+    source: Source,
+    rehearsed: OnceLock<Rehearsed>,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// No faults but those by hand.
+    Nothing,
+    /// The same in every case.
+    Pinned(Plan),
+    /// Each seed has its own.
+    Drawn(Faults),
+}
+
+/// What the rehearsal showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rehearsed {
+    pub(crate) topology: Topology,
+    /// How long the storm's workload ran.
+    pub(crate) window: Duration,
+}
+
+impl Plans {
+    /// What the attribute says.
+    ///
+    /// # Errors
+    /// A sentence: the plan cannot be read, or a fault cannot be done.
+    pub(super) fn of(definition: &TestDefinition) -> Result<Self, String> {
+        let source = match (definition.plan, &definition.faults) {
+            (Some(text), _) => Source::Pinned(pinned(text)?),
+            (None, Some(faults)) => Source::Drawn(drawn(faults)?),
+            (None, None) => Source::Nothing,
+        };
+        Ok(Self { source, rehearsed: OnceLock::new() })
+    }
+
+    /// The same plan in every case, whatever the test says.
+    pub(super) fn pinned(plan: Plan) -> Self {
+        Self { source: Source::Pinned(plan), rehearsed: OnceLock::new() }
+    }
+
+    /// Whether each seed has a plan of its own. One that somebody wrote is as small as they want it.
+    pub(super) fn are_drawn(&self) -> bool {
+        matches!(self.source, Source::Drawn(_))
+    }
+
+    /// Whether plans can only be drawn after a rehearsal.
+    pub(super) fn need_rehearsal(&self) -> bool {
+        matches!(self.source, Source::Drawn(_)) && self.rehearsed.get().is_none()
+    }
+
+    /// Learns from the rehearsal for what plans are drawn.
+    ///
+    /// # Errors
+    /// A sentence: there is nothing for which a plan could be drawn.
+    pub(super) fn learn(&self, rehearsal: &CaseReport) -> Result<(), String> {
+        if matches!(self.source, Source::Nothing) {
+            return Ok(());
+        }
+        let Some(storm) = &rehearsal.storm else {
+            return Err("the test has faults, but its body never called `cx.storm(..)`: put the workload that the \
+                        faults are to strike into `cx.storm(async || …).await`"
+                .to_owned());
+        };
+        let mut topology = Topology::new();
+        for (name, group, client) in &storm.began.hosts {
+            if *client { topology.add_client(name) } else { topology.add(name, group) }
+        }
+        let window = storm.length().unwrap_or_default().max(WINDOW_MIN);
+        let rehearsed = self.rehearsed.get_or_init(|| Rehearsed { topology, window });
+        match &self.source {
+            Source::Drawn(faults) if faults.draw(0, &rehearsed.topology, rehearsed.window).faults.is_empty() => {
+                let hosts: Vec<&str> = rehearsed.topology.members().iter().map(|host| host.name.as_str()).collect();
+                Err(format!(
+                    "no fault could be drawn: when the storm began there were the hosts {}; faults of links need two, \
+                     crashes and pauses one that is not the test's own",
+                    hosts.join(", ")
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the rehearsal showed, once it has run.
+    pub(super) fn rehearsed(&self) -> Option<&Rehearsed> {
+        self.rehearsed.get()
+    }
+
+    /// The faults of a case.
+    pub(super) fn plan(&self, case: Case) -> Plan {
+        match (&self.source, self.rehearsed.get()) {
+            (Source::Pinned(plan), _) if !case.calm => plan.clone(),
+            (Source::Drawn(faults), Some(Rehearsed { topology, window })) if !case.calm => {
+                faults.draw(case.seed, topology, *window)
+            }
+            _ => Plan::default(),
+        }
+    }
+
+    /// For what plans are drawn, for people.
+    pub(super) fn announcement(&self) -> Option<String> {
+        match (&self.source, self.rehearsed.get()) {
+            (Source::Drawn(faults), Some(Rehearsed { window, .. })) => {
+                let kinds: Vec<&str> = faults.kinds_in_play().iter().map(|kind| kind.name()).collect();
+                Some(format!("chaos: the storm takes {}; faults: {}", for_people(*window), kinds.join(", ")))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn pinned(text: &str) -> Result<Plan, String> {
+    let plan: Plan = text.parse().map_err(|error| format!("`plan` cannot be read\n{error}"))?;
+    plan.validate().map_err(|problems| format!("`plan` makes no sense:\n{problems}"))?;
+    match plan.faults.iter().find(|fault| !SUPPORTED.contains(&fault.kind())) {
+        Some(fault) => Err(format!("`plan` asks for {}", unsupported(fault.kind()))),
+        None => Ok(plan),
+    }
+}
+
+fn drawn(faults: &Faults) -> Result<Faults, String> {
+    if let Some(kind) = faults.kinds_in_play().iter().find(|kind| !SUPPORTED.contains(kind)) {
+        return Err(format!("`faults` asks for {}", unsupported(kind)));
+    }
+    if faults.most() > FAULTS_MAX {
+        return Err(format!("`faults` asks for up to {} faults in a plan; at most {FAULTS_MAX} fit", faults.most()));
+    }
+    Ok(faults.clone())
+}

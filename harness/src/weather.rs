@@ -1,0 +1,220 @@
+//! A plan of faults, carried out by the simulated kernel while a storm blows.
+//!
+//! A fault of a plan names hosts by selectors; the kernel knows hosts by number, and each of its faults concerns one
+//! host or one set of links. So a fault of a plan is one or several of the kernel's, and its account is their sum.
+
+use crate::blackbox::FaultAccount;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use windtunnel_faults::{Distribution, Effect, Fault, Kind, Latency, Link, Manner, Plan, Start, Struck, Topology};
+use windtunnel_sim::weather::{self, Begins, FaultKind, FaultReport, Links, Spread};
+use windtunnel_sim::world::HostId;
+
+/// What the simulated world can do so far.
+pub(crate) const SUPPORTED: [Kind; 5] = [Kind::Partition, Kind::Latency, Kind::Loss, Kind::Crash, Kind::Pause];
+
+/// A plan as the kernel takes it.
+#[derive(Debug, Default)]
+pub(crate) struct Forecast {
+    pub(crate) faults: Vec<weather::Fault>,
+    /// For each of these, the place of the plan's fault that it belongs to.
+    belongs_to: Vec<usize>,
+    planned: usize,
+}
+
+impl Forecast {
+    /// Translates a plan for the hosts of a world.
+    ///
+    /// # Errors
+    /// A sentence: a fault makes no sense, names a host that is not there, or is of a kind that this world cannot do.
+    pub(crate) fn of(plan: &Plan, topology: &Topology, id: impl Fn(&str) -> Option<HostId>) -> Result<Self, String> {
+        plan.validate_for(topology)
+            .map_err(|problems| format!("the plan of faults makes no sense here:\n{problems}"))?;
+        let mut forecast = Self { planned: plan.faults.len(), ..Self::default() };
+        for (place, fault) in plan.faults.iter().enumerate() {
+            let known = |name: &str| id(name).ok_or_else(|| format!("`{fault}`: there is no host {name}"));
+            for kind in kinds(fault, topology, known)? {
+                forecast.faults.push(weather::Fault {
+                    begins: begins(&fault.start),
+                    lasts: fault.lasts.unwrap_or(Duration::MAX),
+                    kind,
+                });
+                forecast.belongs_to.push(place);
+            }
+        }
+        Ok(forecast)
+    }
+
+    /// What became of each fault of the plan.
+    pub(crate) fn accounts(&self, reports: &[FaultReport]) -> Vec<FaultAccount> {
+        let mut accounts = vec![FaultAccount::default(); self.planned];
+        for (report, place) in reports.iter().zip(&self.belongs_to) {
+            let account = &mut accounts[*place];
+            let began_ns = report.began.map(|began| u64::try_from(began.as_nanos()).unwrap_or(u64::MAX));
+            account.began_ns = account.began_ns.into_iter().chain(began_ns).min();
+            account.bit += report.bit;
+        }
+        accounts
+    }
+}
+
+fn begins(start: &Start) -> Begins {
+    match start {
+        Start::At(time) => Begins::At(*time),
+        Start::AfterMark { mark, offset } => Begins::Mark { label: mark.clone(), after: *offset },
+    }
+}
+
+/// The kernel's faults that make up one of a plan's.
+fn kinds(
+    fault: &Fault,
+    topology: &Topology,
+    id: impl Fn(&str) -> Result<HostId, String>,
+) -> Result<Vec<FaultKind>, String> {
+    let struck = fault.resolve(topology).map_err(|error| format!("`{fault}`: {error}"))?;
+    match (struck, &fault.effect) {
+        (Struck::Hosts(hosts), effect) => {
+            let make: fn(HostId) -> FaultKind = match effect {
+                Effect::Crash(crash) if crash.manner == Manner::Kill => |host| FaultKind::Kill { host },
+                Effect::Crash(_) => |host| FaultKind::Crash { host },
+                Effect::Pause(_) => |host| FaultKind::Pause { host },
+                other => return Err(unsupported(other.kind())),
+            };
+            hosts.iter().map(|host| Ok(make(id(&host.name)?))).collect()
+        }
+        (Struck::Links(links), effect) => {
+            let sets = link_sets(&links, id)?;
+            let kinds = sets.into_iter().map(|links| match effect {
+                Effect::Partition(_) => Ok(FaultKind::Partition { links }),
+                Effect::Latency(latency) => Ok(slow(latency, links)),
+                Effect::Loss(loss) => {
+                    let (probability, correlation) = (loss.probability.fraction(), loss.correlation.fraction());
+                    Ok(FaultKind::Lossy { links, probability, correlation })
+                }
+                other => Err(unsupported(other.kind())),
+            });
+            kinds.collect()
+        }
+    }
+}
+
+/// A plan's uniform jitter goes up and down; the kernel's comes on top.
+fn slow(latency: &Latency, links: Links) -> FaultKind {
+    let Latency { delay, jitter, distribution, .. } = latency;
+    match distribution {
+        Distribution::Uniform => {
+            let least = delay.saturating_sub(*jitter);
+            let most = delay.saturating_add(*jitter);
+            FaultKind::Slow { links, latency: least, jitter: most - least, spread: Spread::Uniform }
+        }
+        Distribution::Normal => FaultKind::Slow { links, latency: *delay, jitter: *jitter, spread: Spread::Normal },
+        Distribution::Pareto => FaultKind::Slow { links, latency: *delay, jitter: *jitter, spread: Spread::Pareto },
+    }
+}
+
+/// Says that a kind of fault cannot be done here, and what can.
+pub(crate) fn unsupported(kind: Kind) -> String {
+    let supported = SUPPORTED.map(Kind::name).join(", ");
+    format!("{kind}: the simulated world cannot do this fault yet; it does {supported}")
+}
+
+/// Links as sets of senders and receivers: one where that is possible, so that the log has one line for a partition.
+fn link_sets(links: &[Link<'_>], id: impl Fn(&str) -> Result<HostId, String>) -> Result<Vec<Links>, String> {
+    let pairs: BTreeSet<(&str, &str)> = links.iter().map(|link| (link.from, link.to)).collect();
+    let ids = |names: &BTreeSet<&str>| names.iter().map(|name| id(name)).collect::<Result<Vec<_>, _>>();
+    let (from, to): (BTreeSet<&str>, BTreeSet<&str>) = pairs.iter().copied().unzip();
+    if product(&from, &to) == pairs {
+        return Ok(vec![Links { from: ids(&from)?, to: ids(&to)?, both_ways: false }]);
+    }
+    // Both ways between two sets: the receivers of the first sender are the other side.
+    let first = pairs.first().map(|(from, _)| *from);
+    let other: BTreeSet<&str> = pairs.iter().filter(|(from, _)| Some(*from) == first).map(|(_, to)| *to).collect();
+    let one: BTreeSet<&str> = from.difference(&other).copied().collect();
+    let both: BTreeSet<(&str, &str)> = product(&one, &other).union(&product(&other, &one)).copied().collect();
+    if both == pairs {
+        return Ok(vec![Links { from: ids(&one)?, to: ids(&other)?, both_ways: true }]);
+    }
+    let each = from.iter().map(|from| {
+        let to = pairs.iter().filter(|(sender, _)| sender == from).map(|(_, to)| *to).collect();
+        Ok(Links { from: vec![id(from)?], to: ids(&to)?, both_ways: false })
+    });
+    each.collect()
+}
+
+/// Every pair of two different hosts.
+fn product<'n>(from: &BTreeSet<&'n str>, to: &BTreeSet<&'n str>) -> BTreeSet<(&'n str, &'n str)> {
+    let all = from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to)));
+    all.filter(|(from, to)| from != to).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forecast(text: &str) -> Result<Forecast, String> {
+        let topology = Topology::new().group("kv", 4).host("test");
+        let id =
+            |name: &str| topology.members().iter().position(|member| member.name == name).map(|i| HostId(i as u32));
+        Forecast::of(&text.parse().expect("a literal of this test"), &topology, id)
+    }
+
+    fn kinds_of(text: &str) -> Vec<FaultKind> {
+        forecast(text).expect("it can be done").faults.into_iter().map(|fault| fault.kind).collect()
+    }
+
+    fn hosts(numbers: &[u32]) -> Vec<HostId> {
+        numbers.iter().map(|number| HostId(*number)).collect()
+    }
+
+    #[test]
+    fn a_partition_between_two_sets_is_one_fault() {
+        let links = Links { from: hosts(&[0]), to: hosts(&[1, 2, 3]), both_ways: true };
+        assert_eq!(kinds_of("0s partition {kv0} | {kv1,kv2,kv3} for 5s"), [FaultKind::Partition { links }]);
+        let [FaultKind::Lossy { links, .. }] = &kinds_of("1s loss kv0->kv1 30%")[..] else { panic!("one fault") };
+        assert_eq!(*links, Links { from: hosts(&[0]), to: hosts(&[1]), both_ways: false });
+    }
+
+    #[test]
+    fn a_ring_cuts_what_are_no_neighbours() {
+        let cut = kinds_of("0s partition ring kv* for 5s");
+        let pairs: usize = cut
+            .iter()
+            .map(|kind| match kind {
+                FaultKind::Partition { links } => {
+                    links.from.len() * links.to.len() * (1 + usize::from(links.both_ways))
+                }
+                other => panic!("{other:?}"),
+            })
+            .sum();
+        assert_eq!(pairs, 4, "{cut:?}");
+    }
+
+    #[test]
+    fn several_hosts_are_several_faults_with_one_account() {
+        let forecast = forecast("0s crash {kv0,kv1} restart after 2s; 1s pause kv2 for 1s").expect("it can be done");
+        assert_eq!(forecast.faults.len(), 3);
+        let report = |began: u64, bit| FaultReport { began: Some(Duration::from_nanos(began)), ended: None, bit };
+        let accounts = forecast.accounts(&[report(7, 1), report(5, 1), report(9, 0)]);
+        let account = |began_ns, bit| FaultAccount { began_ns: Some(began_ns), bit };
+        assert_eq!(accounts, [account(5, 2), account(9, 0)]);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_by_name() {
+        let refused = forecast("0s disk-full kv0 for 1s").expect_err("there are no disks yet");
+        assert!(
+            refused.starts_with("disk-full: the simulated world cannot do this fault yet; it does partition, "),
+            "{refused}"
+        );
+        let unknown = forecast("0s crash kv9 restart after 1s").expect_err("there is no such host");
+        assert!(unknown.contains("kv9"), "{unknown}");
+    }
+
+    #[test]
+    fn jitter_goes_up_and_down() {
+        let [FaultKind::Slow { latency, jitter, .. }] = kinds_of("0s latency kv0->kv1 100ms jitter 20ms")[..] else {
+            panic!("one fault")
+        };
+        assert_eq!((latency, jitter), (Duration::from_millis(80), Duration::from_millis(40)));
+    }
+}
