@@ -6,9 +6,12 @@
 //! processes.rs   signalling and waiting
 //! descriptors.rs reading and writing without allocating; files without names
 //! executable.rs  where the executable lies
+//! build.rs       which build it is
 //! entry.rs       functions named by their address
 //! ```
 
+#[cfg_attr(not(test), expect(dead_code, reason = "tokens carry it once reports print them"))]
+mod build;
 mod descriptors;
 mod entry;
 mod exec;
@@ -16,6 +19,8 @@ mod executable;
 mod memory;
 mod processes;
 
+#[expect(unused_imports, reason = "tokens carry it once reports print them")]
+pub(crate) use build::build_identity;
 pub(crate) use descriptors::{read_byte, readable, unnamed_file, write_whole};
 pub(crate) use entry::{Caller, Entry};
 pub(crate) use exec::{Arguments, ExecPlan, Executed};
