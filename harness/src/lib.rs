@@ -106,7 +106,6 @@ mod fault;
 mod hosts;
 mod package;
 pub mod prelude;
-#[expect(dead_code, unused_imports, reason = "the search replays and saves with it once plans are drawn")]
 mod regressions;
 mod report;
 mod settings;
@@ -114,7 +113,6 @@ mod storm;
 mod supervisor;
 mod system;
 mod timestamp;
-#[cfg_attr(not(test), expect(dead_code, reason = "reports print it once plans are drawn"))]
 mod token;
 mod weather;
 mod worker;

@@ -32,6 +32,8 @@ pub(crate) struct Block {
     /// The command.
     pub(crate) replay: String,
     pub(crate) logs: Option<String>,
+    /// Where the case is kept, or the text to be kept.
+    pub(crate) saved: Option<String>,
     /// Things the reader should know about this machine or run.
     pub(crate) remarks: Vec<String>,
 }
@@ -99,6 +101,9 @@ impl Block {
         field(f, "replay", &self.replay)?;
         if let Some(logs) = &self.logs {
             field(f, "logs", logs)?;
+        }
+        if let Some(saved) = &self.saved {
+            field(f, "saved", saved)?;
         }
         Ok(())
     }
@@ -194,6 +199,7 @@ mod tests {
             replay: "CHAOS_SEED=0x5f1d0a2c77e091b3 cargo nextest run -E 'binary_id(=kv::kv) & test(=linearizable)'"
                 .to_owned(),
             logs: Some("target/chaos/kv.kv/linearizable.case_2_five/ (kv0.log, kv1.log)".to_owned()),
+            saved: Some("chaos-regressions/kv.kv/linearizable.toml (commit it)".to_owned()),
             remarks: vec!["replay is weaker here: address randomisation could not be switched off".to_owned()],
         }
     }

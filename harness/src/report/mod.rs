@@ -15,7 +15,6 @@ mod block;
 mod command;
 mod failure;
 mod files;
-#[cfg_attr(not(test), expect(dead_code, reason = "shrinking compares failures by it once plans are drawn"))]
 mod identity;
 mod ledger;
 mod lines;
@@ -25,7 +24,6 @@ pub(crate) use block::{Block, HostTail, Told};
 pub(crate) use command::{Invocation, replay};
 pub(crate) use failure::{Death, Difference, Failure, FailureKind, ThreadStack};
 pub(crate) use files::LogDirectory;
-#[expect(unused_imports, reason = "shrinking compares failures by it once plans are drawn")]
 pub(crate) use identity::identity;
 pub(crate) use identity::is_same_after_edits;
 pub(crate) use ledger::{Entry, Ledger};

@@ -34,6 +34,8 @@ pub(crate) struct CaseReport {
     /// What a second run said: equal digests, or not.
     pub(crate) confirmation: Option<String>,
     pub(crate) layout_refusal: Option<String>,
+    /// What a saved case says about its bug, when this is one.
+    pub(crate) saved: Option<String>,
     /// Logging would have made another run of this case, so this is the report of the run without: its digest.
     pub(crate) differs_when_logged: Option<String>,
 }
@@ -206,6 +208,7 @@ pub(super) fn judge(definition: &TestDefinition, case: Case, blackbox: &BlackBox
         log,
         confirmation: None,
         layout_refusal: None,
+        saved: None,
         differs_when_logged: None,
     }
 }

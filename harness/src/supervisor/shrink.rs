@@ -8,7 +8,7 @@ use super::confirm::run_confirmed_as;
 use super::process::{Worker, WorkerError};
 use super::run_case::{CaseReport, Showing, run_case};
 use crate::blackbox::Orders;
-use crate::report::{Failure, Log};
+use crate::report::identity;
 use std::num::NonZeroU32;
 use std::sync::mpsc;
 use std::thread;
@@ -39,7 +39,12 @@ pub(super) fn shrink(
     let budget = context.settings.shrink;
     let Some(failure) = &report.failure else { return Ok((report, None)) };
     let can_shrink = failure.is_repeatable() && super::is_of_the_case(&failure.kind);
-    if report.plan.faults.is_empty() || !can_shrink || budget.runs == 0 || !context.plans.are_drawn() {
+    if report.saved.is_some()
+        || report.plan.faults.is_empty()
+        || !can_shrink
+        || budget.runs == 0
+        || !context.plans.are_drawn()
+    {
         return Ok((report, None));
     }
     let wanted = identity(failure, &report.log);
@@ -70,14 +75,6 @@ pub(super) fn shrink(
 
 fn orders(context: &Context<'_>, report: &CaseReport, plan: &Plan) -> Orders {
     Orders { plan: Some(plan.to_string()), ..context.orders(report.case) }
-}
-
-/// The same bug has the same identity.
-fn identity(failure: &Failure, log: &Log) -> String {
-    let sentence = failure.sentence(log);
-    let first = sentence.lines().next().unwrap_or_default();
-    let location = failure.location().map(ToString::to_string).unwrap_or_default();
-    format!("{location} {}", first.replace(|c: char| c.is_ascii_digit(), "#"))
 }
 
 /// What a run says about which of its faults mattered. Times count from the storm's beginning.

@@ -10,7 +10,6 @@
 //! entry.rs       functions named by their address
 //! ```
 
-#[cfg_attr(not(test), expect(dead_code, reason = "tokens carry it once reports print them"))]
 mod build;
 mod descriptors;
 mod entry;
@@ -19,7 +18,6 @@ mod executable;
 mod memory;
 mod processes;
 
-#[expect(unused_imports, reason = "tokens carry it once reports print them")]
 pub(crate) use build::build_identity;
 pub(crate) use descriptors::{read_byte, readable, unnamed_file, write_whole};
 pub(crate) use entry::{Caller, Entry};

@@ -37,9 +37,48 @@ fn the_answer_is_the_same_at_any_number_of_jobs_and_when_the_seed_is_given() {
     let one = run("forgets_in_a_crash").seed("1-64").env("CHAOS_JOBS", "1").printed();
     let four = run("forgets_in_a_crash").seed("1-64").env("CHAOS_JOBS", "4").printed();
     assert_eq!(told(&one), told(&four));
-    let seed = one.field("replay").split(['=', ' ']).nth(1).expect("CHAOS_SEED=…").to_owned();
+    let seed = one.field("found").split([' ', ',']).find(|word| word.starts_with("0x")).expect("a seed").to_owned();
     let alone = run("forgets_in_a_crash").seed(&seed).printed();
     assert_eq!(told(&one), told(&alone));
+    let token = one.field("replay").split(['=', ' ']).nth(1).expect("CHAOS_REPLAY=…").to_owned();
+    let replayed = run("forgets_in_a_crash").env("CHAOS_REPLAY", &token).printed();
+    assert_eq!(told(&one), told(&replayed));
+    assert!(!replayed.text.contains("shrinking"), "{}", replayed.text);
+}
+
+#[test]
+fn a_token_of_another_test_is_refused() {
+    let printed = run("forgets_in_a_crash").seed("1-64").printed();
+    let token = printed.field("replay").split(['=', ' ']).nth(1).expect("CHAOS_REPLAY=…").to_owned();
+    let other = run("talks_to_nobody").env("CHAOS_REPLAY", &token).printed();
+    assert!(other.sentence().starts_with("impossible: this token is of another test"), "{}", other.text);
+}
+
+#[test]
+fn what_was_found_is_kept_and_replayed_before_anything_new() {
+    let package = std::env::temp_dir().join(format!("windtunnel-regressions-{}", std::process::id()));
+    std::fs::create_dir_all(&package).expect("the system's directory for temporary files is writable");
+    let kept = |run: super::Run| run.env("CHAOS_SAVE", "auto").env("CARGO_MANIFEST_DIR", &package.to_string_lossy());
+    let file = package.join("chaos-regressions/windtunnel.reports/fixtures.forgets_in_a_crash.toml");
+
+    let found = kept(run("forgets_in_a_crash").env("CHAOS_CASES", "64")).printed();
+    assert!(found.field("saved").ends_with("fixtures.forgets_in_a_crash.toml (commit it)"), "{}", found.text);
+    let text = std::fs::read_to_string(&file).expect("it says that it has been written");
+    assert!(text.contains("[[found]]") && text.contains(" crash store "), "{text}");
+
+    let again = kept(run("forgets_in_a_crash")).printed();
+    let still = "entry 1: a saved case still fails, exactly as it did when it was found";
+    assert!(again.field("found").contains(still), "{}", again.text);
+    assert_eq!(again.faults(), found.faults());
+    assert_eq!(again.field("digest"), found.field("digest"));
+    assert_eq!(std::fs::read_to_string(&file).expect("it is there"), text);
+
+    // On CI nobody commits what a test wrote.
+    std::fs::remove_file(&file).expect("it is ours");
+    let on_ci = kept(run("forgets_in_a_crash").env("CI", "true").env("CHAOS_CASES", "200")).printed();
+    on_ci.contains("---- 8< ----").contains("[[found]]");
+    assert!(!file.exists());
+    std::fs::remove_dir_all(package).expect("it is ours");
 }
 
 #[test]
