@@ -8,6 +8,7 @@ use crate::blackbox::Orders;
 use crate::cases::Case;
 use crate::regressions::{Entry, Regressions, Replayed, Saved, Saving, Verdict, found_with, judge};
 use crate::report::{FailureKind, identity};
+use crate::settings::SaveSetting;
 use std::sync::PoisonError;
 
 /// How many other seeds a saved plan is tried with when its own passes: code moves, and the bug with it.
@@ -65,8 +66,14 @@ pub(super) fn save(context: &Context<'_>, report: &CaseReport) -> Option<String>
     let failure = report.failure.as_ref()?;
     let is_a_case = failure.is_repeatable() && super::is_of_the_case(&failure.kind) && !report.case.calm;
     let pinned = context.definition.seed.is_some() || context.definition.plan.is_some();
+    let unwanted = context.settings.save == Some(SaveSetting::Never);
     // What a file holds already, or the test itself.
-    if !is_a_case || pinned || report.saved.is_some() || matches!(failure.kind, FailureKind::NeverFailed { .. }) {
+    if unwanted
+        || !is_a_case
+        || pinned
+        || report.saved.is_some()
+        || matches!(failure.kind, FailureKind::NeverFailed { .. })
+    {
         return None;
     }
     let entry = Entry {
@@ -83,7 +90,7 @@ pub(super) fn save(context: &Context<'_>, report: &CaseReport) -> Option<String>
     Some(match Regressions::of(context.definition).save(&entry, &dodged, saving) {
         Ok(Saved::Written(path)) => format!("{path} (commit it)"),
         Ok(Saved::Known(path)) => format!("{path} has it already"),
-        Ok(Saved::Printed(text)) => format!("nowhere; this is its entry\n{text}"),
+        Ok(Saved::Printed(text)) => format!("not here: add this to its file, and commit it\n{text}"),
         Err(error) => format!("nowhere: {error}"),
     })
 }

@@ -50,7 +50,8 @@ pub(super) fn shrink(
     let wanted = identity(failure, &report.log);
     let started = Instant::now();
     let before = report.plan.faults.len();
-    eprintln!("chaos: case {} failed; shrinking its {before} faults", report.case.number);
+    let faults = if before == 1 { "fault".to_owned() } else { format!("{before} faults") };
+    eprintln!("chaos: case {} failed; shrinking its {faults}", report.case.number);
     let mut shrinker = Shrinker::new(report.plan.clone(), observation(&report)).with_budget(budget.runs);
     if let Some(rehearsed) = context.plans.rehearsed() {
         shrinker = shrinker.with_topology(&rehearsed.topology);
