@@ -179,8 +179,8 @@ mod tests {
                 digest: Some("9f0e2c41, equal in a second run".to_owned()),
             },
             faults: vec![
-                "1.204s partition {kv0} | {kv1,kv2} for 4s  bit on 12 packets".to_owned(),
-                "3.877s crash kv0 restart after 2s          struck 1 host".to_owned(),
+                "1.204s partition {kv0} | {kv1,kv2} for 4s  bit 12×".to_owned(),
+                "3.877s crash kv0 restart after 2s          bit 1×".to_owned(),
             ],
             hosts: vec![
                 HostTail {

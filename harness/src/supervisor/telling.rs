@@ -183,14 +183,13 @@ fn faults(report: &CaseReport) -> Vec<String> {
     let columns = texts.iter().map(String::len).max().unwrap_or(0);
     faults
         .zip(texts)
-        .map(|((at, fault), text)| {
-            let links = matches!(fault.kind(), Kind::Partition | Kind::Latency | Kind::Loss);
+        .map(|((at, _), text)| {
             let effect = match accounts.get(at) {
                 None => return text,
                 Some(FaultAccount { began_ns: None, .. }) => "never began".to_owned(),
-                Some(FaultAccount { bit: 0, .. }) => "bit on nothing".to_owned(),
-                Some(FaultAccount { bit, .. }) if links => format!("bit on {}", counted(*bit as usize, "packet")),
-                Some(FaultAccount { bit, .. }) => format!("struck {}", counted(*bit as usize, "host")),
+                Some(FaultAccount { bit: 0, .. }) => "bit nothing".to_owned(),
+                // Segments and datagrams, or hosts.
+                Some(FaultAccount { bit, .. }) => format!("bit {}×", grouped(*bit)),
             };
             format!("{text:<columns$}  {effect}")
         })

@@ -18,7 +18,7 @@ fn a_failing_plan_shrinks_to_what_matters() {
     assert_eq!(printed.sentence(), "panicked: something that was counted is gone");
     let [crash] = printed.faults()[..] else { panic!("one crash is enough:\n{}", printed.text) };
     assert!(crash.contains(" crash store "), "{crash}");
-    assert!(crash.ends_with(" struck 1 host"), "{crash}");
+    assert!(crash.ends_with(" bit 1×"), "{crash}");
     // Somebody who reads it should not wonder about digits.
     let digits = crash.chars().filter(|c| ('1'..='9').contains(c)).count();
     assert!(digits <= 4, "{crash}");
