@@ -221,10 +221,10 @@ fn a_seed_s_plan_does_not_change_from_release_to_release() {
     at mark "msg-10" cpu-burn kv2 80% for 3.55s
 
     609ms memory-pressure c1 oom-kill for 4.5s
-    4.147s duplication c1 19% for 3.03s
+    4.147s duplication kv1 19% for 3.03s
     7.583s disk-full kv0 for 177ms
     9.058s memory-pressure kv0 95% for 151ms
-    at mark "msg-10" duplication kv0<->kv1 4% for 209ms
+    at mark "msg-10" duplication c1<->kv2 4% for 209ms
     at mark "msg-10" + 10.9ms task-leak kv0 66 threads for 3.13s
     "#);
 }

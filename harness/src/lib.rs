@@ -44,16 +44,36 @@
 //! | `CHAOS_SEED` | `0x5f1d`, `24349` | run the case of this seed and nothing else: an exact replay |
 //! | | `1-1000` | run the cases of these seeds |
 //! | | `calm:0x5f1d` | run the rehearsal of this seed |
+//! | `CHAOS_REPLAY` | `c1_02p9…` | run the case of this token, with its plan, and nothing else: an exact replay |
+//! | | a path | run each case of this regression file once, or this plan under many seeds |
 //! | `CHAOS_CASES` | `500`, `x10` | run this many cases, or this many times as many |
+//! | `CHAOS_TIME` | `10m` | begin no further case of a test after this much real time |
 //! | `CHAOS_JOBS` | `4` | run this many cases of one test at the same time; 1 unless set, since tests run in parallel |
+//! | `CHAOS_SHRINK` | `60s`, `500`, `off` | spend this much real time, or this many runs, on making a failing plan smaller |
+//! | `CHAOS_SAVE` | `auto`, `always`, `never` | write what fails to `chaos-regressions/`; `auto`: on CI print it instead |
+//! | `CHAOS_CHECK` | `determinism` | run every case twice instead of each sixteenth |
+//! | `CHAOS_PROFILE` | `nightly` | use the settings of this profile of `chaos.toml` (see below) |
 //! | `CHAOS_LOG` | `failed`, `none` | show the last lines of each host of a failed case (the default), or not |
 //! | | `all`, `kv0,c*` | show what hosts write, of all or some, while cases run |
-//! | `CHAOS_DEBUG` | `1` | with `CHAOS_SEED`: run the case in this process, for a debugger (see below) |
+//! | `CHAOS_DEBUG` | `1` | with `CHAOS_REPLAY` or `CHAOS_SEED`: run the case in this process, for a debugger (see below) |
 //! | `CHAOS_OUT` | `target/chaos` | where log files and `cases.jsonl` go |
 //! | `CHAOS_PERTURB` | `1204` | disturb this event in second runs, to see that the difference is found |
 //!
-//! Any other `CHAOS_*` is an error. `RUST_LOG` and `RUST_BACKTRACE` reach the hosts; nothing else of the environment
-//! does.
+//! Any other `CHAOS_*` is an error, and so are two that contradict each other. `RUST_LOG` and `RUST_BACKTRACE` reach
+//! the hosts; nothing else of the environment does.
+//!
+//! A project keeps settings in `chaos.toml`, beside the package's manifest or the workspace's. The profile `ci` is used
+//! where `CI` is set; the environment wins over a profile, a profile over the attribute.
+//!
+//! ```toml
+//! [profile.ci]
+//! cases = 200
+//! time = "2m"
+//!
+//! [profile.nightly]
+//! cases = "x100"
+//! check = "determinism"    # the other keys: shrink, jobs, save
+//! ```
 //!
 //! # What is left of a run
 //!
@@ -79,18 +99,22 @@ mod cases;
 mod chaos;
 mod client;
 mod definition;
+mod document;
 mod duration;
 mod error;
 mod eventually;
 mod fault;
 mod hosts;
+mod package;
 pub mod prelude;
+mod regressions;
 mod report;
 mod settings;
 mod storm;
 mod supervisor;
 mod system;
 mod timestamp;
+mod token;
 mod weather;
 mod worker;
 

@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused_by_name() {
-        let refused = forecast("0s disk-full kv0 95% for 1s").expect_err("there are no disks yet");
+        let refused = forecast("0s disk-full kv0 for 1s").expect_err("there are no disks yet");
         assert!(
             refused.starts_with("disk-full: the simulated world cannot do this fault yet; it does partition, "),
             "{refused}"

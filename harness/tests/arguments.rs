@@ -83,8 +83,12 @@ async fn lost_after_delete(cx: Chaos, #[strategy = ops(op(), 1..50)] ops: Vec<Op
 fn report_of(test: &str, variables: &[(&str, &str)]) -> String {
     let out = std::env::temp_dir().join(format!("windtunnel-arguments-{}-{test}", std::process::id()));
     let mut command = Command::new(std::env::current_exe().expect("the kernel knows it"));
-    command.args(["--exact", test, "--ignored", "--nocapture"]).envs(variables.iter().copied()).env("CHAOS_OUT", &out);
-    for name in ["CI", "CHAOS_SEED", "CHAOS_CASES", "RUST_BACKTRACE", "RUST_LOG"] {
+    command
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .envs(variables.iter().copied())
+        .env("CHAOS_OUT", &out)
+        .env("CHAOS_SAVE", "never");
+    for name in ["CI", "CHAOS_REPLAY", "CHAOS_SHRINK", "CHAOS_SEED", "CHAOS_CASES", "RUST_BACKTRACE", "RUST_LOG"] {
         if !variables.iter().any(|(other, _)| *other == name) {
             command.env_remove(name);
         }
@@ -131,12 +135,32 @@ fn any_number_of_workers_finds_the_same() {
     assert_eq!((section(&one), shrunk(&one)), (section(&four), shrunk(&four)), "{one}\n{four}");
 }
 
-/// The seed stands for the case as it was drawn, and its first run is that case.
+/// The variable of the report's command, and what it is set to.
+fn replay(report: &str) -> (&str, &str) {
+    let command = report.lines().find_map(|line| line.trim_start().strip_prefix("replay     "));
+    let assignment = command.and_then(|command| command.split(' ').next()).unwrap_or_default();
+    assignment.split_once('=').unwrap_or_else(|| panic!("the report has a command\n{report}"))
+}
+
+fn digest(report: &str) -> Option<&str> {
+    report.lines().find_map(|line| line.trim_start().strip_prefix("digest     "))
+}
+
 #[test]
-fn the_seed_reproduces_the_case_before_it_was_shrunk() {
+fn the_token_replays_the_case_as_it_was_shrunk() {
     let found = report_of("lost_after_delete", &[("CHAOS_SEED", "1-200")]);
-    let seed = found.lines().find_map(|line| line.split_once("replay     CHAOS_SEED=")?.1.split(' ').next());
-    let seed = seed.expect("the report has a command").to_owned();
-    let again = report_of("lost_after_delete", &[("CHAOS_SEED", &seed)]);
-    assert_eq!((section(&found), shrunk(&found)), (section(&again), shrunk(&again)), "{found}\n{again}");
+    let again = report_of("lost_after_delete", &[replay(&found)]);
+    assert_eq!((section(&found), digest(&found)), (section(&again), digest(&again)), "{found}\n{again}");
+    assert_eq!(shrunk(&again), "", "it was shrunk already\n{again}");
+}
+
+/// The seed stands for the case as it was drawn.
+#[test]
+fn the_seed_draws_the_case_before_it_was_shrunk() {
+    let as_drawn = [("CHAOS_SEED", "1-200"), ("CHAOS_SHRINK", "0")];
+    let found = report_of("lost_after_delete", &as_drawn);
+    let again = report_of("lost_after_delete", &[replay(&found), ("CHAOS_SHRINK", "0")]);
+    assert_eq!(replay(&found).0, "CHAOS_SEED");
+    assert!(section(&found)[0].ends_with('…'), "{found}");
+    assert_eq!((section(&found), digest(&found)), (section(&again), digest(&again)), "{found}\n{again}");
 }

@@ -3,7 +3,7 @@
 //! Every function but [`inside`] panics when the calling thread belongs to no world.
 
 use crate::abi::{call, look, simulated};
-use crate::kernel::net::delay_ns;
+use crate::kernel::net::{Draws, delay_ns};
 use crate::kernel::{Kernel, Stop, ThreadId};
 use crate::weather::{Fault, Spread, WeatherReport};
 use crate::world::{FaultId, HostId, HostState, Outcome, Position, Program};
@@ -141,13 +141,13 @@ pub fn partition(from: &[HostId], to: &[HostId], both_ways: bool) -> FaultId {
 /// Adds latency to all links between two groups: `latency` plus up to `jitter`.
 pub fn slow(from: &[HostId], to: &[HostId], both_ways: bool, latency: Duration, jitter: Duration) -> FaultId {
     command("slow", true, |k, _| {
-        k.net_slow(from, to, both_ways, (delay_ns(latency), delay_ns(jitter), Spread::Uniform))
+        k.net_slow(from, to, both_ways, (delay_ns(latency), delay_ns(jitter), Spread::Uniform), Draws::ByHand)
     })
 }
 
 /// Loses segments and datagrams between two groups with this probability.
 pub fn lossy(from: &[HostId], to: &[HostId], both_ways: bool, probability: f64) -> FaultId {
-    command("lossy", true, |k, _| k.net_lossy(from, to, both_ways, probability, 0.0))
+    command("lossy", true, |k, _| k.net_lossy(from, to, both_ways, (probability, 0.0), Draws::ByHand))
 }
 
 /// Ends a fault and says what it did. Healing twice is harmless.

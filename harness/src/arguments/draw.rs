@@ -6,7 +6,6 @@ use crate::chaos::Chaos;
 use crate::proptest::strategy::{Strategy, ValueTree};
 use crate::proptest::test_runner::{Config, Reason, RngAlgorithm, TestRng, TestRunner};
 use std::fmt::Debug;
-use std::mem;
 use windtunnel_sim::control;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
@@ -67,8 +66,10 @@ impl<'c> Arguments<'c> {
         let nth = self.names.iter().filter(|other| **other == name).count();
         self.names.push(name);
         let value = match value(&strategy, self.cx.seed(), name, nth, &path) {
-            Ok(Some(value)) => value,
-            Ok(None) => self.end(Drawing::Exhausted),
+            // Only while steps are tried. A path that was kept may be of an earlier strategy: then it goes as far as it
+            // goes.
+            Ok((_, Steps::Missing)) if shared.arguments.known.is_some() => self.end(Drawing::Exhausted),
+            Ok((value, _)) => value,
             Err(reason) => self.cx.give_up(Verdict::Impossible(rejected(name, &reason).into())),
         };
         let (line, text) = (format!("{value:?}"), format!("{value:#?}"));
@@ -107,14 +108,21 @@ fn rejected(name: &str, reason: &Reason) -> String {
     )
 }
 
-/// Draws a value and takes these steps; nothing when there is no such step.
+/// Whether a value tree has all the steps of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Steps {
+    Taken,
+    Missing,
+}
+
+/// Draws a value and takes these steps, up to the first that is impossible.
 pub(super) fn value<S: Strategy>(
     strategy: &S,
     seed: u64,
     name: &str,
     nth: usize,
     path: &Path,
-) -> Result<Option<S::Value>, Reason> {
+) -> Result<(S::Value, Steps), Reason> {
     // Not the environment's: what decides a case are its seed and its test.
     let config = Config { failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, stream(seed, name, nth));
@@ -123,10 +131,7 @@ pub(super) fn value<S: Strategy>(
         Step::Simplify => tree.simplify(),
         Step::Complicate => tree.complicate(),
     });
-    let value = taken.then(|| tree.current());
-    // Dropping a tree frees in its own order; so does this, but where no program's allocations are between.
-    mem::drop(tree);
-    Ok(value)
+    Ok((tree.current(), if taken { Steps::Taken } else { Steps::Missing }))
 }
 
 /// The stream of one argument. By name, so that those of the others stay the same when a parameter is added or moved;
@@ -147,7 +152,7 @@ mod tests {
 
     fn drawn(seed: u64, name: &str, nth: usize) -> Vec<u64> {
         let none = Path::default();
-        value(&vec(any::<u64>(), 8), seed, name, nth, &none).expect("nothing is filtered").expect("no steps")
+        value(&vec(any::<u64>(), 8), seed, name, nth, &none).expect("nothing is filtered").0
     }
 
     #[test]
@@ -163,7 +168,7 @@ mod tests {
     fn a_seed_draws_the_same_in_every_version() {
         let none = Path::default();
         let value = value(&(0..1000u32, any::<bool>()), 0x5f1d, "pair", 0, &none);
-        assert_eq!(value.expect("nothing is filtered"), Some((911, true)));
+        assert_eq!(value.expect("nothing is filtered"), ((911, true), Steps::Taken));
     }
 
     #[test]

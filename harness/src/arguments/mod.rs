@@ -54,5 +54,5 @@ pub use ops::{Ops, OpsTree, ops};
 pub(crate) use draw::ArgumentOrders;
 #[doc(hidden)]
 pub use draw::{Arguments, StrategyFor, strategy_for};
-pub(crate) use path::{Paths, TEXT_BYTES_MAX as PATHS_BYTES_MAX};
+pub(crate) use path::{PathError, Paths, TEXT_BYTES_MAX as PATHS_BYTES_MAX};
 pub(crate) use shrink::{Outcome, Shrinker, Verdict};

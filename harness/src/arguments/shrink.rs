@@ -281,9 +281,9 @@ mod tests {
         fails: impl Fn(&A::Value, &B::Value) -> bool,
     ) -> Option<(A::Value, B::Value, Shrunk)> {
         let values = |paths: &Paths| -> Option<(A::Value, B::Value)> {
-            let a = draw::value(one, seed, "one", 0, &paths.of(0)).expect("nothing is filtered")?;
-            let b = draw::value(other, seed, "other", 0, &paths.of(1)).expect("nothing is filtered")?;
-            Some((a, b))
+            let (a, first) = draw::value(one, seed, "one", 0, &paths.of(0)).expect("nothing is filtered");
+            let (b, second) = draw::value(other, seed, "other", 0, &paths.of(1)).expect("nothing is filtered");
+            ([first, second] == [draw::Steps::Taken; 2]).then_some((a, b))
         };
         let hash = |values: &(A::Value, B::Value)| xxh3_64(format!("{values:?}").as_bytes());
         let drawn = values(&Paths::default()).expect("no steps");
@@ -313,11 +313,13 @@ mod tests {
         Some((one, other, shrunk))
     }
 
+    type Survey<A, B> = (usize, Vec<(<A as Strategy>::Value, <B as Strategy>::Value)>);
+
     /// Over many seeds: the runs in the mean, and each result.
     fn survey<A: Strategy, B: Strategy>(
         strategies: (&A, &B),
         fails: impl Fn(&A::Value, &B::Value) -> bool,
-    ) -> (usize, Vec<(A::Value, B::Value)>)
+    ) -> Survey<A, B>
     where
         A::Value: Debug + PartialEq,
         B::Value: Debug + PartialEq,

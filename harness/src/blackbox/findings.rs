@@ -55,6 +55,8 @@ pub(crate) enum Verdict<'a> {
         /// As the kernel gives them: offsets with bit 63 set.
         frames: Cow<'a, [u64]>,
     },
+    /// The steady state broke, and the storm was ended for it.
+    Unsteady(Cow<'a, str>),
     /// The storm is over, but a host is not ready again.
     NotRecovered(Cow<'a, str>),
     /// The case could not begin.
@@ -226,6 +228,7 @@ impl Verdict<'_> {
         match self {
             Self::Passed => Verdict::Passed,
             Self::Error(text) => Verdict::Error(owned(text)),
+            Self::Unsteady(text) => Verdict::Unsteady(owned(text)),
             Self::NotRecovered(text) => Verdict::NotRecovered(owned(text)),
             Self::Impossible(text) => Verdict::Impossible(owned(text)),
             Self::Panicked { at, host, message, location, frames } => Verdict::Panicked {

@@ -34,6 +34,8 @@ pub(crate) struct Block {
     /// The command.
     pub(crate) replay: String,
     pub(crate) logs: Option<String>,
+    /// Where the case is kept, or the text to be kept.
+    pub(crate) saved: Option<String>,
     /// Things the reader should know about this machine or run.
     pub(crate) remarks: Vec<String>,
 }
@@ -105,6 +107,9 @@ impl Block {
         field(f, "replay", &self.replay)?;
         if let Some(logs) = &self.logs {
             field(f, "logs", logs)?;
+        }
+        if let Some(saved) = &self.saved {
+            field(f, "saved", saved)?;
         }
         Ok(())
     }
@@ -180,8 +185,8 @@ mod tests {
                 digest: Some("9f0e2c41, equal in a second run".to_owned()),
             },
             faults: vec![
-                "1.204s partition {kv0} | {kv1,kv2} for 4s  bit on 12 packets".to_owned(),
-                "3.877s crash kv0 restart after 2s          struck 1 host".to_owned(),
+                "1.204s partition {kv0} | {kv1,kv2} for 4s  bit 12×".to_owned(),
+                "3.877s crash kv0 restart after 2s          bit 1×".to_owned(),
             ],
             arguments: vec!["ops = [Put(\"x\", 99), Get(\"x\")]".to_owned(), "writers = 1".to_owned()],
             hosts: vec![
@@ -201,6 +206,7 @@ mod tests {
             replay: "CHAOS_SEED=0x5f1d0a2c77e091b3 cargo nextest run -E 'binary_id(=kv::kv) & test(=linearizable)'"
                 .to_owned(),
             logs: Some("target/chaos/kv.kv/linearizable.case_2_five/ (kv0.log, kv1.log)".to_owned()),
+            saved: Some("chaos-regressions/kv.kv/linearizable.toml (commit it)".to_owned()),
             remarks: vec!["replay is weaker here: address randomisation could not be switched off".to_owned()],
         }
     }

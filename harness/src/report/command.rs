@@ -30,8 +30,8 @@ fn profile(executable: &Path) -> Option<String> {
     (deps.file_name()? == "deps").then(|| profile.to_owned())
 }
 
-/// The command, with its seed.
-pub(crate) fn replay(definition: &TestDefinition, invocation: &Invocation, seed: &str) -> String {
+/// The command, with the variable that says which case.
+pub(crate) fn replay(definition: &TestDefinition, invocation: &Invocation, assignment: &str) -> String {
     let profile = |named: &str| match invocation.profile.as_deref() {
         None | Some("debug") => String::new(),
         Some("release") => " --release".to_owned(),
@@ -39,11 +39,11 @@ pub(crate) fn replay(definition: &TestDefinition, invocation: &Invocation, seed:
     };
     if let Some((binary, test)) = &invocation.nextest {
         let profile = profile("--cargo-profile");
-        return format!("CHAOS_SEED={seed} cargo nextest run{profile} -E 'binary_id(={binary}) & test(={test})'");
+        return format!("{assignment} cargo nextest run{profile} -E 'binary_id(={binary}) & test(={test})'");
     }
     let package = definition.package.map_or_else(String::new, |package| format!(" -p {package}"));
     let target = target(definition, &invocation.file).map_or_else(String::new, |target| format!(" --test {target}"));
-    format!("CHAOS_SEED={seed} cargo test{}{package}{target} -- --exact {}", profile("--profile"), definition.name())
+    format!("{assignment} cargo test{}{package}{target} -- --exact {}", profile("--profile"), definition.name())
 }
 
 /// The integration test's name. A crate's name has underscores where the target's has hyphens, so the file is asked: it
@@ -90,11 +90,11 @@ mod tests {
             ..cargo("tests/crash-safety.rs", "release")
         };
         let commands = [
-            replay(&definition(true), &nextest, "0x5f1d"),
-            replay(&definition(true), &cargo("kv/tests/crash-safety.rs", "debug"), "0x5f1d"),
-            replay(&definition(true), &cargo("kv/tests/crash-safety/main.rs", "bench"), "0x5f1d"),
-            replay(&definition(true), &cargo("kv/tests/crash-safety/disk.rs", "release"), "calm:0x1"),
-            replay(&definition(false), &cargo("kv/src/lib.rs", "debug"), "0x5f1d"),
+            replay(&definition(true), &nextest, "CHAOS_SEED=0x5f1d"),
+            replay(&definition(true), &cargo("kv/tests/crash-safety.rs", "debug"), "CHAOS_SEED=0x5f1d"),
+            replay(&definition(true), &cargo("kv/tests/crash-safety/main.rs", "bench"), "CHAOS_SEED=0x5f1d"),
+            replay(&definition(true), &cargo("kv/tests/crash-safety/disk.rs", "release"), "CHAOS_SEED=calm:0x1"),
+            replay(&definition(false), &cargo("kv/src/lib.rs", "debug"), "CHAOS_SEED=0x5f1d"),
         ];
         insta::assert_snapshot!(commands.join("\n"), @r"
         CHAOS_SEED=0x5f1d cargo nextest run --release -E 'binary_id(=kv::crash-safety) & test(=linearizable::case_2)'

@@ -1,6 +1,6 @@
 //! What went wrong with a case, and the sentence that says so.
 //!
-//! The sentence begins with the class, since libtest owns the exit code: `panicked`, `returned an error`, `not recovered`, `host
+//! The sentence begins with the class, since libtest owns the exit code: `panicked`, `returned an error`, `steady state broken`, `not recovered`, `host
 //! ended`,
 //! `deadlock`, `livelock`, `virtual timeout`, `wall timeout`, `refused`, `died`, `nondeterministic`, `never failed`.
 
@@ -16,6 +16,8 @@ pub(crate) enum FailureKind {
     Panicked { host: String, message: String, location: Option<Location<'static>> },
     /// The test body returned an error.
     Error { text: String },
+    /// A storm was ended because its steady state broke.
+    Unsteady { text: String },
     /// A host was not ready again after the storm.
     NotRecovered { text: String },
     /// A host's program ended by itself with this code.
@@ -88,6 +90,7 @@ impl Failure {
             }
             FailureKind::Panicked { host, message, .. } => format!("client {host} panicked: {message}"),
             FailureKind::Error { text } => format!("returned an error: {text}"),
+            FailureKind::Unsteady { text } => format!("steady state broken: the storm was ended at once; {text}"),
             FailureKind::NotRecovered { text } => format!("not recovered: {text}"),
             FailureKind::Exited { host, code } => ended(host, &format!("exit code {code}"), log),
             FailureKind::Killed { host, signal } => ended(host, &signal_text(*signal), log),

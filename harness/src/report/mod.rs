@@ -3,6 +3,7 @@
 //! ```text
 //! failure.rs   what went wrong, and its first sentence
 //! block.rs     the block's shape
+//! identity.rs  what makes two failures the same bug
 //! lines.rs     bytes of many hosts become lines with times
 //! stacks.rs    addresses become functions
 //! command.rs   the command that replays the case
@@ -16,6 +17,7 @@ mod block;
 mod command;
 mod failure;
 mod files;
+mod identity;
 mod ledger;
 mod lines;
 mod stacks;
@@ -25,6 +27,8 @@ pub(crate) use block::{Block, HostTail, Told};
 pub(crate) use command::{Invocation, replay};
 pub(crate) use failure::{Death, Difference, Failure, FailureKind, ThreadStack};
 pub(crate) use files::LogDirectory;
+pub(crate) use identity::identity;
+pub(crate) use identity::is_same_after_edits;
 pub(crate) use ledger::{Entry, Ledger};
 pub(crate) use lines::{Line, LineAssembler, Log, live};
 pub(crate) use stacks::Symbols;

@@ -3,28 +3,57 @@
 //! All are read when a test runs, never when it is compiled. A variable that is unknown or malformed fails the test:
 //! one that is silently ignored would replay another case than the one asked for.
 
+//!
+//! ```text
+//! seed.rs      CHAOS_SEED
+//! replay.rs    CHAOS_REPLAY
+//! budget.rs    CHAOS_SHRINK, CHAOS_TIME
+//! profile.rs   CHAOS_PROFILE, and the profiles of `chaos.toml`
+//! ```
+
+mod budget;
+mod profile;
+mod replay;
 mod seed;
 
+pub(crate) use budget::ShrinkBudget;
+pub(crate) use replay::Replay;
 pub(crate) use seed::{SeedSetting, seed_text};
 
+use crate::document::{FileError, Source};
+use crate::package;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
 /// Every variable, with its values and its meaning.
-const VARIABLES: [(&str, &str, &str); 8] = [
+const VARIABLES: [(&str, &str, &str); 14] = [
     ("CHAOS_SEED", "0x5f1d, 24349, 1-1000 or calm:0x5f1d", "run the case of this seed, or the cases of these"),
+    ("CHAOS_REPLAY", "c1_… or a file", "run the case of this token, the cases of a regression file, or a plan"),
     ("CHAOS_CASES", "500 or x10", "run this many cases, or this many times as many"),
+    ("CHAOS_TIME", "10m", "begin no further case after this much real time"),
     ("CHAOS_JOBS", "1", "run this many cases of a test at the same time"),
+    ("CHAOS_SHRINK", "60s, 500 or off", "spend this much real time, or this many runs, on shrinking a plan"),
+    (
+        "CHAOS_SAVE",
+        "auto, always or never",
+        "write what fails to chaos-regressions/; auto: not on CI, where it is printed",
+    ),
+    ("CHAOS_CHECK", "determinism or default", "run every case twice, or only some"),
+    ("CHAOS_PROFILE", "nightly", "use these settings of chaos.toml; on CI, those of ci unless this is set"),
     (
         "CHAOS_LOG",
         "none, failed, all, or hosts: kv0,c*",
         "print what hosts write, of all or some hosts, while cases run",
     ),
-    ("CHAOS_DEBUG", "1", "with CHAOS_SEED: run the one case in this process, for a debugger"),
+    ("CHAOS_DEBUG", "1", "with CHAOS_REPLAY or CHAOS_SEED: run the one case in this process, for a debugger"),
     ("CHAOS_OUT", "target/chaos", "where log files and cases.jsonl go"),
-    ("CHAOS_EVENTS", "1", "with CHAOS_SEED: write every event of the one case to events.txt, to compare runs"),
+    (
+        "CHAOS_EVENTS",
+        "1",
+        "with CHAOS_REPLAY or CHAOS_SEED: write every event of the one case to events.txt, to compare runs",
+    ),
     ("CHAOS_PERTURB", "1204", "disturb this event in second runs, to see that the difference is found"),
 ];
 
@@ -32,7 +61,18 @@ const VARIABLES: [(&str, &str, &str); 8] = [
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Settings {
     pub(crate) seed: Option<SeedSetting>,
+    pub(crate) replay: Option<Replay>,
     pub(crate) cases: Option<CasesSetting>,
+    /// `cases` is of a profile, which knows nothing of the one test: a seed or plan that the attribute pins stays one
+    /// case.
+    pub(crate) cases_by_profile: bool,
+    /// The search ends at whichever comes first, its cases or this much real time.
+    pub(crate) time: Option<Duration>,
+    pub(crate) save: Option<SaveSetting>,
+    pub(crate) check: Option<CheckSetting>,
+    pub(crate) profile: Option<String>,
+    /// `CI` is set, to other than `0` or `false`.
+    pub(crate) ci: bool,
     pub(crate) jobs: Option<NonZeroU32>,
     pub(crate) log: LogSetting,
     pub(crate) debug: bool,
@@ -40,20 +80,10 @@ pub(crate) struct Settings {
     pub(crate) perturb: Option<u64>,
     pub(crate) events: bool,
     pub(crate) look: Look,
+    /// What shrinking a plan may spend.
     pub(crate) shrink: ShrinkBudget,
-}
-
-/// How long a failure's plan may be shrunk; whichever is over first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ShrinkBudget {
-    pub(crate) time: Duration,
-    pub(crate) runs: usize,
-}
-
-impl Default for ShrinkBudget {
-    fn default() -> Self {
-        Self { time: Duration::from_secs(60), runs: 500 }
-    }
+    /// The same, when somebody said so.
+    pub(crate) shrink_asked: Option<ShrinkBudget>,
 }
 
 /// What programs are to say while they are looked at: variables of Rust's own, which hosts get.
@@ -77,6 +107,28 @@ pub(crate) enum CasesSetting {
     Exactly(NonZeroU32),
     /// The test's number times this.
     Times(NonZeroU32),
+}
+
+/// `CHAOS_SAVE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum SaveSetting {
+    /// Write at a desk, print on CI.
+    #[default]
+    Auto,
+    /// Write on CI too.
+    Always,
+    /// Print.
+    Never,
+}
+
+/// `CHAOS_CHECK`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum CheckSetting {
+    /// A share of the cases is run twice.
+    #[default]
+    Default,
+    /// Every case is run twice.
+    Determinism,
 }
 
 /// `CHAOS_LOG`.
@@ -119,16 +171,24 @@ pub(crate) enum SettingsError {
     Unknown { name: String },
     #[error("{name}=`{value}` is not understood: {reason}\n\n{}", table())]
     Malformed { name: &'static str, value: String, reason: String },
+    #[error("{drop} contradicts {other}: {reason}; drop {drop}")]
+    Contradiction { drop: &'static str, other: &'static str, reason: &'static str },
+    #[error("there is no profile `{name}`: {reason}")]
+    NoProfile { name: String, reason: String },
+    #[error(transparent)]
+    File(FileError),
 }
 
 fn did_you_mean(name: &str) -> String {
+    let nearest = nearest(name, &VARIABLES.map(|(name, ..)| name));
+    nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"))
+}
+
+/// The name that was probably meant.
+fn nearest<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
     let similarity = |other: &str| strsim::jaro_winkler(name, other);
-    VARIABLES
-        .iter()
-        .map(|(other, ..)| *other)
-        .filter(|other| similarity(other) > 0.9)
-        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
-        .map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"))
+    let near = names.iter().copied().filter(|other| similarity(other) > 0.9);
+    near.max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
 }
 
 /// The valid variables, for people.
@@ -138,10 +198,54 @@ pub(crate) fn table() -> String {
 }
 
 impl Settings {
-    /// Reads the variables of this process.
+    /// Reads the variables of this process, and the `chaos.toml` of its package or workspace.
     pub(crate) fn from_env() -> Result<Self, SettingsError> {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
-        Self::parse(std::env::vars_os().map(|(name, value)| (text(name), text(value))))
+        let settings = Self::parse(std::env::vars_os().map(|(name, value)| (text(name), text(value))))?;
+        settings.with_file(&package::directory())
+    }
+
+    /// Adds what the `chaos.toml` that belongs to this package says.
+    fn with_file(self, package: &Path) -> Result<Self, SettingsError> {
+        let Some(path) = profile::find(package) else { return self.with_profile(None) };
+        let file = package::shown(package, &path);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => self.with_profile(Some(&Source { file: &file, text: &text })),
+            Err(error) => {
+                let message = format!("it cannot be read: {error}");
+                Err(SettingsError::File(FileError { file, line: None, message }))
+            }
+        }
+    }
+
+    /// Adds what the profile says that the environment, or its `CI`, chooses. The environment wins.
+    fn with_profile(self, file: Option<&Source<'_>>) -> Result<Self, SettingsError> {
+        let profile = profile::choose(self.profile.as_deref(), self.ci, file)?;
+        // A replay is a replay, whatever a project wants of its searches.
+        let cases = if self.is_pinned() { None } else { profile.cases };
+        let check = if self.debug { None } else { profile.check };
+        Ok(Self {
+            cases: self.cases.or(cases),
+            cases_by_profile: self.cases.is_none() && cases.is_some(),
+            time: self.time.or(profile.time),
+            shrink: self.shrink_asked.or(profile.shrink).unwrap_or_default(),
+            jobs: self.jobs.or(profile.jobs),
+            check: self.check.or(check),
+            save: self.save.or(profile.save),
+            ..self
+        })
+    }
+
+    /// Whether the environment names the cases, rather than letting them be drawn.
+    fn is_pinned(&self) -> bool {
+        let one_seed = matches!(self.seed, Some(SeedSetting::One { .. }));
+        one_seed || self.replay.as_ref().is_some_and(Replay::has_seeds)
+    }
+
+    /// Whether there is exactly one case.
+    fn is_one_case(&self) -> bool {
+        let one_seed = matches!(self.seed, Some(SeedSetting::One { .. }));
+        one_seed || matches!(self.replay, Some(Replay::Token(_)))
     }
 
     /// Reads variables; those that mean nothing here are passed over. An empty value counts as not set.
@@ -152,22 +256,51 @@ impl Settings {
             .partition(|(name, _)| name.starts_with("CHAOS_"));
         let other = |name: &str| others.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
         let look = Look { rust_log: other("RUST_LOG"), rust_backtrace: other("RUST_BACKTRACE") };
+        let ci = other("CI").is_some_and(|value| value != "false" && value != "0");
         // The environment has no order; which of several mistakes is reported should not depend on it.
         ours.sort();
-        let mut settings = Self { look, ..Self::default() };
+        let mut settings = Self { look, ci, ..Self::default() };
         for (name, value) in ours {
             settings.variable(&name, &value)?;
         }
-        let one = matches!(settings.seed, Some(SeedSetting::One { .. }));
-        if settings.debug && !one {
-            let reason = "a debugger follows one case: give its seed with CHAOS_SEED".to_owned();
-            return Err(SettingsError::Malformed { name: "CHAOS_DEBUG", value: "1".to_owned(), reason });
+        settings.contradiction().map_or(Ok(settings), Err)
+    }
+
+    /// Which variables cannot both be obeyed.
+    fn contradiction(&self) -> Option<SettingsError> {
+        let contradiction = |drop, other, reason| Some(SettingsError::Contradiction { drop, other, reason });
+        if let Some(replay) = &self.replay
+            && replay.has_seeds()
+        {
+            let is_token = matches!(replay, Replay::Token(_));
+            if self.seed.is_some() {
+                let reason = if is_token { "a token has a seed" } else { "each saved case has a seed" };
+                return contradiction("CHAOS_SEED", "CHAOS_REPLAY", reason);
+            }
+            if self.cases.is_some_and(|cases| !is_token || cases != CasesSetting::Exactly(NonZeroU32::MIN)) {
+                let reason = if is_token { "a token is one case" } else { "each saved case is run once" };
+                return contradiction("CHAOS_CASES", "CHAOS_REPLAY", reason);
+            }
         }
-        if settings.events && !one {
-            let reason = "the file holds one case: give its seed with CHAOS_SEED".to_owned();
-            return Err(SettingsError::Malformed { name: "CHAOS_EVENTS", value: "1".to_owned(), reason });
+        let wants_one = |name, value: bool, what: &str| {
+            let reason = format!("{what}: give its token with CHAOS_REPLAY, or its seed with CHAOS_SEED");
+            (value && !self.is_one_case()).then(|| SettingsError::Malformed { name, value: "1".to_owned(), reason })
+        };
+        let alone = wants_one("CHAOS_DEBUG", self.debug, "a debugger follows one case")
+            .or_else(|| wants_one("CHAOS_EVENTS", self.events, "the file holds one case"));
+        if alone.is_some() {
+            return alone;
         }
-        Ok(settings)
+        if self.debug && self.cases.is_some() {
+            return contradiction("CHAOS_CASES", "CHAOS_DEBUG", "a debugger follows one case");
+        }
+        if self.events && self.cases.is_some() {
+            return contradiction("CHAOS_CASES", "CHAOS_EVENTS", "the file holds one case");
+        }
+        if self.debug && self.check == Some(CheckSetting::Determinism) {
+            return contradiction("CHAOS_CHECK", "CHAOS_DEBUG", "a debugger follows one run");
+        }
+        None
     }
 
     fn variable(&mut self, name: &str, value: &str) -> Result<(), SettingsError> {
@@ -175,6 +308,18 @@ impl Settings {
             |name: &'static str| move |reason| SettingsError::Malformed { name, value: value.to_owned(), reason };
         match name {
             "CHAOS_SEED" => self.seed = Some(SeedSetting::parse(value).map_err(malformed("CHAOS_SEED"))?),
+            "CHAOS_REPLAY" => {
+                let reason = |error: crate::token::TokenError| error.to_string();
+                self.replay = Some(Replay::parse(value).map_err(reason).map_err(malformed("CHAOS_REPLAY"))?);
+            }
+            "CHAOS_TIME" => self.time = Some(budget::time(value).map_err(malformed("CHAOS_TIME"))?),
+            "CHAOS_SHRINK" => {
+                self.shrink = budget::shrink(value).map_err(malformed("CHAOS_SHRINK"))?;
+                self.shrink_asked = Some(self.shrink);
+            }
+            "CHAOS_SAVE" => self.save = Some(save(value).map_err(malformed("CHAOS_SAVE"))?),
+            "CHAOS_CHECK" => self.check = Some(check(value).map_err(malformed("CHAOS_CHECK"))?),
+            "CHAOS_PROFILE" => self.profile = Some(value.to_owned()),
             "CHAOS_CASES" => self.cases = Some(cases(value).map_err(malformed("CHAOS_CASES"))?),
             "CHAOS_JOBS" => self.jobs = Some(positive(value).map_err(malformed("CHAOS_JOBS"))?),
             "CHAOS_LOG" => self.log = log(value).map_err(malformed("CHAOS_LOG"))?,
@@ -208,6 +353,23 @@ fn cases(value: &str) -> Result<CasesSetting, String> {
     .map_err(|_| "it takes a number from 1, or a factor such as x10".to_owned())
 }
 
+fn save(value: &str) -> Result<SaveSetting, String> {
+    match value {
+        "auto" => Ok(SaveSetting::Auto),
+        "always" => Ok(SaveSetting::Always),
+        "never" => Ok(SaveSetting::Never),
+        _ => Err("it takes auto, always or never".to_owned()),
+    }
+}
+
+fn check(value: &str) -> Result<CheckSetting, String> {
+    match value {
+        "default" => Ok(CheckSetting::Default),
+        "determinism" => Ok(CheckSetting::Determinism),
+        _ => Err("it takes determinism or default".to_owned()),
+    }
+}
+
 fn flag(value: &str) -> Result<bool, String> {
     match value {
         "1" => Ok(true),
@@ -236,60 +398,4 @@ fn log(value: &str) -> Result<LogSetting, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
-        Settings::parse(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
-    }
-
-    #[test]
-    fn nothing_set_is_the_default() {
-        assert_eq!(parse(&[("PATH", "/bin"), ("CHAOS_LOG", "")]), Ok(Settings::default()));
-    }
-
-    #[test]
-    fn each_variable_is_read() {
-        let settings = parse(&[
-            ("CHAOS_SEED", "0x5f1d"),
-            ("CHAOS_CASES", "x10"),
-            ("CHAOS_JOBS", "4"),
-            ("CHAOS_LOG", "kv0,c*"),
-            ("CHAOS_DEBUG", "1"),
-            ("CHAOS_OUT", "/tmp/out"),
-            ("CHAOS_PERTURB", "1204"),
-            ("CHAOS_EVENTS", "1"),
-        ])
-        .expect("all are valid");
-        assert_eq!(settings.seed, Some(SeedSetting::One { seed: 0x5f1d, calm: false }));
-        assert_eq!(settings.cases, NonZeroU32::new(10).map(CasesSetting::Times));
-        assert_eq!(settings.jobs, NonZeroU32::new(4));
-        assert!(settings.events);
-        assert!(settings.debug && settings.log.shows("kv0") && settings.log.shows("c12") && !settings.log.shows("kv1"));
-        assert_eq!((settings.out, settings.perturb), (Some(PathBuf::from("/tmp/out")), Some(1204)));
-    }
-
-    #[test]
-    fn an_unknown_variable_lists_the_valid_ones() {
-        let error = parse(&[("CHAOS_SEEDS", "1")]).expect_err("there is no such variable");
-        insta::assert_snapshot!(error);
-    }
-
-    #[test]
-    fn a_malformed_value_says_what_would_be_right() {
-        for (name, value) in [
-            ("CHAOS_CASES", "many"),
-            ("CHAOS_CASES", "0"),
-            ("CHAOS_JOBS", "-1"),
-            ("CHAOS_LOG", "kv 0"),
-            ("CHAOS_DEBUG", "yes"),
-            ("CHAOS_PERTURB", "soon"),
-            ("CHAOS_SEED", "9-1"),
-            ("CHAOS_DEBUG", "1"),
-            ("CHAOS_EVENTS", "1"),
-        ] {
-            let error = parse(&[(name, value)]).expect_err(name).to_string();
-            assert!(error.starts_with(&format!("{name}=`{value}` is not understood: ")), "{error}");
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use super::telling::differs_when_logged;
 use crate::blackbox::{Finding, Orders, RecordingMode};
 use crate::cases::Case;
 use crate::report::{Difference, Failure, FailureKind};
+use crate::settings::CheckSetting;
 use windtunnel_sim::world::HeapRecordUse;
 
 /// Each how many cases one that passes is run twice.
@@ -41,7 +42,10 @@ pub(super) fn run_confirmed_as(
     context.write_events(worker.blackbox());
     let due = match &report.failure {
         Some(failure) => failure.is_repeatable() && super::is_of_the_case(&failure.kind),
-        None => case.number % DOUBLE_RUN_SHARE == 1 || context.settings.perturb.is_some(),
+        None => {
+            let every = context.settings.check == Some(CheckSetting::Determinism);
+            every || case.number % DOUBLE_RUN_SHARE == 1 || context.settings.perturb.is_some()
+        }
     };
     if !due {
         return Ok(report);

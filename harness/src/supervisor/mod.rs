@@ -5,7 +5,9 @@
 //! environment.rs  the worker's arguments and environment
 //! run_case.rs     one case: orders, watching, judgement
 //! search.rs       all cases, on one worker or several
+//! asked.rs        what runs: what the test says, or a token or file that the user names
 //! plans.rs        which faults a case has
+//! saved.rs        saved cases: replayed first, and added to
 //! confirm.rs      the same case again: is it the same?
 //! shrink.rs       the smallest case that fails in the same way
 //! hands.rs        smaller cases, on several workers
@@ -13,6 +15,7 @@
 //! debugged.rs     one case in this process's place
 //! ```
 
+mod asked;
 mod confirm;
 mod debugged;
 mod environment;
@@ -20,24 +23,29 @@ mod hands;
 mod plans;
 mod process;
 mod run_case;
+mod saved;
 mod search;
 mod shrink;
 mod telling;
 
 pub(crate) use telling::report_debugged;
 
+use crate::arguments::Paths;
 use crate::blackbox::{BlackBox, Orders, RecordingMode};
 use crate::cases::{Case, Cases, Surroundings};
 use crate::definition::TestDefinition;
-use crate::report::{Block, Entry, FailureKind, Ledger, LogDirectory};
-use crate::settings::{Look, Settings, seed_text};
+use crate::regressions::{Entry, Regressions};
+use crate::report::{Block, Entry as Line, FailureKind, Ledger, LogDirectory};
+use crate::settings::{Look, Replay, Settings, seed_text};
 use crate::timestamp::DEFAULT_START;
+use asked::{Asked, Attempt};
 use plans::Plans;
 use process::WorkerError;
 use run_case::CaseReport;
 use search::Tally;
 use shrink::Shrinking;
 use std::panic::Location;
+use std::sync::Mutex;
 use std::time::Instant;
 use telling::Teller;
 
@@ -48,6 +56,16 @@ pub(crate) struct Context<'a> {
     pub(crate) cases: Cases,
     pub(crate) ledger: Ledger,
     plans: Plans,
+    /// Of a token: how the test's arguments differ from what the seed draws.
+    arguments: Option<Paths>,
+    /// Saved cases, and where they are saved.
+    saved: Option<(Vec<Entry>, String)>,
+    /// Saved cases that pass on another path now.
+    dodged: Mutex<Vec<Entry>>,
+    /// No further case begins after this.
+    deadline: Option<Instant>,
+    /// What the reader should know about this run.
+    remark: Option<String>,
 }
 
 impl Context<'_> {
@@ -60,6 +78,7 @@ impl Context<'_> {
             start_unix_ns: self.definition.start.unwrap_or(DEFAULT_START),
             virtual_timeout_ns: u64::try_from(timeout).unwrap_or(u64::MAX),
             plan: Some(self.plans.plan(case)).filter(|plan| !plan.faults.is_empty()).map(|plan| plan.to_string()),
+            arguments: self.arguments.as_ref().filter(|paths| !paths.is_empty()).map(ToString::to_string),
             recording: if self.settings.events { RecordingMode::Keep } else { RecordingMode::Off },
             ..Orders::default()
         }
@@ -86,7 +105,7 @@ impl Context<'_> {
     fn enter(&self, report: &CaseReport) {
         let sentence = report.failure.as_ref().map(|failure| failure.sentence(&report.log));
         let seed = seed_text(report.case.seed, report.case.calm);
-        let entry = Entry::new(seed, sentence.as_deref(), report.digest, report.at, report.took);
+        let entry = Line::new(seed, sentence.as_deref(), report.digest, report.at, report.took);
         self.ledger.add(&entry.when_logged(report.differs_when_logged.clone()));
     }
 }
@@ -97,18 +116,23 @@ pub(crate) fn run(definition: &TestDefinition, location: &Location<'_>) {
         Ok(settings) => settings,
         Err(error) => fail(&format!("\nthread '{}' panicked at {location}:\n{error}\n", definition.name())),
     };
+    let impossible = |reason: String| -> ! {
+        fail(&format!("\nthread '{}' panicked at {location}:\nimpossible: {reason}\n", definition.name()))
+    };
     let cases = Cases::of(definition, &settings, Surroundings::of_this_process());
+    let asked = Asked::of(definition, &settings, cases).unwrap_or_else(|reason| impossible(reason));
+    let saved = saved_cases(definition, &settings, asked.entries).unwrap_or_else(|reason| impossible(reason));
     // A debugger's process writes into the one that is there.
     let directory = LogDirectory::of(definition, settings.out.as_deref());
     let ledger = if settings.debug { Ledger::nowhere() } else { Ledger::begin(directory.path()) };
-    let plans = match Plans::of(definition) {
-        Ok(plans) => plans,
-        Err(reason) => {
-            fail(&format!("\nthread '{}' panicked at {location}:\nimpossible: {reason}\n", definition.name()))
-        }
-    };
-    let context = Context { definition, settings: &settings, cases, ledger, plans };
+    let (cases, plans, arguments) = (asked.cases, asked.plans, asked.arguments);
+    let deadline = settings.time.map(|time| Instant::now() + time);
+    let dodged = Mutex::default();
+    let remark = asked.remark;
+    let settings = &settings;
+    let context = Context { definition, settings, cases, ledger, plans, arguments, saved, dodged, deadline, remark };
     eprintln!("{}", cases.announcement(definition.path));
+    context.remark.iter().for_each(|remark| eprintln!("chaos: {remark}"));
     if settings.debug {
         let error = debugged::become_debugged(&context, cases.case(cases.first()));
         fail(&format!("\nthread '{}' panicked at {location}:\n{error}\n", definition.name()));
@@ -123,6 +147,25 @@ pub(crate) fn run(definition: &TestDefinition, location: &Location<'_>) {
         },
         Err(error) => fail(&teller.no_worker(&error)),
     }
+}
+
+/// The cases to replay before new ones: those of a file that the user names, or those that are kept, unless a single
+/// case is asked for.
+fn saved_cases(
+    definition: &TestDefinition,
+    settings: &Settings,
+    asked: Option<Vec<Entry>>,
+) -> Result<Option<(Vec<Entry>, String)>, String> {
+    if let (Some(entries), Some(Replay::File(path))) = (asked, &settings.replay) {
+        return Ok(Some((entries, path.display().to_string())));
+    }
+    let one_case = settings.seed.is_some() || settings.replay.is_some() || settings.debug;
+    if one_case || definition.expect_failure.is_some() {
+        return Ok(None);
+    }
+    let kept = Regressions::of(definition);
+    let entries = kept.read().map_err(|error| error.to_string())?;
+    Ok((!entries.is_empty()).then(|| (entries, kept.shown().to_owned())))
 }
 
 fn passed(context: &Context<'_>, teller: &Teller<'_>, tally: &Tally, started: Instant) {
@@ -142,7 +185,12 @@ fn shrunk(context: &Context<'_>, report: CaseReport) -> Result<(CaseReport, Opti
 
 fn failed(context: &Context<'_>, teller: &Teller<'_>, report: &CaseReport, shrinking: Option<&Shrinking>) {
     let block: Block = teller.block(report, shrinking);
-    let Some(expected) = context.definition.expect_failure else { fail(&block.to_string()) };
+    let Some(expected) = context.definition.expect_failure else {
+        let token = asked::token(context.definition, report);
+        let attempt = Attempt::of_this_process(context.definition, context.settings);
+        attempt.zip(token).inspect(|(attempt, token)| attempt.failed(token));
+        fail(&Block { saved: saved::save(context, report), ..block }.to_string())
+    };
     if block.sentence.contains(expected) {
         eprintln!("failed as expected\n\n{}", block.body_text());
         return;

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::process::{ProcessEnd, Worker, WorkerError};
+use crate::arguments::Paths;
 use crate::blackbox::{
     At, BlackBox, Drawing, EndedAs, Ending, FaultAccount, Finding, Orders, StormBegan, StormEnded, TapeReader, Verdict,
 };
@@ -25,6 +26,8 @@ pub(crate) struct CaseReport {
     pub(crate) faults: (u64, u64),
     /// The faults that were ordered.
     pub(crate) plan: Plan,
+    /// The steps to the arguments that were ordered.
+    pub(crate) paths: Paths,
     /// The first storm, if there was one.
     pub(crate) storm: Option<Storm>,
     /// What was drawn for the test's parameters, in their order.
@@ -38,6 +41,8 @@ pub(crate) struct CaseReport {
     /// What a second run said: equal digests, or not.
     pub(crate) confirmation: Option<String>,
     pub(crate) layout_refusal: Option<String>,
+    /// What a saved case says about its bug, when this is one.
+    pub(crate) saved: Option<String>,
     /// Logging would have made another run of this case, so this is the report of the run without: its digest.
     pub(crate) differs_when_logged: Option<String>,
 }
@@ -104,6 +109,7 @@ pub(super) fn run_case(
     let mut report = judge(context.definition, case, worker.blackbox(), &end);
     // Written by this process; what cannot be read was refused by the case.
     report.plan = orders.plan.as_deref().and_then(|plan| plan.parse().ok()).unwrap_or_default();
+    report.paths = orders.arguments.as_deref().and_then(|paths| paths.parse().ok()).unwrap_or_default();
     report.took = started.elapsed();
     report.layout_refusal = worker.layout_refusal();
     Ok(report)
@@ -215,6 +221,7 @@ pub(super) fn judge(definition: &TestDefinition, case: Case, blackbox: &BlackBox
         at,
         faults,
         plan: Plan::default(),
+        paths: Paths::default(),
         storm: remains.storm,
         arguments: remains.arguments,
         drawing: remains.drawing,
@@ -222,6 +229,7 @@ pub(super) fn judge(definition: &TestDefinition, case: Case, blackbox: &BlackBox
         log,
         confirmation: None,
         layout_refusal: None,
+        saved: None,
         differs_when_logged: None,
     }
 }
@@ -251,6 +259,7 @@ fn verdict(verdict: &Verdict<'static>) -> Judgement {
     match verdict {
         Verdict::Passed => None,
         Verdict::Error(text) => Some((FailureKind::Error { text: text.to_string() }, Vec::new())),
+        Verdict::Unsteady(text) => Some((FailureKind::Unsteady { text: text.to_string() }, Vec::new())),
         Verdict::NotRecovered(text) => Some((FailureKind::NotRecovered { text: text.to_string() }, Vec::new())),
         Verdict::Impossible(reason) => Some((FailureKind::Impossible { reason: reason.to_string() }, Vec::new())),
         Verdict::Panicked { host, message, location, frames, .. } => {

@@ -11,7 +11,7 @@ use super::process::{Worker, WorkerError};
 use super::run_case::{CaseReport, Showing, run_case};
 use crate::arguments::{self, Paths};
 use crate::blackbox::{Drawing, Orders};
-use crate::report::{Failure, Log};
+use crate::report::identity;
 use std::time::{Duration, Instant};
 use windtunnel_faults::Plan;
 use windtunnel_faults::shrink::{Ended, Observation, Shrinker, Verdict};
@@ -57,6 +57,8 @@ pub(super) fn shrink(
     let budget = context.settings.shrink;
     let Some(failure) = &report.failure else { return Ok((report, None)) };
     let can_shrink = failure.is_repeatable() && super::is_of_the_case(&failure.kind) && budget.runs > 0;
+    // What is kept, or carried by a token, was shrunk when it was found.
+    let can_shrink = can_shrink && report.saved.is_none() && context.arguments.is_none();
     let faults = if context.plans.are_drawn() { report.plan.faults.len() } else { 0 };
     if !can_shrink || faults == 0 && report.arguments.is_empty() {
         return Ok((report, None));
@@ -157,23 +159,6 @@ fn orders(context: &Context<'_>, report: &CaseReport, plan: &Plan, paths: &Paths
     let plan = (!plan.faults.is_empty()).then(|| plan.to_string());
     let arguments = (!paths.is_empty()).then(|| paths.to_string());
     Orders { plan, arguments, ..context.orders(report.case) }
-}
-
-/// The same bug has the same identity.
-fn identity(failure: &Failure, log: &Log) -> String {
-    let sentence = failure.sentence(log);
-    let first = sentence.lines().next().unwrap_or_default();
-    let location = failure.location().map(ToString::to_string).unwrap_or_default();
-    // Of numbers not even the length: 40 operations and 3 may fail in the same way.
-    let mut words = String::new();
-    for character in first.chars() {
-        match character {
-            '0'..='9' if words.ends_with('#') => {}
-            '0'..='9' => words.push('#'),
-            other => words.push(other),
-        }
-    }
-    format!("{location} {words}")
 }
 
 /// What a run says about which of its faults mattered. Times count from the storm's beginning.

@@ -1,5 +1,6 @@
 //! Reports: puts together what [`crate::report`] prints.
 
+use super::asked;
 use super::plans::Plans;
 use super::process::{ProcessEnd, WorkerError};
 use super::run_case::{CaseReport, judge};
@@ -17,8 +18,8 @@ use crate::report::{
 use crate::settings::{LogSetting, Settings, seed_text};
 use crate::system::End;
 use std::panic::Location;
+use std::sync::Mutex;
 use std::time::Duration;
-use windtunnel_faults::Kind;
 
 /// How many lines of each host a report shows.
 const LINES_SHOWN: usize = 20;
@@ -32,6 +33,7 @@ pub(super) struct Teller<'a> {
     cases: Cases,
     location: String,
     invocation: Invocation,
+    remark: Option<String>,
 }
 
 impl<'a> Teller<'a> {
@@ -42,6 +44,7 @@ impl<'a> Teller<'a> {
             cases: context.cases,
             location: location.to_string(),
             invocation: Invocation::of_this_process(location.file()),
+            remark: context.remark.clone(),
         }
     }
 
@@ -52,7 +55,7 @@ impl<'a> Teller<'a> {
         };
         let seed = seed_text(report.case.seed, report.case.calm);
         let (hosts, more_hosts) = self.tails(&report.log, failure.host());
-        let mut remarks = Vec::new();
+        let mut remarks: Vec<String> = self.remark.iter().cloned().collect();
         remarks.extend(report.layout_refusal.as_deref().map(weaker));
         remarks.extend(report.differs_when_logged.as_deref().map(differs_when_logged));
         if report.log.dropped_bytes > 0 {
@@ -67,7 +70,7 @@ impl<'a> Teller<'a> {
         Block {
             location: failure.location().map_or_else(|| self.location.clone(), ToString::to_string),
             told: Told {
-                found: self.found(report.case),
+                found: report.saved.clone().unwrap_or_else(|| self.found(report.case)),
                 seed: seed.clone(),
                 at: failure.at,
                 shrunk: shrinking.map(|shrinking| shrunk(shrinking, report)),
@@ -81,7 +84,7 @@ impl<'a> Teller<'a> {
             hosts,
             more_hosts,
             stacks: self.stacks(failure),
-            replay: replay(self.definition, &self.invocation, &seed),
+            replay: replay(self.definition, &self.invocation, &self.assignment(report)),
             logs,
             remarks,
             ..self.plain(failure.sentence(&report.log))
@@ -101,8 +104,9 @@ impl<'a> Teller<'a> {
             hosts: Vec::new(),
             more_hosts: 0,
             stacks: Vec::new(),
-            replay: replay(self.definition, &self.invocation, &seed),
+            replay: replay(self.definition, &self.invocation, &format!("CHAOS_SEED={seed}")),
             logs: None,
+            saved: None,
             remarks: Vec::new(),
         }
     }
@@ -119,6 +123,18 @@ impl<'a> Teller<'a> {
     pub(super) fn no_worker(&self, error: &WorkerError) -> String {
         let name = self.definition.name();
         format!("\nthread '{name}' panicked at {}:\nno worker: {}\n{error}\n", self.location, hint(error))
+    }
+
+    /// The variable that repeats a case: its seed, or a token when there is a plan to be carried, or the way to simpler
+    /// arguments.
+    fn assignment(&self, report: &CaseReport) -> String {
+        let Case { seed, calm, .. } = report.case;
+        match asked::token(self.definition, report) {
+            Some(token) if !report.plan.faults.is_empty() || !report.paths.is_empty() => {
+                format!("CHAOS_REPLAY={token}")
+            }
+            _ => format!("CHAOS_SEED={}", seed_text(seed, calm)),
+        }
     }
 
     fn found(&self, case: Case) -> String {
@@ -190,14 +206,13 @@ fn faults(report: &CaseReport) -> Vec<String> {
     let columns = texts.iter().map(String::len).max().unwrap_or(0);
     faults
         .zip(texts)
-        .map(|((at, fault), text)| {
-            let links = matches!(fault.kind(), Kind::Partition | Kind::Latency | Kind::Loss);
+        .map(|((at, _), text)| {
             let effect = match accounts.get(at) {
                 None => return text,
                 Some(FaultAccount { began_ns: None, .. }) => "never began".to_owned(),
-                Some(FaultAccount { bit: 0, .. }) => "bit on nothing".to_owned(),
-                Some(FaultAccount { bit, .. }) if links => format!("bit on {}", counted(*bit as usize, "packet")),
-                Some(FaultAccount { bit, .. }) => format!("struck {}", counted(*bit as usize, "host")),
+                Some(FaultAccount { bit: 0, .. }) => "bit nothing".to_owned(),
+                // Segments and datagrams, or hosts.
+                Some(FaultAccount { bit, .. }) => format!("bit {}×", grouped(*bit)),
             };
             format!("{text:<columns$}  {effect}")
         })
@@ -273,7 +288,11 @@ pub(crate) fn report_debugged(definition: &TestDefinition, location: &Location<'
     let cases = Cases { rehearsal: false, only_calm: case.calm, rehearsal_seed: case.seed, base: case.seed, count: 1 };
     let plan = orders.plan.as_deref().and_then(|plan| plan.parse().ok()).unwrap_or_default();
     let plans = Plans::pinned(plan);
-    let context = Context { definition, settings: &settings, cases, ledger: Ledger::nowhere(), plans };
+    let ledger = Ledger::nowhere();
+    let (saved, dodged, deadline, remark) = (None, Mutex::default(), None, None);
+    let arguments = None;
+    let settings = &settings;
+    let context = Context { definition, settings, cases, ledger, plans, arguments, saved, dodged, deadline, remark };
     let teller = Teller::new(&context, location);
     match report.failure {
         Some(_) => eprint!("{}", teller.block(&report, None)),

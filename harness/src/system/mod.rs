@@ -6,9 +6,11 @@
 //! processes.rs   signalling and waiting
 //! descriptors.rs reading and writing without allocating; files without names
 //! executable.rs  where the executable lies
+//! build.rs       which build it is
 //! entry.rs       functions named by their address
 //! ```
 
+mod build;
 mod descriptors;
 mod entry;
 mod exec;
@@ -16,6 +18,7 @@ mod executable;
 mod memory;
 mod processes;
 
+pub(crate) use build::build_identity;
 pub(crate) use descriptors::{read_byte, readable, unnamed_file, write_whole};
 pub(crate) use entry::{Caller, Entry};
 pub(crate) use exec::{Arguments, ExecPlan, Executed};

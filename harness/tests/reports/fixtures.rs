@@ -1,7 +1,10 @@
 //! Tests that end in every way there is. Ignored here; the other modules run them.
 
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 use windtunnel::prelude::*;
 
 #[chaos_test]
@@ -170,5 +173,105 @@ async fn reads_what_changes() -> Result<()> {
         sleep(Duration::from_millis(1)).await;
     }
     println!("read {}", std::fs::read_to_string(CHANGING_FILE)?);
+    Ok(())
+}
+
+/// Counts in memory what it is asked to, and answers how much that is.
+async fn store() -> std::io::Result<()> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let listener = TcpListener::bind("0.0.0.0:7").await?;
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            let add = stream.read_u8().await?;
+            stream.write_u32(COUNT.fetch_add(u32::from(add), SeqCst) + u32::from(add)).await
+        });
+    }
+}
+
+async fn count(add: u8) -> Option<u32> {
+    let asked = async {
+        let mut stream = TcpStream::connect("store:7").await?;
+        stream.write_u8(add).await?;
+        stream.read_u32().await
+    };
+    timeout(Duration::from_millis(500), asked).await.ok()?.ok()
+}
+
+/// Counts ten times, each until it is acknowledged, and then looks whether all of them are there.
+async fn everything_counted_is_there(cx: Chaos) -> Result<()> {
+    cx.host("store").main(store).ready(tcp(7)).start().await?;
+    cx.storm(async || {
+        for _ in 0..10 {
+            while count(1).await.is_none() {}
+            sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let counted = count(0).await.ok_or(windtunnel::Error::msg("no answer in good weather"))?;
+    assert!(counted >= 10, "something that was counted is gone");
+    Ok(())
+}
+
+#[chaos_test(faults = net::partitions() + net::latencies() + net::losses() + host::crashes() + host::pauses())]
+#[ignore = "a fixture"]
+async fn forgets_in_a_crash(cx: Chaos) -> Result<()> {
+    everything_counted_is_there(cx).await
+}
+
+#[chaos_test(cases = 20, faults = net::partitions() + net::latencies() + net::losses() + host::pauses())]
+#[ignore = "a fixture"]
+async fn remembers_without_crashes(cx: Chaos) -> Result<()> {
+    everything_counted_is_there(cx).await
+}
+
+#[chaos_test(plan = "100ms partition store | test for 50ms; 600ms crash store restart after 1s")]
+#[ignore = "a fixture"]
+async fn has_a_plan_of_its_own(cx: Chaos) -> Result<()> {
+    everything_counted_is_there(cx).await
+}
+
+#[chaos_test(plan = "1s crash stores restart after 1s")]
+#[ignore = "a fixture"]
+async fn has_a_plan_for_somebody_else(cx: Chaos) -> Result<()> {
+    everything_counted_is_there(cx).await
+}
+
+#[chaos_test(plan = "1s crahs store restart after 1s")]
+#[ignore = "a fixture"]
+async fn has_a_plan_that_cannot_be_read(cx: Chaos) -> Result<()> {
+    everything_counted_is_there(cx).await
+}
+
+#[chaos_test(faults = disk::full())]
+#[ignore = "a fixture"]
+async fn asks_for_what_is_not_there_yet(cx: Chaos) -> Result<()> {
+    everything_counted_is_there(cx).await
+}
+
+#[chaos_test(cases = 8, faults = net::partitions())]
+#[ignore = "a fixture"]
+async fn talks_to_nobody(cx: Chaos) -> Result<()> {
+    cx.host("store").main(store).ready(tcp(7)).start().await?;
+    cx.storm(async || sleep(Duration::from_secs(3)).await).await;
+    Ok(())
+}
+
+#[chaos_test(faults = net::partitions())]
+#[ignore = "a fixture"]
+async fn has_no_storm(cx: Chaos) -> Result<()> {
+    cx.host("store").main(store).ready(tcp(7)).start().await?;
+    Ok(())
+}
+
+#[chaos_test(plan = "1s pause store for 1h")]
+#[ignore = "a fixture"]
+async fn breaks_its_steady_state(cx: Chaos) -> Result<()> {
+    cx.host("store").main(store).ready(tcp(7)).start().await?;
+    cx.storm(async || sleep(Duration::from_secs(7200)).await)
+        .before(async || println!("before the storm"))
+        .steady("200ms", async || count(0).await.map(drop).ok_or("nobody answers"))
+        .recovered(async || println!("after a storm that was not broken off"))
+        .await;
     Ok(())
 }

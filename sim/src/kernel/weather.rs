@@ -9,6 +9,7 @@
 
 use super::dispatch::{Event, Kernel};
 use super::event::What;
+use super::net::Draws;
 use super::timers::TimerKey;
 use crate::weather::{Begins, Fault, FaultKind, FaultReport, Links, WeatherReport};
 use crate::world::{FaultId, HostId, HostState};
@@ -306,10 +307,10 @@ impl Weather {
             }
             FaultKind::Slow { links: Links { from, to, both_ways }, latency, jitter, spread } => {
                 let (latency_ns, jitter_ns) = (super::net::delay_ns(*latency), super::net::delay_ns(*jitter));
-                Grip::Links(kernel.net_slow(from, to, *both_ways, (latency_ns, jitter_ns, *spread)))
+                Grip::Links(kernel.net_slow(from, to, *both_ways, (latency_ns, jitter_ns, *spread), Draws::AsPlanned))
             }
             FaultKind::Lossy { links: Links { from, to, both_ways }, probability, correlation } => {
-                Grip::Links(kernel.net_lossy(from, to, *both_ways, *probability, *correlation))
+                Grip::Links(kernel.net_lossy(from, to, *both_ways, (*probability, *correlation), Draws::AsPlanned))
             }
             FaultKind::Crash { host } => {
                 self.hold(kernel, number, *host, Plight::Felled { startable: kernel.runs_program(*host) });

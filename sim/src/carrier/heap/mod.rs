@@ -20,7 +20,7 @@ pub(crate) use region::Heap;
 use super::lent::Lent;
 use super::real::raw_syscall;
 use classes::{SMALL_MAX, aligned};
-use region::{Block, HEAP_BYTES};
+use region::{Block, HEAP_BYTES, NURSERY_BYTES};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// 17 TiB: behind the flight recorder (16 TiB), and below what the system maps in a worker, which begins with the
@@ -30,6 +30,8 @@ const FIRST: usize = 0x1100_0000_0000;
 /// Heaps that can be live at a time; who gets none uses libc's.
 const HEAPS_MAX: usize = 6144;
 const END: usize = FIRST + HEAPS_MAX * HEAP_BYTES;
+/// Heaps whose nursery is a huge page: a quarter of a gibibyte at most.
+const HUGE_NURSERIES_MAX: usize = 128;
 
 const _: () = assert!(END < 0x2aaa_0000_0000);
 
@@ -71,9 +73,18 @@ fn create_at(index: usize) -> Option<Heap> {
     if is_live(index) || !map(base, HEAP_BYTES) {
         return None;
     }
-    // A page of two mebibytes for each region that is touched would cost more than it saves.
+    // One huge page for the nursery; for each region that is touched it would cost more than it saves. With very many
+    // heaps it would cost more memory than there is.
+    let huge = index < HUGE_NURSERIES_MAX;
+    let nursery = if huge { NURSERY_BYTES } else { 0 };
     // SAFETY: advice about our own mapping.
-    unsafe { raw_syscall(libc::SYS_madvise, [base, HEAP_BYTES, libc::MADV_NOHUGEPAGE as usize, 0, 0, 0]) };
+    unsafe {
+        if huge {
+            raw_syscall(libc::SYS_madvise, [base, nursery, libc::MADV_HUGEPAGE as usize, 0, 0, 0]);
+        }
+        let (rest, bytes) = (base + nursery, HEAP_BYTES - nursery);
+        raw_syscall(libc::SYS_madvise, [rest, bytes, libc::MADV_NOHUGEPAGE as usize, 0, 0, 0]);
+    }
     LIVE[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
     Some(Heap::new(base))
 }

@@ -15,10 +15,67 @@ const WORD: usize = 64;
 /// Words of a class that lie near each other, so that a small heap touches few pages.
 const NEAR: usize = 64;
 /// Bytes between the words of two classes, for those that are not near: one for each slot of the smallest class.
-const FAR_BYTES: usize = REGION_BYTES / 16 / 8;
-const FULL_BYTES: usize = FAR_BYTES / 64;
+const FAR_BYTES: usize = REGION_BYTES / 16 / 8 + 4096;
+const FULL_BYTES: usize = FAR_BYTES / 64 + 64;
 
-/// What a heap knows of itself, behind its regions. Fresh memory is zero, which is an empty heap.
+/// The first slots of each class lie together in one nursery, which is one huge page where the system has such: a
+/// host touches few pages of its heap then, and with many hosts it is the misses of the TLB that cost.
+pub(super) const NURSERY_BYTES: usize = 2 << 20;
+/// A nursery is given out in pieces of this size.
+const PIECE_BYTES: usize = 4096;
+const PIECES: usize = NURSERY_BYTES / PIECE_BYTES;
+/// Larger classes have no part of it: a slot lies at a multiple of its size's largest power of two, and pieces are no
+/// larger than this.
+const NURSERY_CLASS_BYTES_MAX: usize = PIECE_BYTES;
+
+/// Pieces of a class: enough for what a small service keeps.
+const fn pieces(class: usize) -> usize {
+    match bytes_of(class) {
+        bytes if bytes > NURSERY_CLASS_BYTES_MAX => 0,
+        bytes if bytes > 256 => 12,
+        _ => 8,
+    }
+}
+
+/// Where each class begins in the nursery, and which class each piece belongs to.
+struct Nursery {
+    begins: [usize; SMALL + 1],
+    class_of: [u8; PIECES],
+}
+
+const NURSERY_LAYOUT: Nursery = {
+    // The head comes first.
+    let mut piece = HEAD_BYTES / PIECE_BYTES;
+    let mut nursery = Nursery { begins: [0; SMALL + 1], class_of: [u8::MAX; PIECES] };
+    let mut class = 0;
+    while class < SMALL {
+        nursery.begins[class] = piece * PIECE_BYTES;
+        let end = piece + pieces(class);
+        while piece < end {
+            nursery.class_of[piece] = class as u8;
+            piece += 1;
+        }
+        class += 1;
+    }
+    nursery.begins[SMALL] = piece * PIECE_BYTES;
+    assert!(nursery.begins[SMALL] <= NURSERY_BYTES);
+    nursery
+};
+
+static NURSERY: Nursery = NURSERY_LAYOUT;
+
+/// Slots of a class in the nursery.
+const IN_NURSERY: [u32; SMALL] = {
+    let mut slots = [0; SMALL];
+    let mut class = 0;
+    while class < SMALL {
+        slots[class] = (pieces(class) * PIECE_BYTES / bytes_of(class)) as u32;
+        class += 1;
+    }
+    slots
+};
+
+/// What a heap knows of itself, at its beginning. Fresh memory is zero, which is an empty heap.
 #[repr(C)]
 struct Head {
     /// Per class: the lowest word of `full` that may have room, and the lowest slot that was never taken.
@@ -31,13 +88,15 @@ struct Head {
     near: [[u64; NEAR]; SMALL],
 }
 
-const HEAD: usize = SMALL * REGION_BYTES;
-const FAR: usize = HEAD + (64 << 10);
+const HEAD_BYTES: usize = 64 << 10;
+/// The nursery, which begins with the head; then which slots are taken; then the regions.
+const FAR: usize = NURSERY_BYTES;
 const FAR_FULL: usize = FAR + SMALL * FAR_BYTES;
+const REGIONS: usize = HEAP_BYTES - SMALL * REGION_BYTES;
 
-const _: () = assert!(size_of::<Head>() <= FAR - HEAD && FAR_FULL + SMALL * FULL_BYTES <= HEAP_BYTES);
+const _: () = assert!(size_of::<Head>() <= HEAD_BYTES && FAR_FULL + SMALL * FULL_BYTES <= REGIONS);
 
-/// A heap, by its address, which is a multiple of the size of a region.
+/// A heap, by its address, which is a multiple of the size of a region, as are the beginnings of all regions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Heap {
     base: usize,
@@ -68,7 +127,36 @@ impl Heap {
     }
 
     fn head(self) -> *mut Head {
-        (self.base + HEAD) as *mut Head
+        self.base as *mut Head
+    }
+
+    /// How many slots a class has: those in the nursery and those of its region.
+    #[inline]
+    fn slots(class: usize) -> usize {
+        IN_NURSERY[class] as usize + REGION_BYTES / bytes_of(class)
+    }
+
+    /// Where a slot lies.
+    #[inline]
+    fn address(self, class: usize, slot: usize) -> usize {
+        let nursery = IN_NURSERY[class] as usize;
+        if slot < nursery {
+            self.base + NURSERY.begins[class] + slot * bytes_of(class)
+        } else {
+            self.base + REGIONS + class * REGION_BYTES + (slot - nursery) * bytes_of(class)
+        }
+    }
+
+    /// The class that an address belongs to, where that class's part begins, and the number of the first slot there.
+    #[inline]
+    fn part(self, address: usize) -> Option<(usize, usize, usize)> {
+        let offset = address - self.base;
+        if offset >= REGIONS {
+            let class = (offset - REGIONS) / REGION_BYTES;
+            return Some((class, REGIONS + class * REGION_BYTES, IN_NURSERY[class] as usize));
+        }
+        let class = usize::from(*NURSERY.class_of.get(offset / PIECE_BYTES)?);
+        (class < SMALL).then(|| (class, NURSERY.begins[class], 0))
     }
 
     /// Which of 64 slots are taken.
@@ -97,7 +185,7 @@ impl Heap {
 
     #[inline]
     fn take_of(self, class: usize) -> Option<Block> {
-        let slots = REGION_BYTES / bytes_of(class);
+        let slots = Self::slots(class);
         let mut index = unsafe { (*self.head()).classes[class].0 } as usize;
         while index * WORD * WORD < slots {
             let full = unsafe { *self.full(class, index) };
@@ -125,7 +213,7 @@ impl Heap {
             let never = &mut (*self.head()).classes[class].1;
             let fresh = slot >= *never as usize;
             *never = (*never).max(slot as u32 + 1);
-            Block { address: self.base + class * REGION_BYTES + slot * bytes_of(class), fresh }
+            Block { address: self.address(class, slot), fresh }
         }
     }
 
@@ -136,14 +224,10 @@ impl Heap {
     /// Class and slot of a block's address; `None` when no block begins there.
     #[inline]
     fn place(self, address: usize) -> Option<(usize, usize)> {
-        let (class, offset) = ((address - self.base) / REGION_BYTES, (address - self.base) % REGION_BYTES);
+        let (class, begins, first) = self.part(address)?;
         // The offset is below 2^26: a division of 32 bits, which is faster.
-        let (slot, rest) = if class < SMALL {
-            (offset as u32 / bytes_of(class) as u32, offset as u32 % bytes_of(class) as u32)
-        } else {
-            return None;
-        };
-        (rest == 0).then_some((class, slot as usize))
+        let (offset, bytes) = ((address - self.base - begins) as u32, bytes_of(class) as u32);
+        (offset % bytes == 0).then(|| (class, first + (offset / bytes) as usize))
     }
 
     /// Takes the block at this address, if nobody has it.
@@ -177,7 +261,7 @@ impl Heap {
     /// How much fits into a block.
     #[inline]
     pub(super) fn usable_bytes(self, address: usize) -> usize {
-        bytes_of((address - self.base) / REGION_BYTES)
+        self.part(address).map_or(0, |(class, ..)| bytes_of(class))
     }
 
     /// How many blocks with mappings of their own this heap holds.
@@ -231,13 +315,13 @@ mod tests {
     fn the_lowest_free_slot_is_given_across_words_and_summaries() {
         with_heap(|heap| {
             let blocks: Vec<usize> = (0..WORD * WORD * 3).map(|_| heap.take(0).expect("room").address).collect();
-            assert!(blocks.windows(2).all(|pair| pair[1] == pair[0] + 16));
+            assert!(blocks.iter().enumerate().all(|(slot, address)| *address == heap.address(0, slot)));
             for freed in [WORD * WORD * 2 + 70, WORD * 5 + 3, 4] {
                 assert!(heap.release(blocks[freed]));
             }
             for expected in [4, WORD * 5 + 3, WORD * WORD * 2 + 70, blocks.len()] {
                 let address = heap.take(0).expect("room").address;
-                assert_eq!(address, blocks[0] + expected * 16);
+                assert_eq!(address, heap.address(0, expected));
             }
         });
     }

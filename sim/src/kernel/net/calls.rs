@@ -1,6 +1,6 @@
 //! The kernel's side of the network: entering it, and passing on what it left behind.
 
-use super::link::Harm;
+use super::link::{Draws, Harm};
 use super::socket::Protocol;
 use super::tcp::Tcp;
 use super::{Cx, Fail, NetEvent, Network, Socket};
@@ -146,7 +146,7 @@ impl Kernel {
 
     /// Nothing gets from one set of hosts to the other, or with `both_ways` between them.
     pub(crate) fn net_partition(&mut self, from: &[HostId], to: &[HostId], both_ways: bool) -> FaultId {
-        self.net.harm(Harm::Cut, from, to, both_ways)
+        self.net.harm(Harm::Cut, from, to, both_ways, Draws::ByHand)
     }
 
     /// Everything from one set of hosts to the other takes longer: by latency and jitter in nanoseconds.
@@ -156,9 +156,10 @@ impl Kernel {
         to: &[HostId],
         both_ways: bool,
         slowness: (u64, u64, Spread),
+        draws: Draws,
     ) -> FaultId {
         let (latency_ns, jitter_ns, spread) = slowness;
-        self.net.harm(Harm::Slow { latency_ns, jitter_ns, spread }, from, to, both_ways)
+        self.net.harm(Harm::Slow { latency_ns, jitter_ns, spread }, from, to, both_ways, draws)
     }
 
     /// Each segment from one set of hosts to the other is lost with this probability.
@@ -167,10 +168,10 @@ impl Kernel {
         from: &[HostId],
         to: &[HostId],
         both_ways: bool,
-        probability: f64,
-        correlation: f64,
+        (probability, correlation): (f64, f64),
+        draws: Draws,
     ) -> FaultId {
-        self.net.harm(Harm::Lossy { probability, correlation }, from, to, both_ways)
+        self.net.harm(Harm::Lossy { probability, correlation }, from, to, both_ways, draws)
     }
 
     /// Ends a fault; answers how many segments and datagrams it swallowed or delayed.
@@ -194,8 +195,8 @@ pub(crate) struct Waiting {
 }
 
 impl Network {
-    fn harm(&mut self, harm: Harm, from: &[HostId], to: &[HostId], both_ways: bool) -> FaultId {
-        self.links.harm(harm, from, to, both_ways)
+    fn harm(&mut self, harm: Harm, from: &[HostId], to: &[HostId], both_ways: bool, draws: Draws) -> FaultId {
+        self.links.harm(harm, from, to, both_ways, draws)
     }
 
     fn heal(&mut self, fault: FaultId) -> u64 {

@@ -89,10 +89,21 @@ fn spread_ns(stream: &mut Stream, latency_ns: u64, jitter_ns: u64, spread: Sprea
 /// The longest tail of a Pareto-distributed delay, in jitters: about one segment in ten thousand would be later.
 const TAIL_MAX: f64 = 100.0;
 
+/// Which numbers a random fault draws on a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Draws {
+    /// From the beginning of the link's stream for such faults, whatever else is planned and whenever it begins: a plan
+    /// that has become smaller, or rounder, goes on to do the same.
+    AsPlanned,
+    /// Others than any fault before it.
+    ByHand,
+}
+
 /// A fault in force.
 struct Fault {
     id: FaultId,
     harm: Harm,
+    draws: Draws,
     from: BTreeSet<HostId>,
     to: BTreeSet<HostId>,
     both_ways: bool,
@@ -115,30 +126,41 @@ struct Link {
     base_ns: u64,
     jitter_ns: u64,
     stream: Option<Box<Stream>>,
-    /// Made by the first fault on it.
-    chances: Option<Box<Chances>>,
     /// The state of `Links::changes` that `harms` belongs to.
     seen: u64,
-    /// The faults that concern this link, by their place among the active ones.
-    harms: Vec<u32>,
+    /// The faults that concern this link.
+    harms: Vec<Concern>,
 }
 
-/// What faults on a link draw from: a stream for each thing that is random, so that one kind of fault leaves the other
-/// and good weather as they were.
-struct Chances {
-    delay: Stream,
-    loss: Stream,
-    /// What a lossy fault did to the segment before.
+/// A fault as it concerns a link.
+struct Concern {
+    fault: FaultId,
+    /// Its place among the active ones.
+    place: u32,
+    /// What it draws from on this link, if it is random: a stream for each fault, so that without one of them the
+    /// others, and good weather, do as they did.
+    stream: Option<Box<Stream>>,
+    /// What it did to the segment before.
     lost_before: bool,
 }
 
-impl Chances {
-    /// Whether a segment is lost.
-    fn loses(&mut self, probability: f64, correlation: f64) -> bool {
-        let repeats = correlation > 0.0 && self.loss.chance(correlation);
-        let fresh = self.loss.chance(probability);
-        self.lost_before = if repeats { self.lost_before } else { fresh };
-        self.lost_before
+impl Concern {
+    /// What the fault does to a segment: how much it adds to its way, and whether it is lost.
+    fn strike(&mut self, harm: Harm) -> (u64, bool) {
+        match (harm, &mut self.stream) {
+            (Harm::Cut, _) => (0, true),
+            (Harm::Slow { latency_ns, jitter_ns, spread }, Some(stream)) => {
+                (spread_ns(stream, latency_ns, jitter_ns, spread), false)
+            }
+            (Harm::Slow { latency_ns, .. }, None) => (latency_ns, false),
+            (Harm::Lossy { probability, correlation }, Some(stream)) => {
+                let repeats = correlation > 0.0 && stream.chance(correlation);
+                let fresh = stream.chance(probability);
+                self.lost_before = if repeats { self.lost_before } else { fresh };
+                (0, self.lost_before)
+            }
+            (Harm::Lossy { .. }, None) => (0, false),
+        }
     }
 }
 
@@ -197,8 +219,8 @@ impl Links {
         }
         let id = LinkId(self.table.len() as u32);
         self.by_pair.insert(pair, id);
-        let (seen, harms) = (self.changes, self.concerning(from, to));
-        let mut link = Link { from, to, base_ns: CALM_NS, jitter_ns: 0, stream: None, chances: None, seen, harms };
+        let (seen, harms) = (self.changes, self.concerning(from, to, Vec::new()));
+        let mut link = Link { from, to, base_ns: CALM_NS, jitter_ns: 0, stream: None, seen, harms };
         if from == to {
             link.base_ns = LOOPBACK_NS;
         } else if !self.calm {
@@ -211,15 +233,41 @@ impl Links {
         id
     }
 
-    fn concerning(&self, from: HostId, to: HostId) -> Vec<u32> {
-        (0..self.faults.len() as u32).filter(|at| self.faults[*at as usize].concerns(from, to)).collect()
+    /// The active faults that concern a link; those that did before go on where they were.
+    fn concerning(&self, from: HostId, to: HostId, before: Vec<Concern>) -> Vec<Concern> {
+        let mut before = before.into_iter().peekable();
+        let active = self.faults.iter().zip(0..).filter(|(fault, _)| fault.concerns(from, to));
+        let concern = |(fault, place): (&Fault, u32)| {
+            // Both lists are in the order in which faults began.
+            while before.next_if(|earlier| earlier.fault.0 < fault.id.0).is_some() {}
+            let known = before.next_if(|earlier| earlier.fault == fault.id);
+            known.map_or_else(|| self.new_concern(fault, place, from, to), |known| Concern { place, ..known })
+        };
+        active.map(concern).collect()
+    }
+
+    fn new_concern(&self, fault: &Fault, place: u32, from: HostId, to: HostId) -> Concern {
+        let stream = |purpose| {
+            let which = match fault.draws {
+                Draws::AsPlanned => 0,
+                Draws::ByHand => fault.id.0,
+            };
+            Some(Box::new(Stream::new(self.seed, purpose, pair(from, to) ^ mix(which))))
+        };
+        let stream = match fault.harm {
+            Harm::Cut | Harm::Slow { jitter_ns: 0, .. } => None,
+            Harm::Slow { .. } => stream(Purpose::LinkDelay),
+            Harm::Lossy { .. } => stream(Purpose::LinkLoss),
+        };
+        Concern { fault: fault.id, place, stream, lost_before: false }
     }
 
     /// Brings a link's knowledge of the faults up to date.
     fn refresh(&mut self, id: LinkId) {
-        let link = &self.table[id.0 as usize];
+        let link = &mut self.table[id.0 as usize];
         if link.seen != self.changes {
-            let harms = self.concerning(link.from, link.to);
+            let (from, to, before) = (link.from, link.to, std::mem::take(&mut link.harms));
+            let harms = self.concerning(from, to, before);
             let link = &mut self.table[id.0 as usize];
             link.harms = harms;
             link.seen = self.changes;
@@ -245,23 +293,12 @@ impl Links {
     #[cold]
     fn fate_in_bad_weather(&mut self, id: LinkId, calm_delay: u64) -> Fate {
         self.refresh(id);
-        let (link, seed) = (&mut self.table[id.0 as usize], self.seed);
-        let (from, to) = (link.from, link.to);
-        let chances = link.chances.get_or_insert_with(|| {
-            let stream = |purpose| Stream::new(seed, purpose, pair(from, to));
-            Box::new(Chances { delay: stream(Purpose::LinkDelay), loss: stream(Purpose::LinkLoss), lost_before: false })
-        });
+        let link = &mut self.table[id.0 as usize];
         let mut fate = Fate::Arrives(calm_delay);
-        for at in &link.harms {
-            let fault = &mut self.faults[*at as usize];
+        for concern in &mut link.harms {
+            let fault = &mut self.faults[concern.place as usize];
             // Each draws for every segment, lost already or not: so that without one fault the others do the same.
-            let (added, lost) = match fault.harm {
-                Harm::Cut => (0, true),
-                Harm::Slow { latency_ns, jitter_ns, spread } => {
-                    (spread_ns(&mut chances.delay, latency_ns, jitter_ns, spread), false)
-                }
-                Harm::Lossy { probability, correlation } => (0, chances.loses(probability, correlation)),
-            };
+            let (added, lost) = concern.strike(fault.harm);
             if let Fate::Arrives(delay) = fate {
                 fault.affected += u64::from(lost || added > 0);
                 fate = if lost { Fate::Lost } else { Fate::Arrives(delay.saturating_add(added)) };
@@ -285,7 +322,7 @@ impl Links {
     pub(crate) fn one_way_ns(&mut self, id: LinkId) -> u64 {
         self.refresh(id);
         let link = &self.table[id.0 as usize];
-        let slow = link.harms.iter().filter_map(|at| match self.faults[*at as usize].harm {
+        let slow = link.harms.iter().filter_map(|concern| match self.faults[concern.place as usize].harm {
             Harm::Slow { latency_ns, .. } => Some(latency_ns),
             Harm::Cut | Harm::Lossy { .. } => None,
         });
@@ -299,12 +336,19 @@ impl Links {
     }
 
     /// Puts a fault in force on every link from one set of hosts to another.
-    pub(crate) fn harm(&mut self, harm: Harm, from: &[HostId], to: &[HostId], both_ways: bool) -> FaultId {
+    pub(crate) fn harm(
+        &mut self,
+        harm: Harm,
+        from: &[HostId],
+        to: &[HostId],
+        both_ways: bool,
+        draws: Draws,
+    ) -> FaultId {
         self.faults_ever += 1;
         self.changes += 1;
         let id = FaultId(self.faults_ever);
         let (from, to) = (from.iter().copied().collect(), to.iter().copied().collect());
-        self.faults.push(Fault { id, harm, from, to, both_ways, affected: 0 });
+        self.faults.push(Fault { id, harm, draws, from, to, both_ways, affected: 0 });
         id
     }
 
@@ -323,7 +367,7 @@ impl Links {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fate, Harm, Links};
+    use super::{Draws, Fate, Harm, Links};
     use crate::weather::Spread;
     use crate::world::HostId;
 
@@ -359,11 +403,11 @@ mod tests {
     fn a_cut_concerns_its_direction_and_accounts_for_what_it_swallowed() {
         let mut links = Links::new(7, true);
         let link = links.between(A, B);
-        let one_way = links.harm(Harm::Cut, &[A], &[B, C], false);
+        let one_way = links.harm(Harm::Cut, &[A], &[B, C], false, Draws::ByHand);
         assert_eq!(links.fate(link), Fate::Lost);
         let back = links.between(B, A);
         assert_eq!(links.fate(back), Fate::Arrives(1_000_000));
-        let both = links.harm(Harm::Cut, &[A], &[B], true);
+        let both = links.harm(Harm::Cut, &[A], &[B], true, Draws::ByHand);
         assert_eq!(links.fate(back), Fate::Lost);
         assert_eq!(links.affected(one_way), 1);
         assert_eq!(links.heal(one_way), 1);
@@ -377,7 +421,7 @@ mod tests {
     #[test]
     fn a_host_in_both_sets_still_reaches_itself() {
         let mut links = Links::new(7, true);
-        links.harm(Harm::Cut, &[A, B], &[A, B], true);
+        links.harm(Harm::Cut, &[A, B], &[A, B], true, Draws::ByHand);
         let own = links.between(A, A);
         assert_eq!(links.fate(own), Fate::Arrives(10_000));
     }
@@ -387,8 +431,9 @@ mod tests {
         let lost = |others: &[Harm]| {
             let mut links = Links::new(7, false);
             let link = links.between(A, B);
-            let brief: Vec<_> = others.iter().map(|harm| links.harm(*harm, &[A], &[B], false)).collect();
-            let lossy = links.harm(lossy(0.3), &[A], &[B], false);
+            let brief: Vec<_> =
+                others.iter().map(|harm| links.harm(*harm, &[A], &[B], false, Draws::AsPlanned)).collect();
+            let lossy = links.harm(lossy(0.3), &[A], &[B], false, Draws::AsPlanned);
             delays(&mut links, A, B);
             links.fate_of_acknowledgement(link);
             brief.into_iter().for_each(|fault| assert!(links.heal(fault) >= 100));
@@ -399,6 +444,9 @@ mod tests {
         let alone = lost(&[]);
         assert_eq!(alone, lost(&[Harm::Slow { latency_ns: 0, jitter_ns: 1 << 40, spread: Spread::Uniform }]));
         assert_eq!(alone, lost(&[Harm::Cut]));
+        assert_eq!(alone.0.len(), 100);
+        let (both, _) = lost(&[Harm::Lossy { probability: 1.0, correlation: 0.0 }]);
+        assert_eq!(alone.0, both, "another loss on the same link is no concern of this one");
         let mut calm = Links::new(7, false);
         (0..2).for_each(|_| drop(delays(&mut calm, A, B)));
         assert_eq!(alone.1, delays(&mut calm, A, B));
@@ -408,10 +456,16 @@ mod tests {
     fn slowness_and_loss_combine() {
         let mut links = Links::new(7, true);
         let link = links.between(A, B);
-        let slow = links.harm(Harm::Slow { latency_ns: 5, jitter_ns: 0, spread: Spread::Uniform }, &[A], &[B], false);
+        let slow = links.harm(
+            Harm::Slow { latency_ns: 5, jitter_ns: 0, spread: Spread::Uniform },
+            &[A],
+            &[B],
+            false,
+            Draws::ByHand,
+        );
         assert_eq!(links.fate(link), Fate::Arrives(1_000_005));
         assert_eq!(links.one_way_ns(link), 1_000_005);
-        let lossy = links.harm(lossy(0.5), &[A], &[B], false);
+        let lossy = links.harm(lossy(0.5), &[A], &[B], false, Draws::ByHand);
         let lost = (0..1000).filter(|_| links.fate(link) == Fate::Lost).count();
         assert!((400..600).contains(&lost), "{lost} of 1000");
         assert_eq!(links.heal(lossy), lost as u64);
@@ -422,7 +476,7 @@ mod tests {
     fn added(spread: Spread) -> Vec<u64> {
         let mut links = Links::new(7, true);
         let link = links.between(A, B);
-        links.harm(Harm::Slow { latency_ns: 10_000, jitter_ns: 1000, spread }, &[A], &[B], false);
+        links.harm(Harm::Slow { latency_ns: 10_000, jitter_ns: 1000, spread }, &[A], &[B], false, Draws::ByHand);
         let mut added: Vec<u64> = (0..10_000)
             .map(|_| match links.fate(link) {
                 Fate::Arrives(delay) => delay - 1_000_000,
@@ -458,7 +512,7 @@ mod tests {
         let run = |correlation| {
             let mut links = Links::new(7, true);
             let link = links.between(A, B);
-            links.harm(Harm::Lossy { probability: 0.2, correlation }, &[A], &[B], false);
+            links.harm(Harm::Lossy { probability: 0.2, correlation }, &[A], &[B], false, Draws::ByHand);
             let lost: Vec<bool> = (0..20_000).map(|_| links.fate(link) == Fate::Lost).collect();
             let bursts = lost.windows(2).filter(|pair| pair[1] && !pair[0]).count();
             (lost.iter().filter(|lost| **lost).count(), bursts)

@@ -50,7 +50,7 @@ use std::net::IpAddr;
 use tcp::{Connection, ConnectionId, Side};
 
 pub(crate) use address::Family;
-pub(crate) use link::delay_ns;
+pub(crate) use link::{Draws, delay_ns};
 pub(crate) use socket::{Protocol, SocketState};
 pub(crate) use transfer::{Incoming, Outgoing};
 pub(crate) use udp::options as options_of_datagrams;

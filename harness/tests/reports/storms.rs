@@ -1,0 +1,135 @@
+//! Storms that are drawn: what is found, how small it becomes, and what is said when nothing was tested.
+
+use super::{Printed, run};
+
+impl Printed {
+    /// The lines of the block's plan.
+    #[track_caller]
+    fn faults(&self) -> Vec<&str> {
+        let block = self.block();
+        let (_, after) = block.split_once("\n  faults\n").unwrap_or_else(|| panic!("no plan:\n{}", self.text));
+        after.lines().take_while(|line| line.starts_with("    ")).map(str::trim).collect()
+    }
+}
+
+#[test]
+fn a_failing_plan_shrinks_to_what_matters() {
+    let printed = run("forgets_in_a_crash").seed("1-64").printed();
+    assert_eq!(printed.sentence(), "panicked: something that was counted is gone");
+    let [crash] = printed.faults()[..] else { panic!("one crash is enough:\n{}", printed.text) };
+    assert!(crash.contains(" crash store "), "{crash}");
+    assert!(crash.ends_with(" bit 1×"), "{crash}");
+    // Somebody who reads it should not wonder about digits.
+    let digits = crash.chars().filter(|c| ('1'..='9').contains(c)).count();
+    assert!(digits <= 4, "{crash}");
+    assert!(printed.field("shrunk").contains(" to 1, in "), "{}", printed.text);
+    assert!(printed.field("digest").ends_with(", equal in a second run"), "{}", printed.text);
+}
+
+#[test]
+fn the_answer_is_the_same_at_any_number_of_jobs_and_when_the_seed_is_given() {
+    let told = |printed: &Printed| -> Vec<String> {
+        // Everything but how long it took.
+        let lines =
+            printed.block().lines().filter(|line| !line.starts_with("  shrunk") && !line.starts_with("  found"));
+        lines.map(str::to_owned).collect()
+    };
+    let one = run("forgets_in_a_crash").seed("1-64").env("CHAOS_JOBS", "1").printed();
+    let four = run("forgets_in_a_crash").seed("1-64").env("CHAOS_JOBS", "4").printed();
+    assert_eq!(told(&one), told(&four));
+    let seed = one.field("found").split([' ', ',']).find(|word| word.starts_with("0x")).expect("a seed").to_owned();
+    let alone = run("forgets_in_a_crash").seed(&seed).printed();
+    assert_eq!(told(&one), told(&alone));
+    let token = one.field("replay").split(['=', ' ']).nth(1).expect("CHAOS_REPLAY=…").to_owned();
+    let replayed = run("forgets_in_a_crash").env("CHAOS_REPLAY", &token).printed();
+    assert_eq!(told(&one), told(&replayed));
+    assert!(!replayed.text.contains("shrinking"), "{}", replayed.text);
+}
+
+#[test]
+fn a_token_of_another_test_is_refused() {
+    let printed = run("forgets_in_a_crash").seed("1-64").printed();
+    let token = printed.field("replay").split(['=', ' ']).nth(1).expect("CHAOS_REPLAY=…").to_owned();
+    let other = run("talks_to_nobody").env("CHAOS_REPLAY", &token).printed();
+    assert!(other.sentence().starts_with("impossible: this token is of another test"), "{}", other.text);
+}
+
+#[test]
+fn what_was_found_is_kept_and_replayed_before_anything_new() {
+    let package = std::env::temp_dir().join(format!("windtunnel-regressions-{}", std::process::id()));
+    std::fs::create_dir_all(&package).expect("the system's directory for temporary files is writable");
+    let kept = |run: super::Run| run.env("CHAOS_SAVE", "auto").env("CARGO_MANIFEST_DIR", &package.to_string_lossy());
+    let file = package.join("chaos-regressions/windtunnel.reports/fixtures.forgets_in_a_crash.toml");
+
+    let found = kept(run("forgets_in_a_crash").env("CHAOS_CASES", "64")).printed();
+    assert!(found.field("saved").ends_with("fixtures.forgets_in_a_crash.toml (commit it)"), "{}", found.text);
+    let text = std::fs::read_to_string(&file).expect("it says that it has been written");
+    assert!(text.contains("[[found]]") && text.contains(" crash store "), "{text}");
+
+    let again = kept(run("forgets_in_a_crash")).printed();
+    let still = "entry 1: a saved case still fails, exactly as it did when it was found";
+    assert!(again.field("found").contains(still), "{}", again.text);
+    assert_eq!(again.faults(), found.faults());
+    assert_eq!(again.field("digest"), found.field("digest"));
+    assert_eq!(std::fs::read_to_string(&file).expect("it is there"), text);
+
+    // On CI nobody commits what a test wrote.
+    std::fs::remove_file(&file).expect("it is ours");
+    let on_ci = kept(run("forgets_in_a_crash").env("CI", "true").env("CHAOS_CASES", "200")).printed();
+    on_ci.contains("---- 8< ----").contains("[[found]]");
+    assert!(!file.exists());
+    std::fs::remove_dir_all(package).expect("it is ours");
+}
+
+#[test]
+fn a_test_that_passes_says_what_blew() {
+    let printed = run("remembers_without_crashes").seed("1-20").printed();
+    assert!(printed.passed, "{}", printed.text);
+    printed.contains("passed 20 cases: ").contains("\nfaults: ").contains(" partition").contains(" loss");
+    assert!(!printed.text.contains("warning"), "{}", printed.text);
+}
+
+#[test]
+fn a_plan_of_the_tests_own_is_carried_out_as_it_stands() {
+    let printed = run("has_a_plan_of_its_own").seed("7").printed();
+    let [partition, crash] = printed.faults()[..] else { panic!("both:\n{}", printed.text) };
+    assert!(partition.starts_with("100ms partition store | test for 50ms "), "{partition}");
+    assert!(crash.starts_with("600ms crash store restart after 1s "), "{crash}");
+    assert!(!printed.text.contains("shrunk"), "{}", printed.text);
+}
+
+#[test]
+fn a_plan_that_makes_no_sense_is_refused_with_its_reason() {
+    let somebody_else = run("has_a_plan_for_somebody_else").seed("7").printed();
+    assert!(somebody_else.sentence().starts_with("impossible: "), "{}", somebody_else.text);
+    somebody_else.contains("stores").contains("store");
+    let unreadable = run("has_a_plan_that_cannot_be_read").seed("7").printed();
+    assert!(unreadable.sentence().starts_with("impossible: `plan` cannot be read"), "{}", unreadable.text);
+    unreadable.contains("1s crahs store").contains("   ^").contains("crash");
+    let disks = run("asks_for_what_is_not_there_yet").printed();
+    assert!(disks.sentence().contains("disk-full: the simulated world cannot do this fault yet"), "{}", disks.text);
+}
+
+#[test]
+fn weather_that_bites_nobody_is_a_warning() {
+    let printed = run("talks_to_nobody").seed("1-8").printed();
+    assert!(printed.passed, "{}", printed.text);
+    printed.contains("warning: no fault bit on anything: this test has not been tested");
+}
+
+#[test]
+fn faults_without_a_storm_are_an_error() {
+    let printed = run("has_no_storm").printed();
+    assert!(printed.sentence().contains("its body never called `cx.storm(..)`"), "{}", printed.text);
+}
+
+#[test]
+fn a_steady_state_that_breaks_ends_the_storm_at_once() {
+    let printed = run("breaks_its_steady_state").seed("7").printed();
+    let sentence = printed.sentence();
+    assert!(sentence.starts_with("steady state broken: the storm was ended at once; it was Err("), "{sentence}");
+    printed.contains("| before the storm").contains("* steady state broken").contains("* phase recover");
+    let over_after = printed.field("found").split("after ").nth(1).expect("a time");
+    assert!(over_after.starts_with("1.") || over_after.starts_with("2."), "seconds, not hours: {over_after}");
+    assert!(!printed.text.contains("not broken off"), "{}", printed.text);
+}
