@@ -431,7 +431,8 @@ mod tests {
         let lost = |others: &[Harm]| {
             let mut links = Links::new(7, false);
             let link = links.between(A, B);
-            let brief: Vec<_> = others.iter().map(|harm| links.harm(*harm, &[A], &[B], false, Draws::AsPlanned)).collect();
+            let brief: Vec<_> =
+                others.iter().map(|harm| links.harm(*harm, &[A], &[B], false, Draws::AsPlanned)).collect();
             let lossy = links.harm(lossy(0.3), &[A], &[B], false, Draws::AsPlanned);
             delays(&mut links, A, B);
             links.fate_of_acknowledgement(link);
