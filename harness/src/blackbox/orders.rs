@@ -21,6 +21,8 @@ pub(crate) struct Orders {
     pub(crate) in_debugger: bool,
     /// Change the value of this event, for tests of the comparison.
     pub(crate) perturb: Option<u64>,
+    /// Let the faults of the plan do nothing, for tests of tests.
+    pub(crate) becalmed: bool,
     /// Crash this host at this event, for sweeps.
     pub(crate) crash_at: Option<(String, u64)>,
     /// `RUST_LOG` for hosts and test.
@@ -55,6 +57,7 @@ pub(super) const ORDERS_BYTES: usize =
 const NONE: u64 = u64::MAX;
 const CALM: u64 = 1;
 const IN_DEBUGGER: u64 = 2;
+const BECALMED: u64 = 4;
 
 impl Orders {
     pub(super) fn to_bytes(&self) -> [u8; ORDERS_BYTES] {
@@ -78,7 +81,7 @@ impl Orders {
             crash_event,
             recording,
             heap_record,
-            flag(self.calm, CALM) | flag(self.in_debugger, IN_DEBUGGER),
+            flag(self.calm, CALM) | flag(self.in_debugger, IN_DEBUGGER) | flag(self.becalmed, BECALMED),
         ];
         let mut bytes = Bytes { bytes: [0; ORDERS_BYTES], at: 0 };
         numbers.into_iter().for_each(|number| bytes.put_number(number));
@@ -110,6 +113,7 @@ impl Orders {
                 _ => None,
             },
             in_debugger: flags & IN_DEBUGGER != 0,
+            becalmed: flags & BECALMED != 0,
             perturb: (perturb != NONE).then_some(perturb),
             crash_at: crash_host.map(|host| (host, crash_event)),
             rust_log: bytes.take_text(RUST_LOG_BYTES),
@@ -169,6 +173,7 @@ mod tests {
             recording: RecordingMode::Compare,
             heap_record: Some(HeapRecordUse::Follow),
             in_debugger: true,
+            becalmed: true,
             perturb: Some(0),
             crash_at: Some(("kv1".to_owned(), 99)),
             rust_log: Some("kv=trace,info".to_owned()),

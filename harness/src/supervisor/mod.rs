@@ -73,6 +73,7 @@ impl Context<'_> {
             start_unix_ns: self.definition.start.unwrap_or(DEFAULT_START),
             virtual_timeout_ns: u64::try_from(timeout).unwrap_or(u64::MAX),
             plan: Some(self.plans.plan(case)).filter(|plan| !plan.faults.is_empty()).map(|plan| plan.to_string()),
+            becalmed: self.settings.becalmed,
             recording: if self.settings.events { RecordingMode::Keep } else { RecordingMode::Off },
             ..Orders::default()
         }

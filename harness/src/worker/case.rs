@@ -4,7 +4,7 @@ use super::panics;
 use super::recorder::Recorder;
 use crate::__private::TestBody;
 use crate::blackbox::{BlackBox, Comparison, EndedAs, Ending, Finding, Orders, Verdict};
-use crate::chaos::Chaos;
+use crate::chaos::{Chaos, Planned};
 use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_faults::Plan;
@@ -44,6 +44,7 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         crash_at: orders.crash_at.clone(),
         heap_record: orders.heap_record.map(|wanted| HeapRecord { wanted, words: blackbox.heap_record() }),
     };
+    let plan = Planned { plan, becalmed: orders.becalmed };
     let cx = Chaos::new(orders.seed, orders.calm, environment, blackbox, plan);
     let shared = Arc::clone(cx.shared());
     let ending = world::run(config, Box::new(move || test_main(cx, body, blackbox)));
