@@ -19,7 +19,6 @@ use crate::system::End;
 use std::panic::Location;
 use std::sync::Mutex;
 use std::time::Duration;
-use windtunnel_faults::Kind;
 
 /// How many lines of each host a report shows.
 const LINES_SHOWN: usize = 20;

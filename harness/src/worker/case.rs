@@ -31,6 +31,7 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         start_unix_ns: orders.start_unix_ns,
         virtual_timeout: Duration::from_nanos(orders.virtual_timeout_ns),
         calm: orders.calm,
+        quiet: orders.quiet,
         cpus: CPUS,
         test_env: environment.clone(),
         sink: Box::new(Recorder {
