@@ -49,11 +49,17 @@ pub(crate) struct Shared {
     /// What every host's environment starts from.
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) blackbox: &'static BlackBox,
-    /// The faults of the first storm.
-    pub(crate) plan: Plan,
+    planned: Planned,
     /// How the test's arguments differ from what the seed draws.
     pub(crate) arguments: ArgumentOrders,
     state: Mutex<State>,
+}
+
+/// What the first storm brings.
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
+    /// The faults do nothing, to see whether anybody notices.
+    pub(crate) becalmed: bool,
 }
 
 #[derive(Default)]
@@ -113,11 +119,14 @@ impl Shared {
         let began = StormBegan { at_ns: control::position().now_ns, hosts: hosts.collect() };
         self.blackbox.findings().push(&Finding::StormBegan(began));
         state.storms += 1;
-        if state.storms > 1 || self.plan.faults.is_empty() {
+        let Planned { plan, becalmed } = &self.planned;
+        if state.storms > 1 || plan.faults.is_empty() {
             return Ok(());
         }
-        let forecast = Forecast::of(&self.plan, &state.topology, |name| self.id(&state, name))?;
-        control::begin_weather(&forecast.faults);
+        let forecast = Forecast::of(plan, &state.topology, |name| self.id(&state, name))?;
+        if !becalmed {
+            control::begin_weather(&forecast.faults);
+        }
         state.forecast = Some(forecast);
         Ok(())
     }
@@ -156,11 +165,11 @@ impl Chaos {
         calm: bool,
         environment: Vec<(String, String)>,
         blackbox: &'static BlackBox,
-        plan: Plan,
+        planned: Planned,
         arguments: ArgumentOrders,
     ) -> Self {
         let state = Mutex::new(State { topology: Topology::new().client(TEST.0), ..State::default() });
-        Self { shared: Arc::new(Shared { seed, calm, environment, blackbox, plan, arguments, state }) }
+        Self { shared: Arc::new(Shared { seed, calm, environment, blackbox, planned, arguments, state }) }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

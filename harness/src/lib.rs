@@ -58,6 +58,7 @@
 //! | `CHAOS_DEBUG` | `1` | with `CHAOS_REPLAY` or `CHAOS_SEED`: run the case in this process, for a debugger (see below) |
 //! | `CHAOS_OUT` | `target/chaos` | where log files and `cases.jsonl` go |
 //! | `CHAOS_PERTURB` | `1204` | disturb this event in second runs, to see that the difference is found |
+//! | | `weather` | let the faults of plans do nothing, to see that a test notices |
 //!
 //! Any other `CHAOS_*` is an error, and so are two that contradict each other. `RUST_LOG` and `RUST_BACKTRACE` reach
 //! the hosts; nothing else of the environment does.

@@ -17,6 +17,8 @@ pub struct Config {
     pub virtual_timeout: Duration,
     /// Good weather: fair scheduling, constant latency, no jitter, no buggify.
     pub calm: bool,
+    /// Which kinds of randomness are as in good weather, although it is none: to see which of them a failure needs.
+    pub quiet: Quiet,
     /// Processors that hosts see.
     pub cpus: u32,
     /// Environment of the host `test`; hosts get theirs with their program.
@@ -32,6 +34,17 @@ pub struct Config {
     pub crash_at: Option<(String, u64)>,
     /// A record of what programs' `malloc` gave, to be kept or followed.
     pub heap_record: Option<HeapRecord>,
+}
+
+/// Kinds of randomness, each of which can be switched off by itself. The streams of the others stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quiet {
+    /// Threads run first come, first served, and are not preempted.
+    pub scheduling: bool,
+    /// Links take the same time for every segment.
+    pub links: bool,
+    /// No call is cut short or interrupted, no timer is late, no queue full sooner.
+    pub calls: bool,
 }
 
 /// Keeps addresses of programs' memory equal in a second run that allocates more, because it logs more.

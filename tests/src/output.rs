@@ -53,7 +53,8 @@ impl Output {
         self.text.lines().filter_map(|line| field(line.trim(), name)).collect()
     }
 
-    /// The part of the output that belongs to one failed test: from its panic on, to its replay command and log files.
+    /// The part of the output that belongs to one failed test: from its panic on, to its replay command, log files
+    /// and where it is kept.
     /// Without the indent that nextest adds.
     ///
     /// # Panics
@@ -68,7 +69,8 @@ impl Output {
         let indent = lines[from].len() - lines[from].trim_start().len();
         let is = |name: &'static str| move |line: &&str| field(line.trim(), name).is_some();
         let replay = lines[from..].iter().position(is("replay")).expect("a block has a replay command");
-        let length = replay + 1 + lines[from + replay + 1..].iter().take(1).filter(|line| is("logs")(line)).count();
+        let after = lines[from + replay + 1..].iter();
+        let length = replay + 1 + after.take_while(|line| is("logs")(line) || is("saved")(line)).count();
         let text = lines[from..from + length].iter().map(|line| line.get(indent..).unwrap_or_default());
         Self { text: text.collect::<Vec<_>>().join("\n"), ..self.clone() }
     }

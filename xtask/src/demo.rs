@@ -3,6 +3,8 @@
 //! 1. mini-redis from the registry lives through partitions, crashes and restarts.
 //! 2. kv acknowledges writes before a majority has them. A case loses one; its seed repeats it, digest for digest; the
 //!    fixed version lives through the same cases.
+//! 3. The loop: a storm that is drawn loses a write, shrinks to what it takes, is kept in a file, and is replayed first
+//!    on the next run; the fixed version passes it, and with the file in place goes on to new storms.
 
 use crate::process::{cargo, shown};
 use anyhow::{Context, Result, bail, ensure};
@@ -31,6 +33,8 @@ const fn kv(test: &'static str) -> Shown {
 const REDIS: [Shown; 2] = [redis("partitions_make_nobody_see_what_cannot_be"), redis("clients_go_on_after_crashes")];
 const KV_BUGGY: Shown = kv("a_write_that_one_replica_acknowledged_is_lost");
 const KV_FIXED: Shown = kv("acknowledged_writes_survive");
+const KV_DRAWN_BUGGY: Shown = kv("a_drawn_storm_of_sixty_faults");
+const KV_DRAWN_FIXED: Shown = kv("acknowledged_writes_survive_drawn_storms");
 
 /// Runs both.
 ///
@@ -45,17 +49,17 @@ pub fn run(root: &Path) -> Result<()> {
         run_test(&root.join("examples").join(shown.directory), binary, shown, variables)
     };
 
-    heading("1/4  mini-redis from the registry, unmodified, in partitions, crashes and restarts");
+    heading("1/6  mini-redis from the registry, unmodified, in partitions, crashes and restarts");
     for test in REDIS {
         run(test, &[("CHAOS_JOBS", &jobs)])?;
     }
 
-    heading("2/4  kv acknowledges writes that only one replica has: the storm loses one");
+    heading("2/6  kv acknowledges writes that only one replica has: the storm loses one");
     let found = run(KV_BUGGY, &[("CHAOS_JOBS", &jobs)])?;
     let seed = word_after(&found, "seed ", "the failure")?;
     let digest = word_after(&found, "digest ", "the failure")?;
 
-    heading("3/4  the same case, twice, each time in a new process");
+    heading("3/6  the same case, twice, each time in a new process");
     for _ in 0..2 {
         let again = run(KV_BUGGY, &[("CHAOS_SEED", seed), ("CHAOS_LOG", "none")])?;
         let again = word_after(&again, "digest ", "the replay")?;
@@ -63,12 +67,43 @@ pub fn run(root: &Path) -> Result<()> {
     }
     println!("\n  found      {digest}\n  replays    equal, both times");
 
-    heading("4/4  kv that waits for a majority, in the same cases");
+    heading("4/6  kv that waits for a majority, in the same cases");
     let base = variable(&found, "CHAOS_SEED")?;
     let cases = variable(&found, "CHAOS_CASES")?;
     run(KV_FIXED, &[("CHAOS_SEED", base), ("CHAOS_CASES", cases), ("CHAOS_JOBS", &jobs)])?;
 
+    whole_loop(root, &kv)?;
+
     println!("\nxtask demo: all as it has to be, in {:.1} s after the build", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Found, shrunk, kept, replayed first, fixed, still green.
+fn whole_loop(root: &Path, binary: &Path) -> Result<()> {
+    // Stands for the package's own directory, so that the checkout stays as it is.
+    let package = root.join("target").join("demo");
+    let kept = |test: Shown| package.join("chaos-regressions/kv.chaos").join(format!("{}.toml", test.test));
+    match std::fs::remove_dir_all(&package) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => std::fs::create_dir_all(&package)?,
+    }
+    let place = package.to_string_lossy().into_owned();
+    let variables = [("CARGO_MANIFEST_DIR", &*place), ("CHAOS_SAVE", "always"), ("CHAOS_LOG", "none")];
+    let directory = root.join("examples/kv");
+
+    heading("5/6  a storm that is drawn loses a write: it shrinks, is kept, and comes first on the next run");
+    let found = run_failing(&directory, binary, KV_DRAWN_BUGGY, &variables)?;
+    ensure!(found.contains("  shrunk  "), "the plan did not shrink:\n{found}");
+    println!("\n$ cat {}", kept(KV_DRAWN_BUGGY).strip_prefix(root).unwrap_or(&package).display());
+    let text = std::fs::read_to_string(kept(KV_DRAWN_BUGGY)).context("the case was not kept")?;
+    text.lines().for_each(|line| println!("  {line}"));
+    let again = run_failing(&directory, binary, KV_DRAWN_BUGGY, &variables)?;
+    ensure!(again.contains("a saved case still fails, exactly as it did when it was found"), "it did not come first");
+
+    heading("6/6  kv that waits for a majority passes the case that was kept, and new storms");
+    std::fs::copy(kept(KV_DRAWN_BUGGY), kept(KV_DRAWN_FIXED)).context("failed to hand the case on")?;
+    let fixed = run_test(&directory, binary, KV_DRAWN_FIXED, &variables)?;
+    ensure!(fixed.contains("entry 1: a saved case passes"), "the saved case was not replayed:\n{fixed}");
     Ok(())
 }
 
@@ -97,14 +132,30 @@ fn build(root: &Path, package: &str) -> Result<PathBuf> {
     bail!("{package} has no test binary `chaos`")
 }
 
-/// Runs one test in a process of its own and shows what it prints, which is also the answer.
+/// Runs one test that has to pass in a process of its own and shows what it prints, which is also the answer.
 fn run_test(directory: &Path, binary: &Path, shown: Shown, variables: &[(&str, &str)]) -> Result<String> {
+    let (passed, printed) = run_any(directory, binary, shown, variables)?;
+    ensure!(passed, "{} did not pass", shown.test);
+    Ok(printed)
+}
+
+/// Runs one test that has to fail.
+fn run_failing(directory: &Path, binary: &Path, shown: Shown, variables: &[(&str, &str)]) -> Result<String> {
+    let (passed, printed) = run_any(directory, binary, shown, variables)?;
+    ensure!(!passed, "{} passed, though it has a bug", shown.test);
+    Ok(printed)
+}
+
+fn run_any(directory: &Path, binary: &Path, shown: Shown, variables: &[(&str, &str)]) -> Result<(bool, String)> {
     let Shown { package, test, .. } = shown;
     let began = Instant::now();
     let assignments: String = variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
     println!("\n$ {assignments}cargo test -p {package} --test chaos -- --exact {test}");
     let mut command = Command::new(binary);
-    command.args(["--exact", test, "--nocapture"]).current_dir(directory).envs(variables.iter().copied());
+    command
+        .args(["--exact", test, "--include-ignored", "--nocapture"])
+        .current_dir(directory)
+        .envs(variables.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("RUST_BACKTRACE");
     for (name, _) in std::env::vars_os() {
         // The reports name commands for the runner that started them, and that is none here.
@@ -124,11 +175,9 @@ fn run_test(directory: &Path, binary: &Path, shown: Shown, variables: &[(&str, &
     }
     let ended = child.wait_with_output().context("failed to wait for the test")?;
     let ran_one = String::from_utf8_lossy(&ended.stdout).contains("running 1 test");
-    if !ended.status.success() || !ran_one {
-        bail!("{test} did not pass ({}):\n{}", ended.status, String::from_utf8_lossy(&ended.stdout));
-    }
+    ensure!(ran_one, "{test} did not run ({}):\n{}", ended.status, String::from_utf8_lossy(&ended.stdout));
     println!("  ({:.1} s)", began.elapsed().as_secs_f64());
-    Ok(printed)
+    Ok((ended.status.success(), printed))
 }
 
 /// The word after a label of the report, without a comma.

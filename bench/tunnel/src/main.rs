@@ -78,6 +78,7 @@ fn main() {
         start_unix_ns: 1_800_000_000_000_000_000,
         virtual_timeout: Duration::from_secs(24 * 3600),
         calm: order.calm,
+        quiet: windtunnel_sim::world::Quiet::default(),
         cpus: 4,
         test_env: Vec::new(),
         sink: Box::new(Complain),

@@ -41,7 +41,7 @@ async fn a_drawn_storm_loses_a_write_that_one_replica_acknowledged(cx: Chaos) ->
 
 /// As above, for measurements of how plans shrink: many faults, and no expectation.
 #[chaos_test(cases = 1000, faults = WEATHER.at_most(60))]
-#[ignore = "fails by design: `CHAOS_SEED=1-1000 cargo test -p kv --test chaos --release -- --ignored` shows how it shrinks"]
+#[ignore = "fails by design; `cargo xtask demo` shows it"]
 async fn a_drawn_storm_of_sixty_faults(cx: Chaos) -> Result<()> {
     writes_survive(&cx, "local", async |_kv: &Hosts| write_from_all_clients(&cx).await).await
 }

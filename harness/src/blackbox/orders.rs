@@ -4,7 +4,7 @@
 //! case.
 
 use crate::arguments::PATHS_BYTES_MAX;
-use windtunnel_sim::world::HeapRecordUse;
+use windtunnel_sim::world::{HeapRecordUse, Quiet};
 
 /// What a case shall do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +26,10 @@ pub(crate) struct Orders {
     pub(crate) in_debugger: bool,
     /// Change the value of this event, for tests of the comparison.
     pub(crate) perturb: Option<u64>,
+    /// Which randomness is switched off.
+    pub(crate) quiet: Quiet,
+    /// Let the faults of the plan do nothing, for tests of tests.
+    pub(crate) becalmed: bool,
     /// Crash this host at this event, for sweeps.
     pub(crate) crash_at: Option<(String, u64)>,
     /// `RUST_LOG` for hosts and test.
@@ -60,6 +64,10 @@ pub(super) const ORDERS_BYTES: usize =
 const NONE: u64 = u64::MAX;
 const CALM: u64 = 1;
 const IN_DEBUGGER: u64 = 2;
+const BECALMED: u64 = 4;
+const QUIET_SCHEDULING: u64 = 8;
+const QUIET_LINKS: u64 = 16;
+const QUIET_CALLS: u64 = 32;
 
 impl Orders {
     pub(super) fn to_bytes(&self) -> [u8; ORDERS_BYTES] {
@@ -84,7 +92,12 @@ impl Orders {
             crash_event,
             recording,
             heap_record,
-            flag(self.calm, CALM) | flag(self.in_debugger, IN_DEBUGGER),
+            flag(self.calm, CALM)
+                | flag(self.in_debugger, IN_DEBUGGER)
+                | flag(self.becalmed, BECALMED)
+                | flag(self.quiet.scheduling, QUIET_SCHEDULING)
+                | flag(self.quiet.links, QUIET_LINKS)
+                | flag(self.quiet.calls, QUIET_CALLS),
         ];
         let mut bytes = Bytes { bytes: [0; ORDERS_BYTES], at: 0 };
         numbers.into_iter().for_each(|number| bytes.put_number(number));
@@ -117,6 +130,12 @@ impl Orders {
                 _ => None,
             },
             in_debugger: flags & IN_DEBUGGER != 0,
+            becalmed: flags & BECALMED != 0,
+            quiet: Quiet {
+                scheduling: flags & QUIET_SCHEDULING != 0,
+                links: flags & QUIET_LINKS != 0,
+                calls: flags & QUIET_CALLS != 0,
+            },
             perturb: (perturb != NONE).then_some(perturb),
             crash_at: crash_host.map(|host| (host, crash_event)),
             rust_log: bytes.take_text(RUST_LOG_BYTES),
@@ -178,6 +197,8 @@ mod tests {
             recording: RecordingMode::Compare,
             heap_record: Some(HeapRecordUse::Follow),
             in_debugger: true,
+            becalmed: true,
+            quiet: Quiet { scheduling: true, links: false, calls: true },
             perturb: Some(0),
             crash_at: Some(("kv1".to_owned(), 99)),
             rust_log: Some("kv=trace,info".to_owned()),

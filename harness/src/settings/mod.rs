@@ -54,7 +54,11 @@ const VARIABLES: [(&str, &str, &str); 14] = [
         "1",
         "with CHAOS_REPLAY or CHAOS_SEED: write every event of the one case to events.txt, to compare runs",
     ),
-    ("CHAOS_PERTURB", "1204", "disturb this event in second runs, to see that the difference is found"),
+    (
+        "CHAOS_PERTURB",
+        "1204 or weather",
+        "disturb this event in second runs, or let faults do nothing: to see that it is noticed",
+    ),
 ];
 
 /// What the environment asks for.
@@ -78,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) debug: bool,
     pub(crate) out: Option<PathBuf>,
     pub(crate) perturb: Option<u64>,
+    /// `CHAOS_PERTURB=weather`.
+    pub(crate) becalmed: bool,
     pub(crate) events: bool,
     pub(crate) look: Look,
     /// What shrinking a plan may spend.
@@ -324,6 +330,7 @@ impl Settings {
             "CHAOS_JOBS" => self.jobs = Some(positive(value).map_err(malformed("CHAOS_JOBS"))?),
             "CHAOS_LOG" => self.log = log(value).map_err(malformed("CHAOS_LOG"))?,
             "CHAOS_DEBUG" => self.debug = flag(value).map_err(malformed("CHAOS_DEBUG"))?,
+            "CHAOS_PERTURB" if value == "weather" => self.becalmed = true,
             "CHAOS_PERTURB" => self.perturb = Some(event(value).map_err(malformed("CHAOS_PERTURB"))?),
             "CHAOS_EVENTS" => self.events = flag(value).map_err(malformed("CHAOS_EVENTS"))?,
             "CHAOS_OUT" => self.out = Some(PathBuf::from(value)),
@@ -342,7 +349,7 @@ fn positive(value: &str) -> Result<NonZeroU32, String> {
 }
 
 fn event(value: &str) -> Result<u64, String> {
-    value.parse().map_err(|_| "it takes the number of an event".to_owned())
+    value.parse().map_err(|_| "it takes the number of an event, or weather".to_owned())
 }
 
 fn cases(value: &str) -> Result<CasesSetting, String> {

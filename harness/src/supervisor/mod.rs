@@ -79,6 +79,7 @@ impl Context<'_> {
             virtual_timeout_ns: u64::try_from(timeout).unwrap_or(u64::MAX),
             plan: Some(self.plans.plan(case)).filter(|plan| !plan.faults.is_empty()).map(|plan| plan.to_string()),
             arguments: self.arguments.as_ref().filter(|paths| !paths.is_empty()).map(ToString::to_string),
+            becalmed: self.settings.becalmed,
             recording: if self.settings.events { RecordingMode::Keep } else { RecordingMode::Off },
             ..Orders::default()
         }

@@ -96,10 +96,11 @@ fn name_of(report: &CaseReport) -> String {
 }
 
 fn of_what(faults: usize, arguments: usize) -> String {
+    let counted = if faults == 1 { "fault".to_owned() } else { format!("{faults} faults") };
     match (faults, arguments) {
         (0, _) => "arguments".to_owned(),
-        (_, 0) => format!("{faults} faults"),
-        _ => format!("{faults} faults, then its arguments"),
+        (_, 0) => counted,
+        _ => format!("{counted}, then its arguments"),
     }
 }
 

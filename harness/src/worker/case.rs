@@ -5,7 +5,7 @@ use super::recorder::Recorder;
 use crate::__private::TestBody;
 use crate::arguments::{ArgumentOrders, Paths};
 use crate::blackbox::{BlackBox, Comparison, EndedAs, Ending, Finding, Orders, Verdict};
-use crate::chaos::Chaos;
+use crate::chaos::{Chaos, Planned};
 use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_faults::Plan;
@@ -41,6 +41,7 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         start_unix_ns: orders.start_unix_ns,
         virtual_timeout: Duration::from_nanos(orders.virtual_timeout_ns),
         calm: orders.calm,
+        quiet: orders.quiet,
         cpus: CPUS,
         test_env: environment.clone(),
         sink: Box::new(Recorder {
@@ -54,6 +55,7 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         crash_at: orders.crash_at.clone(),
         heap_record: orders.heap_record.map(|wanted| HeapRecord { wanted, words: blackbox.heap_record() }),
     };
+    let plan = Planned { plan, becalmed: orders.becalmed };
     let cx = Chaos::new(orders.seed, orders.calm, environment, blackbox, plan, arguments);
     let shared = Arc::clone(cx.shared());
     let ending = world::run(config, Box::new(move || test_main(cx, body, blackbox)));

@@ -275,3 +275,10 @@ async fn breaks_its_steady_state(cx: Chaos) -> Result<()> {
         .await;
     Ok(())
 }
+
+/// What a demonstration of a bug looks like.
+#[chaos_test(cases = 30, faults = host::crashes(), expect_failure = "something that was counted is gone")]
+#[ignore = "a fixture"]
+async fn demonstrates_that_memory_forgets(cx: Chaos) -> Result<()> {
+    everything_counted_is_there(cx).await
+}

@@ -133,3 +133,16 @@ fn a_steady_state_that_breaks_ends_the_storm_at_once() {
     assert!(over_after.starts_with("1.") || over_after.starts_with("2."), "seconds, not hours: {over_after}");
     assert!(!printed.text.contains("not broken off"), "{}", printed.text);
 }
+
+#[test]
+fn faults_that_do_nothing_are_noticed() {
+    let demonstration = || run("demonstrates_that_memory_forgets").seed("1-30");
+    let printed = demonstration().printed();
+    assert!(printed.passed, "{}", printed.text);
+    let becalmed = demonstration().env("CHAOS_PERTURB", "weather").printed();
+    assert!(becalmed.sentence().starts_with("never failed: 30 cases passed"), "{}", becalmed.text);
+
+    let passes = run("remembers_without_crashes").seed("1-20").env("CHAOS_PERTURB", "weather").printed();
+    assert!(passes.passed, "{}", passes.text);
+    passes.contains("warning: no fault bit on anything");
+}

@@ -71,6 +71,7 @@ pub fn config(seed: u64) -> Config {
         start_unix_ns: 1_800_000_000_000_000_000,
         virtual_timeout: Duration::from_secs(24 * 3600),
         calm: false,
+        quiet: windtunnel_sim::world::Quiet::default(),
         cpus: 4,
         test_env: vec![("TZ".into(), "UTC0".into())],
         sink: Box::new(Nowhere),

@@ -187,7 +187,7 @@ pub(crate) struct Network {
 
 impl Network {
     /// A network without hosts.
-    pub(crate) fn new(seed: u64, calm: bool) -> Network {
+    pub(crate) fn new(seed: u64, calm_links: bool, calm_calls: bool) -> Network {
         Network {
             sockets: Slots::default(),
             connections: Slots::default(),
@@ -195,14 +195,14 @@ impl Network {
             stacks: Vec::new(),
             by_address: BTreeMap::new(),
             by_name: BTreeMap::new(),
-            links: Links::new(seed, calm),
+            links: Links::new(seed, calm_links),
             groups: BTreeMap::new(),
             udp_hosts: BTreeMap::new(),
             spare_buffers: Vec::new(),
             notices: VecDeque::new(),
             deliveries: VecDeque::new(),
             released: Vec::new(),
-            rarities: Rarities::drawn(seed, calm),
+            rarities: Rarities::drawn(seed, calm_calls),
             unix: Unix::default(),
             connections_ever: 0,
             datagrams_ever: 0,

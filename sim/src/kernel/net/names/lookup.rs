@@ -208,7 +208,7 @@ mod tests {
     use libc::{IPPROTO_UDP, c_int};
 
     fn world() -> Network {
-        let mut net = Network::new(1, true);
+        let mut net = Network::new(1, true, true);
         net.add_host(HostId(0), "kv1", "10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap());
         net
     }
