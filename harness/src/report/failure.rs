@@ -1,7 +1,8 @@
 //! What went wrong with a case, and the sentence that says so.
 //!
 //! The sentence begins with the class, since libtest owns the exit code: `panicked`, `returned an error`, `steady state
-//! broken`, `not recovered`, `host ended`, `deadlock`, `livelock`, `virtual timeout`, `wall timeout`, `refused`, `died`, `nondeterministic`, `never failed`.
+//! broken`, `not recovered`, `host ended`, `deadlock`, `livelock`, `virtual timeout`, `wall timeout`, `refused`,
+//! `died`, `nondeterministic`, `never failed`.
 
 use super::lines::Log;
 use crate::blackbox::{At, Location};

@@ -68,3 +68,20 @@ fn under_nextest_the_command_is_nextests() {
     let replay = printed.field("replay");
     assert!(replay.starts_with("CHAOS_SEED=0x5 cargo nextest run") && replay.ends_with(filter), "{replay}");
 }
+
+#[test]
+fn a_search_ends_when_its_time_is_over() {
+    let printed = run("remembers_without_crashes").env("CHAOS_CASES", "1000000").env("CHAOS_TIME", "1s").printed();
+    assert!(printed.passed, "{}", printed.text);
+    printed.contains("\npassed ");
+    assert!(!printed.text.contains("passed 1,000,000 cases"), "{}", printed.text);
+}
+
+#[test]
+fn every_case_can_be_run_twice() {
+    let twice = |fixture| run(fixture).seed("1-3").env("CHAOS_CHECK", "determinism");
+    assert!(twice("remembers_without_crashes").printed().passed);
+    // Only second runs are disturbed, so each case that has one differs.
+    let disturbed = twice("remembers_without_crashes").env("CHAOS_PERTURB", "50").printed();
+    assert!(disturbed.sentence().starts_with("nondeterministic: "), "{}", disturbed.text);
+}

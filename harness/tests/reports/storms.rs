@@ -146,3 +146,19 @@ fn faults_that_do_nothing_are_noticed() {
     assert!(passes.passed, "{}", passes.text);
     passes.contains("warning: no fault bit on anything");
 }
+
+#[test]
+fn a_second_attempt_replays_what_the_first_found() {
+    let out = std::env::temp_dir().join(format!("windtunnel-attempts-{}", std::process::id()));
+    let attempt = |id: &str, number: &str| {
+        let run = run("forgets_in_a_crash").env("NEXTEST_RUN_ID", id).env("NEXTEST_ATTEMPT", number);
+        run.env("CHAOS_OUT", &out.to_string_lossy()).env("CHAOS_CASES", "200").printed()
+    };
+    let first = attempt("one", "1");
+    let second = attempt("one", "2");
+    second.contains("an earlier attempt of this run failed with this case, which is replayed");
+    assert_eq!(second.field("digest"), first.field("digest"));
+    // Another run is another run.
+    assert!(!attempt("two", "2").text.contains("an earlier attempt"));
+    std::fs::remove_dir_all(out).expect("it is ours");
+}
