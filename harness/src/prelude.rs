@@ -1,7 +1,7 @@
 //! What a test needs: `use windtunnel::prelude::*;`.
 //!
 //! For parameters that are drawn (see [`arguments`](crate::arguments)) it has what most strategies are made of: `any`,
-//! `vec`, `ops`, `Just`, `prop_oneof!` and the trait `Strategy`; the rest is in [`proptest`](crate::proptest).
+//! `vec`, `ops`, `Just`, `prop_oneof!` and the trait `Strategy`; the rest is in [`proptest`].
 
 pub use crate::arguments::ops;
 pub use crate::faults::{clock, disk, host, net};

@@ -1,4 +1,4 @@
-//! `#[chaos_test]` and `#[test_log::test]` together, in both orders and one inside the other: each body runs once a case.
+//! `#[chaos_test]` and `#[test_log::test]` together, in both orders and one inside the other: a body runs once a case.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use windtunnel::prelude::*;

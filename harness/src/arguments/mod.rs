@@ -38,7 +38,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! The [`prelude`](crate::prelude) has what most tests need of [`proptest`](crate::proptest): `Strategy`, `Just`,
+//! The [`prelude`](crate::prelude) has what most tests need of [`proptest`]: `Strategy`, `Just`,
 //! `any`, `vec`, `prop_oneof!`. Strategies of your own types may be derived with the crate `proptest-derive`.
 
 // How: a case draws (`draw.rs`) and takes the steps (`path.rs`) that its orders have for each argument; which steps are
