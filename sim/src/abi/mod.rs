@@ -19,6 +19,7 @@ mod env;
 mod file;
 mod filesystem;
 mod futex;
+mod handed;
 mod io;
 mod memory;
 mod names;
