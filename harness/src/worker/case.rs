@@ -6,10 +6,8 @@ use crate::__private::TestBody;
 use crate::blackbox::{BlackBox, Comparison, EndedAs, Ending, Finding, Orders, Verdict};
 use crate::chaos::Chaos;
 use std::time::Duration;
+use windtunnel_sim::worker::CPUS;
 use windtunnel_sim::world::{self, Config, Exit, HeapRecord, Outcome};
-
-/// Processors that hosts see: enough for a multi-thread runtime to be one, few enough to keep cases short.
-const CPUS: u32 = 4;
 
 /// Runs the case that the flight recorder orders.
 pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {

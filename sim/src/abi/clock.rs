@@ -64,6 +64,7 @@ unsafe fn sleep_for(name: &'static str, ns: u64) -> i64 {
 hooks! {
     clock;
 
+    @outside(crate::abi::pristine::clock_gettime)
     fn clock_gettime(id: clockid_t, out: *mut timespec) -> c_int {
         match Clock::of(id) {
             Ok(clock) => {
@@ -92,6 +93,7 @@ hooks! {
         answer_int(-i64::from(if settable { libc::EPERM } else { libc::EINVAL }))
     }
 
+    @outside(crate::abi::pristine::gettimeofday)
     fn gettimeofday(out: *mut timeval, _zone: *mut c_void) -> c_int {
         if !out.is_null() {
             let time = split(read(Clock::Realtime));
@@ -100,6 +102,7 @@ hooks! {
         0
     }
 
+    @outside(crate::abi::pristine::time)
     fn time(out: *mut time_t) -> time_t {
         let seconds = read(Clock::Realtime).div_euclid(1_000_000_000);
         if !out.is_null() {

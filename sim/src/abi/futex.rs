@@ -106,6 +106,7 @@ hooks! {
     futex;
 
     /// Calls by number that programs make; the same hooks answer as for the named functions.
+    @outside(crate::abi::pristine::syscall)
     fn syscall(
         number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize
     ) -> c_long {

@@ -24,6 +24,7 @@ mod io;
 mod memory;
 mod names;
 mod poll;
+mod pristine;
 mod process;
 mod signal;
 mod socket;
