@@ -32,6 +32,7 @@ mod stdio;
 mod sync;
 mod terminal;
 mod threads;
+mod tsc;
 mod users;
 
 use crate::carrier::lent::{Lent, Resume, current};

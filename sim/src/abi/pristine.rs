@@ -36,9 +36,13 @@ fn is_worker() -> bool {
 }
 
 /// A moment after every other that was told before, on any clock.
+pub(super) fn now_ns() -> u64 {
+    START_S * 1_000_000_000 + READS.fetch_add(1, Ordering::Relaxed) * READ_NS
+}
+
 fn now() -> timespec {
-    let ns = READS.fetch_add(1, Ordering::Relaxed) * READ_NS;
-    timespec { tv_sec: (START_S + ns / 1_000_000_000) as time_t, tv_nsec: (ns % 1_000_000_000) as c_long }
+    let ns = now_ns();
+    timespec { tv_sec: (ns / 1_000_000_000) as time_t, tv_nsec: (ns % 1_000_000_000) as c_long }
 }
 
 /// Numbers that are equal in every worker: splitmix64 (Steele, Lea, Flood 2014) of how many were drawn.
