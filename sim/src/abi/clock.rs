@@ -41,7 +41,7 @@ pub(super) fn monotonic_ns() -> i64 {
 }
 
 /// `CLOCK_MONOTONIC` for those who cannot wait. A read all the same: the next that can wait makes time pass.
-pub(super) fn ticks() -> u64 {
+pub(super) fn now_ns() -> u64 {
     // SAFETY: called on lent threads only; the record is the thread's own.
     unsafe {
         let lent: *mut Lent = current();

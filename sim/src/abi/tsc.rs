@@ -8,6 +8,9 @@ use crate::carrier::lent::current;
 use crate::carrier::real::raw_syscall;
 use libc::{c_int, c_void};
 
+/// 2 GHz, as `/proc/cpuinfo` says (`kernel/machine/facts.rs`).
+const TICKS_PER_NS: u64 = 2;
+
 /// prctl.h. A system that refuses leaves the counter readable, as it was.
 const PR_SET_TSC: usize = 26;
 const PR_TSC_SIGSEGV: usize = 2;
@@ -43,8 +46,8 @@ pub(super) unsafe fn answer(signal: c_int, info: *mut libc::siginfo_t, context: 
             [0x0f, 0x01] if at.cast::<[u8; 3]>().read() == RDTSCP => RDTSCP.len(),
             _ => return false,
         };
-        // One tick is a nanosecond: a processor of 1 GHz.
-        let ticks = if current().is_null() { pristine::now_ns() } else { clock::ticks() };
+        let ns = if current().is_null() { pristine::now_ns() } else { clock::now_ns() };
+        let ticks = ns.wrapping_mul(TICKS_PER_NS);
         registers[libc::REG_RAX as usize] = (ticks & 0xffff_ffff) as i64;
         registers[libc::REG_RDX as usize] = (ticks >> 32) as i64;
         if length == RDTSCP.len() {
