@@ -197,30 +197,3 @@ async fn clients_capture_and_share(cx: Chaos) -> Result<()> {
     blocking.await;
     Ok(())
 }
-
-/// What static constructors saw, and allocators with them: clock, processors, entropy.
-static SEEN_BEFORE_MAIN: OnceLock<(u64, usize, [u8; 16])> = OnceLock::new();
-
-extern "C" fn look_at_the_machine() {
-    let since_1970 = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    let mut drawn = [0; 16];
-    // SAFETY: a buffer of that size.
-    unsafe { libc::getrandom(drawn.as_mut_ptr().cast(), drawn.len(), 0) };
-    let processors = std::thread::available_parallelism().map_or(0, usize::from);
-    let _ = SEEN_BEFORE_MAIN.set((since_1970.as_secs(), processors, drawn));
-}
-
-#[used]
-// SAFETY: the loader calls what stands there; this needs nothing that main sets up.
-#[unsafe(link_section = ".init_array")]
-static CONSTRUCTOR: extern "C" fn() = look_at_the_machine;
-
-#[chaos_test(cases = 1)]
-async fn constructors_of_the_test_see_the_same_machine_everywhere(_cx: Chaos) -> Result<()> {
-    let (seconds, processors, drawn) = *SEEN_BEFORE_MAIN.get().expect("it ran");
-    assert_eq!((seconds, processors), (1_798_761_600, 4));
-    // The first numbers of splitmix64.
-    assert_eq!(drawn[..8], 0xe220_a839_7b1d_cdaf_u64.to_le_bytes());
-    assert_eq!(drawn[8..], 0x6e78_9e6a_a1b9_65f4_u64.to_le_bytes());
-    Ok(())
-}

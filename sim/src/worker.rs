@@ -9,8 +9,8 @@ use std::io;
 /// processors are made up outside of worlds as well.
 pub const ENV: &str = "CHAOS_WORKER";
 
-/// How many processors a worker sees, and hosts with it: enough for a multi-thread runtime to be one, few enough to keep
-/// cases short.
+/// How many processors a worker sees, and hosts with it: enough for a multi-thread runtime to be one, few enough to
+/// keep cases short.
 pub const CPUS: u32 = 4;
 
 /// [`ENV`] for C.

@@ -180,3 +180,31 @@ fn hooks_use_no_memory_of_rust_on_a_program_s_thread() {
     let expected = "[\"service\"] Ok(\"me\") done\nDown(Some(Code(7)))\nDown(Some(Signal(11)))\n";
     assert_eq!(run.output, expected, "{run:#?}");
 }
+
+/// What allocators ask before a world: clock, processors, entropy.
+fn look_at_the_machine() -> String {
+    let clock = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    let mut drawn = [0_u64; 2];
+    // SAFETY: a buffer of that size.
+    unsafe { libc::getrandom(drawn.as_mut_ptr().cast(), 16, 0) };
+    format!("clock {clock}, {:?} processors, drawn {drawn:x?}", std::thread::available_parallelism())
+}
+
+#[test]
+fn a_worker_is_told_nothing_of_the_machine() {
+    const NAME: &str = "a_worker_is_told_nothing_of_the_machine";
+    if std::env::var_os(windtunnel_sim::worker::ENV).is_some() {
+        return println!("seen: {}.", look_at_the_machine());
+    }
+    let seen = || {
+        let mut worker = std::process::Command::new(std::env::current_exe().unwrap());
+        worker.args(["--exact", NAME, "--nocapture"]).env(windtunnel_sim::worker::ENV, "1");
+        let printed = String::from_utf8(worker.output().unwrap().stdout).unwrap();
+        printed.split_once("seen: ").unwrap().1.split_once('.').unwrap().0.to_owned()
+    };
+    let one = seen();
+    assert!(one.starts_with("clock 1798761600, Ok(4) processors, drawn ["), "{one}");
+    assert_eq!(one, seen());
+    // Outside of workers all of it is the machine's.
+    assert_ne!(one, look_at_the_machine());
+}

@@ -1,10 +1,10 @@
 //! What the kernel allocates for a call, and the calling thread reads after it.
 //!
-//! Hooks are code of the original image. On a thread of another image they may use none of Rust's memory: `Vec`, `String`
-//! and `Box` would enter the original's global allocator with the TLS of a thread that belongs to another allocator (its
-//! caches, its arena), and what one of them gave would be freed into the other. So a hook keeps what it needs on its
-//! stack, takes from `libc::malloc` what the program is to free, and for the rest has the kernel allocate, which runs with
-//! the carrier's TLS, and keeps it here. `sim/tests/allocators.rs` finds whoever does otherwise.
+//! Hooks are code of the original image. On a thread of another image they may use none of Rust's memory: `Vec`,
+//! `String` and `Box` would enter the original's global allocator with the TLS of a thread that belongs to another
+//! allocator (its caches, its arena), and what one of them gave would be freed into the other. So a hook keeps what it
+//! needs on its stack, takes from `libc::malloc` what the program is to free, and for the rest has the kernel allocate,
+//! which runs with the carrier's TLS, and keeps it here. `sim/tests/allocators.rs` finds whoever does otherwise.
 
 use super::look;
 use std::mem::{ManuallyDrop, take};

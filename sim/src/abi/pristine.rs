@@ -2,8 +2,8 @@
 //!
 //! Static constructors and what the test's crate has for a global allocator run there before the world, and on the
 //! carrier beneath it: jemalloc makes as many arenas as there are processors and gives pages back as time passes,
-//! mimalloc draws numbers. Their addresses are given to the test, so whatever they ask must be answered equally in every
-//! process. Nothing else in a worker needs a clock or entropy; in a process that is no worker, libc answers.
+//! mimalloc draws numbers. Their addresses are given to the test, so whatever they ask must be answered equally in
+//! every process. Nothing else in a worker needs a clock or entropy; in a process that is no worker, libc answers.
 
 use crate::carrier::real;
 use crate::worker::{CPUS, ENV_C};

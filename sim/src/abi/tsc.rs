@@ -15,7 +15,7 @@ const TICKS_PER_NS: u64 = 2;
 const PR_SET_TSC: usize = 26;
 const PR_TSC_SIGSEGV: usize = 2;
 
-/// The kernel's own reasons, such as an instruction that is not allowed, rather than an address (asm-generic/siginfo.h).
+/// Not about an address: among others, an instruction that is not allowed (asm-generic/siginfo.h).
 const SI_KERNEL: c_int = 0x80;
 
 /// Makes the counter's instructions faults, on this kernel thread and its children.
@@ -26,8 +26,8 @@ pub(super) fn trap() {
 
 /// Answers the counter, if that is what a fault is about.
 ///
-/// This runs on the one stack that all handlers share, so it must not enter the kernel: a thread that reads the counter
-/// and nothing else for ever is a thread that spins.
+/// This runs on the one stack that all handlers share, so it must not enter the kernel: a thread that reads the
+/// counter and nothing else for ever is a thread that spins.
 ///
 /// # Safety
 /// Called by the fault's handler, with its arguments.
