@@ -5,8 +5,13 @@ use crate::carrier::real::raw_syscall;
 use std::io;
 
 /// When this variable is set at the process's start, `pthread_create` outside a world answers `EAGAIN`, so that libtest
-/// runs the test on its main thread and the worker stays a process of one thread.
+/// runs the test on its main thread and the worker stays a process of one thread; and clocks, entropy and the number of
+/// processors are made up outside of worlds as well.
 pub const ENV: &str = "CHAOS_WORKER";
+
+/// How many processors a worker sees, and hosts with it: enough for a multi-thread runtime to be one, few enough to
+/// keep cases short.
+pub const CPUS: u32 = 4;
 
 /// [`ENV`] for C.
 pub(crate) const ENV_C: &std::ffi::CStr = c"CHAOS_WORKER";

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use windtunnel_sim::control;
-use windtunnel_sim::world::{HostState, OnExit, Program};
+use windtunnel_sim::world::{Config, HostState, OnExit, Program};
 
 /// An empty directory outside, for one test.
 fn scratch(name: &str) -> PathBuf {
@@ -550,6 +550,24 @@ fn each_host_sees_its_own_facts() {
     assert_ne!(said["alpha identity"], said["beta identity"]);
     assert_eq!(said["beta address"], "10.0.0.3\tbeta");
     assert_eq!(said["alpha mapped"], "true");
+}
+
+#[test]
+fn how_a_case_is_looked_at_is_not_in_what_hosts_read_of_their_environment() {
+    let looked_at = |test_env: Vec<(String, String)>, backtrace: &str| {
+        let env = [test_env.clone(), vec![("RUST_BACKTRACE".to_owned(), backtrace.to_owned())]].concat();
+        let run = world_with(Config { test_env, ..config(1) }, move || {
+            let args = vec!["alpha".to_owned()];
+            let host = control::add_host("alpha");
+            let program = Program { entry: describe, user: 0, payload: vec![], args, env, on_exit: OnExit::Ignore };
+            control::start(host, &program).unwrap();
+            std::thread::sleep(Duration::from_secs(1));
+        });
+        (lines(&run)["alpha environment"].clone(), run.digest)
+    };
+    let plain = looked_at(vec![], "full");
+    assert!(plain.0.starts_with("\"RUST_BACKTRACE=full\\0"), "{}", plain.0);
+    assert_eq!(plain, looked_at(vec![("RUST_LOG".to_owned(), "trace".to_owned())], "full"));
 }
 
 unsafe fn print_a_backtrace(_: usize, _: &[u8]) -> i32 {

@@ -130,3 +130,30 @@ fn planted_races_of_every_depth_are_found() {
     let needed = [race_of_depth_1, race_of_depth_2, race_of_depth_3].map(|race: fn()| cases_until_caught(race));
     println!("cases needed for races of depth 1, 2, 3: {needed:?}");
 }
+
+/// The time-stamp counter, and with rdtscp the processor.
+fn counter() -> (u64, u64, u32) {
+    let mut processor = 7;
+    // SAFETY: every x86-64 processor of this century has both.
+    unsafe { (std::arch::x86_64::_rdtsc(), std::arch::x86_64::__rdtscp(&mut processor), processor) }
+}
+
+#[test]
+fn the_time_stamp_counter_is_the_host_s_clock() {
+    let scenario = || {
+        let before = counter();
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        let after = counter();
+        println!("{} {} {}", (after.0 - before.0) / 1_000_000, after.1 - after.0, after.2);
+        println!("{before:?} {after:?}");
+        // Whoever calibrates by the counter and a clock gets on.
+        let (begun, mut reads) = (std::time::Instant::now(), 0);
+        while begun.elapsed() < std::time::Duration::from_millis(10) {
+            reads += u64::from(counter().0 > 0);
+        }
+        println!("{reads}");
+    };
+    let (one, two) = (world(1, scenario), world(1, scenario));
+    assert!(one.output.starts_with("3000 0 0\n"), "{one:?}");
+    assert_eq!((one.output, one.digest), (two.output, two.digest));
+}

@@ -132,3 +132,22 @@ fn threads_that_only_yield_are_a_livelock() {
     });
     assert_eq!(run.outcome, "Livelock");
 }
+
+#[test]
+fn calls_by_number_are_those_by_name_or_ones_that_a_kernel_may_lack() {
+    let run = world(1, || {
+        // SAFETY: no pointers, but for a time of this frame's.
+        unsafe {
+            let time = libc::timespec { tv_sec: 1, tv_nsec: 0 };
+            let begun = std::time::Instant::now();
+            let slept = libc::syscall(libc::SYS_nanosleep, &raw const time, 0);
+            println!("{slept} {}", begun.elapsed().as_secs());
+            println!("{}", libc::syscall(libc::SYS_getuid) == i64::from(libc::getuid()));
+            // sysinfo asks whether two processes share their descriptors.
+            let pid = libc::getpid();
+            let compared = libc::syscall(libc::SYS_kcmp, pid, pid, 2, 0, 0);
+            println!("{compared} {:?}", std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS));
+        }
+    });
+    assert_eq!(run.output, "0 1\ntrue\n-1 true\n", "{run:#?}");
+}

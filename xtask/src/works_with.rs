@@ -25,6 +25,7 @@ struct Row {
 
 const KV: &str = "examples/kv/tests/chaos.rs";
 const REDIS: &str = "examples/redis/tests/chaos.rs";
+const ALLOCATOR: &str = "examples/allocator/tests/chaos.rs";
 const WORKLOADS: &str = "examples/workloads/tests/chaos.rs";
 
 const ROWS: &[Row] = &[
@@ -63,6 +64,11 @@ const ROWS: &[Row] = &[
         crates: &["std"],
         what: "threads, channels, mutexes, condition variables, barriers, `std::net`",
         test: (WORKLOADS, "threads_serve_and_are_counted"),
+    },
+    Row {
+        crates: &["mimalloc"],
+        what: "a global allocator of the program's own, one per host",
+        test: (ALLOCATOR, "services_bring_their_allocator"),
     },
     Row { crates: &["tokio", "std"], what: "UDP", test: (WORKLOADS, "udp_echoes_answer") },
     Row {

@@ -9,10 +9,8 @@ use crate::chaos::{Chaos, Planned};
 use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_faults::Plan;
+use windtunnel_sim::worker::CPUS;
 use windtunnel_sim::world::{self, Config, Exit, HeapRecord, Outcome};
-
-/// Processors that hosts see: enough for a multi-thread runtime to be one, few enough to keep cases short.
-const CPUS: u32 = 4;
 
 /// Runs the case that the flight recorder orders.
 pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {

@@ -176,9 +176,8 @@ pub(super) fn stack_of(pthread: usize) -> Option<(usize, usize)> {
     Some((low, high))
 }
 
-/// Bounds of the mapping that holds an address, from `/proc/self/maps`.
+/// Bounds of the mapping that holds an address, from `/proc/self/maps`, read in pieces: this allocates nothing.
 fn mapping_around(address: usize) -> Option<(usize, usize)> {
-    let mut text = Vec::new();
     // SAFETY: plain reads of a real file by raw system calls, into our own buffer.
     unsafe {
         let path = c"/proc/self/maps".as_ptr() as usize;
@@ -186,21 +185,68 @@ fn mapping_around(address: usize) -> Option<(usize, usize)> {
         if fd < 0 {
             return None;
         }
-        let mut block = [0u8; 4096];
-        loop {
+        let (mut block, mut bounds, mut found) = ([0u8; 4096], Bounds::default(), None);
+        while found.is_none() {
             let count = real::raw_syscall(libc::SYS_read, [fd as usize, block.as_mut_ptr() as usize, 4096, 0, 0, 0]);
             if count <= 0 {
                 break;
             }
-            text.extend_from_slice(&block[..count as usize]);
+            let mut mappings = block[..count as usize].iter().filter_map(|byte| bounds.after(*byte));
+            found = mappings.find(|(low, high)| (*low..*high).contains(&address));
         }
         real::raw_syscall(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]);
+        found
     }
-    let text = String::from_utf8_lossy(&text);
-    text.lines().find_map(|line| {
-        let (low, rest) = line.split_once('-')?;
-        let high = rest.split(' ').next()?;
-        let bounds = (usize::from_str_radix(low, 16).ok()?, usize::from_str_radix(high, 16).ok()?);
-        (bounds.0..bounds.1).contains(&address).then_some(bounds)
-    })
+}
+
+/// The beginning of a line of `/proc/self/maps` (proc_pid_maps(5)), as far as it has been read: `low-high …`.
+#[derive(Default)]
+struct Bounds {
+    low: usize,
+    /// From the dash on.
+    high: Option<usize>,
+    /// What follows them on the line is skipped.
+    known: bool,
+}
+
+impl Bounds {
+    /// Takes the next byte; answers the bounds when it ends them.
+    fn after(&mut self, byte: u8) -> Option<(usize, usize)> {
+        let digit = char::from(byte).to_digit(16).map(|digit| digit as usize);
+        match (byte, digit, self.high) {
+            (b'\n', ..) => *self = Bounds::default(),
+            _ if self.known => {}
+            (b' ', _, Some(high)) => {
+                self.known = true;
+                return Some((self.low, high));
+            }
+            (b'-', ..) => self.high = Some(0),
+            (_, Some(digit), None) => self.low = self.low << 4 | digit,
+            (_, Some(digit), Some(high)) => self.high = Some(high << 4 | digit),
+            _ => self.known = true,
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bounds, mapping_around};
+
+    #[test]
+    fn bounds_are_read_from_each_line() {
+        let mut bounds = Bounds::default();
+        let text = b"555-5a0 r--p 0-0 00:1d 7\n7ffff7d0-7ffff7df rw-p 00000000 00:00 0 [stack]\n";
+        let found: Vec<_> = text.iter().filter_map(|byte| bounds.after(*byte)).collect();
+        assert_eq!(found, [(0x555, 0x5a0), (0x7fff_f7d0, 0x7fff_f7df)]);
+    }
+
+    #[test]
+    fn a_variable_lies_in_the_mapping_around_it() {
+        let here = 0u8;
+        let address = (&raw const here).addr();
+        let (low, high) = mapping_around(address).expect("the stack is mapped");
+        assert!((low..high).contains(&address) && low % 4096 == 0);
+        assert_eq!(mapping_around(8), None);
+    }
 }

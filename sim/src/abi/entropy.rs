@@ -20,6 +20,7 @@ pub(super) unsafe fn fill(buffer: *mut c_void, bytes: usize) -> i64 {
 hooks! {
     entropy;
 
+    @outside(crate::abi::pristine::getrandom)
     fn getrandom(buffer: *mut c_void, bytes: usize, flags: c_uint) -> isize {
         // getrandom(2): unknown flags, or both pools at once.
         let known = libc::GRND_NONBLOCK | libc::GRND_RANDOM | libc::GRND_INSECURE;
@@ -29,6 +30,7 @@ hooks! {
         answer(fill(buffer, bytes)) as isize
     }
 
+    @outside(crate::abi::pristine::getentropy)
     fn getentropy(buffer: *mut c_void, bytes: usize) -> c_int {
         if bytes > 256 {
             return answer_int(-i64::from(libc::EIO));

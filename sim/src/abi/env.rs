@@ -53,6 +53,7 @@ hooks! {
         0
     }
 
+    @outside(crate::abi::pristine::sysconf)
     fn sysconf(name: c_int) -> c_long {
         match name {
             libc::_SC_NPROCESSORS_ONLN | libc::_SC_NPROCESSORS_CONF => cpus(),
@@ -69,10 +70,12 @@ hooks! {
     fn gethostid() -> c_long { 0x0a00_0001 }
     fn sethostname(_name: *const c_char, _bytes: usize) -> c_int { answer_int(-i64::from(libc::EPERM)) }
 
+    @outside(crate::abi::pristine::get_nprocs)
     fn get_nprocs() -> c_int {
         cpus() as c_int
     }
 
+    @outside(crate::abi::pristine::get_nprocs_conf)
     fn get_nprocs_conf() -> c_int {
         cpus() as c_int
     }

@@ -106,6 +106,7 @@ hooks! {
     futex;
 
     /// Calls by number that programs make; the same hooks answer as for the named functions.
+    @outside(crate::abi::pristine::syscall)
     fn syscall(
         number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize
     ) -> c_long {
@@ -114,6 +115,13 @@ hooks! {
             SYS_futex => answer(crate::abi::futex::futex(a, b as c_int, c as u32, d, e, f as u32)),
             SYS_getrandom => libc::getrandom(a as *mut c_void, b, c as u32) as c_long,
             SYS_gettid => c_long::from(libc::gettid()),
+            SYS_getppid => c_long::from(libc::getppid()),
+            SYS_getuid | SYS_geteuid => c_long::from(libc::getuid()),
+            SYS_getgid | SYS_getegid => c_long::from(libc::getgid()),
+            SYS_nanosleep => c_long::from(libc::nanosleep(a as *const timespec, b as *mut timespec)),
+            SYS_prlimit64 => {
+                c_long::from(libc::prlimit(a as i32, b as c_uint, c as *const rlimit, d as *mut rlimit))
+            }
             SYS_getpid => c_long::from(libc::getpid()),
             SYS_clock_gettime => c_long::from(libc::clock_gettime(a as i32, b as *mut timespec)),
             SYS_sched_yield => c_long::from(libc::sched_yield()),
@@ -138,7 +146,9 @@ hooks! {
             SYS_close_range => c_long::from(libc::close_range(a as c_uint, b as c_uint, c as c_int)),
             SYS_membarrier | SYS_rseq | SYS_pidfd_open | SYS_openat2 | SYS_mbind
             | SYS_set_mempolicy | SYS_clone3 | SYS_landlock_create_ruleset
-            | SYS_copy_file_range | SYS_memfd_secret | SYS_epoll_pwait2 | SYS_futex_waitv => {
+            | SYS_copy_file_range | SYS_memfd_secret | SYS_epoll_pwait2 | SYS_futex_waitv
+            // kcmp(2), userfaultfd(2), perf_event_open(2), bpf(2): each needs an option of the kernel's configuration.
+            | SYS_kcmp | SYS_userfaultfd | SYS_perf_event_open | SYS_bpf | SYS_get_mempolicy | SYS_pkey_alloc => {
                 answer(-i64::from(ENOSYS))
             }
             SYS_getcpu => 0,

@@ -3,6 +3,7 @@
 //! What is handed out is laid out as glibc lays it out (one block per address, the whole interface list in one block),
 //! so that either `free` function could free it.
 
+use super::handed::Handed;
 use super::{answer_int, call, hooks, look, refuse};
 use crate::kernel::net::control::{INTERFACE, LOOPBACK_INTERFACE};
 use crate::kernel::net::names::{Answer, Query};
@@ -15,7 +16,7 @@ use std::ptr;
 
 const RESOLVER: &str = "use getaddrinfo, or send a query to the name server in /etc/resolv.conf";
 
-/// A C string, if there is one.
+/// A C string, if there is one. For the kernel's closures only, as it allocates.
 ///
 /// # Safety
 /// `text` is null or a C string.
@@ -115,37 +116,37 @@ hooks! {
     fn getaddrinfo(
         node_name: *const c_char, service: *const c_char, hints: *const addrinfo, result: *mut *mut addrinfo,
     ) -> c_int {
-        let mut query = Query { node: text(node_name), service: text(service), ..Query::default() };
-        if hints.is_null() {
-            // getaddrinfo(3): what a null pointer stands for.
-            query.flags = libc::AI_V4MAPPED | libc::AI_ADDRCONFIG;
-        } else {
-            let hints = &*hints;
-            (query.flags, query.family) = (hints.ai_flags, hints.ai_family);
-            (query.kind, query.protocol) = (hints.ai_socktype, hints.ai_protocol);
+        // getaddrinfo(3): what a null pointer stands for.
+        let (mut flags, mut family, mut kind, mut protocol) = (libc::AI_V4MAPPED | libc::AI_ADDRCONFIG, 0, 0, 0);
+        if let Some(hints) = hints.as_ref() {
+            (flags, family) = (hints.ai_flags, hints.ai_family);
+            (kind, protocol) = (hints.ai_socktype, hints.ai_protocol);
         }
-        let mut answers = (Vec::new(), None);
-        let code = call("getaddrinfo", |k, _| match k.net.look_up(&query) {
-            Ok(found) => {
-                found.0.iter().for_each(|answer| {
-                    let raw = answer.at.encode(if answer.at.ip.is_ipv4() { Family::V4 } else { Family::V6 });
-                    k.log.returned(raw.bytes());
-                });
-                answers = found;
-                Ok(0)
+        let mut answers: Handed<(Vec<Answer>, Option<String>)> = Handed::nothing();
+        let code = call("getaddrinfo", |k, _| {
+            let query = Query { node: text(node_name), service: text(service), flags, family, kind, protocol };
+            match k.net.look_up(&query) {
+                Ok(found) => {
+                    found.0.iter().for_each(|answer| {
+                        let raw = answer.at.encode(if answer.at.ip.is_ipv4() { Family::V4 } else { Family::V6 });
+                        k.log.returned(raw.bytes());
+                    });
+                    *answers = found;
+                    Ok(0)
+                }
+                Err(code) => Ok(i64::from(code)),
             }
-            Err(code) => Ok(i64::from(code)),
         });
         if code != 0 {
             return code as c_int;
         }
         let mut head = ptr::null_mut();
         for answer in answers.0.iter().rev() {
-            let node = node(answer, query.flags);
+            let node = node(answer, flags);
             (*node).ai_next = head;
             head = node;
         }
-        if let (Some(name), false) = (answers.1, head.is_null()) {
+        if let (Some(name), false) = (&answers.1, head.is_null()) {
             let copy = allocate(name.len() + 1);
             ptr::copy_nonoverlapping(name.as_ptr(), copy, name.len());
             (*head).ai_canonname = copy.cast();
@@ -179,11 +180,11 @@ hooks! {
         };
         let Ok(Some(at)) = raw.decode(family) else { return libc::EAI_FAMILY };
         let want = |to: *mut c_char, bytes: socklen_t| !to.is_null() && bytes > 0;
-        let mut found = (String::new(), String::new());
+        let mut found: Handed<(String, String)> = Handed::nothing();
         let code = call("getnameinfo", |k, _| match k.net.look_up_name(at, flags) {
             Ok(names) => {
                 k.log.returned(names.0.as_bytes());
-                found = names;
+                *found = names;
                 Ok(0)
             }
             Err(code) => Ok(i64::from(code)),

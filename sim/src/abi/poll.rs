@@ -62,18 +62,22 @@ unsafe fn select_sets(count: c_int, sets: [*mut fd_set; 3], timeout: Option<u64>
     }
     // SAFETY: each set is null or the caller's.
     let has = |set: *mut fd_set, fd: c_int| unsafe { !set.is_null() && libc::FD_ISSET(fd, set) };
-    let mut list = Vec::new();
+    // On the stack: see `Handed`.
+    let mut room = [pollfd { fd: -1, events: 0, revents: 0 }; libc::FD_SETSIZE];
+    let mut asked = 0;
     for fd in 0..count {
         let events = (0..3).filter(|i| has(sets[*i], fd)).fold(0, |bits, i| bits | ASK[i]);
         if events != 0 {
-            list.push(pollfd { fd, events, revents: 0 });
+            room[asked] = pollfd { fd, events, revents: 0 };
+            asked += 1;
         }
     }
+    let list = &mut room[..asked];
     // SAFETY: null or the caller's.
     let mask = unsafe { super::signal::word(mask) };
     let result = call("select", |k, me| {
         k.wait_with_mask(me, mask);
-        let step = k.poll(me, &mut list, timeout)?;
+        let step = k.poll(me, list, timeout)?;
         if list.iter().any(|entry| entry.revents & libc::POLLNVAL != 0) {
             return Err(Stop::Errno(libc::EBADF));
         }
@@ -85,12 +89,12 @@ unsafe fn select_sets(count: c_int, sets: [*mut fd_set; 3], timeout: Option<u64>
     let mut ready = 0;
     for (i, set) in sets.into_iter().enumerate().filter(|(_, set)| !set.is_null()) {
         // SAFETY: the caller's set.
-        let asked = unsafe { *set };
+        let wanted = unsafe { *set };
         // SAFETY: as above.
         unsafe { libc::FD_ZERO(set) };
-        for entry in &list {
+        for entry in &*list {
             // SAFETY: a number below FD_SETSIZE.
-            if unsafe { libc::FD_ISSET(entry.fd, &asked) } && entry.revents & BITS[i] != 0 {
+            if unsafe { libc::FD_ISSET(entry.fd, &wanted) } && entry.revents & BITS[i] != 0 {
                 // SAFETY: as above.
                 unsafe { libc::FD_SET(entry.fd, set) };
                 ready += 1;

@@ -105,6 +105,7 @@ hooks! {
     fn getsid(_pid: c_int) -> c_int { libc::getpid() }
     fn setsid() -> c_int { answer_int(-i64::from(libc::EPERM)) }
 
+    @outside(crate::abi::pristine::sched_getaffinity)
     fn sched_getaffinity(_pid: c_int, bytes: usize, set: *mut c_void) -> c_int {
         answer_int(put_affinity(bytes, set).min(0))
     }

@@ -263,7 +263,7 @@ pub(crate) fn install_fault_handlers() {
         real::sigaltstack(&stack, std::ptr::null_mut());
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_fault as *const () as usize;
-        // SA_NODEFER: the handler is left by a context switch, never by sigreturn.
+        // SA_NODEFER: after a fault the handler is left by a context switch, never by sigreturn.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
         for signal in FAULTS {
             real::sigaction(signal, &action, std::ptr::null_mut());
@@ -271,15 +271,19 @@ pub(crate) fn install_fault_handlers() {
         action.sa_sigaction = on_dump as *const () as usize;
         real::sigaction(crate::worker::DUMP_SIGNAL, &action, std::ptr::null_mut());
     }
+    super::tsc::trap();
 }
 
-/// A program's fault, or ours.
+/// A program's fault, or ours; or no fault at all, but a look at the time-stamp counter.
 ///
 /// On a simulated thread the handler goes on as any hook would: it enters the kernel, which ends the process and never
 /// comes back. On the carrier the fault is the kernel's own.
 unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel's arguments to a handler; on the carrier nobody else uses the simulated kernel.
     unsafe {
+        if super::tsc::answer(signal, info, context) {
+            return;
+        }
         let address = (*info).si_addr() as usize;
         if current().is_null() {
             if let Some(kernel) = super::entry::kernel() {

@@ -1,6 +1,7 @@
 //! Sockets: socket(2), bind(2), listen(2), accept(2), connect(2), shutdown(2), send(2), recv(2), getsockname(2),
 //! getpeername(2), getsockopt(2), setsockopt(2), socketpair(2), and their relatives.
 
+use super::handed::Handed;
 use super::user::{In, Out, put_counted, single};
 use super::{answer, answer_int, call, hooks};
 use crate::kernel::Stop;
@@ -259,7 +260,7 @@ hooks! {
     }
 
     fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut socklen_t) -> c_int {
-        let mut bytes = Vec::new();
+        let mut bytes: Handed<Vec<u8>> = Handed::nothing();
         let result = call("getsockopt", |k, me| k.socket_option(me, fd, (level, name), &mut bytes));
         if result == 0 {
             if (*length).cast_signed() < 0 {

@@ -312,6 +312,7 @@ hooks! {
         0
     }
 
+    @outside(crate::abi::pristine::pthread_getaffinity_np)
     fn pthread_getaffinity_np(_thread: pthread_t, bytes: usize, set: *mut c_void) -> c_int {
         answer_error(crate::abi::process::put_affinity(bytes, set))
     }

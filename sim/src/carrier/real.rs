@@ -103,6 +103,16 @@ genuine! {
     fn getenv(name: *const c_char) -> *mut c_char;
     fn getauxval(kind: libc::c_ulong) -> libc::c_ulong;
     fn sysconf(name: c_int) -> c_long;
+    fn clock_gettime(clock: libc::clockid_t, out: *mut libc::timespec) -> c_int;
+    fn gettimeofday(out: *mut libc::timeval, zone: *mut c_void) -> c_int;
+    fn time(out: *mut libc::time_t) -> libc::time_t;
+    fn getrandom(buffer: *mut c_void, bytes: usize, flags: libc::c_uint) -> isize;
+    fn getentropy(buffer: *mut c_void, bytes: usize) -> c_int;
+    fn syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long;
+    fn get_nprocs() -> c_int;
+    fn get_nprocs_conf() -> c_int;
+    fn sched_getaffinity(pid: c_int, bytes: usize, set: *mut c_void) -> c_int;
+    fn pthread_getaffinity_np(thread: pthread_t, bytes: usize, set: *mut c_void) -> c_int;
     fn malloc_usable_size(address: *mut c_void) -> usize;
 }
 

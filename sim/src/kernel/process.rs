@@ -24,7 +24,7 @@ pub(crate) type ProcessId = Id<Process>;
 const MAIN_STACK_BYTES: usize = 8 << 20;
 const SIGNALS: usize = 65;
 /// The host `test`: its end is the world's.
-const TEST: HostId = HostId(0);
+pub(crate) const TEST: HostId = HostId(0);
 
 /// How a program is to handle a signal.
 #[derive(Clone, Copy, Default, Debug)]

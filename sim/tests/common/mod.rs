@@ -2,13 +2,67 @@
 
 #![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part")]
 
-use std::cell::RefCell;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::os::fd::{FromRawFd, RawFd};
 use std::rc::Rc;
+use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 use windtunnel_sim::worker;
 use windtunnel_sim::world::{Config, Console, EventLine, Outcome, Position, Sink, ThreadStack, run};
+
+/// libc's memory for all of these tests, by an allocator that minds its own image.
+///
+/// Hooks are code of the original image. Should one of them use Rust's memory on a thread of another image, this
+/// allocator would be entered with the TLS of that image's, as jemalloc and mimalloc would be, to their ruin.
+struct OwnImages;
+
+/// Each image has its own, and in the TLS of its threads stands the address of it.
+static IMAGE: AtomicU8 = AtomicU8::new(0);
+thread_local! {
+    static IMAGE_OF_THREAD: Cell<&'static AtomicU8> = const { Cell::new(&IMAGE) };
+}
+
+impl OwnImages {
+    fn check() {
+        if !std::ptr::eq(IMAGE_OF_THREAD.get(), &IMAGE) {
+            let text = b"code of one image uses Rust's memory on a thread of another: see sim/src/abi/handed.rs\n";
+            // SAFETY: a message, and the end.
+            unsafe {
+                libc::write(2, text.as_ptr().cast(), text.len());
+                libc::abort();
+            }
+        }
+    }
+}
+
+// SAFETY: as the system's.
+unsafe impl GlobalAlloc for OwnImages {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::check();
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Self::check();
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        Self::check();
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(block, layout, bytes) }
+    }
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        Self::check();
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: OwnImages = OwnImages;
 
 /// What came of a world.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

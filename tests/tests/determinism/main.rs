@@ -61,6 +61,11 @@ fn udp() {
 }
 
 #[test]
+fn a_global_allocator() {
+    runs_the_same_everywhere("allocator-workload", "services_bring_their_allocator");
+}
+
+#[test]
 fn unix_sockets() {
     runs_the_same_everywhere("workloads", "unix_sockets_of_all_kinds_work");
 }

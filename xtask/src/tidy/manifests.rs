@@ -16,7 +16,7 @@ enum May {
     All,
 }
 
-const CRATES: [(&str, May); 11] = [
+const CRATES: [(&str, May); 12] = [
     ("windtunnel-faults", May::Only(&[])),
     ("windtunnel-macros", May::Only(&[])),
     ("windtunnel-sim", May::Only(&["windtunnel-faults"])),
@@ -28,6 +28,7 @@ const CRATES: [(&str, May); 11] = [
     ("kv", May::Only(&["windtunnel"])),
     ("redis-workload", May::Only(&["windtunnel"])),
     ("workloads", May::Only(&["windtunnel"])),
+    ("allocator-workload", May::Only(&["windtunnel", "workloads"])),
     ("windtunnel-tests", May::All),
 ];
 

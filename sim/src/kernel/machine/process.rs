@@ -3,7 +3,7 @@
 
 use super::Who;
 use super::facts::{TICK_NS, ticks_at};
-use crate::kernel::process::Process;
+use crate::kernel::process::{Process, TEST};
 use crate::kernel::thread::{State, Thread};
 use crate::kernel::{Kernel, ThreadId};
 use std::fmt::Write;
@@ -41,10 +41,18 @@ pub(super) fn command_line(k: &mut Kernel, who: Who) -> Vec<u8> {
     k.processes.get(who.process).map(|p| with_nuls(p.args.iter().map(String::as_str))).unwrap_or_default()
 }
 
-/// The environment that the process began with (proc(5)).
+/// The variables with which a case is looked at.
+const LOOKS: [&str; 2] = ["RUST_LOG", "RUST_BACKTRACE"];
+
+/// The environment that the process began with (proc(5)). How the case is looked at is not told: what a program reads
+/// here must not change with it. (sysinfo reads it of every process.)
 pub(super) fn environment(k: &mut Kernel, who: Who) -> Vec<u8> {
+    let test = k.hosts[TEST].process.and_then(|process| k.processes.get(process));
+    let of_the_test = test.map(|process| process.place.environment.clone()).unwrap_or_default();
     let Some(process) = k.processes.get(who.process) else { return Vec::new() };
-    let pairs: Vec<String> = process.place.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let looks = |pair: &(String, String)| LOOKS.contains(&pair.0.as_str()) && of_the_test.contains(pair);
+    let told = process.place.environment.iter().filter(|pair| !looks(pair));
+    let pairs: Vec<String> = told.map(|(key, value)| format!("{key}={value}")).collect();
     with_nuls(pairs.iter().map(String::as_str))
 }
 
