@@ -79,6 +79,29 @@ async fn lost_after_delete(cx: Chaos, #[strategy = ops(op(), 1..50)] ops: Vec<Op
     assert!(!deleted || writers < 2, "a value is lost after {} operations of {writers} writers", ops.len());
 }
 
+async fn listen() -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::bind("0.0.0.0:7").await?;
+    loop {
+        listener.accept().await?;
+    }
+}
+
+#[chaos_test(faults = net::partitions())]
+#[ignore = "fails; run by those that look at its report"]
+async fn slow_and_deleted(cx: Chaos, #[strategy = ops(op(), 5..50)] ops: Vec<Op>) -> Result<()> {
+    let echo = cx.host("echo").main(listen).ready(tcp(7)).start().await?;
+    let workload = async || {
+        for _ in &ops {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            let _stream = tokio::net::TcpStream::connect(echo.addr(7)).await;
+        }
+    };
+    cx.storm(workload).await;
+    let is_slow = cx.elapsed().as_millis() > 700;
+    assert!(!is_slow || !ops.iter().any(|op| matches!(op, Op::Delete(_))), "slow, and something was deleted");
+    Ok(())
+}
+
 /// Runs one test of this binary; what it writes to its standard error, without times.
 fn report_of(test: &str, variables: &[(&str, &str)]) -> String {
     let out = std::env::temp_dir().join(format!("windtunnel-arguments-{}-{test}", std::process::id()));
@@ -126,6 +149,20 @@ fn arguments_are_shrunk_and_shown() {
     assert!(report.contains("(test.log, arguments.txt)"), "{report}");
     let file = "ops = [\n    Put(\n        1,\n        101,\n    ),\n    Delete(\n        1,\n    ),\n]\nwriters = 2\n";
     assert!(report.ends_with(file), "{report}");
+}
+
+#[test]
+fn faults_are_shrunk_first_and_then_the_arguments() {
+    let report = report_of("slow_and_deleted", &[("CHAOS_SEED", "1-200")]);
+    let [ops] = section(&report)[..] else { panic!("{report}") };
+    assert_eq!(ops.matches("Put(0, 0)").count(), 4, "{report}");
+    assert_eq!(ops.matches("Delete(0)").count(), 1, "{report}");
+    let (faults, rest) = shrunk(&report).split_once(", ").unwrap_or_default();
+    assert!(faults.contains("fault") && faults.ends_with(" to 1"), "{report}");
+    assert!(rest.starts_with("ops from ") && rest.contains(" elements to 5, in "), "{report}");
+    let again = report_of("slow_and_deleted", &[replay(&report)]);
+    assert_eq!(replay(&report).0, "CHAOS_REPLAY");
+    assert_eq!((section(&report), digest(&report)), (section(&again), digest(&again)), "{report}\n{again}");
 }
 
 #[test]
