@@ -49,6 +49,8 @@ pub(crate) struct Told {
     pub(crate) at: At,
     /// How much smaller the plan has become.
     pub(crate) shrunk: Option<String>,
+    /// Which randomness it needs.
+    pub(crate) needed: Option<String>,
     /// The digest with what a second run said about it.
     pub(crate) digest: Option<String>,
 }
@@ -74,11 +76,14 @@ impl Block {
     /// Everything below the first line: for failures that were expected.
     pub(crate) fn body(&self, f: &mut impl fmt::Write) -> fmt::Result {
         writeln!(f, "{}\n", self.sentence)?;
-        let Told { found, seed, at, shrunk, digest } = &self.told;
+        let Told { found, seed, at, shrunk, needed, digest } = &self.told;
         let (event, time) = (grouped(at.event), seconds(at.now_ns));
         field(f, "found", &format!("{found}, seed {seed}, event {event}, after {time} of virtual time"))?;
         if let Some(shrunk) = shrunk {
             field(f, "shrunk", shrunk)?;
+        }
+        if let Some(needed) = needed {
+            field(f, "needed", needed)?;
         }
         if let Some(digest) = digest {
             field(f, "digest", digest)?;
@@ -182,6 +187,7 @@ mod tests {
                 seed: "0x5f1d0a2c77e091b3".to_owned(),
                 at: At { event: 1204, now_ns: 5_961_000_000 },
                 shrunk: Some("14 faults to 2, in 31 runs (2.2 s)".to_owned()),
+                needed: Some("chance in scheduling, but not in latencies".to_owned()),
                 digest: Some("9f0e2c41, equal in a second run".to_owned()),
             },
             faults: vec![

@@ -3,15 +3,14 @@
 
 use super::plans::Plans;
 use super::run_case::CaseReport;
+use super::story::LastFailure;
 use crate::arguments::Paths;
 use crate::cases::Cases;
 use crate::definition::TestDefinition;
 use crate::regressions::{Entry, ReplayFile, read_replay};
-use crate::report::LogDirectory;
 use crate::settings::{Replay, Settings};
 use crate::system;
 use crate::token::{Misfit, Token, test_identity};
-use std::path::PathBuf;
 
 /// What a run of a test runs.
 #[derive(Debug)]
@@ -45,17 +44,14 @@ impl Asked {
                     remark: None,
                 }),
             },
-            None => {
-                match Attempt::of_this_process(definition, settings).and_then(|attempt| attempt.earlier_failure()) {
-                    Some(token) if settings.seed.is_none() => {
-                        let again = Self::of_token(definition, cases, &token)?;
-                        let remark =
-                            "an earlier attempt of this run failed with this case, which is replayed".to_owned();
-                        Ok(Self { remark: Some(remark), ..again })
-                    }
-                    _ => Plans::of(definition).map(plain),
+            None => match LastFailure::of_earlier_attempt(definition, settings) {
+                Some(token) if settings.seed.is_none() => {
+                    let again = Self::of_token(definition, cases, &token)?;
+                    let remark = "an earlier attempt of this run failed with this case, which is replayed".to_owned();
+                    Ok(Self { remark: Some(remark), ..again })
                 }
-            }
+                _ => Plans::of(definition).map(plain),
+            },
         }
     }
 
@@ -78,35 +74,4 @@ pub(super) fn token(definition: &TestDefinition, report: &CaseReport) -> Option<
     let (plan, arguments) = (report.plan.clone(), report.paths.clone());
     let build = system::build_identity().ok()?;
     Some(Token { test, seed: report.case.seed, calm: report.case.calm, build, plan, arguments })
-}
-
-/// One of several attempts at a test, which nextest makes when it is asked to retry. A seed that fails once must not be
-/// forgotten because another passes.
-#[derive(Debug)]
-pub(super) struct Attempt {
-    run: String,
-    number: u32,
-    /// The run, and the token of the case that failed in it.
-    file: PathBuf,
-}
-
-impl Attempt {
-    /// What nextest says (`NEXTEST_RUN_ID`, and `NEXTEST_ATTEMPT` where it retries).
-    pub(super) fn of_this_process(definition: &TestDefinition, settings: &Settings) -> Option<Self> {
-        let run = std::env::var("NEXTEST_RUN_ID").ok()?;
-        let number = std::env::var("NEXTEST_ATTEMPT").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-        let directory = LogDirectory::of(definition, settings.out.as_deref());
-        Some(Self { run, number, file: directory.path().join("last-failure.txt") })
-    }
-
-    fn earlier_failure(&self) -> Option<Token> {
-        let kept = std::fs::read_to_string(&self.file).ok().filter(|_| self.number > 1)?;
-        let (run, token) = kept.trim().split_once(' ')?;
-        (run == self.run).then(|| token.parse().ok())?
-    }
-
-    /// Keeps a failure for later attempts. A disk that is full costs a retry its knowledge, no more.
-    pub(super) fn failed(&self, token: &Token) {
-        let _: std::io::Result<()> = std::fs::write(&self.file, format!("{} {token}\n", self.run));
-    }
 }

@@ -11,6 +11,8 @@
 //! confirm.rs      the same case again: is it the same?
 //! shrink.rs       the smallest case that fails in the same way
 //! hands.rs        smaller cases, on several workers
+//! quieten.rs      which randomness a failure needs
+//! story.rs        how it was found, and keeping that
 //! telling.rs      reports
 //! debugged.rs     one case in this process's place
 //! ```
@@ -22,10 +24,12 @@ mod environment;
 mod hands;
 mod plans;
 mod process;
+mod quieten;
 mod run_case;
 mod saved;
 mod search;
 mod shrink;
+mod story;
 mod telling;
 
 pub(crate) use telling::report_debugged;
@@ -38,7 +42,7 @@ use crate::regressions::{Entry, Regressions};
 use crate::report::{Block, Entry as Line, FailureKind, Ledger, LogDirectory};
 use crate::settings::{Look, Replay, Settings, seed_text};
 use crate::timestamp::DEFAULT_START;
-use asked::{Asked, Attempt};
+use asked::Asked;
 use plans::Plans;
 use process::WorkerError;
 use run_case::CaseReport;
@@ -47,6 +51,7 @@ use shrink::Shrinking;
 use std::panic::Location;
 use std::sync::Mutex;
 use std::time::Instant;
+use story::Story;
 use telling::Teller;
 
 /// What all parts of one run share.
@@ -185,13 +190,11 @@ fn shrunk(context: &Context<'_>, report: CaseReport) -> Result<(CaseReport, Opti
 }
 
 fn failed(context: &Context<'_>, teller: &Teller<'_>, report: &CaseReport, shrinking: Option<&Shrinking>) {
-    let block: Block = teller.block(report, shrinking);
     let Some(expected) = context.definition.expect_failure else {
-        let token = asked::token(context.definition, report);
-        let attempt = Attempt::of_this_process(context.definition, context.settings);
-        attempt.zip(token).inspect(|(attempt, token)| attempt.failed(token));
-        fail(&Block { saved: saved::save(context, report), ..block }.to_string())
+        let story = Story::tell(context, teller, report, shrinking);
+        fail(&teller.block(report, story).to_string())
     };
+    let block = teller.block(report, Story::of_search(teller, report, shrinking));
     if block.sentence.contains(expected) {
         eprintln!("failed as expected\n\n{}", block.body_text());
         return;

@@ -156,7 +156,8 @@ impl Found<'_> {
     }
 }
 
-fn orders(context: &Context<'_>, report: &CaseReport, plan: &Plan, paths: &Paths) -> Orders {
+/// Orders for a case with this plan and these arguments.
+pub(super) fn orders(context: &Context<'_>, report: &CaseReport, plan: &Plan, paths: &Paths) -> Orders {
     let plan = (!plan.faults.is_empty()).then(|| plan.to_string());
     let arguments = (!paths.is_empty()).then(|| paths.to_string());
     Orders { plan, arguments, ..context.orders(report.case) }

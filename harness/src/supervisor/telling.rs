@@ -6,6 +6,7 @@ use super::process::{ProcessEnd, WorkerError};
 use super::run_case::{CaseReport, judge};
 use super::search::Tally;
 use super::shrink::Shrinking;
+use super::story::Story;
 use super::{Context, hint};
 use crate::blackbox::{At, BlackBox, FaultAccount};
 use crate::cases::{Case, Cases};
@@ -49,7 +50,7 @@ impl<'a> Teller<'a> {
     }
 
     /// The report of a case that failed; writes its log files.
-    pub(super) fn block(&self, report: &CaseReport, shrinking: Option<&Shrinking>) -> Block {
+    pub(super) fn block(&self, report: &CaseReport, story: Story) -> Block {
         let Some(failure) = &report.failure else {
             return self.plain("passed".to_owned());
         };
@@ -70,10 +71,11 @@ impl<'a> Teller<'a> {
         Block {
             location: failure.location().map_or_else(|| self.location.clone(), ToString::to_string),
             told: Told {
-                found: report.saved.clone().unwrap_or_else(|| self.found(report.case)),
+                found: story.found,
                 seed: seed.clone(),
                 at: failure.at,
-                shrunk: shrinking.map(|shrinking| shrunk(shrinking, report)),
+                shrunk: story.shrunk,
+                needed: story.needed,
                 digest: report.digest.map(|digest| {
                     let confirmation = report.confirmation.as_ref().map(|text| format!(", {text}"));
                     format!("{digest:032x}{}", confirmation.unwrap_or_default())
@@ -86,6 +88,7 @@ impl<'a> Teller<'a> {
             stacks: self.stacks(failure),
             replay: replay(self.definition, &self.invocation, &self.assignment(report)),
             logs,
+            saved: story.saved,
             remarks,
             ..self.plain(failure.sentence(&report.log))
         }
@@ -137,7 +140,8 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn found(&self, case: Case) -> String {
+    /// Where a case stands among those that ran.
+    pub(super) fn found(&self, case: Case) -> String {
         match (case.calm, self.cases.count) {
             (true, _) => "in the calm rehearsal, without any fault".to_owned(),
             (false, 1) => "in the only case".to_owned(),
@@ -169,7 +173,8 @@ impl<'a> Teller<'a> {
     }
 }
 
-fn shrunk(shrinking: &Shrinking, report: &CaseReport) -> String {
+/// How much smaller a case has become.
+pub(super) fn shrunk(shrinking: &Shrinking, report: &CaseReport) -> String {
     let Shrinking { faults_before, lists_before, simpler_arguments, runs, took, stopped_early } = shrinking;
     let mut parts = Vec::new();
     if *faults_before > 0 {
@@ -295,7 +300,7 @@ pub(crate) fn report_debugged(definition: &TestDefinition, location: &Location<'
     let context = Context { definition, settings, cases, ledger, plans, arguments, saved, dodged, deadline, remark };
     let teller = Teller::new(&context, location);
     match report.failure {
-        Some(_) => eprint!("{}", teller.block(&report, None)),
+        Some(_) => eprint!("{}", teller.block(&report, Story::of_search(&teller, &report, None))),
         None => eprintln!("passed: digest {:032x}", report.digest.unwrap_or(0)),
     }
     report.failure.is_some()
