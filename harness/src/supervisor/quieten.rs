@@ -1,4 +1,4 @@
-//! Which randomness a failure needs: each kind is switched off, and stays off as long as the case fails in the same way.
+//! Which randomness a failure needs: each kind is switched off, and stays so as long as the case fails in the same way.
 //!
 //! What is left tells the reader where to look: a failure that needs the schedule is a race, one that needs nothing but
 //! its faults is not. The case that is reported keeps all of it; this is about it, no other case.

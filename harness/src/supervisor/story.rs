@@ -89,8 +89,8 @@ impl LastFailure {
         drop(written);
     }
 
-    /// What an earlier attempt of this run found (nextest's retries: `NEXTEST_ATTEMPT`). A seed that fails once must not
-    /// be forgotten because another passes.
+    /// What an earlier attempt of this run found (nextest's retries: `NEXTEST_ATTEMPT`). A seed that fails once must
+    /// not be forgotten because another passes.
     pub(super) fn of_earlier_attempt(definition: &TestDefinition, settings: &Settings) -> Option<Token> {
         let run = std::env::var("NEXTEST_RUN_ID").ok()?;
         let attempt: u32 = std::env::var("NEXTEST_ATTEMPT").ok()?.parse().ok()?;
