@@ -58,11 +58,17 @@ const NURSERY_LAYOUT: Nursery = {
         class += 1;
     }
     nursery.begins[SMALL] = piece * PIECE_BYTES;
-    assert!(nursery.begins[SMALL] <= NURSERY_BYTES);
+    assert!(nursery.begins[SMALL] < NURSERY_BYTES);
     nursery
 };
 
 static NURSERY: Nursery = NURSERY_LAYOUT;
+
+/// Bytes of a nursery in use.
+const NURSERY_USED: usize = NURSERY_LAYOUT.begins[SMALL];
+/// Heaps begin at different places of their huge page. In the same place their hottest lines would fall into the same
+/// sets of the caches, where few of them fit.
+const COLOURS: usize = (NURSERY_BYTES - NURSERY_USED) / PIECE_BYTES;
 
 /// Slots of a class in the nursery.
 const IN_NURSERY: [u32; SMALL] = {
@@ -126,8 +132,15 @@ impl Heap {
         self.base
     }
 
+    /// Where the nursery begins.
+    #[inline]
+    fn nursery(self) -> usize {
+        // Neighbours are far from each other.
+        self.base + (self.base / HEAP_BYTES * 37) % COLOURS * PIECE_BYTES
+    }
+
     fn head(self) -> *mut Head {
-        self.base as *mut Head
+        self.nursery() as *mut Head
     }
 
     /// How many slots a class has: those in the nursery and those of its region.
@@ -141,7 +154,7 @@ impl Heap {
     fn address(self, class: usize, slot: usize) -> usize {
         let nursery = IN_NURSERY[class] as usize;
         if slot < nursery {
-            self.base + NURSERY.begins[class] + slot * bytes_of(class)
+            self.nursery() + NURSERY.begins[class] + slot * bytes_of(class)
         } else {
             self.base + REGIONS + class * REGION_BYTES + (slot - nursery) * bytes_of(class)
         }
@@ -155,8 +168,9 @@ impl Heap {
             let class = (offset - REGIONS) / REGION_BYTES;
             return Some((class, REGIONS + class * REGION_BYTES, IN_NURSERY[class] as usize));
         }
-        let class = usize::from(*NURSERY.class_of.get(offset / PIECE_BYTES)?);
-        (class < SMALL).then(|| (class, NURSERY.begins[class], 0))
+        let piece = address.checked_sub(self.nursery())? / PIECE_BYTES;
+        let class = usize::from(*NURSERY.class_of.get(piece)?);
+        (class < SMALL).then(|| (class, self.nursery() - self.base + NURSERY.begins[class], 0))
     }
 
     /// Which of 64 slots are taken.
