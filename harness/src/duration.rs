@@ -223,6 +223,17 @@ mod tests {
         assert_eq!(parse("0.5us"), Ok(Duration::from_nanos(500)));
     }
 
+    /// Plans have a reader of their own, which stops at the next word of a fault.
+    #[test]
+    fn a_length_means_the_same_in_a_plan() {
+        for text in ["5ns", "1.5s", "200ms", "1h 30m", "2d", "0.25us", "90m", "1s 1ms", "500000d", "1.5", "s", "1 week"]
+        {
+            let plan: Result<windtunnel_faults::Plan, _> = format!("0s pause kv0 for {text}").parse();
+            let planned = plan.ok().and_then(|plan| plan.faults[0].lasts);
+            assert_eq!(planned, parse(text).ok(), "{text}");
+        }
+    }
+
     #[test]
     fn each_mistake_is_named() {
         assert_eq!(parse(" "), Err(DurationProblem::Empty));

@@ -225,11 +225,11 @@ objects! {
         unix_seqpacket_pair(t) { t.socketpair(AF_UNIX, SOCK_SEQPACKET | PAIR).0 }
     }
     File {
-        regular_file(t) { open(t, concat!(env!("CARGO_MANIFEST_DIR"), "/../LICENSE-MIT"), libc::O_RDONLY) }
+        regular_file(t) { open(t, "/usr/bin/env", libc::O_RDONLY) }
         dev_null(t) { open(t, "/dev/null", libc::O_RDWR) }
         dev_zero(t) { open(t, "/dev/zero", libc::O_RDWR) }
         dev_urandom(t) { open(t, "/dev/urandom", libc::O_RDWR) }
-        directory(t) { open(t, concat!(env!("CARGO_MANIFEST_DIR"), "/src"), libc::O_RDONLY | libc::O_DIRECTORY) }
+        directory(t) { open(t, "/usr/bin", libc::O_RDONLY | libc::O_DIRECTORY) }
     }
 }
 
