@@ -13,7 +13,7 @@ const NEXTEST_FAILED: i32 = 100;
 fn every_outcome_reads_well_under_both_runners() {
     let scratch = Scratch::fixture(env!("CARGO_TARGET_TMPDIR"), "both_runners", "outcomes");
 
-    let output = scratch.sh("cargo test").ended_with(LIBTEST_FAILED);
+    let output = scratch.sh("CHAOS_SAVE=never cargo test").ended_with(LIBTEST_FAILED);
     output.says("test passes ... ok");
     output.says("test plain_passes ... ok");
     output.says("2 passed; 3 failed");
@@ -21,7 +21,7 @@ fn every_outcome_reads_well_under_both_runners() {
     what_plain_tests_print_is_kept(&output);
     the_printed_command_repeats_the_failure(&scratch, &output, "fails", LIBTEST_FAILED);
 
-    let output = scratch.sh("cargo nextest run").ended_with(NEXTEST_FAILED);
+    let output = scratch.sh("CHAOS_SAVE=never cargo nextest run").ended_with(NEXTEST_FAILED);
     output.says("5 tests run: 2 passed, 3 failed, 0 skipped");
     every_failure_has_its_block(&output);
     what_plain_tests_print_is_kept(&output);
