@@ -1,8 +1,12 @@
 //! Memory: malloc(3), posix_memalign(3), malloc_usable_size(3) and their relatives.
 //!
-//! On simulated threads from the heap of their image; on all others from libc's, by the names under which it exports
-//! its own versions. Memory may be given back anywhere: what the test made before its world, or handed to the kernel,
-//! is told apart by its address.
+//! A program on a simulated thread gets memory from the heap of its image. Everybody else gets libc's, by the names
+//! under which libc exports its own versions: threads outside of worlds, and shared libraries, libc itself among them,
+//! whoever calls them. What a library allocates it may keep in its statics, which all hosts share and which outlive
+//! any host (`environ`, stdout's buffer, the zone of tzset(3)). So the caller's address decides, and that is why the
+//! symbols here are a few instructions of assembly: they hand it on.
+//!
+//! Memory may be given back anywhere: whose it is is told by its address.
 
 use super::hooks;
 use crate::carrier::heap::{self, Given, Request};
@@ -12,7 +16,6 @@ use std::ptr;
 
 /// What libc aligns to by itself.
 const ALIGNMENT: usize = 16;
-const PAGE: usize = 4096;
 
 unsafe extern "C" {
     fn __libc_malloc(bytes: usize) -> *mut c_void;
@@ -38,13 +41,13 @@ fn out_of_memory() -> *mut c_void {
 
 /// Memory for the running thread. Inlined, so that the stack stands where the caller says.
 #[inline(always)]
-unsafe fn allocate(request: Request) -> Option<Given> {
+unsafe fn allocate(request: Request, caller: usize) -> Option<Given> {
     let lent = current();
     // SAFETY: hooks run on lent threads, whose record is their own; libc's functions take any size.
     unsafe {
         match (*lent).heap {
-            Some(heap) => heap::allocate(lent, heap, request),
-            None => {
+            Some(heap) if (*lent).code.contains(caller) => heap::allocate(lent, heap, request),
+            _ => {
                 let address = __libc_memalign(request.alignment.max(ALIGNMENT), request.bytes).addr();
                 (address != 0).then_some(Given { address, zero: false })
             }
@@ -54,9 +57,9 @@ unsafe fn allocate(request: Request) -> Option<Given> {
 
 /// [`allocate`] as C wants it.
 #[inline(always)]
-unsafe fn allocate_aligned(alignment: usize, bytes: usize, stack: usize) -> *mut c_void {
+unsafe fn allocate_aligned(alignment: usize, bytes: usize, stack: usize, caller: usize) -> *mut c_void {
     // SAFETY: as the caller promises.
-    match unsafe { allocate(Request { bytes, alignment, stack }) } {
+    match unsafe { allocate(Request { bytes, alignment, stack }, caller) } {
         Some(given) => given.address as *mut c_void,
         None => out_of_memory(),
     }
@@ -102,11 +105,11 @@ unsafe fn moved(from: *mut c_void, to: *mut c_void, bytes: usize) -> *mut c_void
 mod outside {
     use super::*;
 
-    pub(super) unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
+    pub(super) unsafe extern "C" fn malloc(bytes: usize, _caller: usize) -> *mut c_void {
         unsafe { __libc_malloc(bytes) }
     }
 
-    pub(super) unsafe extern "C" fn calloc(count: usize, bytes: usize) -> *mut c_void {
+    pub(super) unsafe extern "C" fn calloc(count: usize, bytes: usize, _caller: usize) -> *mut c_void {
         unsafe { __libc_calloc(count, bytes) }
     }
 
@@ -115,7 +118,7 @@ mod outside {
     }
 
     /// The kernel may let grow what a program has handed to it: from then on it is the kernel's.
-    pub(super) unsafe extern "C" fn realloc(address: *mut c_void, bytes: usize) -> *mut c_void {
+    pub(super) unsafe extern "C" fn realloc(address: *mut c_void, bytes: usize, _caller: usize) -> *mut c_void {
         unsafe {
             match heap::owns(address.addr()) {
                 false => __libc_realloc(address, bytes),
@@ -124,11 +127,16 @@ mod outside {
         }
     }
 
-    pub(super) unsafe extern "C" fn memalign(alignment: usize, bytes: usize) -> *mut c_void {
+    pub(super) unsafe extern "C" fn memalign(alignment: usize, bytes: usize, _caller: usize) -> *mut c_void {
         unsafe { __libc_memalign(alignment, bytes) }
     }
 
-    pub(super) unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, alignment: usize, bytes: usize) -> c_int {
+    pub(super) unsafe extern "C" fn posix_memalign(
+        out: *mut *mut c_void,
+        alignment: usize,
+        bytes: usize,
+        _caller: usize,
+    ) -> c_int {
         unsafe {
             if !valid(alignment) {
                 return libc::EINVAL;
@@ -141,14 +149,6 @@ mod outside {
             0
         }
     }
-
-    pub(super) unsafe extern "C" fn valloc(bytes: usize) -> *mut c_void {
-        unsafe { __libc_memalign(PAGE, bytes) }
-    }
-
-    pub(super) unsafe extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
-        unsafe { __libc_memalign(PAGE, bytes.next_multiple_of(PAGE)) }
-    }
 }
 
 /// posix_memalign(3), "EINVAL".
@@ -160,14 +160,15 @@ hooks! {
     allocate;
 
     @outside(outside::malloc)
-    fn malloc(bytes: usize) -> *mut c_void {
-        allocate_aligned(1, bytes, stack!())
+    fn windtunnel_malloc(bytes: usize, caller: usize) -> *mut c_void {
+        allocate_aligned(1, bytes, stack!(), caller)
     }
 
     @outside(outside::calloc)
-    fn calloc(count: usize, bytes: usize) -> *mut c_void {
+    fn windtunnel_calloc(count: usize, bytes: usize, caller: usize) -> *mut c_void {
         let Some(bytes) = count.checked_mul(bytes) else { return out_of_memory() };
-        let Some(given) = allocate(Request { bytes, alignment: 1, stack: stack!() }) else { return out_of_memory() };
+        let request = Request { bytes, alignment: 1, stack: stack!() };
+        let Some(given) = allocate(request, caller) else { return out_of_memory() };
         let address = given.address as *mut c_void;
         if !given.zero {
             ptr::write_bytes(address.cast::<u8>(), 0, bytes);
@@ -181,9 +182,9 @@ hooks! {
     }
 
     @outside(outside::realloc)
-    fn realloc(address: *mut c_void, bytes: usize) -> *mut c_void {
+    fn windtunnel_realloc(address: *mut c_void, bytes: usize, caller: usize) -> *mut c_void {
         if address.is_null() {
-            return allocate_aligned(1, bytes, stack!());
+            return allocate_aligned(1, bytes, stack!(), caller);
         }
         if !heap::owns(address.addr()) {
             return __libc_realloc(address, bytes);
@@ -196,17 +197,19 @@ hooks! {
             Some(resized) => resized as *mut c_void,
             None => {
                 let kept = heap::usable_bytes(address.addr()).min(bytes);
-                moved(address, allocate_aligned(1, bytes, stack!()), kept)
+                moved(address, allocate_aligned(1, bytes, stack!(), caller), kept)
             }
         }
     }
 
     @outside(outside::posix_memalign)
-    fn posix_memalign(out: *mut *mut c_void, alignment: usize, bytes: usize) -> c_int {
+    fn windtunnel_posix_memalign(
+        out: *mut *mut c_void, alignment: usize, bytes: usize, caller: usize
+    ) -> c_int {
         if !valid(alignment) {
             return libc::EINVAL;
         }
-        match allocate(Request { bytes, alignment, stack: stack!() }) {
+        match allocate(Request { bytes, alignment, stack: stack!() }, caller) {
             Some(given) => {
                 *out = given.address as *mut c_void;
                 0
@@ -216,22 +219,12 @@ hooks! {
     }
 
     /// glibc takes the next power of two where the alignment is none (malloc/malloc.c, `_mid_memalign`).
-    @also(aligned_alloc) @outside(outside::memalign)
-    fn memalign(alignment: usize, bytes: usize) -> *mut c_void {
+    @outside(outside::memalign)
+    fn windtunnel_memalign(alignment: usize, bytes: usize, caller: usize) -> *mut c_void {
         match alignment.checked_next_power_of_two() {
-            Some(alignment) => allocate_aligned(alignment, bytes, stack!()),
+            Some(alignment) => allocate_aligned(alignment, bytes, stack!(), caller),
             None => out_of_memory(),
         }
-    }
-
-    @outside(outside::valloc)
-    fn valloc(bytes: usize) -> *mut c_void {
-        allocate_aligned(PAGE, bytes, stack!())
-    }
-
-    @outside(outside::pvalloc)
-    fn pvalloc(bytes: usize) -> *mut c_void {
-        allocate_aligned(PAGE, bytes.next_multiple_of(PAGE), stack!())
     }
 
     fn malloc_usable_size(address: *mut c_void) -> usize {
@@ -240,6 +233,34 @@ hooks! {
             false => genuine_usable_size(address),
         }
     }
+}
+
+/// A symbol of libc's that hands its caller's address on, as one more argument.
+macro_rules! with_caller {
+    ($($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty, $register:literal, $to:ident;)*) => {
+        $(
+            #[doc(hidden)]
+            #[unsafe(naked)]
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
+                // At a function's first instruction its return address is on top of the stack (System V AMD64 ABI,
+                // §3.2.2).
+                core::arch::naked_asm!(concat!("mov ", $register, ", [rsp]"), "jmp {to}", to = sym $to)
+            }
+        )*
+
+        /// Refers to these symbols, so that linking this crate means linking them.
+        pub(crate) fn kept() -> usize { 0 $(.max($name as *const () as usize))* }
+    };
+}
+
+with_caller! {
+    malloc(_bytes: usize) -> *mut c_void, "rsi", windtunnel_malloc;
+    calloc(_count: usize, _bytes: usize) -> *mut c_void, "rdx", windtunnel_calloc;
+    realloc(_address: *mut c_void, _bytes: usize) -> *mut c_void, "rdx", windtunnel_realloc;
+    posix_memalign(_out: *mut *mut c_void, _alignment: usize, _bytes: usize) -> c_int, "rcx", windtunnel_posix_memalign;
+    memalign(_alignment: usize, _bytes: usize) -> *mut c_void, "rdx", windtunnel_memalign;
+    aligned_alloc(_alignment: usize, _bytes: usize) -> *mut c_void, "rdx", windtunnel_memalign;
 }
 
 unsafe fn genuine_usable_size(address: *mut c_void) -> usize {

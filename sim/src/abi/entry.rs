@@ -120,7 +120,7 @@ fn kernel_stack() -> u64 {
 
 /// Runs a world on the calling kernel thread.
 pub(crate) fn run(config: Config, main: Box<dyn FnOnce()>) -> Ending {
-    std::hint::black_box(super::keep());
+    std::hint::black_box((super::keep(), super::allocate::kept()));
     if let Err(problem) = read_original() {
         real::die(&problem);
     }

@@ -16,6 +16,7 @@ mod dl;
 mod entropy;
 pub(crate) mod entry;
 mod env;
+mod environment;
 mod file;
 mod filesystem;
 mod futex;
@@ -154,8 +155,29 @@ macro_rules! table {
     };
 }
 table!(
-    allocate, change, clock, directory, dl, entropy, env, file, filesystem, futex, io, memory, names, poll, process,
-    signal, socket, stdio, sync, terminal, threads, users
+    allocate,
+    change,
+    clock,
+    directory,
+    dl,
+    entropy,
+    env,
+    environment,
+    file,
+    filesystem,
+    futex,
+    io,
+    memory,
+    names,
+    poll,
+    process,
+    signal,
+    socket,
+    stdio,
+    sync,
+    terminal,
+    threads,
+    users
 );
 
 /// A call that a thread has made and the kernel has not answered yet.

@@ -1,7 +1,7 @@
 //! Each process's `environ` and `argv`, and the one `environ` that libc looks at.
 //!
 //! libc reads and writes `environ` itself (`getenv`, `setenv`, `tzset`), as does std, so the variable is swapped when
-//! the carrier goes over to another process: one store, and every environment function is right without a hook.
+//! the carrier goes over to another process: one store, and all that reads is right without a hook.
 
 use super::real;
 use libc::{c_char, c_int};
@@ -28,7 +28,7 @@ fn array(strings: impl Iterator<Item = CString>) -> *mut *mut c_char {
 }
 
 /// The address of libc's variable.
-fn variable() -> *mut *mut *mut c_char {
+pub(crate) fn variable() -> *mut *mut *mut c_char {
     static CACHE: AtomicPtr<libc::c_void> = AtomicPtr::new(ptr::null_mut());
     let mut found = CACHE.load(Ordering::Relaxed);
     if found.is_null() {

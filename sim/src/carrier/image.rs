@@ -6,6 +6,7 @@
 //!
 //! What an image may not have: copy relocations of variables that change (`environ` is swapped by the kernel instead).
 
+use super::lent::Code;
 use super::real::{self, raw_syscall};
 use super::text::{self, Text};
 use libc::{Elf64_Phdr, Elf64_Rela, Elf64_Sym, c_int, c_void, dl_phdr_info};
@@ -112,6 +113,11 @@ impl Image {
         unsafe { raw_syscall(libc::SYS_munmap, [self.base - padding, padding + self.span, 0, 0, 0, 0]) };
     }
 
+    /// Where it lies.
+    pub(crate) fn code(&self) -> Code {
+        Code { base: self.base, bytes: self.span }
+    }
+
     /// Whether the address lies in this image.
     pub(crate) fn contains(&self, address: usize) -> bool {
         (self.base..self.base + self.span).contains(&address)
@@ -141,6 +147,11 @@ impl Original {
     /// Reads the running executable.
     ///
     /// # Errors
+    /// Where it lies.
+    pub(crate) fn code(&self) -> Code {
+        Code { base: self.base, bytes: self.span }
+    }
+
     /// A sentence for the user when the executable cannot be imaged: not position-independent, or static.
     pub(crate) fn read() -> Result<Original, String> {
         let mut found: Option<(usize, Vec<Elf64_Phdr>, usize)> = None;

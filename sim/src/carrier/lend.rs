@@ -1,7 +1,7 @@
 //! Making lent threads out of genuine ones, and giving them back.
 
 use super::heap::follow::Cursor;
-use super::lent::{ClockView, Lent, Resume, set_current};
+use super::lent::{ClockView, Code, Lent, Resume, set_current};
 use super::real;
 use super::switch::{Context, wt_detach};
 use crate::abi::{self, Table};
@@ -42,6 +42,7 @@ pub(crate) struct Birth<'a> {
     pub(crate) attributes: Option<&'a pthread_attr_t>,
     /// What `malloc` takes from on this thread; libc's heap when there is none.
     pub(crate) heap: Option<super::heap::Heap>,
+    pub(crate) code: Code,
 }
 
 struct Handover<'a> {
@@ -68,6 +69,7 @@ pub(crate) fn create(birth: Birth<'_>) -> Result<*mut Lent, c_int> {
         result: 0,
         clock: ClockView::default(),
         clock_reads: Cell::new(0),
+        code: birth.code,
         heap: birth.heap,
         serial: birth.tid as u32,
         calls: 0,

@@ -55,6 +55,8 @@ pub(crate) struct Lent {
     pub(crate) clock: ClockView,
     /// Clock reads since the last call that did work: spinning on a clock must end.
     pub(crate) clock_reads: Cell<u32>,
+    /// The code of the thread's program: what it calls `malloc` from.
+    pub(crate) code: Code,
     /// What `malloc` takes from on this thread; libc's heap when there is none.
     pub(crate) heap: Option<super::heap::Heap>,
     /// The thread's number in the world.
@@ -69,6 +71,21 @@ pub(crate) struct Lent {
     pub(crate) pthread: libc::pthread_t,
     /// Zeroed by the (real) kernel when the kernel thread has ended.
     pub(crate) gone: std::sync::atomic::AtomicU32,
+}
+
+/// Where a program's executable lies.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Code {
+    pub(crate) base: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Code {
+    /// Whether an address is in it.
+    #[inline]
+    pub(crate) fn contains(self, address: usize) -> bool {
+        address.wrapping_sub(self.base) < self.bytes
+    }
 }
 
 thread_local! {

@@ -226,6 +226,7 @@ impl Kernel {
             keys: self.keys.shared(),
             attributes,
             heap: self.processes[process].heap,
+            code: self.processes[process].image.map_or_else(|| self.original.code(), |image| image.code()),
         };
         match lend::create(birth) {
             Ok(lent) => {

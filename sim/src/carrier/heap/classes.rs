@@ -4,7 +4,7 @@
 //! jemalloc's (Evans, BSDCan 2006). Pure arithmetic.
 
 /// What `malloc` promises for every type (`alignof(max_align_t)` on x86-64).
-const QUANTUM: usize = 16;
+pub(super) const QUANTUM: usize = 16;
 /// The largest of the classes that step by the quantum.
 const LINEAR_MAX: usize = 128;
 /// Classes that step by the quantum.

@@ -173,12 +173,12 @@ pub(super) unsafe fn take(lent: *mut Lent, heap: Heap, class: usize, request: Re
     let key = key(request);
     let record = Record::current();
     if USE.load(Ordering::Relaxed) == KEEP {
-        let block = heap.take(class)?;
+        let block = heap.take(class, request.alignment)?;
         record.append(thread, cursor, key, calls, block.address);
         return Some(block);
     }
     let noted = record.find(thread, cursor, key, calls);
-    noted.and_then(|address| heap.claim(address)).or_else(|| extra(heap)?.take(class))
+    noted.and_then(|address| heap.claim(address)).or_else(|| extra(heap)?.take(class, request.alignment))
 }
 
 /// The heap for what follows no record.

@@ -149,12 +149,14 @@ pub(crate) unsafe fn allocate(lent: *mut Lent, heap: Heap, request: Request) -> 
     }
     let class = aligned(request.bytes, request.alignment);
     let block = match follow::wanted() {
-        false => heap.take(class),
+        false => heap.take(class, request.alignment),
         // SAFETY: as promised.
         true => unsafe { follow::take(lent, heap, class, request) },
     };
-    let Block { address, fresh } = block?;
-    Some(Given { address, zero: fresh })
+    match block {
+        Some(Block { address, fresh }) => Some(Given { address, zero: fresh }),
+        None => allocate_huge(heap, request),
+    }
 }
 
 #[cold]

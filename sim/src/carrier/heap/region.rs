@@ -3,7 +3,7 @@
 //! The lowest free slot is given, always. What a heap gives next is therefore decided by what is allocated now and by
 //! nothing else: what was allocated and freed in between, by a log line for example, has left no trace.
 
-use super::classes::{SMALL, bytes_of};
+use super::classes::{QUANTUM, SMALL, bytes_of};
 
 /// Bytes of a class's region. A class that is full passes on to the next.
 const REGION_BYTES: usize = 64 << 20;
@@ -191,10 +191,17 @@ impl Heap {
         }
     }
 
-    /// Takes the lowest free slot of a class, or of the next that has one.
+    /// Takes the lowest free slot of a class, or of the next that has one at a multiple of `alignment`.
     #[inline]
-    pub(super) fn take(self, class: usize) -> Option<Block> {
-        (class..SMALL).find_map(|class| self.take_of(class))
+    pub(super) fn take(self, class: usize, alignment: usize) -> Option<Block> {
+        self.take_of(class).or_else(|| self.take_larger(class + 1, alignment))
+    }
+
+    #[cold]
+    fn take_larger(self, class: usize, alignment: usize) -> Option<Block> {
+        let mut fitting =
+            (class..SMALL).filter(|class| alignment <= QUANTUM || bytes_of(*class).is_multiple_of(alignment));
+        fitting.find_map(|class| self.take_of(class))
     }
 
     #[inline]
@@ -313,13 +320,13 @@ mod tests {
     fn what_was_freed_meanwhile_leaves_no_trace() {
         with_heap(|heap| {
             let class = 3;
-            let kept: Vec<Block> = (0..100).map(|_| heap.take(class).expect("room")).collect();
-            let between: Vec<Block> = (0..5000).map(|_| heap.take(class).expect("room")).collect();
+            let kept: Vec<Block> = (0..100).map(|_| heap.take(class, 1).expect("room")).collect();
+            let between: Vec<Block> = (0..5000).map(|_| heap.take(class, 1).expect("room")).collect();
             // In an order of its own: neither that of a stack nor that of a queue.
             for i in 0..between.len() {
                 assert!(heap.release(between[i * 7919 % between.len()].address));
             }
-            let next = heap.take(class).expect("room");
+            let next = heap.take(class, 1).expect("room");
             assert_eq!(next.address, kept[99].address + bytes_of(class));
             assert!(!next.fresh && kept.iter().all(|block| block.fresh));
         });
@@ -328,13 +335,13 @@ mod tests {
     #[test]
     fn the_lowest_free_slot_is_given_across_words_and_summaries() {
         with_heap(|heap| {
-            let blocks: Vec<usize> = (0..WORD * WORD * 3).map(|_| heap.take(0).expect("room").address).collect();
+            let blocks: Vec<usize> = (0..WORD * WORD * 3).map(|_| heap.take(0, 1).expect("room").address).collect();
             assert!(blocks.iter().enumerate().all(|(slot, address)| *address == heap.address(0, slot)));
             for freed in [WORD * WORD * 2 + 70, WORD * 5 + 3, 4] {
                 assert!(heap.release(blocks[freed]));
             }
             for expected in [4, WORD * 5 + 3, WORD * WORD * 2 + 70, blocks.len()] {
-                let address = heap.take(0).expect("room").address;
+                let address = heap.take(0, 1).expect("room").address;
                 assert_eq!(address, heap.address(0, expected));
             }
         });
@@ -343,7 +350,7 @@ mod tests {
     #[test]
     fn a_block_is_given_back_once_and_only_where_it_begins() {
         with_heap(|heap| {
-            let block = heap.take(4).expect("room");
+            let block = heap.take(4, 1).expect("room");
             assert!(!heap.release(block.address + 16));
             assert!(heap.release(block.address) && !heap.release(block.address));
             assert_eq!(heap.claim(block.address).map(|block| block.fresh), Some(false));
@@ -357,14 +364,16 @@ mod tests {
             let class = SMALL - 1;
             let slots = REGION_BYTES / bytes_of(class);
             for _ in 0..slots {
-                assert!(heap.take(class - 1).is_some_and(|block| heap.usable_bytes(block.address) < bytes_of(class)));
+                assert!(
+                    heap.take(class - 1, 1).is_some_and(|block| heap.usable_bytes(block.address) < bytes_of(class))
+                );
             }
             let more = REGION_BYTES / bytes_of(class - 1) - slots;
-            (0..more).for_each(|_| assert!(heap.take(class - 1).is_some()));
-            let passed_on = heap.take(class - 1).expect("the next class has room");
+            (0..more).for_each(|_| assert!(heap.take(class - 1, 1).is_some()));
+            let passed_on = heap.take(class - 1, 1).expect("the next class has room");
             assert_eq!(heap.usable_bytes(passed_on.address), bytes_of(class));
-            (1..slots).for_each(|_| assert!(heap.take(class).is_some()));
-            assert_eq!(heap.take(class - 1), None);
+            (1..slots).for_each(|_| assert!(heap.take(class, 1).is_some()));
+            assert_eq!(heap.take(class - 1, 1), None);
         });
     }
 }
