@@ -58,6 +58,8 @@ pub(crate) struct Shared {
 /// What the first storm brings.
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
+    /// For the rehearsal's hosts, of which some may not be here.
+    pub(crate) is_drawn: bool,
     /// The faults do nothing, to see whether anybody notices.
     pub(crate) becalmed: bool,
 }
@@ -119,11 +121,18 @@ impl Shared {
         let began = StormBegan { at_ns: control::position().now_ns, hosts: hosts.collect() };
         self.blackbox.findings().push(&Finding::StormBegan(began));
         state.storms += 1;
-        let Planned { plan, becalmed } = &self.planned;
+        let Planned { plan, is_drawn, becalmed } = &self.planned;
         if state.storms > 1 || plan.faults.is_empty() {
             return Ok(());
         }
-        let forecast = Forecast::of(plan, &state.topology, |name| self.id(&state, name))?;
+        let forecast = {
+            let id = |name: &str| self.id(&state, name);
+            if *is_drawn {
+                Forecast::of_drawn(plan, &state.topology, id)?
+            } else {
+                Forecast::of(plan, &state.topology, id)?
+            }
+        };
         if !becalmed {
             control::begin_weather(&forecast.faults);
         }

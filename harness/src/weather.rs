@@ -30,8 +30,31 @@ impl Forecast {
     pub(crate) fn of(plan: &Plan, topology: &Topology, id: impl Fn(&str) -> Option<HostId>) -> Result<Self, String> {
         plan.validate_for(topology)
             .map_err(|problems| format!("the plan of faults makes no sense here:\n{problems}"))?;
-        let mut forecast = Self { planned: plan.faults.len(), ..Self::default() };
-        for (place, fault) in plan.faults.iter().enumerate() {
+        Self::of_faults(plan.faults.iter().enumerate(), plan.faults.len(), topology, id)
+    }
+
+    /// As [`Forecast::of`], for a plan that was drawn for other hosts: what concerns hosts that are not here never
+    /// begins.
+    ///
+    /// # Errors
+    /// A sentence: a fault is of a kind that this world cannot do.
+    pub(crate) fn of_drawn(
+        plan: &Plan,
+        topology: &Topology,
+        id: impl Fn(&str) -> Option<HostId>,
+    ) -> Result<Self, String> {
+        let here = plan.faults.iter().enumerate().filter(|(_, fault)| fault.resolve(topology).is_ok());
+        Self::of_faults(here, plan.faults.len(), topology, id)
+    }
+
+    fn of_faults<'p>(
+        faults: impl Iterator<Item = (usize, &'p Fault)>,
+        planned: usize,
+        topology: &Topology,
+        id: impl Fn(&str) -> Option<HostId>,
+    ) -> Result<Self, String> {
+        let mut forecast = Self { planned, ..Self::default() };
+        for (place, fault) in faults {
             let known = |name: &str| id(name).ok_or_else(|| format!("`{fault}`: there is no host {name}"));
             for kind in kinds(fault, topology, known)? {
                 forecast.faults.push(weather::Fault {
@@ -208,6 +231,21 @@ mod tests {
         );
         let unknown = forecast("0s crash kv9 restart after 1s").expect_err("there is no such host");
         assert!(unknown.contains("kv9"), "{unknown}");
+    }
+
+    #[test]
+    fn what_was_drawn_for_hosts_that_are_not_here_never_begins() {
+        let plan = "0s crash kv3 restart after 1s; 1s pause kv0 for 1s; 2s partition kv1 | kv2 for 1s";
+        let plan = plan.parse().expect("a literal of this test");
+        let topology = Topology::new().group("kv", 1).host("test");
+        let forecast = Forecast::of_drawn(&plan, &topology, |_| Some(HostId(0))).expect("the others are skipped");
+        assert_eq!(
+            forecast.faults.iter().map(|fault| &fault.kind).collect::<Vec<_>>(),
+            [&FaultKind::Pause { host: HostId(0) }]
+        );
+        let report = FaultReport { began: Some(Duration::from_secs(1)), ended: None, bit: 3 };
+        let began: Vec<Option<u64>> = forecast.accounts(&[report]).iter().map(|account| account.began_ns).collect();
+        assert_eq!(began, [None, Some(1_000_000_000), None]);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(crate) struct Orders {
     pub(crate) heap_record: Option<HeapRecordUse>,
     /// The faults of the storm: a plan in its text form.
     pub(crate) plan: Option<String>,
+    /// The plan was drawn for the rehearsal's hosts: a fault of a host that is not in this case never begins.
+    pub(crate) plan_is_drawn: bool,
     /// How the test's arguments became simpler than its seed draws them: paths in their text form.
     pub(crate) arguments: Option<String>,
     /// The hash of arguments of which it is known what becomes of them: the case then ends before it runs.
@@ -68,6 +70,7 @@ const BECALMED: u64 = 4;
 const QUIET_SCHEDULING: u64 = 8;
 const QUIET_LINKS: u64 = 16;
 const QUIET_CALLS: u64 = 32;
+const PLAN_IS_DRAWN: u64 = 64;
 
 impl Orders {
     pub(super) fn to_bytes(&self) -> [u8; ORDERS_BYTES] {
@@ -97,7 +100,8 @@ impl Orders {
                 | flag(self.becalmed, BECALMED)
                 | flag(self.quiet.scheduling, QUIET_SCHEDULING)
                 | flag(self.quiet.links, QUIET_LINKS)
-                | flag(self.quiet.calls, QUIET_CALLS),
+                | flag(self.quiet.calls, QUIET_CALLS)
+                | flag(self.plan_is_drawn, PLAN_IS_DRAWN),
         ];
         let mut bytes = Bytes { bytes: [0; ORDERS_BYTES], at: 0 };
         numbers.into_iter().for_each(|number| bytes.put_number(number));
@@ -136,6 +140,7 @@ impl Orders {
                 links: flags & QUIET_LINKS != 0,
                 calls: flags & QUIET_CALLS != 0,
             },
+            plan_is_drawn: flags & PLAN_IS_DRAWN != 0,
             perturb: (perturb != NONE).then_some(perturb),
             crash_at: crash_host.map(|host| (host, crash_event)),
             rust_log: bytes.take_text(RUST_LOG_BYTES),
@@ -204,6 +209,7 @@ mod tests {
             rust_log: Some("kv=trace,info".to_owned()),
             rust_backtrace: Some("full".to_owned()),
             plan: Some("1s crash kv1 restart after 2s".to_owned()),
+            plan_is_drawn: true,
             arguments: Some("3s1c,,2s".to_owned()),
             known_arguments: Some(12),
         };

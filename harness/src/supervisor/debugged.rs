@@ -24,7 +24,13 @@ pub(super) fn become_debugged(context: &Context<'_>, case: Case) -> WorkerError 
         // Its plan is drawn for what the rehearsal shows.
         let rehearsed = Worker::start(context.definition.name()).and_then(|mut worker| rehearse(context, &mut worker));
         match rehearsed {
-            Ok(_) => orders = context.orders(case),
+            Ok(report) => {
+                if let Some(failure) = &report.failure {
+                    let sentence = failure.sentence(&report.log);
+                    eprintln!("chaos: the rehearsal failed, so this case has no faults of a plan: {sentence}");
+                }
+                orders = context.orders(case);
+            }
             Err(error) => return error,
         }
     }

@@ -83,11 +83,17 @@ impl Context<'_> {
             start_unix_ns: self.definition.start.unwrap_or(DEFAULT_START),
             virtual_timeout_ns: u64::try_from(timeout).unwrap_or(u64::MAX),
             plan: Some(self.plans.plan(case)).filter(|plan| !plan.faults.is_empty()).map(|plan| plan.to_string()),
+            plan_is_drawn: self.definition.faults.is_some() && !self.has_a_plan_file(),
             arguments: self.arguments.as_ref().filter(|paths| !paths.is_empty()).map(ToString::to_string),
             becalmed: self.settings.becalmed,
             recording: if self.settings.events { RecordingMode::Keep } else { RecordingMode::Off },
             ..Orders::default()
         }
+    }
+
+    /// Whether the user names a file with a plan, which is meant as it stands.
+    fn has_a_plan_file(&self) -> bool {
+        matches!(self.settings.replay, Some(Replay::File(_))) && self.saved.is_none()
     }
 
     /// Orders with what the user wants logged.
@@ -147,10 +153,10 @@ pub(crate) fn run(definition: &TestDefinition, location: &Location<'_>) {
     let teller = Teller::new(&context, location);
     match search::search(&context) {
         Ok((tally, None)) => passed(&context, &teller, &tally, started),
-        Ok((_, Some(report))) => match shrunk(&context, report) {
-            Ok((report, shrinking)) => failed(&context, &teller, &report, shrinking.as_ref()),
-            Err(error) => fail(&teller.no_worker(&error)),
-        },
+        Ok((_, Some(report))) => {
+            let (report, shrinking) = shrunk(&context, report);
+            failed(&context, &teller, &report, shrinking.as_ref());
+        }
         Err(error) => fail(&teller.no_worker(&error)),
     }
 }
@@ -182,10 +188,21 @@ fn passed(context: &Context<'_>, teller: &Teller<'_>, tally: &Tally, started: In
 }
 
 /// The smallest case that fails so. What is expected to fail needs no explanation.
-fn shrunk(context: &Context<'_>, report: CaseReport) -> Result<(CaseReport, Option<Shrinking>), WorkerError> {
-    match context.definition.expect_failure {
-        Some(_) => Ok((report, None)),
-        None => shrink::shrink(context, report),
+fn shrunk(context: &Context<'_>, report: CaseReport) -> (CaseReport, Option<Shrinking>) {
+    if context.definition.expect_failure.is_some() {
+        return (report, None);
+    }
+    match shrink::shrink(context, &report) {
+        Ok(Some((smallest, shrinking))) => (smallest, Some(shrinking)),
+        Ok(None) => (report, None),
+        // What was found is worth more than its smallest form.
+        Err(error) => {
+            eprintln!(
+                "chaos: the case could not be shrunk, and is reported as it was found: {}: {error}",
+                hint(&error)
+            );
+            (report, None)
+        }
     }
 }
 

@@ -15,6 +15,10 @@ const FAULTS_MAX: usize = 1000;
 /// A workload that takes no virtual time at all gives no time for faults; they get this.
 const WINDOW_MIN: Duration = Duration::from_millis(10);
 
+/// Why faults that were ordered could not be tried.
+pub(super) const NO_STORM: &str = "the test has faults, but its body never called `cx.storm(..)`: put the workload \
+                                   that the faults are to strike into `cx.storm(async || …).await`";
+
 /// The plans of a test.
 #[derive(Debug)]
 pub(crate) struct Plans {
@@ -78,9 +82,7 @@ impl Plans {
             return Ok(());
         }
         let Some(storm) = &rehearsal.storm else {
-            return Err("the test has faults, but its body never called `cx.storm(..)`: put the workload that the \
-                        faults are to strike into `cx.storm(async || …).await`"
-                .to_owned());
+            return Err(NO_STORM.to_owned());
         };
         let mut topology = Topology::new();
         for (name, group, client) in &storm.began.hosts {

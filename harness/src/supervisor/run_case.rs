@@ -1,6 +1,7 @@
 //! One case: orders, watching, judgement.
 
 use super::Context;
+use super::plans::NO_STORM;
 use super::process::{ProcessEnd, Worker, WorkerError};
 use crate::arguments::Paths;
 use crate::blackbox::{
@@ -110,6 +111,12 @@ pub(super) fn run_case(
     // Written by this process; what cannot be read was refused by the case.
     report.plan = orders.plan.as_deref().and_then(|plan| plan.parse().ok()).unwrap_or_default();
     report.paths = orders.arguments.as_deref().and_then(|paths| paths.parse().ok()).unwrap_or_default();
+    // A plan that is drawn is for what the rehearsal did, which other arguments may leave out.
+    let storm_is_missing = report.storm.is_none() && !report.plan.faults.is_empty() && !context.plans.are_drawn();
+    if report.failure.is_none() && storm_is_missing {
+        let kind = FailureKind::Impossible { reason: NO_STORM.to_owned() };
+        report.failure = Some(Failure { kind, at: report.at, stacks: Vec::new() });
+    }
     report.took = started.elapsed();
     report.layout_refusal = worker.layout_refusal();
     Ok(report)

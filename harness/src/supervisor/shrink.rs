@@ -48,25 +48,24 @@ struct Smallest {
     stopped_early: bool,
 }
 
-/// Shrinks a failure's plan and arguments. The report is that of the smallest case, or the old one when nothing smaller
-/// failed.
+/// Shrinks a failure's plan and arguments, to the report of the smallest case. `None` when there is nothing to shrink.
 pub(super) fn shrink(
     context: &Context<'_>,
-    report: CaseReport,
-) -> Result<(CaseReport, Option<Shrinking>), WorkerError> {
+    report: &CaseReport,
+) -> Result<Option<(CaseReport, Shrinking)>, WorkerError> {
     let budget = context.settings.shrink;
-    let Some(failure) = &report.failure else { return Ok((report, None)) };
+    let Some(failure) = &report.failure else { return Ok(None) };
     let can_shrink = failure.is_repeatable() && super::is_of_the_case(&failure.kind) && budget.runs > 0;
     // What is kept, or carried by a token, was shrunk when it was found.
     let can_shrink = can_shrink && report.saved.is_none() && context.arguments.is_none();
     let faults = if context.plans.are_drawn() { report.plan.faults.len() } else { 0 };
     if !can_shrink || faults == 0 && report.arguments.is_empty() {
-        return Ok((report, None));
+        return Ok(None);
     }
     let started = Instant::now();
     let what = of_what(faults, report.arguments.len());
-    eprintln!("chaos: {} failed; shrinking its {what}", name_of(&report));
-    let found = Found { report: &report, identity: identity(failure, &report.log), deadline: started + budget.time };
+    eprintln!("chaos: {} failed; shrinking its {what}", name_of(report));
+    let found = Found { report, identity: identity(failure, &report.log), deadline: started + budget.time };
     let mut smallest = Smallest { plan: report.plan.clone(), ..Smallest::default() };
     if faults > 0 {
         shrink_faults(context, &found, &mut smallest)?;
@@ -76,7 +75,7 @@ pub(super) fn shrink(
     }
     let Smallest { plan, paths, runs, stopped_early } = smallest;
     let mut worker = Worker::start(context.definition.name())?;
-    let orders = orders(context, &report, &plan, &paths);
+    let orders = orders(context, report, &plan, &paths);
     let shrunk = run_confirmed_as(context, &mut worker, report.case, &orders)?;
     let lists = report.arguments.iter().filter_map(|argument| Some((argument.name.clone(), argument.elements?)));
     let shrinking = Shrinking {
@@ -88,7 +87,7 @@ pub(super) fn shrink(
         stopped_early,
     };
     // A failure that comes and goes: what was found first is what is known.
-    Ok(if shrunk.failure.is_some() { (shrunk, Some(shrinking)) } else { (report, None) })
+    Ok(shrunk.failure.is_some().then_some((shrunk, shrinking)))
 }
 
 fn name_of(report: &CaseReport) -> String {

@@ -128,12 +128,14 @@ impl<'a> Teller<'a> {
         format!("\nthread '{name}' panicked at {}:\nno worker: {}\n{error}\n", self.location, hint(error))
     }
 
-    /// The variable that repeats a case: its seed, or a token when there is a plan to be carried, or the way to simpler
-    /// arguments.
+    /// The variable that repeats a case: a token when there is a plan to be carried, be it that nothing is left of it,
+    /// or the way to simpler arguments; else its seed.
     fn assignment(&self, report: &CaseReport) -> String {
         let Case { seed, calm, .. } = report.case;
+        // Its seed alone would draw all of the plan again.
+        let was_drawn = self.definition.faults.is_some() && !calm;
         match asked::token(self.definition, report) {
-            Some(token) if !report.plan.faults.is_empty() || !report.paths.is_empty() => {
+            Some(token) if was_drawn || !report.plan.faults.is_empty() || !report.paths.is_empty() => {
                 format!("CHAOS_REPLAY={token}")
             }
             _ => format!("CHAOS_SEED={}", seed_text(seed, calm)),

@@ -53,7 +53,7 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         crash_at: orders.crash_at.clone(),
         heap_record: orders.heap_record.map(|wanted| HeapRecord { wanted, words: blackbox.heap_record() }),
     };
-    let plan = Planned { plan, becalmed: orders.becalmed };
+    let plan = Planned { plan, is_drawn: orders.plan_is_drawn, becalmed: orders.becalmed };
     let cx = Chaos::new(orders.seed, orders.calm, environment, blackbox, plan, arguments);
     let shared = Arc::clone(cx.shared());
     let ending = world::run(config, Box::new(move || test_main(cx, body, blackbox)));

@@ -282,3 +282,28 @@ async fn breaks_its_steady_state(cx: Chaos) -> Result<()> {
 async fn demonstrates_that_memory_forgets(cx: Chaos) -> Result<()> {
     everything_counted_is_there(cx).await
 }
+
+#[chaos_test(plan = "1s pause store for 1s", cases = 2)]
+#[ignore = "a fixture"]
+async fn has_a_plan_and_no_storm(cx: Chaos) -> Result<()> {
+    cx.host("store").main(store).ready(tcp(7)).start().await?;
+    Ok(())
+}
+
+/// The rehearsal may have more hosts than a case, or fewer.
+#[chaos_test(cases = 30, faults = net::partitions() + host::crashes())]
+#[ignore = "a fixture"]
+async fn has_hosts_by_chance(cx: Chaos, #[strategy = 1..=4_usize] count: usize) -> Result<()> {
+    cx.hosts("store", count).main(store).ready(tcp(7)).start().await?;
+    cx.storm(async || sleep(Duration::from_secs(3)).await).await;
+    Ok(())
+}
+
+#[chaos_test(faults = host::crashes())]
+#[ignore = "a fixture"]
+async fn fails_in_every_storm(cx: Chaos) -> Result<()> {
+    cx.host("store").main(store).ready(tcp(7)).start().await?;
+    cx.storm(async || sleep(Duration::from_secs(3)).await).await;
+    assert!(cx.is_calm(), "no fault is needed for this");
+    Ok(())
+}

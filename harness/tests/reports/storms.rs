@@ -179,3 +179,36 @@ fn a_second_attempt_replays_what_the_first_found() {
     assert!(!attempt("two", "2").text.contains("an earlier attempt"));
     std::fs::remove_dir_all(out).expect("it is ours");
 }
+
+#[test]
+fn a_plan_that_nothing_carries_out_is_an_error_with_a_seed_too() {
+    let impossible = "impossible: the test has faults, but its body never called `cx.storm(..)`";
+    let alone = run("has_a_plan_and_no_storm").seed("7").printed();
+    assert!(alone.sentence().starts_with(impossible), "{}", alone.text);
+    // Trying again makes it no better.
+    let out = std::env::temp_dir().join(format!("windtunnel-impossible-{}", std::process::id()));
+    for attempt in ["1", "2"] {
+        let run = run("has_a_plan_and_no_storm").env("NEXTEST_RUN_ID", "one").env("NEXTEST_ATTEMPT", attempt);
+        let printed = run.env("CHAOS_OUT", &out.to_string_lossy()).printed();
+        assert!(printed.sentence().starts_with(impossible), "attempt {attempt}: {}", printed.text);
+    }
+    std::fs::remove_dir_all(out).expect("it is ours");
+}
+
+#[test]
+fn hosts_may_be_there_in_some_cases_only() {
+    let printed = run("has_hosts_by_chance").printed();
+    assert!(printed.passed, "{}", printed.text);
+    printed.contains("passed 30 cases: ");
+}
+
+#[test]
+fn a_plan_of_which_nothing_is_left_is_carried_by_a_token() {
+    let printed = run("fails_in_every_storm").seed("1-4").printed();
+    assert!(printed.field("shrunk").contains(" to 0, in "), "{}", printed.text);
+    let token = printed.field("replay").strip_prefix("CHAOS_REPLAY=").expect("a token");
+    let token = token.split(' ').next().expect("a word").to_owned();
+    let again = run("fails_in_every_storm").env("CHAOS_REPLAY", &token).printed();
+    assert_eq!(again.field("digest"), printed.field("digest"));
+    assert!(again.field("replay").contains(&token), "{}", again.text);
+}
