@@ -50,13 +50,14 @@
 //! | `CHAOS_TIME` | `10m` | begin no further case of a test after this much real time |
 //! | `CHAOS_JOBS` | `4` | run this many cases of one test at the same time; 1 unless set, since tests run in parallel |
 //! | `CHAOS_SHRINK` | `60s`, `500`, `off` | spend this much real time, or this many runs, on making a failing plan smaller |
-//! | `CHAOS_SAVE` | `auto`, `always`, `never` | write what fails to `chaos-regressions/`; `auto`: on CI print it instead |
+//! | `CHAOS_SAVE` | `auto`, `always`, `never` | write what fails to `chaos-regressions/`; `auto`: on CI print it instead; `never`: neither |
 //! | `CHAOS_CHECK` | `determinism` | run every case twice instead of each sixteenth |
 //! | `CHAOS_PROFILE` | `nightly` | use the settings of this profile of `chaos.toml` (see below) |
 //! | `CHAOS_LOG` | `failed`, `none` | show the last lines of each host of a failed case (the default), or not |
 //! | | `all`, `kv0,c*` | show what hosts write, of all or some, while cases run |
 //! | `CHAOS_DEBUG` | `1` | with `CHAOS_REPLAY` or `CHAOS_SEED`: run the case in this process, for a debugger (see below) |
 //! | `CHAOS_OUT` | `target/chaos` | where log files and `cases.jsonl` go |
+//! | `CHAOS_EVENTS` | `1` | with `CHAOS_REPLAY` or `CHAOS_SEED`: write every event of the case to `events.txt`, to compare runs |
 //! | `CHAOS_PERTURB` | `1204` | disturb this event in second runs, to see that the difference is found |
 //! | | `weather` | let the faults of plans do nothing, to see that a test notices |
 //!

@@ -1,6 +1,6 @@
 //! Storms: the part of a case in which faults blow.
 
-use crate::blackbox::Verdict;
+use crate::blackbox::{Finding, Verdict};
 use crate::chaos::Chaos;
 use crate::duration::IntoDuration;
 use crate::eventually::Observation;
@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::sleep;
+use windtunnel_sim::control;
 use windtunnel_sim::world::HostId;
 
 /// A storm that begins when it is awaited; made by [`Chaos::storm`].
@@ -161,8 +162,10 @@ async fn unless_broken<T>(cx: &Chaos, mut checks: Vec<Check<'_>>, future: impl F
         value = future => value,
         broken = broken => {
             cx.mark("steady state broken");
+            // First, since the case's first verdict counts: a host that does not come back would hide this one.
+            cx.shared().blackbox.findings().push(&Finding::Verdict(Verdict::Unsteady(broken.into())));
             recover(cx).await;
-            cx.give_up(Verdict::Unsteady(broken.into()))
+            control::finish()
         }
     }
 }

@@ -56,8 +56,8 @@ const NUMBERS: usize = 9;
 const HOST_BYTES: usize = 64;
 const RUST_LOG_BYTES: usize = 1024;
 const RUST_BACKTRACE_BYTES: usize = 16;
-/// The longest plan: a thousand faults and more.
-const PLAN_BYTES: usize = 128 << 10;
+/// The longest plan: a thousand faults and more. A longer one would be cut, so whoever orders it has to look.
+pub(crate) const PLAN_BYTES: usize = 128 << 10;
 /// Numbers, then texts, each behind its length.
 pub(super) const ORDERS_BYTES: usize =
     8 * (NUMBERS + 5) + HOST_BYTES + RUST_LOG_BYTES + RUST_BACKTRACE_BYTES + PLAN_BYTES + PATHS_BYTES_MAX;

@@ -5,7 +5,8 @@ use super::plans::NO_STORM;
 use super::process::{ProcessEnd, Worker, WorkerError};
 use crate::arguments::Paths;
 use crate::blackbox::{
-    At, BlackBox, Drawing, EndedAs, Ending, FaultAccount, Finding, Orders, StormBegan, StormEnded, TapeReader, Verdict,
+    At, BlackBox, Drawing, EndedAs, Ending, FaultAccount, Finding, Orders, PLAN_BYTES, StormBegan, StormEnded,
+    TapeReader, Verdict,
 };
 use crate::cases::Case;
 use crate::definition::TestDefinition;
@@ -111,6 +112,11 @@ pub(super) fn run_case(
     // Written by this process; what cannot be read was refused by the case.
     report.plan = orders.plan.as_deref().and_then(|plan| plan.parse().ok()).unwrap_or_default();
     report.paths = orders.arguments.as_deref().and_then(|paths| paths.parse().ok()).unwrap_or_default();
+    let plan_bytes = orders.plan.as_ref().map_or(0, String::len);
+    if plan_bytes > PLAN_BYTES {
+        let reason = format!("the plan is {plan_bytes} bytes long, and {PLAN_BYTES} fit: ask for fewer faults");
+        report.failure = Some(Failure { kind: FailureKind::Impossible { reason }, at: report.at, stacks: Vec::new() });
+    }
     // A plan that is drawn is for what the rehearsal did, which other arguments may leave out.
     let storm_is_missing = report.storm.is_none() && !report.plan.faults.is_empty() && !context.plans.are_drawn();
     if report.failure.is_none() && storm_is_missing {

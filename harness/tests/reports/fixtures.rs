@@ -307,3 +307,19 @@ async fn fails_in_every_storm(cx: Chaos) -> Result<()> {
     assert!(cx.is_calm(), "no fault is needed for this");
     Ok(())
 }
+
+/// Serves only when it is the first to count.
+async fn starts_once() -> std::io::Result<()> {
+    if count(1).await == Some(1) { store().await } else { Err(std::io::Error::other("once is enough")) }
+}
+
+#[chaos_test(plan = "1s crash once")]
+#[ignore = "a fixture"]
+async fn breaks_and_does_not_recover(cx: Chaos) -> Result<()> {
+    cx.host("store").main(store).ready(tcp(7)).start().await?;
+    cx.host("once").main(starts_once).ready(tcp(7)).start().await?;
+    cx.storm(async || sleep(Duration::from_secs(60)).await)
+        .steady("200ms", async || timeout(Duration::from_secs(1), TcpStream::connect("once:7")).await.map(drop))
+        .await;
+    Ok(())
+}

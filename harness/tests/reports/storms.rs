@@ -212,3 +212,22 @@ fn a_plan_of_which_nothing_is_left_is_carried_by_a_token() {
     assert_eq!(again.field("digest"), printed.field("digest"));
     assert!(again.field("replay").contains(&token), "{}", again.text);
 }
+
+#[test]
+fn a_plan_that_does_not_fit_is_refused_not_cut() {
+    let file = std::env::temp_dir().join(format!("windtunnel-long-{}.plan", std::process::id()));
+    let faults: Vec<String> = (0..8000).map(|at| format!("{at}ms pause store for 1ms")).collect();
+    std::fs::write(&file, faults.join("\n")).expect("the system's directory for temporary files is writable");
+    let run = run("has_a_plan_of_its_own").env("CHAOS_REPLAY", &file.to_string_lossy());
+    let printed = run.env("CHAOS_SEED", "7").printed();
+    assert!(printed.sentence().starts_with("impossible: the plan is "), "{}", printed.text);
+    printed.contains("131072 fit: ask for fewer faults");
+    std::fs::remove_file(file).expect("it is ours");
+}
+
+#[test]
+fn what_broke_is_told_rather_than_what_came_of_it() {
+    let printed = run("breaks_and_does_not_recover").seed("7").printed();
+    assert!(printed.sentence().starts_with("steady state broken: "), "{}", printed.text);
+    printed.contains("once is enough");
+}
