@@ -125,13 +125,10 @@ impl Shared {
         if state.storms > 1 || plan.faults.is_empty() {
             return Ok(());
         }
-        let forecast = {
-            let id = |name: &str| self.id(&state, name);
-            if *is_drawn {
-                Forecast::of_drawn(plan, &state.topology, id)?
-            } else {
-                Forecast::of(plan, &state.topology, id)?
-            }
+        let id = |name: &str| self.id(&state, name);
+        let forecast = match is_drawn {
+            true => Forecast::of_drawn(plan, &state.topology, id)?,
+            false => Forecast::of(plan, &state.topology, id)?,
         };
         if !becalmed {
             control::begin_weather(&forecast.faults);

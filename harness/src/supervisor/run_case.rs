@@ -71,6 +71,12 @@ impl Storm {
 }
 
 impl CaseReport {
+    /// The same, but nothing that ran could have tested what the test asks for.
+    pub(super) fn impossible(self, reason: String) -> Self {
+        let failure = Failure { kind: FailureKind::Impossible { reason }, at: self.at, stacks: Vec::new() };
+        Self { failure: Some(failure), ..self }
+    }
+
     /// Two runs with equal outcomes are the same run, as far as can be told.
     pub(crate) fn is_same_run(&self, other: &Self) -> bool {
         let sentence = |report: &Self| report.failure.as_ref().map(|failure| failure.sentence(&report.log));
@@ -115,13 +121,12 @@ pub(super) fn run_case(
     let plan_bytes = orders.plan.as_ref().map_or(0, String::len);
     if plan_bytes > PLAN_BYTES {
         let reason = format!("the plan is {plan_bytes} bytes long, and {PLAN_BYTES} fit: ask for fewer faults");
-        report.failure = Some(Failure { kind: FailureKind::Impossible { reason }, at: report.at, stacks: Vec::new() });
+        report = report.impossible(reason);
     }
     // A plan that is drawn is for what the rehearsal did, which other arguments may leave out.
     let storm_is_missing = report.storm.is_none() && !report.plan.faults.is_empty() && !context.plans.are_drawn();
     if report.failure.is_none() && storm_is_missing {
-        let kind = FailureKind::Impossible { reason: NO_STORM.to_owned() };
-        report.failure = Some(Failure { kind, at: report.at, stacks: Vec::new() });
+        report = report.impossible(NO_STORM.to_owned());
     }
     report.took = started.elapsed();
     report.layout_refusal = worker.layout_refusal();

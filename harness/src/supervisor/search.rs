@@ -6,7 +6,6 @@ use super::process::{Worker, WorkerError};
 use super::run_case::CaseReport;
 use super::saved;
 use super::telling::weaker;
-use crate::report::{Failure, FailureKind};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -108,10 +107,7 @@ pub(super) fn rehearse(context: &Context<'_>, worker: &mut Worker) -> Result<Cas
     }
     match context.plans.learn(&report) {
         Ok(()) => Ok(report),
-        Err(reason) => {
-            let failure = Failure { kind: FailureKind::Impossible { reason }, at: report.at, stacks: Vec::new() };
-            Ok(CaseReport { failure: Some(failure), ..report })
-        }
+        Err(reason) => Ok(report.impossible(reason)),
     }
 }
 
