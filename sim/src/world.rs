@@ -125,7 +125,7 @@ pub struct EventLine<'a> {
     pub detail: &'a str,
 }
 
-/// Where a simulated thread stands.
+/// Where a simulated thread stands; or, when `host` is [`KERNEL`], the simulated kernel itself.
 #[derive(Debug)]
 pub struct ThreadStack<'a> {
     /// Host and thread names.
@@ -140,6 +140,10 @@ pub struct ThreadStack<'a> {
     /// base, with bit 63 set; others as they are.
     pub frames: &'a [u64],
 }
+
+/// Stands for the host in a [`ThreadStack`] of the simulated kernel's own, which is reported when it is asked where it
+/// stands and will not go on.
+pub const KERNEL: &str = "the simulated kernel";
 
 /// How a world ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

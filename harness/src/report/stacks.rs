@@ -4,6 +4,7 @@ use super::failure::ThreadStack;
 use crate::system::Executable;
 use std::ffi::c_void;
 use std::path::Path;
+use windtunnel_sim::world::KERNEL;
 
 /// How many frames of a thread are shown.
 const FRAMES_SHOWN_MAX: usize = 8;
@@ -60,14 +61,23 @@ impl Symbols {
         let ThreadStack { host, thread, tid, waits_for, .. } = stack;
         let name = if thread.is_empty() { String::new() } else { format!(" {thread}") };
         let waiting = if waits_for.is_empty() { String::new() } else { format!(": {waits_for}") };
-        let mut paragraph = format!("  {host}, thread{name} ({tid}){waiting}");
-        for Frame { function, place } in self.telling(&stack.frames) {
+        let is_kernel = host == KERNEL;
+        let mut paragraph = match is_kernel {
+            true => format!("  {host}{waiting}"),
+            false => format!("  {host}, thread{name} ({tid}){waiting}"),
+        };
+        for Frame { function, place } in if is_kernel { self.all(&stack.frames) } else { self.telling(&stack.frames) } {
             paragraph.push_str(&format!("\n      {function}"));
             if let Some(place) = place {
                 paragraph.push_str(&format!("\n        at {place}"));
             }
         }
         paragraph
+    }
+
+    /// The innermost frames, whosoever they are.
+    fn all(&self, addresses: &[u64]) -> Vec<Frame> {
+        addresses.iter().flat_map(|frame| self.resolve(*frame)).take(FRAMES_SHOWN_MAX).collect()
     }
 
     /// The frames that say something; when none does, where the machinery stands.
@@ -120,6 +130,21 @@ mod tests {
         assert!(paragraphs[0].starts_with("  kv0, thread main (1): epoll_wait\n"), "{}", paragraphs[0]);
         assert!(paragraphs[0].contains("at "), "{}", paragraphs[0]);
         assert_eq!(paragraphs.last().map(String::as_str), Some("  and 3 more threads"));
+    }
+
+    #[test]
+    fn the_kernels_own_stack_keeps_its_own_frames() {
+        let executable = Executable::of_this_process();
+        let mut frames = Vec::new();
+        backtrace::trace(|frame| {
+            frames.push(executable.to_offset(frame.ip() as u64));
+            true
+        });
+        let waits_for = "stands".to_owned();
+        let stack = ThreadStack { host: KERNEL.to_owned(), thread: String::new(), tid: 0, waits_for, frames };
+        let paragraphs = Symbols::of_this_process().paragraphs(&[stack]);
+        assert!(paragraphs[0].starts_with("  the simulated kernel: stands\n"), "{}", paragraphs[0]);
+        assert!(paragraphs[0].contains("stacks::tests"), "{}", paragraphs[0]);
     }
 
     #[test]

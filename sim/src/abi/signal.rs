@@ -308,15 +308,16 @@ unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context
 unsafe extern "C" fn on_dump(_signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: as above; the process ends here.
     unsafe {
+        let mut frames = [0usize; 128];
+        let count = super::dl::backtrace_of(context, &mut frames);
         if current().is_null() {
             if let Some(kernel) = super::entry::kernel() {
+                kernel.report_own_stack(&frames[..count]);
                 let at = kernel.position();
                 kernel.sink.fatal(at, "the wall-clock limit was reached inside the simulated kernel");
             }
             crate::worker::exit(124);
         }
-        let mut frames = [0usize; 128];
-        let count = super::dl::backtrace_of(context, &mut frames);
         look("dump", |k, me| {
             k.report_stack(me, &frames[..count]);
             let (host, thread) = k.names_of_running();

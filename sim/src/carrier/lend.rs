@@ -14,10 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 /// Bytes of stack on which a kernel thread ends itself; it runs three system calls there.
 const SIDE_STACK_BYTES: usize = 8 * 1024;
 
-/// Bytes at the head of `struct pthread` searched for the thread id (nptl/descr.h; it lies at 720 in glibc 2.36).
-const PTHREAD_HEAD_BYTES: usize = 2304;
-
-/// Offset of `tid` in glibc's `struct pthread`, found on the first thread: not part of the ABI, stable within a run.
+/// Offset of `tid` in glibc's `struct pthread`, once it is known: not part of the ABI.
 static TID_OFFSET: AtomicUsize = AtomicUsize::new(0);
 
 /// The stack on which each kernel thread ends; one serves all, as the creator waits for each end.
@@ -169,18 +166,27 @@ unsafe extern "C" fn end(lent: *mut c_void) -> ! {
     }
 }
 
-/// Finds where `struct pthread` keeps the thread's id, by looking for it on a thread that is still a kernel thread.
+/// Where `struct pthread` keeps the thread's id, asked on a thread that is still a kernel thread.
+///
+/// glibc says so to debuggers: the symbol describes the field as size in bits, number of elements and offset
+/// (nptl_db/db_info.c, nptl_db/thread_dbP.h). To look for the id instead is a trap: the upper half of an address is a
+/// small number too, 32767 for all that is mapped near the stack, and some thread has that id.
 unsafe fn tid_offset(pthread: pthread_t) -> usize {
     let known = TID_OFFSET.load(Ordering::Relaxed);
     if known != 0 {
         return known;
     }
-    // SAFETY: `struct pthread` is larger than the searched head.
+    // SAFETY: looks a versioned name up, which stands for three words; the field lies in the thread's own descriptor.
     unsafe {
+        let field = libc::dlvsym(libc::RTLD_DEFAULT, c"_thread_db_pthread_tid".as_ptr(), c"GLIBC_PRIVATE".as_ptr());
+        let offset = match field.cast::<[u32; 3]>().as_ref() {
+            Some([32, 1, offset]) => *offset as usize,
+            _ => real::die("this glibc does not tell debuggers where a thread's descriptor holds its id"),
+        };
         let tid = real::raw_syscall(libc::SYS_gettid, [0; 6]) as i32;
-        let word = |offset: &usize| *((pthread as usize + offset) as *const i32);
-        let offset = (64..PTHREAD_HEAD_BYTES).step_by(4).find(|o| word(o) == tid);
-        let offset = offset.unwrap_or_else(|| real::die("glibc's thread descriptor does not hold the thread id"));
+        if ((pthread as usize + offset) as *const i32).read_volatile() != tid {
+            real::die("glibc's thread descriptor does not hold the thread's id where glibc tells debuggers it does");
+        }
         TID_OFFSET.store(offset, Ordering::Relaxed);
         offset
     }

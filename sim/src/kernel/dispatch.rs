@@ -553,6 +553,19 @@ impl Kernel {
         self.sink.stack(&stack);
     }
 
+    /// Tells where this kernel stands itself, when it was interrupted and will not go on. Allocates nothing: what it was
+    /// interrupted in may be `malloc`.
+    pub(crate) fn report_own_stack(&mut self, frames: &[usize]) {
+        let mut portable = [0; 128];
+        for (to, address) in portable.iter_mut().zip(frames) {
+            *to = self.portable(*address);
+        }
+        let frames = &portable[..frames.len().min(portable.len())];
+        let waits_for = "stands in windtunnel itself: please report this";
+        let host = crate::world::KERNEL;
+        self.sink.stack(&crate::world::ThreadStack { host, thread: "", tid: 0, waits_for, frames });
+    }
+
     /// A code address as reports carry it: an offset with bit 63 set when it lies in an image.
     pub(crate) fn portable(&self, address: usize) -> u64 {
         let offset = self.original.offset_in_original(address).or_else(|| {
