@@ -37,14 +37,37 @@ pub struct Config {
 }
 
 /// Kinds of randomness, each of which can be switched off by itself. The streams of the others stay as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Quiet {
     /// Threads run first come, first served, and are not preempted.
     pub scheduling: bool,
-    /// Links take the same time for every segment.
-    pub links: bool,
-    /// No call is cut short or interrupted, no timer is late, no queue full sooner.
-    pub calls: bool,
+    /// Links that take the same time for every segment. A stream is one way from host to host: `kv0->kv1`.
+    pub links: Hush,
+    /// Hosts on which no call is cut short or interrupted, no timer is late, no queue full sooner. A stream is a host.
+    pub calls: Hush,
+}
+
+/// Which streams of a kind of randomness are switched off.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Hush {
+    /// None.
+    #[default]
+    Nothing,
+    /// All of them.
+    Everything,
+    /// All but these, by name.
+    AllBut(std::collections::BTreeSet<String>),
+}
+
+impl Hush {
+    /// Whether a stream is switched off.
+    pub(crate) fn covers(&self, stream: impl FnOnce() -> String) -> bool {
+        match self {
+            Hush::Nothing => false,
+            Hush::Everything => true,
+            Hush::AllBut(heard) => !heard.contains(&stream()),
+        }
+    }
 }
 
 /// Keeps addresses of programs' memory equal in a second run that allocates more, because it logs more.

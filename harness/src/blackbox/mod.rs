@@ -23,7 +23,7 @@ mod tape;
 pub(crate) use events::{Comparison, Recording};
 pub(crate) use findings::{Drawing, EndedAs, Ending, FaultAccount, Finding, Location, StormBegan, StormEnded, Verdict};
 pub(crate) use mapping::BlackBox;
-pub(crate) use orders::{Orders, PLAN_BYTES, RecordingMode};
+pub(crate) use orders::{HUSH_BYTES, Orders, PLAN_BYTES, RecordingMode};
 pub(crate) use progress::Progress;
 pub(crate) use tape::{Kind, Record, RecordRef, TapeReader};
 

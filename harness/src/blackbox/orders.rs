@@ -4,7 +4,7 @@
 //! case.
 
 use crate::arguments::PATHS_BYTES_MAX;
-use windtunnel_sim::world::{HeapRecordUse, Quiet};
+use windtunnel_sim::world::{HeapRecordUse, Hush, Quiet};
 
 /// What a case shall do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -54,13 +54,21 @@ pub(crate) enum RecordingMode {
 
 const NUMBERS: usize = 9;
 const HOST_BYTES: usize = 64;
+/// The longest list of streams of one kind that are not quiet: sixty links between hosts with the longest names, hundreds
+/// with usual ones. A longer one would be cut, so whoever orders it has to look.
+pub(crate) const HUSH_BYTES: usize = 8 << 10;
 const RUST_LOG_BYTES: usize = 1024;
 const RUST_BACKTRACE_BYTES: usize = 16;
 /// The longest plan: a thousand faults and more. A longer one would be cut, so whoever orders it has to look.
 pub(crate) const PLAN_BYTES: usize = 128 << 10;
 /// Numbers, then texts, each behind its length.
-pub(super) const ORDERS_BYTES: usize =
-    8 * (NUMBERS + 5) + HOST_BYTES + RUST_LOG_BYTES + RUST_BACKTRACE_BYTES + PLAN_BYTES + PATHS_BYTES_MAX;
+pub(super) const ORDERS_BYTES: usize = 8 * (NUMBERS + 7)
+    + 2 * HUSH_BYTES
+    + HOST_BYTES
+    + RUST_LOG_BYTES
+    + RUST_BACKTRACE_BYTES
+    + PLAN_BYTES
+    + PATHS_BYTES_MAX;
 
 /// Stands for no number, and for no text.
 const NONE: u64 = u64::MAX;
@@ -68,9 +76,26 @@ const CALM: u64 = 1;
 const IN_DEBUGGER: u64 = 2;
 const BECALMED: u64 = 4;
 const QUIET_SCHEDULING: u64 = 8;
-const QUIET_LINKS: u64 = 16;
-const QUIET_CALLS: u64 = 32;
-const PLAN_IS_DRAWN: u64 = 64;
+const PLAN_IS_DRAWN: u64 = 16;
+
+/// Stands for all streams.
+const ALL: &str = "*";
+
+fn hush_text(hush: &Hush) -> Option<String> {
+    match hush {
+        Hush::Nothing => None,
+        Hush::Everything => Some(ALL.to_owned()),
+        Hush::AllBut(heard) => Some(heard.iter().map(String::as_str).collect::<Vec<_>>().join(",")),
+    }
+}
+
+fn hush(text: Option<&str>) -> Hush {
+    match text {
+        None => Hush::Nothing,
+        Some(ALL) => Hush::Everything,
+        Some(heard) => Hush::AllBut(heard.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()),
+    }
+}
 
 impl Orders {
     pub(super) fn to_bytes(&self) -> [u8; ORDERS_BYTES] {
@@ -99,12 +124,12 @@ impl Orders {
                 | flag(self.in_debugger, IN_DEBUGGER)
                 | flag(self.becalmed, BECALMED)
                 | flag(self.quiet.scheduling, QUIET_SCHEDULING)
-                | flag(self.quiet.links, QUIET_LINKS)
-                | flag(self.quiet.calls, QUIET_CALLS)
                 | flag(self.plan_is_drawn, PLAN_IS_DRAWN),
         ];
         let mut bytes = Bytes { bytes: [0; ORDERS_BYTES], at: 0 };
         numbers.into_iter().for_each(|number| bytes.put_number(number));
+        bytes.put_text(hush_text(&self.quiet.links).as_deref(), HUSH_BYTES);
+        bytes.put_text(hush_text(&self.quiet.calls).as_deref(), HUSH_BYTES);
         bytes.put_text(crash_host.map(String::as_str), HOST_BYTES);
         bytes.put_text(self.rust_log.as_deref(), RUST_LOG_BYTES);
         bytes.put_text(self.rust_backtrace.as_deref(), RUST_BACKTRACE_BYTES);
@@ -117,6 +142,7 @@ impl Orders {
         let mut bytes = Bytes { bytes: *bytes, at: 0 };
         let [seed, start_unix_ns, virtual_timeout_ns, perturb, known, crash_event, recording, heap_record, flags] =
             std::array::from_fn(|_| bytes.take_number());
+        let [links, calls] = std::array::from_fn(|_| hush(bytes.take_text(HUSH_BYTES).as_deref()));
         let crash_host = bytes.take_text(HOST_BYTES);
         Self {
             seed,
@@ -135,11 +161,7 @@ impl Orders {
             },
             in_debugger: flags & IN_DEBUGGER != 0,
             becalmed: flags & BECALMED != 0,
-            quiet: Quiet {
-                scheduling: flags & QUIET_SCHEDULING != 0,
-                links: flags & QUIET_LINKS != 0,
-                calls: flags & QUIET_CALLS != 0,
-            },
+            quiet: Quiet { scheduling: flags & QUIET_SCHEDULING != 0, links, calls },
             plan_is_drawn: flags & PLAN_IS_DRAWN != 0,
             perturb: (perturb != NONE).then_some(perturb),
             crash_at: crash_host.map(|host| (host, crash_event)),
@@ -203,7 +225,11 @@ mod tests {
             heap_record: Some(HeapRecordUse::Follow),
             in_debugger: true,
             becalmed: true,
-            quiet: Quiet { scheduling: true, links: false, calls: true },
+            quiet: Quiet {
+                scheduling: true,
+                links: Hush::AllBut(["kv0->kv1".to_owned(), "kv1->kv0".to_owned()].into()),
+                calls: Hush::Everything,
+            },
             perturb: Some(0),
             crash_at: Some(("kv1".to_owned(), 99)),
             rust_log: Some("kv=trace,info".to_owned()),

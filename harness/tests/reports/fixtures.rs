@@ -1,7 +1,7 @@
 //! Tests that end in every way there is. Ignored here; the other modules run them.
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -273,6 +273,23 @@ async fn breaks_its_steady_state(cx: Chaos) -> Result<()> {
         .steady("200ms", async || count(0).await.map(drop).ok_or("nobody answers"))
         .recovered(async || println!("after a storm that was not broken off"))
         .await;
+    Ok(())
+}
+
+/// Fails when the way to `far` and back is long, whatever lies between the others.
+#[chaos_test(cases = 200)]
+#[ignore = "a fixture"]
+async fn depends_on_one_link(cx: Chaos) -> Result<()> {
+    cx.hosts("near", 2).main(store).ready(tcp(7)).start().await?;
+    cx.host("far").main(store).ready(tcp(7)).start().await?;
+    for _ in 0..10 {
+        for near in ["near0", "near1"] {
+            drop(TcpStream::connect((near, 7)).await?);
+        }
+        let began = Instant::now();
+        drop(TcpStream::connect("far:7").await?);
+        assert!(began.elapsed() < Duration::from_micros(2700), "that took too long");
+    }
     Ok(())
 }
 

@@ -64,6 +64,15 @@ fn what_is_pasted_tells_the_same_story_word_for_word() {
 }
 
 #[test]
+fn the_link_that_a_failure_needs_is_named() {
+    let one = run("depends_on_one_link").seed("1-200").printed();
+    let needed = one.field("needed");
+    assert!(needed.starts_with("chance in latencies ("), "{}", one.text);
+    assert!(needed.contains("far") && !needed.contains("near"), "{needed}");
+    assert!(needed.ends_with("), but not in scheduling or interrupted and shortened calls"), "{needed}");
+}
+
+#[test]
 fn a_token_of_another_test_is_refused() {
     let printed = run("forgets_in_a_crash").seed("1-64").printed();
     let token = printed.field("replay").split(['=', ' ']).nth(1).expect("CHAOS_REPLAY=…").to_owned();

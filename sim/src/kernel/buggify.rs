@@ -4,6 +4,7 @@
 //! another's. A feature is on in a share of the seeds (swarm testing), and then bites now and then.
 
 use super::entropy::{Purpose, Stream, mix};
+use super::thread::Thread;
 
 /// Default timer slack, prctl(2) `PR_SET_TIMERSLACK`: how late a timer may fire on an idle machine.
 const TIMER_SLACK_NS: u64 = 50_000;
@@ -23,38 +24,35 @@ pub(crate) struct Buggify {
 }
 
 impl Buggify {
-    /// The features of a seed; none in good weather.
-    pub(crate) fn new(seed: u64, calm: bool) -> Buggify {
+    /// The features of a seed.
+    pub(crate) fn new(seed: u64) -> Buggify {
         let mut stream = Stream::new(seed, Purpose::Swarm, 1);
-        if calm {
-            return Buggify { seed, slack_ns: 0, interrupt_shift: 0, spurious_shift: 0 };
-        }
         let slack_ns = if stream.below(4) == 0 { BUSY_SLACK_NS } else { TIMER_SLACK_NS };
         let mut shift = || if stream.below(4) == 0 { 3 + stream.below(6) as u32 } else { 0 };
         Buggify { seed, slack_ns, interrupt_shift: shift(), spurious_shift: shift() }
     }
 
-    fn roll(&self, salt: u64, thread: u32, calls: u64) -> u64 {
-        mix(self.seed ^ mix(salt ^ u64::from(thread)) ^ calls.wrapping_mul(0xd6e8_feb8_6659_fd93))
+    fn roll(&self, salt: u64, thread: &Thread) -> u64 {
+        mix(self.seed ^ mix(salt ^ u64::from(thread.serial)) ^ thread.calls.wrapping_mul(0xd6e8_feb8_6659_fd93))
     }
 
-    fn hits(&self, shift: u32, salt: u64, thread: u32, calls: u64) -> bool {
-        shift > 0 && self.roll(salt, thread, calls) >> (64 - shift) == 0
+    fn hits(&self, shift: u32, salt: u64, thread: &Thread) -> bool {
+        shift > 0 && !thread.hushed && self.roll(salt, thread) >> (64 - shift) == 0
     }
 
     /// How late this timer fires.
     #[inline]
-    pub(crate) fn lateness_ns(&self, thread: u32, calls: u64) -> u64 {
-        if self.slack_ns == 0 { 0 } else { self.roll(1, thread, calls) % self.slack_ns }
+    pub(crate) fn lateness_ns(&self, thread: &Thread) -> u64 {
+        if thread.hushed { 0 } else { self.roll(1, thread) % self.slack_ns }
     }
 
     /// Whether this `epoll_wait` is interrupted when it would block.
-    pub(crate) fn interrupts(&self, thread: u32, calls: u64) -> bool {
-        self.hits(self.interrupt_shift, 2, thread, calls)
+    pub(crate) fn interrupts(&self, thread: &Thread) -> bool {
+        self.hits(self.interrupt_shift, 2, thread)
     }
 
     /// Whether this futex wait returns at once.
-    pub(crate) fn wakes_spuriously(&self, thread: u32, calls: u64) -> bool {
-        self.hits(self.spurious_shift, 3, thread, calls)
+    pub(crate) fn wakes_spuriously(&self, thread: &Thread) -> bool {
+        self.hits(self.spurious_shift, 3, thread)
     }
 }

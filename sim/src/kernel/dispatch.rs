@@ -19,7 +19,7 @@ use crate::abi::PendingRef;
 use crate::carrier::heap::{self, Heap};
 use crate::carrier::image::{Image, Original};
 use crate::carrier::lent::{LentRef, Resume};
-use crate::world::{Config, Ending, EventLine, HostId, Outcome, Position, Sink};
+use crate::world::{Config, Ending, EventLine, HostId, Hush, Outcome, Position, Sink};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Virtual nanoseconds that a call costs which does work: about what a system call costs on a real machine.
@@ -82,6 +82,8 @@ pub(crate) struct Kernel {
     pub(crate) sink: Box<dyn Sink>,
     pub(crate) seed: u64,
     pub(crate) buggify: Buggify,
+    /// Hosts without any of it.
+    pub(crate) hushed_calls: Hush,
     pub(crate) cpus: u32,
     pub(crate) start_unix_ns: u64,
     pub(crate) original: &'static Original,
@@ -118,6 +120,7 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// A kernel without hosts.
     pub(crate) fn new(config: Config, original: &'static Original, kernel_rsp: u64) -> Kernel {
+        let hushed = |hush: Hush| if config.calm { Hush::Everything } else { hush };
         Kernel {
             now: 0,
             log: EventLog::new(config.seed ^ u64::from(config.calm)),
@@ -129,13 +132,14 @@ impl Kernel {
             tables: Slots::default(),
             hosts: Hosts::default(),
             futexes: Futexes::default(),
-            net: Network::new(config.seed, config.calm || config.quiet.links, config.calm || config.quiet.calls),
+            net: Network::new(config.seed, hushed(config.quiet.links)),
             streams: BTreeMap::new(),
             by_pthread: BTreeMap::new(),
             keys: Keys::new(crate::abi::keys_outside()),
             sink: config.sink,
             seed: config.seed,
-            buggify: Buggify::new(config.seed, config.calm || config.quiet.calls),
+            buggify: Buggify::new(config.seed),
+            hushed_calls: hushed(config.quiet.calls),
             cpus: config.cpus,
             start_unix_ns: config.start_unix_ns,
             original,
@@ -261,7 +265,7 @@ impl Kernel {
                 }
                 thread.state = State::Blocked;
                 if let (None, Some(at)) = (thread.timer, thread.progress.deadline) {
-                    let late = self.buggify.lateness_ns(thread.serial, thread.calls);
+                    let late = self.buggify.lateness_ns(thread);
                     let key = self.timers.schedule(at.saturating_add(late), Event::Deadline(me));
                     self.threads[me].timer = Some(key);
                 }

@@ -211,7 +211,7 @@ impl Kernel {
             return Ok(count as i64);
         }
         let thread = &self.threads[me];
-        if self.buggify.interrupts(thread.serial, thread.calls) {
+        if self.buggify.interrupts(thread) {
             return Err(Stop::Errno(libc::EINTR));
         }
         Err(self.wait_for_file(me, id, EPOLLIN as u32))

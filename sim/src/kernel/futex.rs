@@ -107,7 +107,7 @@ impl Kernel {
             return Err(Stop::Errno(ETIMEDOUT));
         }
         let thread = &self.threads[me];
-        if self.buggify.wakes_spuriously(thread.serial, thread.calls) {
+        if self.buggify.wakes_spuriously(thread) {
             return Ok(0);
         }
         self.futexes.push(address, me, bitset);

@@ -32,6 +32,8 @@ pub(crate) struct Host {
     pub(crate) dark: bool,
     /// The test has asked its program to stop.
     pub(crate) asked_to_stop: bool,
+    /// Nothing rare happens on it: see `Quiet::calls`.
+    pub(crate) hushed: bool,
     pub(crate) next_pid: i32,
     /// Sockets in its tree of files: where, and the path that they were bound to.
     pub(crate) socket_files: BTreeMap<PathBuf, Vec<u8>>,
@@ -96,7 +98,8 @@ impl Kernel {
         let v4 = Ipv4Addr::from(0x0a00_0000 + if number < 0xff00 { number } else { number + 0x100 });
         let v6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number as u16);
         self.hosts.names.insert(name.to_owned(), id);
-        self.net.add_host(id, name, v4, v6);
+        let hushed = self.hushed_calls.covers(|| name.to_owned());
+        self.net.add_host(id, name, v4, v6, hushed);
         self.hosts.list.push(Host {
             name: name.to_owned(),
             v4,
@@ -108,6 +111,7 @@ impl Kernel {
             exits: 0,
             dark: false,
             asked_to_stop: false,
+            hushed,
             next_pid: 101,
             socket_files: BTreeMap::new(),
             realtime_ns: self.start_unix_ns as i64,

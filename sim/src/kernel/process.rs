@@ -202,6 +202,7 @@ impl Kernel {
             state: State::Ready,
             priority,
             calls: 0,
+            hushed: self.hosts[self.processes[process].host].hushed,
             pending: None,
             progress: Progress::NONE,
             waits: Vec::new(),

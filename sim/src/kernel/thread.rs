@@ -100,6 +100,8 @@ pub(crate) struct Thread {
     pub(crate) priority: u64,
     /// Calls that did work, for the preemption hash.
     pub(crate) calls: u64,
+    /// Nothing rare happens to it: see `Quiet::calls`.
+    pub(crate) hushed: bool,
     pub(crate) pending: Option<PendingRef>,
     pub(crate) progress: Progress,
     pub(crate) waits: Vec<WaitsOn>,

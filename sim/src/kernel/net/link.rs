@@ -6,7 +6,7 @@
 
 use super::super::entropy::{Purpose, Stream, mix};
 use crate::weather::Spread;
-use crate::world::{FaultId, HostId};
+use crate::world::{FaultId, HostId, Hush};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
@@ -194,12 +194,14 @@ pub(crate) struct Links {
     /// Counts changes of `faults`.
     changes: u64,
     seed: u64,
-    calm: bool,
+    hush: Hush,
+    /// By number.
+    hosts: Vec<String>,
 }
 
 impl Links {
-    /// No links yet.
-    pub(crate) fn new(seed: u64, calm: bool) -> Links {
+    /// No links yet; none of those that are hushed will ever vary.
+    pub(crate) fn new(seed: u64, hush: Hush) -> Links {
         Links {
             table: Vec::new(),
             by_pair: HashMap::default(),
@@ -207,8 +209,20 @@ impl Links {
             faults_ever: 0,
             changes: 0,
             seed,
-            calm,
+            hush,
+            hosts: Vec::new(),
         }
+    }
+
+    /// A host joins. Hosts come in the order of their numbers.
+    pub(crate) fn add_host(&mut self, name: &str) {
+        self.hosts.push(name.to_owned());
+    }
+
+    /// What reports call a link.
+    fn name(&self, from: HostId, to: HostId) -> String {
+        let host = |id: HostId| self.hosts.get(id.0 as usize).map_or("", String::as_str);
+        format!("{}->{}", host(from), host(to))
     }
 
     /// The link from one host to another, or to itself.
@@ -223,7 +237,7 @@ impl Links {
         let mut link = Link { from, to, base_ns: CALM_NS, jitter_ns: 0, stream: None, seen, harms };
         if from == to {
             link.base_ns = LOOPBACK_NS;
-        } else if !self.calm {
+        } else if !self.hush.covers(|| self.name(from, to)) {
             let mut stream = Stream::new(self.seed, Purpose::Link, pair);
             link.base_ns = BASE_NS_MIN + stream.below(BASE_NS_MAX - BASE_NS_MIN);
             link.jitter_ns = stream.below(JITTER_NS_MAX);
@@ -369,7 +383,8 @@ impl Links {
 mod tests {
     use super::{Draws, Fate, Harm, Links};
     use crate::weather::Spread;
-    use crate::world::HostId;
+    use crate::world::{HostId, Hush};
+    use std::collections::BTreeSet;
 
     const A: HostId = HostId(0);
     const B: HostId = HostId(1);
@@ -386,22 +401,32 @@ mod tests {
 
     #[test]
     fn good_weather_is_constant() {
-        let mut links = Links::new(7, true);
+        let mut links = Links::new(7, Hush::Everything);
         assert!(delays(&mut links, A, B).iter().all(|fate| *fate == Fate::Arrives(1_000_000)));
         assert!(delays(&mut links, A, A).iter().all(|fate| *fate == Fate::Arrives(10_000)));
     }
 
     #[test]
     fn a_link_s_latency_does_not_depend_on_other_links() {
-        let (mut one, mut other) = (Links::new(7, false), Links::new(7, false));
+        let (mut one, mut other) = (Links::new(7, Hush::Nothing), Links::new(7, Hush::Nothing));
         delays(&mut other, A, C);
         assert_eq!(delays(&mut one, A, B), delays(&mut other, A, B));
         assert_ne!(delays(&mut one, A, B), delays(&mut one, B, A));
     }
 
     #[test]
+    fn one_link_varies_as_ever_while_the_others_are_hushed() {
+        let mut links = Links::new(7, Hush::AllBut(BTreeSet::from(["a->b".to_owned()])));
+        ["a", "b", "c"].into_iter().for_each(|name| links.add_host(name));
+        assert_eq!(delays(&mut links, A, B), delays(&mut Links::new(7, Hush::Nothing), A, B));
+        for (from, to) in [(B, A), (A, C), (C, B)] {
+            assert!(delays(&mut links, from, to).iter().all(|fate| *fate == Fate::Arrives(1_000_000)));
+        }
+    }
+
+    #[test]
     fn a_cut_concerns_its_direction_and_accounts_for_what_it_swallowed() {
-        let mut links = Links::new(7, true);
+        let mut links = Links::new(7, Hush::Everything);
         let link = links.between(A, B);
         let one_way = links.harm(Harm::Cut, &[A], &[B, C], false, Draws::ByHand);
         assert_eq!(links.fate(link), Fate::Lost);
@@ -420,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_host_in_both_sets_still_reaches_itself() {
-        let mut links = Links::new(7, true);
+        let mut links = Links::new(7, Hush::Everything);
         links.harm(Harm::Cut, &[A, B], &[A, B], true, Draws::ByHand);
         let own = links.between(A, A);
         assert_eq!(links.fate(own), Fate::Arrives(10_000));
@@ -429,7 +454,7 @@ mod tests {
     #[test]
     fn a_fault_leaves_the_choices_of_others_on_its_link_and_of_good_weather_alone() {
         let lost = |others: &[Harm]| {
-            let mut links = Links::new(7, false);
+            let mut links = Links::new(7, Hush::Nothing);
             let link = links.between(A, B);
             let brief: Vec<_> =
                 others.iter().map(|harm| links.harm(*harm, &[A], &[B], false, Draws::AsPlanned)).collect();
@@ -447,14 +472,14 @@ mod tests {
         assert_eq!(alone.0.len(), 100);
         let (both, _) = lost(&[Harm::Lossy { probability: 1.0, correlation: 0.0 }]);
         assert_eq!(alone.0, both, "another loss on the same link is no concern of this one");
-        let mut calm = Links::new(7, false);
+        let mut calm = Links::new(7, Hush::Nothing);
         (0..2).for_each(|_| drop(delays(&mut calm, A, B)));
         assert_eq!(alone.1, delays(&mut calm, A, B));
     }
 
     #[test]
     fn slowness_and_loss_combine() {
-        let mut links = Links::new(7, true);
+        let mut links = Links::new(7, Hush::Everything);
         let link = links.between(A, B);
         let slow = links.harm(
             Harm::Slow { latency_ns: 5, jitter_ns: 0, spread: Spread::Uniform },
@@ -474,7 +499,7 @@ mod tests {
 
     /// Added delays of ten thousand segments, in order.
     fn added(spread: Spread) -> Vec<u64> {
-        let mut links = Links::new(7, true);
+        let mut links = Links::new(7, Hush::Everything);
         let link = links.between(A, B);
         links.harm(Harm::Slow { latency_ns: 10_000, jitter_ns: 1000, spread }, &[A], &[B], false, Draws::ByHand);
         let mut added: Vec<u64> = (0..10_000)
@@ -510,7 +535,7 @@ mod tests {
     #[test]
     fn correlated_losses_come_in_bursts_but_are_no_more() {
         let run = |correlation| {
-            let mut links = Links::new(7, true);
+            let mut links = Links::new(7, Hush::Everything);
             let link = links.between(A, B);
             links.harm(Harm::Lossy { probability: 0.2, correlation }, &[A], &[B], false, Draws::ByHand);
             let lost: Vec<bool> = (0..20_000).map(|_| links.fate(link) == Fate::Lost).collect();

@@ -41,7 +41,7 @@ use super::event::EventLog;
 use super::slots::{Id, Slots};
 use super::timers::{TimerKey, Timers};
 use super::unix::Unix;
-use crate::world::HostId;
+use crate::world::{HostId, Hush};
 pub(crate) use address::{Endpoint, RawAddress};
 use link::Links;
 use stack::Stack;
@@ -138,10 +138,7 @@ pub(crate) struct Rarities {
 }
 
 impl Rarities {
-    fn drawn(seed: u64, calm: bool) -> Rarities {
-        if calm {
-            return Rarities::default();
-        }
+    fn drawn(seed: u64) -> Rarities {
         let mut stream = Stream::new(seed, Purpose::Swarm, SWARM_ENTITY);
         Rarities {
             short_transfers: stream.chance(0.25),
@@ -178,7 +175,8 @@ pub(crate) struct Network {
     deliveries: VecDeque<(i64, u64)>,
     /// Files that messages referred to and that nobody will receive.
     pub(crate) released: Vec<FileId>,
-    pub(crate) rarities: Rarities,
+    /// What the seed switched on for hosts.
+    rarities: Rarities,
     pub(crate) unix: Unix,
     connections_ever: u64,
     datagrams_ever: u64,
@@ -187,7 +185,7 @@ pub(crate) struct Network {
 
 impl Network {
     /// A network without hosts.
-    pub(crate) fn new(seed: u64, calm_links: bool, calm_calls: bool) -> Network {
+    pub(crate) fn new(seed: u64, hushed_links: Hush) -> Network {
         Network {
             sockets: Slots::default(),
             connections: Slots::default(),
@@ -195,14 +193,14 @@ impl Network {
             stacks: Vec::new(),
             by_address: BTreeMap::new(),
             by_name: BTreeMap::new(),
-            links: Links::new(seed, calm_links),
+            links: Links::new(seed, hushed_links),
             groups: BTreeMap::new(),
             udp_hosts: BTreeMap::new(),
             spare_buffers: Vec::new(),
             notices: VecDeque::new(),
             deliveries: VecDeque::new(),
             released: Vec::new(),
-            rarities: Rarities::drawn(seed, calm_calls),
+            rarities: Rarities::drawn(seed),
             unix: Unix::default(),
             connections_ever: 0,
             datagrams_ever: 0,

@@ -117,10 +117,12 @@ impl Kernel {
         let (_, socket) = self.socket_of(me, fd)?;
         // A negative number is compared as unsigned, and is then very large.
         let backlog = (backlog as u32).min(BACKLOG_MAX);
+        let host = self.net.sockets[socket].host;
+        let short_backlogs = self.net.stack(host).rarities.short_backlogs;
         match self.net.sockets[socket].protocol {
             // A short queue delays who connects over TCP. Over a Unix socket that does not block it would be an error
             // (connect(2), `EAGAIN`), which a program never sees on a machine whose somaxconn is 4096.
-            Protocol::Tcp(_) if self.net.rarities.short_backlogs => {
+            Protocol::Tcp(_) if short_backlogs => {
                 self.net.tcp_listen(socket, backlog.min(SHORT_BACKLOG))?;
             }
             Protocol::Tcp(_) => self.net.tcp_listen(socket, backlog)?,

@@ -3,7 +3,7 @@
 use super::address::{NAME_SERVER, SUBNET_BROADCAST};
 use super::ports::{Claim, EPHEMERAL, Ports, Rule};
 use super::tcp::{ConnectionId, Side};
-use super::{Endpoint, Network, Socket};
+use super::{Endpoint, Network, Rarities, Socket};
 use crate::kernel::entropy::{Purpose, Stream};
 use crate::world::HostId;
 use libc::EADDRNOTAVAIL;
@@ -44,11 +44,12 @@ pub(crate) struct Stack {
     /// Multicast groups that the host's sockets have joined, and how many have.
     groups: BTreeMap<IpAddr, u32>,
     ports: Option<Box<Stream>>,
-    rarities: Option<Box<Stream>>,
+    pub(crate) rarities: Rarities,
+    rarities_stream: Option<Box<Stream>>,
 }
 
 impl Stack {
-    fn new(name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Stack {
+    fn new(name: &str, v4: Ipv4Addr, v6: Ipv6Addr, rarities: Rarities) -> Stack {
         Stack {
             name: name.to_owned(),
             v4,
@@ -61,7 +62,8 @@ impl Stack {
             sockets: BTreeSet::new(),
             groups: BTreeMap::new(),
             ports: None,
-            rarities: None,
+            rarities,
+            rarities_stream: None,
         }
     }
 
@@ -148,10 +150,12 @@ fn on_link(ip: IpAddr) -> bool {
 }
 
 impl Network {
-    /// Connects a new host to the network. Hosts come in the order of their numbers.
-    pub(crate) fn add_host(&mut self, host: HostId, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) {
+    /// Connects a new host to the network. Hosts come in the order of their numbers. On a hushed one nothing is rare.
+    pub(crate) fn add_host(&mut self, host: HostId, name: &str, v4: Ipv4Addr, v6: Ipv6Addr, hushed: bool) {
         assert_eq!(self.stacks.len(), host.0 as usize, "hosts join the network in order");
-        self.stacks.push(Stack::new(name, v4, v6));
+        let rarities = if hushed { Rarities::default() } else { self.rarities };
+        self.stacks.push(Stack::new(name, v4, v6, rarities));
+        self.links.add_host(name);
         self.by_address.insert(IpAddr::V4(v4), host);
         self.by_address.insert(IpAddr::V6(v6), host);
         self.by_name.insert(name.to_ascii_lowercase(), host);
@@ -186,12 +190,13 @@ impl Network {
     pub(crate) fn shorten(&mut self, host: HostId, bytes: usize) -> usize {
         /// One transfer in so many is short.
         const SHORT_ONE_IN: u64 = 8;
-        if !self.rarities.short_transfers || bytes < 2 {
+        let seed = self.seed;
+        let stack = self.stack(host);
+        if !stack.rarities.short_transfers || bytes < 2 {
             return bytes;
         }
-        let seed = self.seed;
         let entity = 1 << 32 | u64::from(host.0);
-        let stream = &mut self.stack(host).rarities;
+        let stream = &mut stack.rarities_stream;
         let stream = stream.get_or_insert_with(|| Box::new(Stream::new(seed, Purpose::Buggify, entity)));
         if stream.below(SHORT_ONE_IN) == 0 { 1 + stream.below(bytes as u64 - 1) as usize } else { bytes }
     }

@@ -202,14 +202,14 @@ fn number(text: &str) -> Option<u64> {
 mod tests {
     use super::super::super::Network;
     use super::{Answer, EAI_ADDRFAMILY, Query, numeric};
-    use crate::world::HostId;
+    use crate::world::{HostId, Hush};
     use libc::{AF_INET, AF_INET6, AI_ALL, AI_CANONNAME, AI_NUMERICHOST, AI_NUMERICSERV, AI_PASSIVE, AI_V4MAPPED};
     use libc::{EAI_BADFLAGS, EAI_FAMILY, EAI_NONAME, EAI_SERVICE, EAI_SOCKTYPE, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM};
     use libc::{IPPROTO_UDP, c_int};
 
     fn world() -> Network {
-        let mut net = Network::new(1, true, true);
-        net.add_host(HostId(0), "kv1", "10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap());
+        let mut net = Network::new(1, Hush::Everything);
+        net.add_host(HostId(0), "kv1", "10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap(), true);
         net
     }
 

@@ -171,11 +171,11 @@ fn labels(name: &str) -> Vec<u8> {
 mod tests {
     use super::super::super::Network;
     use super::{A, AAAA, PTR, labels};
-    use crate::world::HostId;
+    use crate::world::{HostId, Hush};
 
     fn ask(name: &str, kind: u16) -> Vec<u8> {
-        let mut net = Network::new(1, true, true);
-        net.add_host(HostId(0), "kv1", "10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap());
+        let mut net = Network::new(1, Hush::Everything);
+        net.add_host(HostId(0), "kv1", "10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap(), true);
         let mut message = vec![0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
         message.extend(labels(name));
         message.extend(kind.to_be_bytes());
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_no_question_is_not_answered_as_one() {
-        let net = Network::new(1, true, true);
+        let net = Network::new(1, Hush::Everything);
         assert_eq!(net.answer(&[0; 11]), None);
         assert_eq!(net.answer(&[0, 0, 0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0]), None, "a response");
         let broken = net.answer(&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 70]).unwrap();

@@ -79,7 +79,8 @@ impl Network {
     /// Ties an end to a program's socket and takes over the socket's options.
     pub(super) fn tcp_adopt(&mut self, id: ConnectionId, side: Side, socket: Socket) {
         let loopback = self.links.is_loopback(self.connections[id].ends[side].link);
-        let rarities = self.rarities;
+        let host = self.sockets[socket].host;
+        let rarities = self.stack(host).rarities;
         let options = &mut self.sockets[socket].options;
         options.connected(loopback, rarities);
         let segment = if loopback { LOOPBACK_SEGMENT_BYTES } else { SEGMENT_BYTES };
