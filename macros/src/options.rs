@@ -23,10 +23,13 @@ const NAMES: [&str; 10] = [
 ];
 
 /// Options that the design has and this version has not, with what to do meanwhile.
-const LATER: [(&str, &str); 3] = [
-    ("world", "every test runs in the simulated world"),
-    ("profile", "set `cases` here, or `CHAOS_CASES` in the environment"),
-    ("reaches", "assert what must have happened in the body"),
+const LATER: [(&str, &str); 2] =
+    [("world", "every test runs in the simulated world"), ("reaches", "assert what must have happened in the body")];
+
+/// Options that are none because something else decides them, and what does.
+const ELSEWHERE: [(&str, &str); 2] = [
+    ("profile", "profiles stand in `chaos.toml`, and whoever runs the tests chooses one: `CHAOS_PROFILE=nightly`"),
+    ("jobs", "whoever runs the tests decides how many cases run at once: `CHAOS_JOBS=4`"),
 ];
 
 /// The options of one test.
@@ -152,6 +155,9 @@ fn check_name(name: &Ident, text: &str) -> Result<()> {
     }
     if let Some((later, meanwhile)) = LATER.iter().find(|(later, _)| *later == text) {
         return Err(Error::new_spanned(name, format!("`{later}` is not there yet\nhelp: {meanwhile}")));
+    }
+    if let Some((_, who)) = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == text) {
+        return Err(Error::new_spanned(name, format!("`{text}` is no option of a test\nhelp: {who}")));
     }
     let suggestion = nearest(text).map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
     let all = NAMES.map(|name| format!("`{name}`")).join(", ");

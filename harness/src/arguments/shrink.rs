@@ -34,6 +34,8 @@ pub(crate) enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shrunk {
     pub(crate) paths: Paths,
+    /// The hash of their values.
+    pub(crate) values: u64,
     /// How many runs it takes to find them, one after the other. The same at any parallelism.
     pub(crate) runs: usize,
     /// Time, runs or steps ended it: simpler ones may exist.
@@ -142,13 +144,13 @@ impl Search {
 }
 
 impl Shrinker {
-    /// Begins with so many arguments that fail, and the hash of their values.
-    pub(crate) fn new(arguments: usize, values: u64, budget: usize) -> Self {
+    /// Begins with so many arguments that fail, the paths that lead to them, and the hash of their values.
+    pub(crate) fn new(arguments: usize, paths: Paths, values: u64, budget: usize) -> Self {
         Self {
             search: Search {
-                best: Paths::default(),
                 at: 0,
-                reached: Path::default(),
+                reached: paths.of(0),
+                best: paths,
                 next: Step::Simplify,
                 streak: 0,
                 open: vec![true; arguments],
@@ -222,7 +224,12 @@ impl Shrinker {
 
     pub(crate) fn finish(mut self) -> Shrunk {
         self.settle();
-        Shrunk { paths: self.search.best, runs: self.runs, stopped_early: self.ended != Some(Ended::Simplest) }
+        Shrunk {
+            paths: self.search.best,
+            values: self.best_values,
+            runs: self.runs,
+            stopped_early: self.ended != Some(Ended::Simplest),
+        }
     }
 
     /// Goes on as far as verdicts are known.
@@ -290,7 +297,7 @@ mod tests {
         if !fails(&drawn.0, &drawn.1) {
             return None;
         }
-        let mut shrinker = Shrinker::new(2, hash(&drawn), 500);
+        let mut shrinker = Shrinker::new(2, Paths::default(), hash(&drawn), 500);
         loop {
             let candidates = shrinker.propose(workers);
             if candidates.is_empty() {
@@ -386,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_budget_ends_it_with_what_is_best_so_far() {
-        let mut shrinker = Shrinker::new(1, 0, 3);
+        let mut shrinker = Shrinker::new(1, Paths::default(), 0, 3);
         for values in 1..=3 {
             assert_eq!(shrinker.propose(1).len(), 1);
             shrinker.learn([Verdict::Drawn { values, outcome: Outcome::Fails }]);

@@ -1,5 +1,5 @@
 //! From a case that fails to the smallest that fails in the same way: first the smallest storm, then the simplest
-//! arguments.
+//! arguments, and again, as long as one of them gets simpler: fewer operations may need fewer faults.
 //!
 //! What is tried next is decided by `windtunnel_faults::shrink` and by `arguments/shrink.rs`; here it is run, and
 //! judged.
@@ -40,12 +40,32 @@ struct Found<'r> {
 }
 
 /// The smallest case so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Smallest {
     plan: Plan,
     paths: Paths,
+    /// The hash of its arguments' values. Without it the case fails before all are drawn.
+    values: Option<u64>,
+    observation: Observation,
     runs: usize,
     stopped_early: bool,
+}
+
+impl Smallest {
+    fn of(report: &CaseReport) -> Self {
+        let values = match report.drawing {
+            Some(Drawing::Drawn { values }) if !report.arguments.is_empty() => Some(values),
+            _ => None,
+        };
+        Self {
+            plan: report.plan.clone(),
+            paths: Paths::default(),
+            values,
+            observation: observation(report),
+            runs: 0,
+            stopped_early: false,
+        }
+    }
 }
 
 /// Shrinks a failure's plan and arguments, to the report of the smallest case. `None` when there is nothing to shrink.
@@ -66,14 +86,16 @@ pub(super) fn shrink(
     let what = of_what(faults, report.arguments.len());
     eprintln!("chaos: {} failed; shrinking its {what}", name_of(report));
     let found = Found { report, identity: identity(failure, &report.log), deadline: started + budget.time };
-    let mut smallest = Smallest { plan: report.plan.clone(), ..Smallest::default() };
+    let mut smallest = Smallest::of(report);
     if faults > 0 {
         shrink_faults(context, &found, &mut smallest)?;
     }
-    if !report.arguments.is_empty() && !smallest.stopped_early {
-        shrink_arguments(context, &found, &mut smallest)?;
+    while shrink_arguments(context, &found, &mut smallest)? && faults > 0 {
+        if smallest.plan.faults.is_empty() || !shrink_faults(context, &found, &mut smallest)? {
+            break;
+        }
     }
-    let Smallest { plan, paths, runs, stopped_early } = smallest;
+    let Smallest { plan, paths, runs, stopped_early, .. } = smallest;
     let mut worker = Worker::start(context.definition.name())?;
     let orders = orders(context, report, &plan, &paths);
     let shrunk = run_confirmed_as(context, &mut worker, report.case, &orders)?;
@@ -103,31 +125,36 @@ fn of_what(faults: usize, arguments: usize) -> String {
     }
 }
 
-/// Shrinks the plan.
-fn shrink_faults(context: &Context<'_>, found: &Found<'_>, smallest: &mut Smallest) -> Result<(), WorkerError> {
-    let budget = context.settings.shrink.runs;
-    let mut shrinker = Shrinker::new(smallest.plan.clone(), observation(found.report)).with_budget(budget);
+/// Shrinks the plan. Whether it became smaller.
+fn shrink_faults(context: &Context<'_>, found: &Found<'_>, smallest: &mut Smallest) -> Result<bool, WorkerError> {
+    let budget = context.settings.shrink.runs.saturating_sub(smallest.runs);
+    if smallest.stopped_early || budget == 0 {
+        return Ok(false);
+    }
+    let mut shrinker = Shrinker::new(smallest.plan.clone(), smallest.observation.clone()).with_budget(budget);
     if let Some(rehearsed) = context.plans.rehearsed() {
         shrinker = shrinker.with_topology(&rehearsed.topology);
     }
+    let paths = &smallest.paths;
     judge_candidates(context, &mut shrinker, found.deadline, |worker, plan| {
-        let orders = orders(context, found.report, plan, &Paths::default());
+        let orders = orders(context, found.report, plan, paths);
         let candidate = run_case(context, worker, found.report.case, &orders, Showing::Nothing)?;
         Ok(if found.is_same(&candidate) { Verdict::Fails(observation(&candidate)) } else { Verdict::Passes })
     })?;
     let shrunk = shrinker.finish();
+    let is_smaller = shrunk.plan != smallest.plan;
     smallest.plan = shrunk.plan;
     smallest.runs += shrunk.runs;
     smallest.stopped_early = shrunk.ended != Ended::Minimal;
-    Ok(())
+    Ok(is_smaller)
 }
 
-/// Simplifies the arguments.
-fn shrink_arguments(context: &Context<'_>, found: &Found<'_>, smallest: &mut Smallest) -> Result<(), WorkerError> {
-    // Without it the case failed before all were drawn.
-    let Some(Drawing::Drawn { values }) = found.report.drawing else { return Ok(()) };
+/// Simplifies the arguments. Whether one of them became simpler.
+fn shrink_arguments(context: &Context<'_>, found: &Found<'_>, smallest: &mut Smallest) -> Result<bool, WorkerError> {
     let budget = context.settings.shrink.runs.saturating_sub(smallest.runs);
-    let mut shrinker = arguments::Shrinker::new(found.report.arguments.len(), values, budget);
+    let Some(values) = smallest.values.filter(|_| !smallest.stopped_early && budget > 0) else { return Ok(false) };
+    let count = found.report.arguments.len();
+    let mut shrinker = arguments::Shrinker::new(count, smallest.paths.clone(), values, budget);
     let plan = &smallest.plan;
     judge_candidates(context, &mut shrinker, found.deadline, |worker, Simpler { paths, known }| {
         let orders = Orders { known_arguments: Some(*known), ..orders(context, found.report, plan, paths) };
@@ -141,10 +168,14 @@ fn shrink_arguments(context: &Context<'_>, found: &Found<'_>, smallest: &mut Sma
         })
     })?;
     let shrunk = shrinker.finish();
+    let is_simpler = shrunk.values != values;
     smallest.paths = shrunk.paths;
+    smallest.values = Some(shrunk.values);
+    // Of another run, with other arguments: it tells nothing about this one.
+    smallest.observation = Observation::default();
     smallest.runs += shrunk.runs;
     smallest.stopped_early = shrunk.stopped_early;
-    Ok(())
+    Ok(is_simpler)
 }
 
 impl Found<'_> {

@@ -293,6 +293,26 @@ async fn depends_on_one_link(cx: Chaos) -> Result<()> {
     Ok(())
 }
 
+/// Fails when the store has forgotten once for every five operations, so fewer of these need fewer crashes.
+#[chaos_test(cases = 200, faults = host::crashes())]
+#[ignore = "a fixture"]
+async fn needs_a_crash_for_every_five(cx: Chaos, #[strategy = vec(0..9_u8, 6..16)] ops: Vec<u8>) -> Result<()> {
+    cx.host("store").main(store).ready(tcp(7)).start().await?;
+    let (mut forgotten, mut last) = (0, 0);
+    cx.storm(async || {
+        for _ in 0..200 {
+            if let Some(counted) = count(1).await {
+                forgotten += usize::from(counted < last);
+                last = counted;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert!(forgotten * 5 < ops.len(), "forgotten too often");
+    Ok(())
+}
+
 /// What a demonstration of a bug looks like.
 #[chaos_test(cases = 30, faults = host::crashes(), expect_failure = "something that was counted is gone")]
 #[ignore = "a fixture"]

@@ -64,6 +64,14 @@ fn what_is_pasted_tells_the_same_story_word_for_word() {
 }
 
 #[test]
+fn faults_that_simpler_arguments_do_not_need_are_dropped() {
+    // Twelve operations take three crashes, six take two.
+    let shrunk = run("needs_a_crash_for_every_five").seed("0x3e8").printed();
+    assert!(shrunk.text.contains("3 of the faults are left"), "{}", shrunk.text);
+    assert!(shrunk.field("shrunk").contains(" to 2, ops from 12 elements to 6"), "{}", shrunk.text);
+}
+
+#[test]
 fn the_link_that_a_failure_needs_is_named() {
     let one = run("depends_on_one_link").seed("1-200").printed();
     let needed = one.field("needed");

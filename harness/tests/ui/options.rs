@@ -27,4 +27,7 @@ async fn of_the_wrong_kind() {}
 #[chaos_test(cases = 3, cases = 4)]
 async fn twice() {}
 
+#[chaos_test(profile = "nightly", jobs = 4)]
+async fn decided_elsewhere() {}
+
 fn main() {}
