@@ -399,7 +399,7 @@ mod tests {
             shrinker.learn([Verdict::Drawn { values, outcome: Outcome::Fails }]);
         }
         assert!(shrinker.propose(1).is_empty());
-        let Shrunk { paths, runs, stopped_early } = shrinker.finish();
+        let Shrunk { paths, runs, stopped_early, .. } = shrinker.finish();
         assert_eq!((paths.to_string().as_str(), runs, stopped_early), ("4s", 3, true));
     }
 
