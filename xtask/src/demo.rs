@@ -6,11 +6,11 @@
 //! 3. The loop: a storm that is drawn loses a write, shrinks to what it takes, is kept in a file, and is replayed first
 //!    on the next run; the fixed version passes it, and with the file in place goes on to new storms.
 
-use crate::process::{cargo, shown};
-use anyhow::{Context, Result, bail, ensure};
+use crate::examples;
+use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Instant;
 
 /// A chaos test that is shown.
@@ -41,7 +41,7 @@ const KV_DRAWN_FIXED: Shown = kv("acknowledged_writes_survive_drawn_storms");
 /// # Errors
 /// One of them did not turn out as it has to.
 pub fn run(root: &Path) -> Result<()> {
-    let (redis, kv) = (build(root, REDIS[0].package)?, build(root, KV_BUGGY.package)?);
+    let (redis, kv) = (examples::build(root, REDIS[0].package, &[])?, examples::build(root, KV_BUGGY.package, &[])?);
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string();
     let began = Instant::now();
     let run = |shown: Shown, variables: &[(&str, &str)]| {
@@ -111,27 +111,6 @@ fn heading(text: &str) {
     println!("\n── {text} ──");
 }
 
-/// Builds the test binary `chaos` of a package; answers where it is.
-///
-/// One package at a time, as the commands in the reports do: several together would have other features of their
-/// dependencies, and would be another build.
-fn build(root: &Path, package: &str) -> Result<PathBuf> {
-    let mut build = cargo(root, &["test", "--no-run", "--locked", "-p", package, "--test", "chaos"]);
-    println!("$ {}", shown(&build));
-    build.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
-    let built = build.spawn().and_then(std::process::Child::wait_with_output).context("failed to start cargo")?;
-    ensure!(built.status.success(), "the chaos tests of {package} do not build");
-    for line in String::from_utf8_lossy(&built.stdout).lines() {
-        let message: serde_json::Value = serde_json::from_str(line).context("failed to read what cargo built")?;
-        let text = |at: &str| message.pointer(at).and_then(serde_json::Value::as_str);
-        // Cargo builds a package's programs along with its tests, and names them too.
-        if let (Some("chaos"), Some(executable)) = (text("/target/name"), text("/executable")) {
-            return Ok(executable.into());
-        }
-    }
-    bail!("{package} has no test binary `chaos`")
-}
-
 /// Runs one test that has to pass in a process of its own and shows what it prints, which is also the answer.
 fn run_test(directory: &Path, binary: &Path, shown: Shown, variables: &[(&str, &str)]) -> Result<String> {
     let (passed, printed) = run_any(directory, binary, shown, variables)?;
@@ -151,19 +130,8 @@ fn run_any(directory: &Path, binary: &Path, shown: Shown, variables: &[(&str, &s
     let began = Instant::now();
     let assignments: String = variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
     println!("\n$ {assignments}cargo test -p {package} --test chaos -- --exact {test}");
-    let mut command = Command::new(binary);
-    command
-        .args(["--exact", test, "--include-ignored", "--nocapture"])
-        .current_dir(directory)
-        .envs(variables.iter().copied());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("RUST_BACKTRACE");
-    for (name, _) in std::env::vars_os() {
-        // The reports name commands for the runner that started them, and that is none here.
-        let name = name.to_string_lossy().into_owned();
-        if name.starts_with("NEXTEST") || name.starts_with("CHAOS_") && !variables.iter().any(|(own, _)| *own == name) {
-            command.env_remove(name);
-        }
-    }
+    let mut command = examples::command(binary, directory, test, variables);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("failed to start {}", binary.display()))?;
     let mut printed = String::new();
     // libtest's own lines are dropped; what they say is in the exit code and in the line that asks for exactly one.

@@ -6,6 +6,7 @@
 //! | `cargo xtask tidy` | [`tidy`]: the rules of the tree, also a test |
 //! | `cargo xtask demo` | [`demo`]: the two proofs in `examples/` |
 //! | `cargo xtask bench` | [`mod@bench`]: measurements against peers |
+//! | `cargo xtask shrinking` | [`shrinking`]: how small plans become, and in how many simulations |
 //! | `cargo xtask code-map` | [`code_map`]: the generated part of `ARCHITECTURE.md` |
 //! | `cargo xtask schema` | [`schema`]: the JSON Schema of plans |
 //! | `cargo xtask works-with` | [`works_with`]: a generated part of `README.md` |
@@ -13,9 +14,11 @@
 pub mod bench;
 pub mod code_map;
 pub mod demo;
+pub mod examples;
 pub mod marked;
 pub mod process;
 pub mod schema;
+pub mod shrinking;
 pub mod test;
 pub mod tidy;
 pub mod works_with;

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use xtask::test::Step;
-use xtask::{bench, code_map, demo, root, schema, test, tidy, works_with};
+use xtask::{bench, code_map, demo, root, schema, shrinking, test, tidy, works_with};
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about = "What is done to windtunnel's own tree")]
@@ -28,6 +28,15 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Shrinks plans of kv's planted bug, and looks whether they are as small as can be.
+    Shrinking {
+        /// How many plans.
+        #[arg(long, default_value_t = 100)]
+        plans: usize,
+        /// With how many other seeds a plan is tried without one of its faults.
+        #[arg(long, default_value_t = 20)]
+        seeds: u64,
+    },
     /// Holds the tree to its own rules.
     Tidy,
     /// Writes the code map of `ARCHITECTURE.md` from the first sentence of every file.
@@ -44,6 +53,7 @@ fn main() -> ExitCode {
         Task::Test { only } => test::run(&root, &only),
         Task::Demo => demo::run(&root),
         Task::Bench { arguments } => bench::run(&root, &arguments),
+        Task::Shrinking { plans, seeds } => shrinking::run(&root, plans, seeds),
         Task::Tidy => tidy::run(&root),
         Task::CodeMap => code_map::write(&root),
         Task::Schema => schema::print(&root),
