@@ -39,7 +39,7 @@ pub(super) fn run_confirmed_as(
     } else {
         run_case(context, worker, case, orders, Showing::Live)?
     };
-    context.write_events(worker.blackbox());
+    context.write_events(case, worker.blackbox());
     let due = match &report.failure {
         Some(failure) => failure.is_repeatable() && super::is_of_the_case(&failure.kind),
         None => {

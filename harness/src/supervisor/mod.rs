@@ -103,8 +103,9 @@ impl Context<'_> {
     }
 
     /// Writes the events of the case that has just run to a file, when that is asked for.
-    fn write_events(&self, blackbox: &BlackBox) {
-        if self.settings.events {
+    fn write_events(&self, case: Case, blackbox: &BlackBox) {
+        let is_rehearsal = case.calm && !self.cases.only_calm;
+        if self.settings.events && !is_rehearsal {
             let directory = LogDirectory::of(self.definition, self.settings.out.as_deref());
             match directory.write_events(&blackbox.recording()) {
                 Ok(path) => eprintln!("events: {path}"),
@@ -143,7 +144,12 @@ pub(crate) fn run(definition: &TestDefinition, location: &Location<'_>) {
     let remark = asked.remark;
     let settings = &settings;
     let context = Context { definition, settings, cases, ledger, plans, arguments, saved, dodged, deadline, remark };
-    eprintln!("{}", cases.announcement(definition.path));
+    match &context.saved {
+        Some((entries, place)) if cases.count == 0 => {
+            eprintln!("chaos: {}, the saved cases of {place} ({})", definition.path, entries.len());
+        }
+        _ => eprintln!("{}", cases.announcement(definition.path)),
+    }
     context.remark.iter().for_each(|remark| eprintln!("chaos: {remark}"));
     if settings.debug {
         let error = debugged::become_debugged(&context, cases.case(cases.first()));
@@ -216,6 +222,8 @@ fn failed(context: &Context<'_>, teller: &Teller<'_>, report: &CaseReport, shrin
         eprintln!("failed as expected\n\n{}", block.body_text());
         return;
     }
+    // As for any failure: another attempt begins with it.
+    Story::of_search(teller, report, shrinking).write(context, report);
     let sentence = format!("{}\n  while `expect_failure` expects a failure with {expected:?}", block.sentence);
     fail(&Block { sentence, ..block }.to_string());
 }

@@ -4,6 +4,7 @@ use super::Context;
 use super::confirm::run_confirmed_as;
 use super::process::{Worker, WorkerError};
 use super::run_case::CaseReport;
+use super::search::Tally;
 use crate::blackbox::Orders;
 use crate::cases::Case;
 use crate::regressions::{Entry, Regressions, Replayed, Saved, Saving, Verdict, found_with, judge};
@@ -20,6 +21,7 @@ pub(super) fn replay(
     worker: &mut Worker,
     entries: &[Entry],
     place: &str,
+    tally: &mut Tally,
 ) -> Result<Option<CaseReport>, WorkerError> {
     for (entry, number) in entries.iter().zip(1..) {
         let (report, verdict) = run(context, worker, entry, entry.seed)?;
@@ -28,6 +30,8 @@ pub(super) fn replay(
             return Ok(Some(CaseReport { saved: Some(format!("in {name}: {verdict}")), ..report }));
         }
         eprintln!("chaos: {name}: {verdict}");
+        tally.saved += 1;
+        tally.add(&report);
         if verdict != Verdict::Dodged {
             continue;
         }
@@ -68,7 +72,8 @@ pub(super) fn save(context: &Context<'_>, report: &CaseReport) -> Option<String>
     let failure = report.failure.as_ref()?;
     let is_a_case = failure.is_repeatable() && super::is_of_the_case(&failure.kind) && !report.case.calm;
     let pinned = context.definition.seed.is_some() || context.definition.plan.is_some();
-    let unwanted = context.settings.save == Some(SaveSetting::Never);
+    // A storm that does nothing is made to test a test; what it finds is nobody's bug.
+    let unwanted = context.settings.save == Some(SaveSetting::Never) || context.settings.becalmed;
     // What a file holds already, or the test itself.
     if unwanted
         || !is_a_case

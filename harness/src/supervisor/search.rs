@@ -15,7 +15,10 @@ use windtunnel_faults::Kind;
 /// What ran without failing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
+    /// New ones; the rehearsal is not among those that were asked for.
     pub(crate) cases: u64,
+    /// Of a file.
+    pub(crate) saved: u64,
     pub(crate) virtual_ns: u128,
     pub(crate) events: u64,
     pub(crate) faults: u64,
@@ -27,9 +30,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, report: &CaseReport) {
-        // The rehearsal is not counted among the cases that were asked for.
-        self.cases += u64::from(report.case.number > 0);
+    pub(super) fn add(&mut self, report: &CaseReport) {
         self.virtual_ns += u128::from(report.at.now_ns);
         self.events += report.at.event;
         self.faults += report.faults.0;
@@ -73,7 +74,7 @@ pub(super) fn search(context: &Context<'_>) -> Result<(Tally, Option<CaseReport>
         context.plans.announcement().inspect(|line| eprintln!("{line}"));
     }
     if let Some((entries, place)) = &context.saved
-        && let Some(report) = saved::replay(context, &mut worker, entries, place)?
+        && let Some(report) = saved::replay(context, &mut worker, entries, place, &mut tally)?
     {
         return Ok((tally, Some(report)));
     }
@@ -124,6 +125,7 @@ impl Progress {
             context.enter(&report);
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
             if report.failure.is_none() {
+                found.0.cases += 1;
                 found.0.add(&report);
             } else if found.1.as_ref().is_none_or(|other| report.case.number < other.case.number) {
                 self.end.fetch_min(report.case.number, Ordering::Relaxed);

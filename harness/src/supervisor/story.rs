@@ -57,13 +57,18 @@ impl Story {
         let needed = quieten::needed(context, report).ok().flatten();
         let saved = saved::save(context, report);
         let story = Self { needed, saved, ..Self::of_search(teller, report, shrinking) };
+        story.write(context, report);
+        story
+    }
+
+    /// Writes it down for the next attempt, and for a replay.
+    pub(super) fn write(&self, context: &Context<'_>, report: &CaseReport) {
         // What is impossible is said again by whoever tries again: a replay of a case would not come so far.
         let is_a_case = report.failure.as_ref().is_some_and(|failure| super::is_of_the_case(&failure.kind));
-        if let Some(token) = token.filter(|_| is_a_case) {
-            let last = LastFailure { run: std::env::var("NEXTEST_RUN_ID").ok(), token, story: story.clone() };
-            last.write(context.definition, context.settings);
+        if let Some(token) = asked::token(context.definition, report).filter(|_| is_a_case) {
+            let (run, token) = (std::env::var("NEXTEST_RUN_ID").ok(), token.to_string());
+            LastFailure { run, token, story: self.clone() }.write(context.definition, context.settings);
         }
-        story
     }
 
     /// Nothing but how it was found.

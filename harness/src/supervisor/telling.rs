@@ -21,6 +21,7 @@ use crate::system::End;
 use std::panic::Location;
 use std::sync::Mutex;
 use std::time::Duration;
+use windtunnel_faults::Plan;
 
 /// How many lines of each host a report shows.
 const LINES_SHOWN: usize = 20;
@@ -251,7 +252,13 @@ pub(super) fn differs_when_logged(digest: &str) -> String {
 
 /// The line of a test that passed.
 pub(super) fn success(tally: &Tally, took: Duration) -> String {
-    let cases = if tally.cases == 1 { "1 case".to_owned() } else { format!("{} cases", grouped(tally.cases)) };
+    let cases = match (tally.cases, tally.saved) {
+        (cases, 0) => counted(cases as usize, "case"),
+        (0, saved) => counted(saved as usize, "saved case"),
+        (cases, saved) => {
+            format!("{} and {}", counted(saved as usize, "saved case"), counted(cases as usize, "new one"))
+        }
+    };
     let virtual_time = Duration::from_nanos(u64::try_from(tally.virtual_ns).unwrap_or(u64::MAX));
     let faults = match (tally.faults, tally.effective_faults) {
         (0, _) => String::new(),
@@ -290,10 +297,13 @@ pub(crate) fn report_debugged(definition: &TestDefinition, location: &Location<'
     let orders = blackbox.orders();
     let case = Case { number: 1, seed: orders.seed, calm: orders.calm };
     let end = ProcessEnd { end: End::Exited(0), timed_out: false, last_words: String::new() };
-    let report = judge(definition, case, blackbox, &end);
+    let mut report = judge(definition, case, blackbox, &end);
     let settings = Settings::default();
     let cases = Cases { rehearsal: false, only_calm: case.calm, rehearsal_seed: case.seed, base: case.seed, count: 1 };
-    let plan = orders.plan.as_deref().and_then(|plan| plan.parse().ok()).unwrap_or_default();
+    let plan: Plan = orders.plan.as_deref().and_then(|plan| plan.parse().ok()).unwrap_or_default();
+    // So that its replay is this case and no other.
+    report.plan = plan.clone();
+    report.paths = orders.arguments.as_deref().and_then(|paths| paths.parse().ok()).unwrap_or_default();
     let plans = Plans::pinned(plan);
     let ledger = Ledger::nowhere();
     let (saved, dodged, deadline, remark) = (None, Mutex::default(), None, None);
@@ -318,6 +328,9 @@ mod tests {
         let line = |tally: &Tally| success(tally, Duration::from_millis(1400));
         let passed = "passed 64 cases: 3.1 hours of virtual time and 1,234,567 events in 1.4 s";
         assert_eq!(line(&tally), passed);
+        let saved = |cases, saved| line(&Tally { cases, saved, ..Tally::default() });
+        assert!(saved(0, 1).starts_with("passed 1 saved case: "), "{}", saved(0, 1));
+        assert!(saved(64, 2).starts_with("passed 2 saved cases and 64 new ones: "), "{}", saved(64, 2));
         let tally = Tally { faults: 128, effective_faults: 120, ..tally };
         assert_eq!(line(&tally), format!("{passed}, 120 of 128 faults with effect"));
         let tally = Tally { effective_faults: 0, ..tally };

@@ -320,6 +320,13 @@ async fn demonstrates_that_memory_forgets(cx: Chaos) -> Result<()> {
     everything_counted_is_there(cx).await
 }
 
+/// Expects a failure that does not come; another does.
+#[chaos_test(cases = 30, faults = host::crashes(), expect_failure = "the disk is gone")]
+#[ignore = "a fixture"]
+async fn expects_another_failure(cx: Chaos) -> Result<()> {
+    everything_counted_is_there(cx).await
+}
+
 #[chaos_test(plan = "1s pause store for 1s", cases = 2)]
 #[ignore = "a fixture"]
 async fn has_a_plan_and_no_storm(cx: Chaos) -> Result<()> {

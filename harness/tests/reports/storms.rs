@@ -107,6 +107,18 @@ fn what_was_found_is_kept_and_replayed_before_anything_new() {
     assert_eq!(again.field("digest"), found.field("digest"));
     assert_eq!(std::fs::read_to_string(&file).expect("it is there"), text);
 
+    // A file by name: its cases and no others.
+    let other = package.join("other.toml");
+    let by_hand = "[[found]]\nseed = \"0x7\"\nplan = \"50ms pause store for 100ms\"\n";
+    std::fs::write(&other, by_hand).expect("it is a directory of ours");
+    let by_name = run("forgets_in_a_crash").env("CHAOS_REPLAY", &other.to_string_lossy()).printed();
+    assert!(by_name.passed, "{}", by_name.text);
+    by_name.contains("the saved cases of ").contains("passed 1 saved case: ");
+
+    // What a storm that does nothing finds is nobody's bug.
+    let becalmed = kept(run("fails_in_every_storm").seed("1-4").env("CHAOS_PERTURB", "weather")).printed();
+    assert!(!becalmed.passed && !becalmed.text.contains("  saved "), "{}", becalmed.text);
+
     // On CI nobody commits what a test wrote.
     std::fs::remove_file(&file).expect("it is ours");
     let on_ci = kept(run("forgets_in_a_crash").env("CI", "true").env("CHAOS_CASES", "200")).printed();
@@ -194,6 +206,47 @@ fn a_second_attempt_replays_what_the_first_found() {
     assert_eq!(second.field("digest"), first.field("digest"));
     // Another run is another run.
     assert!(!attempt("two", "2").text.contains("an earlier attempt"));
+    std::fs::remove_dir_all(out).expect("it is ours");
+}
+
+#[test]
+fn a_second_attempt_does_not_forget_what_was_not_the_failure_that_was_expected() {
+    let out = std::env::temp_dir().join(format!("windtunnel-expected-{}", std::process::id()));
+    let attempt = |number: &str| {
+        let run = run("expects_another_failure").env("NEXTEST_RUN_ID", "one").env("NEXTEST_ATTEMPT", number);
+        run.env("CHAOS_OUT", &out.to_string_lossy()).env("CHAOS_CASES", "200").printed()
+    };
+    let (first, second) = (attempt("1"), attempt("2"));
+    second.contains("an earlier attempt of this run failed with this case, which is replayed");
+    assert_eq!(second.sentence(), first.sentence());
+    second.contains("while `expect_failure` expects a failure with \"the disk is gone\"");
+    std::fs::remove_dir_all(out).expect("it is ours");
+}
+
+#[test]
+fn a_storm_can_blow_in_the_process_itself() {
+    let found = run("forgets_in_a_crash").seed("1-64").printed();
+    let token = found.field("replay").split(['=', ' ']).nth(1).expect("CHAOS_REPLAY=…").to_owned();
+    let debugged = run("forgets_in_a_crash").env("CHAOS_REPLAY", &token).env("CHAOS_DEBUG", "1").printed();
+    assert_eq!(found.field("digest").split(',').next(), Some(debugged.field("digest")));
+    assert_eq!(debugged.faults(), found.faults());
+    assert_eq!(debugged.field("replay"), found.field("replay"));
+}
+
+#[test]
+fn events_are_those_of_the_case_that_was_asked_for() {
+    let out = std::env::temp_dir().join(format!("windtunnel-events-{}", std::process::id()));
+    let run = || run("remembers_without_crashes").seed("7").env("CHAOS_OUT", &out.to_string_lossy());
+    let events = || {
+        let printed = run().env("CHAOS_EVENTS", "1").printed();
+        // The rehearsal has events of its own.
+        assert_eq!(printed.text.matches("events: ").count(), 1, "{}", printed.text);
+        let path = printed.text.lines().find_map(|line| line.strip_prefix("events: ")).expect("it is there");
+        std::fs::read_to_string(path).expect("it says that it has been written")
+    };
+    let (one, two) = (events(), events());
+    assert!(one.lines().count() > 100, "{one}");
+    assert_eq!(one, two);
     std::fs::remove_dir_all(out).expect("it is ours");
 }
 
