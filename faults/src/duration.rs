@@ -1,7 +1,7 @@
 //! Lengths of time as people write them: `1.5s`, `200ms`, `1h 30m`.
 //!
-//! The grammar of the harness's options, so that a length is spelled the same everywhere; written back in the one
-//! spelling that has no space in it.
+//! One grammar for plans, for settings and for options of attributes, which the compiler evaluates: hence a `const fn`,
+//! and problems without text of their own. Written back in the one spelling that has no space in it.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt::{self, Display, Formatter};
@@ -10,91 +10,156 @@ use thiserror::Error;
 
 /// What keeps a text from being a length of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(crate) enum DurationProblem {
+pub enum DurationProblem {
+    /// It does not begin with one, or there are two points in it.
     #[error("a number is missing")]
     NoNumber,
+    /// Behind the number.
     #[error("a unit is missing")]
     NoUnit,
+    /// Of another unit.
     #[error("the units are `ns`, `us`, `ms`, `s`, `m`, `h` and `d`")]
     UnknownUnit,
+    /// `0.5ns`.
     #[error("it is finer than a nanosecond")]
     TooFine,
+    /// Above [`LONGEST`].
     #[error("it is longer than 500 years")]
     TooLong,
+}
+
+/// How much of a text is to be a length of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it, but for spaces at its ends.
+    Whole,
+    /// Its beginning. What is no number with a unit ends it, if there was one before.
+    Beginning,
 }
 
 /// What a length of time looks like, for messages.
 pub(crate) const LOOKS_LIKE: &str = "a length of time such as `1.5s`, `200ms` or `1h 30m`";
 
-/// The bound of the harness's grammar. Below 2^64 ns, so that sums of two still fit a [`Duration`].
+/// Below 2^64 ns, so that sums of two still fit a [`Duration`].
 const NANOSECONDS_MAX: u128 = 500 * 365 * 86_400 * 1_000_000_000;
 
 /// The longest that can be written: 500 years.
-pub(crate) const LONGEST: Duration = Duration::from_secs(500 * 365 * 86_400);
+pub const LONGEST: Duration = Duration::from_secs(500 * 365 * 86_400);
 
-/// Reads a sequence of numbers with units from the beginning of a text: the length, and how many bytes it takes. Stops
-/// before what is no number with a unit, if there was one before.
-pub(crate) fn scan(text: &str) -> Result<(Duration, usize), DurationProblem> {
-    let mut total = 0;
+/// More digits are no length of time; so many fit into 128 bits together with the largest unit.
+const DIGITS_MAX: u32 = 20;
+
+/// Reads a sequence of numbers with units: the length, and how many bytes of the text it takes.
+///
+/// ```
+/// use std::time::Duration;
+/// use windtunnel_faults::duration::{DurationProblem, Extent, scan};
+///
+/// assert_eq!(scan("1h 30m", Extent::Whole), Ok((Duration::from_secs(5400), 6)));
+/// assert_eq!(scan("1.5s crash kv1", Extent::Beginning), Ok((Duration::from_millis(1500), 4)));
+/// assert_eq!(scan("60", Extent::Whole), Err(DurationProblem::NoUnit));
+/// ```
+///
+/// # Errors
+/// The first thing that keeps the text, or its beginning, from being one.
+pub const fn scan(text: &str, extent: Extent) -> Result<(Duration, usize), DurationProblem> {
+    let bytes = text.as_bytes();
+    let mut total: u128 = 0;
     let mut end = 0;
     loop {
-        let rest = &text[end..];
-        let part = rest.trim_start_matches(' ');
-        match scan_part(part) {
-            Ok((nanoseconds, length)) => {
+        let start = skip_spaces(bytes, end);
+        if end > 0 && start == bytes.len() {
+            break;
+        }
+        match scan_part(bytes, start, extent) {
+            Ok((nanoseconds, next)) => {
                 total += nanoseconds;
-                if total > NANOSECONDS_MAX {
-                    return Err(DurationProblem::TooLong);
-                }
-                end += rest.len() - part.len() + length;
+                end = next;
             }
             // Another number may follow, with a unit that is none of time.
-            Err(_) if end > 0 => break,
+            Err(_) if end > 0 && matches!(extent, Extent::Beginning) => break,
             Err(problem) => return Err(problem),
         }
+        if total > NANOSECONDS_MAX {
+            return Err(DurationProblem::TooLong);
+        }
     }
-    Ok((from_nanoseconds(total), end))
-}
-
-/// Only for what is at most [`NANOSECONDS_MAX`].
-fn from_nanoseconds(nanoseconds: u128) -> Duration {
     // 500 years are less than 2^64 nanoseconds.
-    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+    Ok((Duration::from_nanos(total as u64), end))
 }
 
-/// One number with its unit: its nanoseconds, and how many bytes it takes.
-fn scan_part(text: &str) -> Result<(u128, usize), DurationProblem> {
-    let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, rest) = text.split_at(number_end);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if number.len() > 21 {
-        return Err(DurationProblem::TooLong);
+/// One number with its unit: its nanoseconds, and where it ends.
+const fn scan_part(bytes: &[u8], start: usize, extent: Extent) -> Result<(u128, usize), DurationProblem> {
+    let mut at = start;
+    let (mut number, mut scale): (u128, u128) = (0, 1);
+    let (mut digits, mut points) = (0, 0);
+    while at < bytes.len() && (bytes[at].is_ascii_digit() || bytes[at] == b'.') {
+        if bytes[at] == b'.' {
+            points += 1;
+        } else {
+            digits += 1;
+            if digits > DIGITS_MAX {
+                return Err(DurationProblem::TooLong);
+            }
+            number = number * 10 + (bytes[at] - b'0') as u128;
+            if points > 0 {
+                scale *= 10;
+            }
+        }
+        at += 1;
     }
-    if whole.len() + fraction.len() == 0 || fraction.contains('.') {
+    if digits == 0 || points > 1 {
         return Err(DurationProblem::NoNumber);
     }
-    let unit_text = rest.trim_start_matches(' ');
-    let unit_end = unit_text.find(|c: char| !c.is_alphabetic()).unwrap_or(unit_text.len());
-    let nanoseconds_per_unit = match &unit_text[..unit_end] {
-        "" => return Err(DurationProblem::NoUnit),
-        "ns" => 1,
-        "us" | "µs" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" | "min" => 60 * 1_000_000_000,
-        "h" => 3_600 * 1_000_000_000,
-        "d" => 86_400 * 1_000_000_000,
-        // A word after a space is the next word: `1.5 crash kv1`.
-        _ if unit_text.len() < rest.len() => return Err(DurationProblem::NoUnit),
-        _ => return Err(DurationProblem::UnknownUnit),
+    let word = skip_spaces(bytes, at);
+    let end = word_end(bytes, word);
+    if end == word {
+        return Err(DurationProblem::NoUnit);
+    }
+    let Some(unit) = nanoseconds_of_unit(bytes, word, end) else {
+        return Err(match extent {
+            // A word after a space is the next word: `1.5 crash kv1`.
+            Extent::Beginning if word > at => DurationProblem::NoUnit,
+            Extent::Beginning | Extent::Whole => DurationProblem::UnknownUnit,
+        });
     };
-    // At most 21 digits, which fit into 128 bits together with the largest unit.
-    let digits = format!("{whole}{fraction}").parse::<u128>().map_err(|_| DurationProblem::TooLong)?;
-    let scale = 10_u128.pow(fraction.len() as u32);
-    if !(digits * nanoseconds_per_unit).is_multiple_of(scale) {
+    if !(number * unit).is_multiple_of(scale) {
         return Err(DurationProblem::TooFine);
     }
-    Ok((digits * nanoseconds_per_unit / scale, number_end + rest.len() - unit_text.len() + unit_end))
+    Ok((number * unit / scale, end))
+}
+
+const fn nanoseconds_of_unit(bytes: &[u8], start: usize, end: usize) -> Option<u128> {
+    let (length, first) = (end - start, bytes[start]);
+    let second = if length > 1 { bytes[start + 1] } else { 0 };
+    match (length, first, second) {
+        (2, b'n', b's') => Some(1),
+        (2, b'u', b's') => Some(1_000),
+        // µ in UTF-8.
+        (3, 0xc2, 0xb5) if bytes[start + 2] == b's' => Some(1_000),
+        (2, b'm', b's') => Some(1_000_000),
+        (1, b's', _) => Some(1_000_000_000),
+        (1, b'm', _) => Some(60 * 1_000_000_000),
+        (3, b'm', b'i') if bytes[start + 2] == b'n' => Some(60 * 1_000_000_000),
+        (1, b'h', _) => Some(3_600 * 1_000_000_000),
+        (1, b'd', _) => Some(86_400 * 1_000_000_000),
+        _ => None,
+    }
+}
+
+const fn skip_spaces(bytes: &[u8], mut at: usize) -> usize {
+    while at < bytes.len() && bytes[at] == b' ' {
+        at += 1;
+    }
+    at
+}
+
+/// Letters, of any alphabet.
+const fn word_end(bytes: &[u8], mut at: usize) -> usize {
+    while at < bytes.len() && (bytes[at].is_ascii_alphabetic() || !bytes[at].is_ascii()) {
+        at += 1;
+    }
+    at
 }
 
 /// Shows a length exactly, in one number and one unit: `1.5s`, `200ms`, `17us`.
@@ -129,7 +194,7 @@ pub(crate) fn decimal(value: u128, unit: u128) -> String {
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let refusal = |problem: &dyn Display| format!("`{text}` is not a length of time: {problem}; write {LOOKS_LIKE}");
     let trimmed = text.trim_matches(' ');
-    match scan(trimmed) {
+    match scan(trimmed, Extent::Beginning) {
         Ok((duration, end)) if end == trimmed.len() => Ok(duration),
         Ok((_, end)) => Err(refusal(&format!("`{}` is no number with a unit", trimmed[end..].trim_start()))),
         Err(problem) => Err(refusal(&problem)),
@@ -194,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_with_units_are_added_up_as_the_harness_does() {
+    fn numbers_with_units_are_added_up() {
         let milliseconds = |text: &str| parse(text).map(|duration| duration.as_millis());
         assert_eq!(milliseconds("60s"), Ok(60_000));
         assert_eq!(milliseconds("1.5s"), Ok(1_500));
@@ -208,7 +273,7 @@ mod tests {
 
     #[test]
     fn each_mistake_is_named() {
-        let problem = |text: &str| scan(text).map(|_| ());
+        let problem = |text: &str| scan(text, Extent::Beginning).map(|_| ());
         assert_eq!(problem(""), Err(DurationProblem::NoNumber));
         assert_eq!(problem("-1s"), Err(DurationProblem::NoNumber));
         assert_eq!(problem("1.2.3s"), Err(DurationProblem::NoNumber));
@@ -218,6 +283,10 @@ mod tests {
         assert_eq!(problem("0.5ns"), Err(DurationProblem::TooFine));
         assert_eq!(problem("600000d"), Err(DurationProblem::TooLong));
         assert_eq!(problem("99999999999999999999999999s"), Err(DurationProblem::TooLong));
+        let whole = |text: &str| scan(text, Extent::Whole).map(|_| ());
+        assert_eq!(whole("1 fortnight"), Err(DurationProblem::UnknownUnit));
+        assert_eq!(whole("5s soon"), Err(DurationProblem::NoNumber));
+        assert_eq!(whole(" 5s "), Ok(()));
         let soon = parse("5s soon").unwrap_err();
         assert!(
             soon.starts_with("`5s soon` is not a length of time: `soon` is no number with a unit; write"),

@@ -24,7 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod duration;
+pub mod duration;
 mod effect;
 mod error;
 mod fault;

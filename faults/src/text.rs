@@ -161,7 +161,7 @@ impl<'t> Cursor<'t> {
     /// A length of time, which may have several parts.
     pub(crate) fn duration(&mut self) -> Result<Duration, ParseError> {
         self.skip_spaces();
-        match duration::scan(self.rest()) {
+        match duration::scan(self.rest(), duration::Extent::Beginning) {
             Ok((duration, length)) => {
                 self.at += length;
                 Ok(duration)
