@@ -272,6 +272,16 @@ fn numbers_become_as_round_as_the_failure_allows() {
 
 /// A remembered verdict is of a plan, but places are of a list: the same plan may come in another order.
 #[test]
+fn a_jitter_that_is_needed_becomes_round() {
+    let plan: Plan = "0s latency kv0->kv1 40ms jitter 23.8ms for 100ms".parse().expect("a literal of this test");
+    let shrunk = windtunnel_faults::shrink::shrink(plan, Observation::default(), |plan| {
+        let text = plan.to_string();
+        if text.contains(" jitter ") { Verdict::Fails(Observation::default()) } else { Verdict::Passes }
+    });
+    assert_eq!(shrunk.plan.to_string(), "0s latency kv0->kv1 1ms jitter 1ms for 100ms");
+}
+
+#[test]
 fn idle_faults_are_the_same_ones_in_a_plan_of_another_order() {
     let faults = ["2s crash kv2 restart after 1s", "1s pause kv1 for 1s", "0s pause kv0 for 1s"];
     let faults = faults.map(|line| line.parse::<Fault>().expect("a fault"));

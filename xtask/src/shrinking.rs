@@ -50,6 +50,7 @@ pub fn run(root: &Path, plans: usize, seeds: u64) -> Result<()> {
         }
         let shrunk = read(&printed).with_context(|| format!("seed {seed} did not shrink:\n{printed}"))?;
         println!("{seed:>6}  {} faults to {} in {} runs", shrunk.before, shrunk.faults.len(), shrunk.runs);
+        shrunk.faults.iter().filter(|fault| !is_round(fault)).for_each(|fault| println!("        not round: {fault}"));
         for left_out in 0..shrunk.faults.len() {
             removals += 1;
             for seeds in [seed.to_string(), format!("1-{seeds}")] {

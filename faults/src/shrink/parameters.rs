@@ -80,7 +80,8 @@ fn latencies(latency: &Latency) -> Vec<Effect> {
         new.jitter = jitter;
         new.distribution = Distribution::Uniform;
     });
-    [plain, vary(latency, smaller(latency.delay), |new, delay| new.delay = delay)].concat()
+    let steadier = vary(latency, smaller(latency.jitter), |new, jitter| new.jitter = jitter);
+    [plain, steadier, vary(latency, smaller(latency.delay), |new, delay| new.delay = delay)].concat()
 }
 
 fn crashes(Crash { hosts, manner }: &Crash) -> Vec<Effect> {
