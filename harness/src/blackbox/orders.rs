@@ -54,8 +54,8 @@ pub(crate) enum RecordingMode {
 
 const NUMBERS: usize = 9;
 const HOST_BYTES: usize = 64;
-/// The longest list of streams of one kind that are not quiet: sixty links between hosts with the longest names, hundreds
-/// with usual ones. A longer one would be cut, so whoever orders it has to look.
+/// The longest list of streams of one kind that are not quiet: sixty links between hosts with the longest names,
+/// hundreds with usual ones. A longer one would be cut, so whoever orders it has to look.
 pub(crate) const HUSH_BYTES: usize = 8 << 10;
 const RUST_LOG_BYTES: usize = 1024;
 const RUST_BACKTRACE_BYTES: usize = 16;

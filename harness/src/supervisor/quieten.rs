@@ -2,8 +2,8 @@
 //! of a kind that is needed, the streams are then switched off, half of them at a time.
 //!
 //! What is left tells the reader where to look: a failure that needs the schedule is a race, one that needs how long
-//! segments take from `kv0` to `kv1` is about these two. The case that is reported keeps all of it; this is about it, no
-//! other case.
+//! segments take from `kv0` to `kv1` is about these two. The case that is reported keeps all of it; this is about it,
+//! no other case.
 
 use super::Context;
 use super::process::{Worker, WorkerError};

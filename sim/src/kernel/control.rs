@@ -2,7 +2,6 @@
 
 use super::dispatch::Kernel;
 use super::event::What;
-use super::process::ProcessId;
 use super::thread::{State, ThreadId};
 use super::{Step, Stop};
 use crate::world::HostId;
@@ -44,26 +43,5 @@ impl Kernel {
         let host = self.host_of(self.threads[me].process).name.clone();
         self.sink.note(at, &host, label);
         self.weather_marked(label);
-    }
-
-    /// A program committed a fault: its stack goes to the report before its process ends.
-    pub(crate) fn report_fault(&mut self, thread: ThreadId, signal: i32, address: usize, frames: &[usize]) {
-        self.report_stack(thread, frames);
-        let at = self.position();
-        let t = &self.threads[thread];
-        let host = self.host_of(t.process).name.clone();
-        let what = if self.near_stack_end(t.process, thread, address) {
-            format!("thread `{}` has overflowed its stack", t.name)
-        } else {
-            format!("thread `{}` was killed by signal {signal} at address {address:#x}", t.name)
-        };
-        self.sink.note(at, &host, &what);
-    }
-
-    /// Whether an address lies in the guard below a thread's stack: no mapping, or one without access.
-    fn near_stack_end(&self, _process: ProcessId, thread: ThreadId, address: usize) -> bool {
-        let top = self.threads[thread].lent.pthread() as usize;
-        let bounds = crate::abi::stack_bounds(top);
-        bounds.is_some_and(|(low, _)| (low.saturating_sub(1 << 16)..low + 4096).contains(&address))
     }
 }

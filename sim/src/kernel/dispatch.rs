@@ -111,7 +111,7 @@ pub(crate) struct Kernel {
     crash_due: bool,
     reporting: Option<VecDeque<ThreadId>>,
     /// What the thread that reports now waited for when the world ended.
-    reported_wait: String,
+    pub(super) reported_wait: String,
     running: Option<ThreadId>,
     /// Config of the host `test`, until `boot` takes it.
     pub(crate) test_env: Vec<(String, String)>,
@@ -543,40 +543,6 @@ impl Kernel {
             return Next::Thread(lent);
         }
         Next::Carrier
-    }
-
-    /// A thread's stack has been captured.
-    pub(crate) fn report_stack(&mut self, thread: ThreadId, frames: &[usize]) {
-        let frames: Vec<u64> = frames.iter().map(|address| self.portable(*address)).collect();
-        let waits_for = std::mem::take(&mut self.reported_wait);
-        let t = &self.threads[thread];
-        let host = self.host_of(t.process).name.clone();
-        let (name, tid) = (t.name.clone(), t.tid as u32);
-        let stack =
-            crate::world::ThreadStack { host: &host, thread: &name, tid, waits_for: &waits_for, frames: &frames };
-        self.sink.stack(&stack);
-    }
-
-    /// Tells where this kernel stands itself, when it was interrupted and will not go on. Allocates nothing: what it was
-    /// interrupted in may be `malloc`.
-    pub(crate) fn report_own_stack(&mut self, frames: &[usize]) {
-        let mut portable = [0; 128];
-        for (to, address) in portable.iter_mut().zip(frames) {
-            *to = self.portable(*address);
-        }
-        let frames = &portable[..frames.len().min(portable.len())];
-        let waits_for = "stands in windtunnel itself: please report this";
-        let host = crate::world::KERNEL;
-        self.sink.stack(&crate::world::ThreadStack { host, thread: "", tid: 0, waits_for, frames });
-    }
-
-    /// A code address as reports carry it: an offset with bit 63 set when it lies in an image.
-    pub(crate) fn portable(&self, address: usize) -> u64 {
-        let offset = self.original.offset_in_original(address).or_else(|| {
-            let (base, ..) = crate::carrier::image::find(address)?;
-            Some(address - base)
-        });
-        offset.map_or(address as u64, |offset| offset as u64 | 1 << 63)
     }
 
     /// Frees threads and images that ended since the last switch; nothing of them is in use now.

@@ -27,6 +27,7 @@ mod readwrite;
 mod sched;
 mod signal;
 mod slots;
+mod stacks;
 mod thread;
 mod timerfd;
 mod timers;
