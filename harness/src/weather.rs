@@ -6,12 +6,24 @@
 use crate::blackbox::FaultAccount;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use windtunnel_faults::{Distribution, Effect, Fault, Kind, Latency, Link, Manner, Plan, Start, Struck, Topology};
+use windtunnel_faults::{
+    Distribution, Effect, Fault, Kind, Latency, Link, Manner, Plan, Size, Start, Struck, Topology,
+};
 use windtunnel_sim::weather::{self, Begins, FaultKind, FaultReport, Links, Spread};
 use windtunnel_sim::world::HostId;
 
 /// What the simulated world can do so far.
-pub(crate) const SUPPORTED: [Kind; 5] = [Kind::Partition, Kind::Latency, Kind::Loss, Kind::Crash, Kind::Pause];
+pub(crate) const SUPPORTED: [Kind; 9] = [
+    Kind::Partition,
+    Kind::Latency,
+    Kind::Loss,
+    Kind::Duplication,
+    Kind::Reordering,
+    Kind::Corruption,
+    Kind::Bandwidth,
+    Kind::Crash,
+    Kind::Pause,
+];
 
 /// A plan as the kernel takes it.
 #[derive(Debug, Default)]
@@ -114,6 +126,16 @@ fn kinds(
                     let (probability, correlation) = (loss.probability.fraction(), loss.correlation.fraction());
                     Ok(FaultKind::Lossy { links, probability, correlation })
                 }
+                Effect::Duplication(one) => Ok(FaultKind::Doubling { links, probability: one.probability.fraction() }),
+                Effect::Reordering(one) => {
+                    Ok(FaultKind::Overtaking { links, probability: one.probability.fraction(), by: one.by })
+                }
+                Effect::Corruption(one) => Ok(FaultKind::Flipping { links, probability: one.probability.fraction() }),
+                Effect::Bandwidth(one) => Ok(FaultKind::Narrow {
+                    links,
+                    bytes_per_second: one.rate.0.as_bytes(),
+                    queue_bytes: one.queue.map(Size::as_bytes),
+                }),
                 other => Err(unsupported(other.kind())),
             });
             kinds.collect()

@@ -3,9 +3,9 @@
 //! Every function but [`inside`] panics when the calling thread belongs to no world.
 
 use crate::abi::{call, look, simulated};
-use crate::kernel::net::{Draws, delay_ns};
+use crate::kernel::net::{Draws, Harm, delay_ns};
 use crate::kernel::{Kernel, Stop, ThreadId};
-use crate::weather::{Fault, Spread, WeatherReport};
+use crate::weather::{Fault, Links, Spread, WeatherReport};
 use crate::world::{FaultId, HostId, HostState, Outcome, Position, Program};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -135,19 +135,26 @@ pub fn addresses(host: HostId) -> (Ipv4Addr, Ipv6Addr) {
 
 /// Cuts all links between two groups, in both directions or from the first to the second only.
 pub fn partition(from: &[HostId], to: &[HostId], both_ways: bool) -> FaultId {
-    command("partition", true, |k, _| k.net_partition(from, to, both_ways))
+    command("partition", true, |k, _| k.net_harm(Harm::Cut, &links(from, to, both_ways), Draws::ByHand))
+}
+
+fn links(from: &[HostId], to: &[HostId], both_ways: bool) -> Links {
+    Links { from: from.to_vec(), to: to.to_vec(), both_ways }
 }
 
 /// Adds latency to all links between two groups: `latency` plus up to `jitter`.
 pub fn slow(from: &[HostId], to: &[HostId], both_ways: bool, latency: Duration, jitter: Duration) -> FaultId {
     command("slow", true, |k, _| {
-        k.net_slow(from, to, both_ways, (delay_ns(latency), delay_ns(jitter), Spread::Uniform), Draws::ByHand)
+        let (latency_ns, jitter_ns, spread) = (delay_ns(latency), delay_ns(jitter), Spread::Uniform);
+        k.net_harm(Harm::Slow { latency_ns, jitter_ns, spread }, &links(from, to, both_ways), Draws::ByHand)
     })
 }
 
 /// Loses segments and datagrams between two groups with this probability.
 pub fn lossy(from: &[HostId], to: &[HostId], both_ways: bool, probability: f64) -> FaultId {
-    command("lossy", true, |k, _| k.net_lossy(from, to, both_ways, (probability, 0.0), Draws::ByHand))
+    command("lossy", true, |k, _| {
+        k.net_harm(Harm::Lossy { probability, correlation: 0.0 }, &links(from, to, both_ways), Draws::ByHand)
+    })
 }
 
 /// Ends a fault and says what it did. Healing twice is harmless.

@@ -83,6 +83,42 @@ pub enum FaultKind {
         /// How likely each shares the fate of the one before, from 0 to 1: losses come in bursts.
         correlation: f64,
     },
+    /// Segments and datagrams arrive twice. To a stream a segment that comes again is nothing new.
+    Doubling {
+        /// Where.
+        links: Links,
+        /// Of each to be doubled: from 0 to 1.
+        probability: f64,
+    },
+    /// Segments and datagrams are held back, so that later ones overtake them. A stream keeps its order: what comes after
+    /// a segment that was held back waits for it.
+    Overtaking {
+        /// Where.
+        links: Links,
+        /// Of each to be held back: from 0 to 1.
+        probability: f64,
+        /// For how long.
+        by: Duration,
+    },
+    /// A bit is flipped. A segment then fails its checksum and is lost; a datagram is delivered so, as where nobody
+    /// computes checksums of datagrams.
+    Flipping {
+        /// Where.
+        links: Links,
+        /// Of each to be flipped: from 0 to 1.
+        probability: f64,
+    },
+    /// Each link carries no more than this.
+    Narrow {
+        /// Where.
+        links: Links,
+        /// Payload; headers do not count. Above zero.
+        bytes_per_second: u64,
+        /// How much may wait before datagrams are dropped; 1,500,000 bytes, a usual queue of 1,000 packets
+        /// (`txqueuelen`, netdevice(7)), if not said. A TCP sender holds back what would not leave soon, so of a stream
+        /// nothing is dropped.
+        queue_bytes: Option<u64>,
+    },
     /// Power loss: nobody is told. The program is started again when the fault ends.
     Crash {
         /// Whose.
@@ -144,7 +180,7 @@ pub struct FaultReport {
     /// When it ended, after the weather's beginning; `None` if it never began, or has not ended when the account was
     /// asked for.
     pub ended: Option<Duration>,
-    /// What it bit on: how many segments and datagrams it dropped or delayed; 1 if it felled or paused its host, and 0
+    /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; 1 if it felled or paused its host, and 0
     /// if the host was down, or to be paused and paused already.
     pub bit: u64,
 }
@@ -153,9 +189,13 @@ impl FaultKind {
     /// The links that it concerns.
     pub(crate) fn links(&self) -> Option<&Links> {
         match self {
-            FaultKind::Partition { links } | FaultKind::Slow { links, .. } | FaultKind::Lossy { links, .. } => {
-                Some(links)
-            }
+            FaultKind::Partition { links }
+            | FaultKind::Slow { links, .. }
+            | FaultKind::Lossy { links, .. }
+            | FaultKind::Doubling { links, .. }
+            | FaultKind::Overtaking { links, .. }
+            | FaultKind::Flipping { links, .. }
+            | FaultKind::Narrow { links, .. } => Some(links),
             FaultKind::Crash { .. } | FaultKind::Kill { .. } | FaultKind::Pause { .. } => None,
         }
     }
@@ -163,8 +203,14 @@ impl FaultKind {
     /// The host whose program it concerns.
     pub(crate) fn host(&self) -> Option<HostId> {
         match self {
-            FaultKind::Partition { .. } | FaultKind::Slow { .. } | FaultKind::Lossy { .. } => None,
             FaultKind::Crash { host } | FaultKind::Kill { host } | FaultKind::Pause { host } => Some(*host),
+            FaultKind::Partition { .. }
+            | FaultKind::Slow { .. }
+            | FaultKind::Lossy { .. }
+            | FaultKind::Doubling { .. }
+            | FaultKind::Overtaking { .. }
+            | FaultKind::Flipping { .. }
+            | FaultKind::Narrow { .. } => None,
         }
     }
 }

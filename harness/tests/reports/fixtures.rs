@@ -225,6 +225,12 @@ async fn remembers_without_crashes(cx: Chaos) -> Result<()> {
     everything_counted_is_there(cx).await
 }
 
+#[chaos_test(cases = 20, faults = net::all().without(net::dns_hijacks()))]
+#[ignore = "a fixture"]
+async fn remembers_whatever_links_do(cx: Chaos) -> Result<()> {
+    everything_counted_is_there(cx).await
+}
+
 #[chaos_test(plan = "100ms partition store | test for 50ms; 600ms crash store restart after 1s")]
 #[ignore = "a fixture"]
 async fn has_a_plan_of_its_own(cx: Chaos) -> Result<()> {

@@ -136,6 +136,16 @@ fn a_test_that_passes_says_what_blew() {
 }
 
 #[test]
+fn everything_that_can_happen_to_links_happens_and_repeats() {
+    let run = run("remembers_whatever_links_do").seed("1-20").env("CHAOS_CHECK", "determinism");
+    let printed = run.printed();
+    assert!(printed.passed, "{}", printed.text);
+    for kind in ["partition", "latency", "loss", "duplication", "reordering", "corruption", "bandwidth"] {
+        printed.contains(&format!(" {kind}"));
+    }
+}
+
+#[test]
 fn a_plan_of_the_tests_own_is_carried_out_as_it_stands() {
     let printed = run("has_a_plan_of_its_own").seed("7").printed();
     let [partition, crash] = printed.faults()[..] else { panic!("both:\n{}", printed.text) };

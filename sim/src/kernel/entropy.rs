@@ -28,6 +28,12 @@ pub(crate) enum Purpose {
     LinkDelay = 8,
     /// What faults make a link lose; entity = the two hosts.
     LinkLoss = 9,
+    /// What faults make arrive twice; entity = the two hosts.
+    LinkDoubling = 10,
+    /// What faults hold back; entity = the two hosts.
+    LinkOvertaking = 11,
+    /// What faults flip bits of; entity = the two hosts.
+    LinkFlipping = 12,
 }
 
 /// A stream of random values.

@@ -9,12 +9,15 @@
 
 use super::dispatch::{Event, Kernel};
 use super::event::What;
-use super::net::Draws;
+use super::net::{Draws, Harm, delay_ns};
 use super::timers::TimerKey;
 use crate::weather::{Begins, Fault, FaultKind, FaultReport, Links, WeatherReport};
 use crate::world::{FaultId, HostId, HostState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// What may wait before a narrow link: 1,000 packets of 1,500 bytes.
+const QUEUE_BYTES: u64 = 1_500_000;
 
 /// The host `test`, on whose log links are told of. It has nobody to start it again.
 const TEST: HostId = HostId(0);
@@ -177,15 +180,27 @@ impl Kernel {
             return Err("host `test` runs the test itself; choose another host to fall or pause".to_owned());
         }
         match kind {
-            FaultKind::Lossy { probability: share, .. } if !(0.0..=1.0).contains(share) => {
+            FaultKind::Lossy { probability: share, .. }
+            | FaultKind::Doubling { probability: share, .. }
+            | FaultKind::Overtaking { probability: share, .. }
+            | FaultKind::Flipping { probability: share, .. }
+                if !(0.0..=1.0).contains(share) =>
+            {
                 Err(format!("{share} is no probability; it would be from 0 to 1"))
             }
             FaultKind::Lossy { correlation: share, .. } if !(0.0..=1.0).contains(share) => {
                 Err(format!("{share} is no correlation; it would be from 0 to 1"))
             }
+            FaultKind::Narrow { bytes_per_second: 0, .. } => {
+                Err("nothing would get through a link of 0 bytes per second: that is a partition".to_owned())
+            }
             FaultKind::Partition { .. }
             | FaultKind::Slow { .. }
             | FaultKind::Lossy { .. }
+            | FaultKind::Doubling { .. }
+            | FaultKind::Overtaking { .. }
+            | FaultKind::Flipping { .. }
+            | FaultKind::Narrow { .. }
             | FaultKind::Crash { .. }
             | FaultKind::Kill { .. }
             | FaultKind::Pause { .. } => Ok(()),
@@ -244,7 +259,13 @@ impl Kernel {
     /// Whether a fault would make a difference now, as far as can be known.
     fn is_vulnerable(&self, kind: &FaultKind) -> bool {
         match kind {
-            FaultKind::Partition { .. } | FaultKind::Slow { .. } | FaultKind::Lossy { .. } => true,
+            FaultKind::Partition { .. }
+            | FaultKind::Slow { .. }
+            | FaultKind::Lossy { .. }
+            | FaultKind::Doubling { .. }
+            | FaultKind::Overtaking { .. }
+            | FaultKind::Flipping { .. }
+            | FaultKind::Narrow { .. } => true,
             FaultKind::Crash { host } | FaultKind::Kill { host } => {
                 !matches!(self.host_state(*host), HostState::Down(_))
             }
@@ -272,13 +293,48 @@ impl Kernel {
                 format!("{latency:?} of latency and {jitter:?} of jitter {}", where_(links))
             }
             FaultKind::Lossy { links, probability, .. } => {
-                format!("loss of {}% {}", (probability * 1e4).round() / 1e2, where_(links))
+                format!("loss of {} {}", percent(*probability), where_(links))
+            }
+            FaultKind::Doubling { links, probability } => {
+                format!("duplication of {} {}", percent(*probability), where_(links))
+            }
+            FaultKind::Overtaking { links, probability, by } => {
+                format!("reordering of {} by {by:?} {}", percent(*probability), where_(links))
+            }
+            FaultKind::Flipping { links, probability } => {
+                format!("corruption of {} {}", percent(*probability), where_(links))
+            }
+            FaultKind::Narrow { links, bytes_per_second, .. } => {
+                format!("bandwidth of {bytes_per_second} bytes per second {}", where_(links))
             }
             FaultKind::Crash { .. } => "crash".to_owned(),
             FaultKind::Kill { .. } => "kill".to_owned(),
             FaultKind::Pause { .. } => "pause".to_owned(),
         }
     }
+}
+
+/// For people: to the hundredth.
+fn percent(share: f64) -> String {
+    format!("{}%", (share * 1e4).round() / 1e2)
+}
+
+/// What a fault of links does to them.
+fn harm(kind: &FaultKind) -> Option<Harm> {
+    Some(match *kind {
+        FaultKind::Partition { .. } => Harm::Cut,
+        FaultKind::Slow { latency, jitter, spread, .. } => {
+            Harm::Slow { latency_ns: delay_ns(latency), jitter_ns: delay_ns(jitter), spread }
+        }
+        FaultKind::Lossy { probability, correlation, .. } => Harm::Lossy { probability, correlation },
+        FaultKind::Doubling { probability, .. } => Harm::Doubling { probability },
+        FaultKind::Overtaking { probability, by, .. } => Harm::Overtaking { probability, by_ns: delay_ns(by) },
+        FaultKind::Flipping { probability, .. } => Harm::Flipping { probability },
+        FaultKind::Narrow { bytes_per_second, queue_bytes, .. } => {
+            Harm::Narrow { bytes_per_second, queue_bytes: queue_bytes.unwrap_or(QUEUE_BYTES) }
+        }
+        FaultKind::Crash { .. } | FaultKind::Kill { .. } | FaultKind::Pause { .. } => return None,
+    })
 }
 
 impl Weather {
@@ -302,16 +358,16 @@ impl Weather {
     /// Does what a fault is.
     fn act(&mut self, kernel: &mut Kernel, number: usize, kind: &FaultKind) -> Grip {
         match kind {
-            FaultKind::Partition { links: Links { from, to, both_ways } } => {
-                Grip::Links(kernel.net_partition(from, to, *both_ways))
-            }
-            FaultKind::Slow { links: Links { from, to, both_ways }, latency, jitter, spread } => {
-                let (latency_ns, jitter_ns) = (super::net::delay_ns(*latency), super::net::delay_ns(*jitter));
-                Grip::Links(kernel.net_slow(from, to, *both_ways, (latency_ns, jitter_ns, *spread), Draws::AsPlanned))
-            }
-            FaultKind::Lossy { links: Links { from, to, both_ways }, probability, correlation } => {
-                Grip::Links(kernel.net_lossy(from, to, *both_ways, (*probability, *correlation), Draws::AsPlanned))
-            }
+            FaultKind::Partition { links }
+            | FaultKind::Slow { links, .. }
+            | FaultKind::Lossy { links, .. }
+            | FaultKind::Doubling { links, .. }
+            | FaultKind::Overtaking { links, .. }
+            | FaultKind::Flipping { links, .. }
+            | FaultKind::Narrow { links, .. } => match harm(kind) {
+                Some(harm) => Grip::Links(kernel.net_harm(harm, links, Draws::AsPlanned)),
+                None => Grip::Nothing,
+            },
             FaultKind::Crash { host } => {
                 self.hold(kernel, number, *host, Plight::Felled { startable: kernel.runs_program(*host) });
                 kernel.crash_host(*host);

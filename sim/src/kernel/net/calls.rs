@@ -8,7 +8,7 @@ use crate::kernel::dispatch::Kernel;
 use crate::kernel::event::What;
 use crate::kernel::file::{FileId, Kind};
 use crate::kernel::{Step, Stop, ThreadId};
-use crate::weather::Spread;
+use crate::weather::Links;
 use crate::world::{FaultId, HostId};
 use libc::{EAGAIN, ENOTSOCK, c_int};
 
@@ -144,34 +144,9 @@ impl Kernel {
         self.net.stack(host).up = true;
     }
 
-    /// Nothing gets from one set of hosts to the other, or with `both_ways` between them.
-    pub(crate) fn net_partition(&mut self, from: &[HostId], to: &[HostId], both_ways: bool) -> FaultId {
-        self.net.harm(Harm::Cut, from, to, both_ways, Draws::ByHand)
-    }
-
-    /// Everything from one set of hosts to the other takes longer: by latency and jitter in nanoseconds.
-    pub(crate) fn net_slow(
-        &mut self,
-        from: &[HostId],
-        to: &[HostId],
-        both_ways: bool,
-        slowness: (u64, u64, Spread),
-        draws: Draws,
-    ) -> FaultId {
-        let (latency_ns, jitter_ns, spread) = slowness;
-        self.net.harm(Harm::Slow { latency_ns, jitter_ns, spread }, from, to, both_ways, draws)
-    }
-
-    /// Each segment from one set of hosts to the other is lost with this probability.
-    pub(crate) fn net_lossy(
-        &mut self,
-        from: &[HostId],
-        to: &[HostId],
-        both_ways: bool,
-        (probability, correlation): (f64, f64),
-        draws: Draws,
-    ) -> FaultId {
-        self.net.harm(Harm::Lossy { probability, correlation }, from, to, both_ways, draws)
+    /// Puts a fault in force on links.
+    pub(crate) fn net_harm(&mut self, harm: Harm, links: &Links, draws: Draws) -> FaultId {
+        self.net.harm(harm, links, draws)
     }
 
     /// Ends a fault; answers how many segments and datagrams it swallowed or delayed.
@@ -195,8 +170,8 @@ pub(crate) struct Waiting {
 }
 
 impl Network {
-    fn harm(&mut self, harm: Harm, from: &[HostId], to: &[HostId], both_ways: bool, draws: Draws) -> FaultId {
-        self.links.harm(harm, from, to, both_ways, draws)
+    fn harm(&mut self, harm: Harm, links: &Links, draws: Draws) -> FaultId {
+        self.links.harm(harm, &links.from, &links.to, links.both_ways, draws)
     }
 
     fn heal(&mut self, fault: FaultId) -> u64 {

@@ -50,7 +50,7 @@ use std::net::IpAddr;
 use tcp::{Connection, ConnectionId, Side};
 
 pub(crate) use address::Family;
-pub(crate) use link::{Draws, delay_ns};
+pub(crate) use link::{Draws, Harm, delay_ns};
 pub(crate) use socket::{Protocol, SocketState};
 pub(crate) use transfer::{Incoming, Outgoing};
 pub(crate) use udp::options as options_of_datagrams;
@@ -81,6 +81,8 @@ pub(crate) enum NetEvent {
     Keepalive(ConnectionId, Side),
     /// This side's cork comes off.
     Uncork(ConnectionId, Side),
+    /// This side's link has room for more.
+    Pace(ConnectionId, Side),
     /// This side has waited long enough for the FIN of a peer whose data nobody wants any more.
     Orphan(ConnectionId, Side),
     /// This side's host has found out that it cannot reach the other.
@@ -241,6 +243,7 @@ impl Network {
             NetEvent::Retransmit(id, side) => self.tcp_retransmit(cx, id, side),
             NetEvent::Keepalive(id, side) => self.tcp_keepalive(cx, id, side),
             NetEvent::Uncork(id, side) => self.tcp_uncork(cx, id, side),
+            NetEvent::Pace(id, side) => self.tcp_paced(cx, id, side),
             NetEvent::Orphan(id, side) => self.tcp_orphan_expired(cx, id, side),
             NetEvent::Unreachable(id) => self.tcp_unreachable(cx, id),
             NetEvent::Icmp(socket, errno) => self.udp_error(socket, errno),

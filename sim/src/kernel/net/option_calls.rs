@@ -37,7 +37,7 @@ impl Kernel {
         value: &mut Vec<u8>,
     ) -> Step {
         let (_, socket) = self.socket_of(me, fd)?;
-        *value = self.net.option(socket, level, name)?;
+        *value = self.net.option(self.now, socket, level, name)?;
         self.log.returned(value);
         Ok(0)
     }
@@ -86,7 +86,7 @@ fn int(value: &[u8]) -> Result<c_int, c_int> {
 }
 
 impl Network {
-    fn option(&mut self, socket: Socket, level: c_int, name: c_int) -> Result<Vec<u8>, c_int> {
+    fn option(&mut self, now: u64, socket: Socket, level: c_int, name: c_int) -> Result<Vec<u8>, c_int> {
         let number = |n: c_int| Ok(n.to_ne_bytes().to_vec());
         let state = &self.sockets[socket];
         match (level, name) {
@@ -119,17 +119,17 @@ impl Network {
                 Protocol::Unix(unix) => Ok(unix.peer_credentials().unwrap_or(Credentials::NOBODY).bytes().to_vec()),
                 Protocol::Tcp(_) | Protocol::Udp(_) => Ok(Credentials::NOBODY.bytes().to_vec()),
             },
-            (IPPROTO_TCP, _) if matches!(state.protocol, Protocol::Tcp(_)) => self.tcp_option(socket, name),
+            (IPPROTO_TCP, _) if matches!(state.protocol, Protocol::Tcp(_)) => self.tcp_option(now, socket, name),
             (IPPROTO_IP, libc::IP_MTU) | (IPPROTO_IPV6, libc::IPV6_MTU) => number(self.path_mtu(socket)?),
             (IPPROTO_IP, libc::IP_MULTICAST_IF) if matches!(state.protocol, Protocol::Udp(_)) => Ok(vec![0; 4]),
             _ => number(state.options.get(of(state), level, name)?),
         }
     }
 
-    fn tcp_option(&mut self, socket: Socket, name: c_int) -> Result<Vec<u8>, c_int> {
+    fn tcp_option(&mut self, now: u64, socket: Socket, name: c_int) -> Result<Vec<u8>, c_int> {
         let state = &self.sockets[socket];
         match name {
-            libc::TCP_INFO => Ok(self.tcp_info(socket)),
+            libc::TCP_INFO => Ok(self.tcp_info(now, socket)),
             libc::TCP_CONGESTION => {
                 let mut name = b"cubic".to_vec();
                 name.resize(16, 0);
@@ -177,7 +177,7 @@ impl Network {
     }
 
     /// `tcp_get_info`: state, retransmissions, timeouts, buffers; the rest is zero.
-    fn tcp_info(&mut self, socket: Socket) -> Vec<u8> {
+    fn tcp_info(&mut self, now: u64, socket: Socket) -> Vec<u8> {
         let mut info = vec![0; TCP_INFO_BYTES];
         let mut word = |at: usize, value: u32| info[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         let mut state = CLOSE;
@@ -202,7 +202,8 @@ impl Network {
                     Phase::Open if incoming.finished() => CLOSE_WAIT,
                     Phase::Open => ESTABLISHED,
                 };
-                let round_trip = links.one_way_ns(end.link) + links.one_way_ns(connection.ends[side.other()].link);
+                let round_trip =
+                    links.one_way_ns(end.link, now) + links.one_way_ns(connection.ends[side.other()].link, now);
                 let segments = (stream.sent - stream.acknowledged).div_ceil(end.segment_bytes_max.max(1));
                 word(8, (200_000 + round_trip / 1000) as u32); // tcpi_rto, µs
                 word(16, end.segment_bytes_max as u32); // tcpi_snd_mss

@@ -2,7 +2,7 @@
 
 use super::address::Family;
 use super::control::Sent;
-use super::link::Fate;
+use super::link::{Fate, Parcel, Passage};
 use super::options::Options;
 use super::ports::{Claim, Rule};
 use super::stack::{Route, is_broadcast};
@@ -34,6 +34,12 @@ const DATA: u32 = (EPOLLIN | EPOLLRDNORM) as u32;
 /// What a change of state may touch.
 pub(crate) const CHANGE: u32 =
     (EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM | EPOLLERR | EPOLLHUP | EPOLLRDHUP) as u32;
+
+/// Flips one bit.
+fn flip(bytes: &mut [u8], which: u64) {
+    let bit = which % (8 * bytes.len() as u64);
+    bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+}
 
 /// The state of a UDP socket.
 #[derive(Default)]
@@ -339,20 +345,40 @@ impl Network {
         self.udp_hosts.get(&to.port).into_iter().flat_map(|hosts| hosts.keys().copied()).collect()
     }
 
-    fn udp_launch(&mut self, cx: &mut Cx<'_>, from: HostId, travelling: Travelling) {
+    fn udp_launch(&mut self, cx: &mut Cx<'_>, from: HostId, mut travelling: Travelling) {
         let link = self.links.between(from, travelling.host);
-        // A datagram in pieces arrives if all of them do.
-        let pieces =
-            if from == travelling.host { 1 } else { travelling.datagram.bytes.len().div_ceil(UNFRAGMENTED_BYTES) };
-        let mut arrives = 0;
-        for _ in 0..pieces.max(1) {
-            match self.links.fate(link) {
-                Fate::Arrives(delay) => arrives = arrives.max(delay),
-                Fate::Lost => return self.recycle(travelling.datagram.bytes),
+        let bytes = travelling.datagram.bytes.len();
+        let piece_bytes = if from == travelling.host { usize::MAX } else { UNFRAGMENTED_BYTES };
+        // A datagram in pieces arrives if all of them do, and twice if it is one.
+        let (mut left, mut arrives) = (bytes, 0);
+        let twice = loop {
+            let piece = left.min(piece_bytes);
+            left -= piece;
+            let Some(passage) = self.links.passage(link, Parcel::datagram(cx.now, piece as u64)) else {
+                return self.recycle(travelling.datagram.bytes);
+            };
+            let Passage { delay, twice: again, flipped } = passage;
+            arrives = arrives.max(delay);
+            if let Some(which) = flipped {
+                match travelling.datagram.bytes.get_mut(left..left + piece) {
+                    Some(bytes) if !bytes.is_empty() => flip(bytes, which),
+                    // Nothing but a header, whose checksum fails.
+                    _ => return self.recycle(travelling.datagram.bytes),
+                }
             }
+            if left == 0 {
+                break again && bytes <= piece_bytes;
+            }
+        };
+        let at = cx.now + arrives;
+        if twice {
+            let datagram = Received { bytes: travelling.datagram.bytes.clone(), ..travelling.datagram };
+            let copy = Travelling { datagram, ..travelling };
+            let id = self.travelling.insert(copy);
+            cx.schedule(at, NetEvent::Datagram(id));
         }
         let id = self.travelling.insert(travelling);
-        cx.schedule(cx.now + arrives, NetEvent::Datagram(id));
+        cx.schedule(at, NetEvent::Datagram(id));
     }
 
     /// The name server answers.
@@ -380,7 +406,7 @@ impl Network {
                 if let Some(sender) = sender.filter(|sender| self.sockets.get(*sender).is_some()) {
                     // RFC 1122 §4.1.3.1: port unreachable.
                     let link = self.links.between(host, self.sockets[sender].host);
-                    if let Fate::Arrives(delay) = self.links.fate(link) {
+                    if let Fate::Arrives(delay) = self.links.fate(link, Parcel::bare(cx.now)) {
                         cx.schedule(cx.now + delay, NetEvent::Icmp(sender, ECONNREFUSED));
                     }
                 }

@@ -1,6 +1,6 @@
 //! Closing: FIN, half-close, RST, TIME_WAIT (RFC 9293 §3.6; shutdown(2), close(2), `SO_LINGER` in socket(7)).
 
-use super::super::link::Fate;
+use super::super::link::{Fate, Parcel};
 use super::super::{Cx, NetEvent, Network};
 use super::CHANGE;
 use super::connection::{ConnectionId, Phase, Side};
@@ -109,6 +109,7 @@ impl Network {
         cx.cancel(&mut end.keepalive);
         cx.cancel(&mut end.orphan);
         cx.cancel(&mut end.uncork);
+        cx.cancel(&mut end.paced);
         cx.cancel(&mut connection.streams[side].acknowledged_event);
         let end = &mut connection.ends[side];
         let (host, local, claim) = (end.host, end.local, end.claim);
@@ -145,6 +146,7 @@ impl Network {
         cx.cancel(&mut end.keepalive);
         cx.cancel(&mut end.orphan);
         cx.cancel(&mut end.uncork);
+        cx.cancel(&mut end.paced);
         cx.cancel(&mut connection.streams[side].acknowledged_event);
         self.tcp_forget(cx, id);
     }
@@ -174,7 +176,7 @@ impl Network {
     /// Sends a RST from the host of `side`, not to arrive before `after`. It is not repeated when it gets lost.
     pub(super) fn tcp_send_reset(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side, after: u64) {
         let link = self.connections[id].ends[side].link;
-        if let Fate::Arrives(delay) = self.links.fate(link) {
+        if let Fate::Arrives(delay) = self.links.fate(link, Parcel::bare(cx.now)) {
             cx.schedule((cx.now + delay).max(after), NetEvent::Reset(id, side.other()));
         }
     }
@@ -183,7 +185,7 @@ impl Network {
     pub(super) fn tcp_refuse_segment(&mut self, cx: &mut Cx<'_>, id: ConnectionId, to: Side) {
         let after = self.connections[id].streams[to].not_before;
         let link = self.connections[id].ends[to].link;
-        match self.links.fate(link) {
+        match self.links.fate(link, Parcel::bare(cx.now)) {
             Fate::Arrives(delay) => {
                 cx.schedule((cx.now + delay).max(after), NetEvent::Reset(id, to.other()));
                 let stream = &mut self.connections[id].streams[to.other()];

@@ -98,6 +98,8 @@ pub(crate) struct End {
     /// `TCP_CORK`.
     pub(crate) cork: bool,
     pub(crate) uncork: Option<TimerKey>,
+    /// When the link has room for more.
+    pub(crate) paced: Option<TimerKey>,
     pub(crate) segment_bytes_max: u64,
     /// Bytes that may be written and not acknowledged.
     pub(crate) send_capacity: u64,
@@ -139,6 +141,7 @@ impl End {
             nagle: true,
             cork: false,
             uncork: None,
+            paced: None,
             segment_bytes_max: 1,
             send_capacity: 0,
             window: 0,

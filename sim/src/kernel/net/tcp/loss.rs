@@ -3,7 +3,7 @@
 //! Nothing here runs while all goes well. A timer is set when a segment or an acknowledgement is known to be lost,
 //! for the time at which the sender would find out by itself.
 
-use super::super::link::Fate;
+use super::super::link::{Fate, Parcel};
 use super::super::{Cx, NetEvent, Network};
 use super::connection::{ConnectionId, LOST, Phase, Side};
 use libc::ETIMEDOUT;
@@ -19,9 +19,9 @@ const ORPHAN_RETRIES_MAX: u32 = 8;
 
 impl Network {
     /// The retransmission timeout of an end, without backoff.
-    fn tcp_timeout_ns(&mut self, id: ConnectionId, side: Side) -> u64 {
+    fn tcp_timeout_ns(&mut self, now: u64, id: ConnectionId, side: Side) -> u64 {
         let (there, back) = (self.connections[id].ends[side].link, self.connections[id].ends[side.other()].link);
-        TIMEOUT_NS_MIN + self.links.one_way_ns(there) + self.links.one_way_ns(back)
+        TIMEOUT_NS_MIN + self.links.one_way_ns(there, now) + self.links.one_way_ns(back, now)
     }
 
     /// Sets the retransmission timer, unless it runs.
@@ -30,7 +30,7 @@ impl Network {
         if end.timer.is_some() || end.phase != Phase::Open {
             return;
         }
-        let timeout = self.tcp_timeout_ns(id, side);
+        let timeout = self.tcp_timeout_ns(cx.now, id, side);
         let end = &mut self.connections[id].ends[side];
         end.stalled_since.get_or_insert(cx.now);
         let at = cx.now + (timeout << end.backoff.min(20)).min(TIMEOUT_NS_MAX);
@@ -41,7 +41,7 @@ impl Network {
     /// RFC 8985), a quarter of a round trip after it has come.
     pub(super) fn tcp_hasten(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side, arrives: u64) {
         let back = self.connections[id].ends[side.other()].link;
-        let back = self.links.one_way_ns(back);
+        let back = self.links.one_way_ns(back, cx.now);
         let at = arrives + back + back / 2;
         let end = &mut self.connections[id].ends[side];
         if let Some((key, scheduled)) = end.timer
@@ -98,8 +98,13 @@ impl Network {
     fn tcp_resend(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
         let connection = &mut self.connections[id];
         let (link, stream) = (connection.ends[side].link, &mut connection.streams[side]);
-        for segment in stream.flight.iter_mut().filter(|segment| segment.at == LOST) {
-            if let Fate::Arrives(delay) = self.links.fate(link) {
+        let mut begin = stream.arrived;
+        for segment in &mut stream.flight {
+            let parcel = Parcel::stream(cx.now, segment.end - std::mem::replace(&mut begin, segment.end));
+            if segment.at != LOST {
+                continue;
+            }
+            if let Fate::Arrives(delay) = self.links.fate(link, parcel) {
                 segment.at = (cx.now + delay).max(stream.not_before);
                 stream.not_before = segment.at;
                 stream.lost -= 1;
@@ -111,7 +116,7 @@ impl Network {
     /// Asks the peer for an acknowledgement.
     pub(super) fn tcp_send_probe(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
         let link = self.connections[id].ends[side].link;
-        if let Fate::Arrives(delay) = self.links.fate(link) {
+        if let Fate::Arrives(delay) = self.links.fate(link, Parcel::bare(cx.now)) {
             cx.schedule(cx.now + delay, NetEvent::Probe(id, side.other()));
         }
     }

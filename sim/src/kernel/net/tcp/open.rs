@@ -1,6 +1,6 @@
 //! Opening connections: the handshake and its retries (RFC 9293 §3.5; connect(2), tcp(7)).
 
-use super::super::link::Fate;
+use super::super::link::{Fate, Parcel};
 use super::super::stack::Route;
 use super::super::{Cx, Endpoint, NetEvent, Network, Socket};
 use super::connection::{Both, Connection, ConnectionId, End, Phase, Side, Streamed};
@@ -67,7 +67,7 @@ impl Network {
             // The name server answers datagrams only.
             Route::NameServer => {
                 let link = self.links.between(host, host);
-                let Fate::Arrives(delay) = self.links.fate(link) else { return };
+                let Fate::Arrives(delay) = self.links.fate(link, Parcel::bare(cx.now)) else { return };
                 cx.schedule(cx.now + delay, NetEvent::Reset(id, Side::Opener));
             }
             Route::Nobody | Route::None => {
@@ -110,7 +110,7 @@ impl Network {
     fn tcp_send_syn(&mut self, cx: &mut Cx<'_>, id: ConnectionId) {
         let end = &mut self.connections[id].ends[Side::Opener];
         end.handshake_at = cx.now;
-        match self.links.fate(end.link) {
+        match self.links.fate(end.link, Parcel::bare(cx.now)) {
             Fate::Arrives(delay) => {
                 cx.schedule(cx.now + delay, NetEvent::Syn(id));
             }
@@ -175,7 +175,7 @@ impl Network {
     fn tcp_send_syn_ack(&mut self, cx: &mut Cx<'_>, id: ConnectionId) {
         let end = &mut self.connections[id].ends[Side::Acceptor];
         end.handshake_at = cx.now;
-        match self.links.fate(end.link) {
+        match self.links.fate(end.link, Parcel::bare(cx.now)) {
             Fate::Arrives(delay) => {
                 cx.schedule(cx.now + delay, NetEvent::SynAck(id));
             }
@@ -232,7 +232,7 @@ impl Network {
             Phase::Open => {}
         }
         let link = self.connections[id].ends[Side::Opener].link;
-        match self.links.fate(link) {
+        match self.links.fate(link, Parcel::bare(cx.now)) {
             Fate::Arrives(delay) => {
                 let stream = &mut self.connections[id].streams[Side::Opener];
                 let at = cx.now + delay;

@@ -1,6 +1,6 @@
 //! Sending: segments leave as windows and Nagle's algorithm allow, and acknowledgements come back.
 
-use super::super::link::Fate;
+use super::super::link::{Fate, Parcel};
 use super::super::{Cx, Fail, NetEvent, Network};
 use super::connection::{Acknowledgement, ConnectionId, End, LOST, Phase, Side, Streamed};
 use super::{CHANGE, SPACE};
@@ -84,12 +84,17 @@ impl Network {
         loop {
             let connection = &mut self.connections[id];
             let (end, stream) = (&connection.ends[side], &mut connection.streams[side]);
+            if let Some(at) = self.links.crowded_until(end.link, cx.now)
+                && stream.sent < stream.end()
+            {
+                break self.tcp_pace(cx, id, side, at);
+            }
             let until = match next_segment(end, stream, more) {
                 Next::Send(until) => until,
                 Next::Cork => break self.tcp_cork(cx, id, side),
                 Next::Nothing => break,
             };
-            match self.links.fate(end.link) {
+            match self.links.fate(end.link, Parcel::stream(cx.now, until - stream.sent)) {
                 Fate::Arrives(delay) => {
                     let at = (cx.now + delay).max(stream.not_before);
                     stream.launch(until, at);
@@ -139,6 +144,21 @@ impl Network {
         }
     }
 
+    /// A narrow link has enough to do: what is to be sent stays back until then.
+    fn tcp_pace(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side, at: u64) {
+        let end = &mut self.connections[id].ends[side];
+        if end.paced.is_none() {
+            end.paced = Some(cx.schedule(at, NetEvent::Pace(id, side)));
+        }
+    }
+
+    /// A narrow link has room again.
+    pub(crate) fn tcp_paced(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.ends[side].paced = None;
+        self.tcp_transmit(cx, id, side, false);
+    }
+
     /// Something that was written stays back until more comes, for a while.
     fn tcp_cork(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
         let end = &mut self.connections[id].ends[side];
@@ -165,7 +185,7 @@ impl Network {
         let (end, stream) = (&connection.ends[by], &mut connection.streams[by.other()]);
         // RFC 9293 §3.8.6: a receiver should not shrink its window.
         stream.advertised = stream.advertised.max(stream.read + end.window);
-        match self.links.fate_of_acknowledgement(end.link) {
+        match self.links.fate_of_acknowledgement(end.link, cx.now) {
             Fate::Arrives(delay) => {
                 let last = stream.acknowledgements.back().map_or(0, |last| last.at);
                 let at = (cx.now + delay).max(last);

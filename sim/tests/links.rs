@@ -1,0 +1,236 @@
+//! Links that double, disorder, corrupt and narrow what travels on them.
+
+mod common;
+use common::{Run, config, world, world_with};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+use windtunnel_sim::control;
+use windtunnel_sim::weather::{Begins, Fault, FaultKind, Links};
+use windtunnel_sim::world::{Config, HostId};
+
+const TEST: HostId = HostId(0);
+
+/// A host that runs a closure.
+fn client(name: &str, run: impl FnOnce() + 'static) -> HostId {
+    let host = control::add_host(name);
+    control::start_client(host, Box::new(run)).expect("a fresh host starts");
+    thread::sleep(Duration::from_millis(10));
+    host
+}
+
+/// A fault from now on, until the weather ends or for so long.
+fn begin(kind: FaultKind, lasts: Duration) {
+    control::begin_weather(&[Fault { begins: Begins::At(Duration::ZERO), lasts, kind }]);
+    thread::sleep(Duration::from_millis(1));
+}
+
+fn to(host: HostId) -> Links {
+    Links { from: vec![TEST], to: vec![host], both_ways: false }
+}
+
+fn assert_finished(run: &Run, output: &str) {
+    assert_eq!((run.outcome.as_str(), run.output.as_str()), ("", output), "{run:#?}");
+}
+
+/// Takes one connection and tells how many bytes come in each second, of so many.
+fn counts_bytes(seconds: usize) -> impl FnOnce() {
+    move || {
+        let (mut stream, _) = TcpListener::bind("0.0.0.0:80").unwrap().accept().unwrap();
+        let (mut buffer, mut counts) = (vec![0; 1 << 20], vec![0_usize; seconds]);
+        // The link is narrow when the first byte comes.
+        let mut began = None;
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            let at = began.get_or_insert_with(Instant::now).elapsed().as_secs() as usize;
+            match counts.get_mut(at) {
+                Some(counted) => *counted += count,
+                None => break,
+            }
+        }
+        println!("{counts:?}");
+    }
+}
+
+/// The bytes of each second through a link that is narrow for five.
+fn narrow(config: Config, bytes_per_second: u64) -> Vec<usize> {
+    let run = world_with(config, move || {
+        let server = client("server", counts_bytes(10));
+        let mut stream = TcpStream::connect("server:80").unwrap();
+        begin(FaultKind::Narrow { links: to(server), bytes_per_second, queue_bytes: None }, Duration::MAX);
+        while stream.write_all(&[7; 10_000]).is_ok() {}
+        assert!(control::end_weather().faults[0].bit > 10);
+    });
+    assert_eq!(run.outcome, "", "{run:#?}");
+    let counts = run.output.trim_matches(['[', ']', '\n']);
+    counts.split(", ").map(|count| count.parse().expect("a number")).collect()
+}
+
+#[test]
+fn a_narrow_link_carries_what_was_asked_for() {
+    for (rate, config) in [
+        (20_000, Config { calm: true, ..config(1) }),
+        (1_000_000, Config { calm: true, ..config(1) }),
+        (5_000_000, config(2)),
+        (100_000, config(3)),
+        (100_000, config(4)),
+    ] {
+        let counts = narrow(config, rate);
+        let carried: usize = counts.iter().sum();
+        let wanted = 10 * rate as usize;
+        assert!(carried.abs_diff(wanted) * 100 <= wanted, "{carried} bytes in ten seconds at {rate}: {counts:?}");
+        let steady = counts[1..].iter().all(|count| count.abs_diff(rate as usize) * 10 <= rate as usize);
+        assert!(steady, "at {rate}: {counts:?}");
+    }
+}
+
+#[test]
+fn what_waits_for_a_narrow_link_is_not_late_when_it_is_wide_again() {
+    let run = world(1, || {
+        let server = client("server", counts_bytes(3));
+        let mut stream = TcpStream::connect("server:80").unwrap();
+        let kind = FaultKind::Narrow { links: to(server), bytes_per_second: 50_000, queue_bytes: None };
+        begin(kind, Duration::from_secs(1));
+        let began = Instant::now();
+        stream.write_all(&vec![7; 2_000_000]).unwrap();
+        drop(stream);
+        let elapsed = began.elapsed();
+        thread::sleep(Duration::from_secs(5));
+        println!("{}", elapsed.as_secs());
+    });
+    let (counts, elapsed) = run.output.split_once(']').expect("both lines");
+    let counts: Vec<usize> = counts.trim_start_matches('[').split(", ").map(|c| c.parse().expect("a number")).collect();
+    // The first byte comes a little later than the link becomes narrow, so its second is a little longer, too.
+    assert!(counts[0] < 500_000 && counts[0] + counts[1] == 2_000_000, "{counts:?}");
+    assert_eq!(elapsed.trim(), "1");
+}
+
+/// Sends datagrams that hold their number, and what else the test wants; the server tells what comes, in its words.
+fn datagrams(seed: u64, kind: fn(Links) -> FaultKind, count: u32, bytes: usize, tell: fn(&mut Vec<Vec<u8>>)) -> Run {
+    world(seed, move || {
+        let server = client("server", move || {
+            let socket = UdpSocket::bind("0.0.0.0:7").unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let (mut buffer, mut received) = ([0; 2000], Vec::new());
+            while let Ok(count) = socket.recv(&mut buffer) {
+                received.push(buffer[..count].to_vec());
+            }
+            tell(&mut received);
+        });
+        begin(kind(to(server)), Duration::MAX);
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        for number in 0..count {
+            let mut datagram = vec![0; bytes];
+            datagram[..4].copy_from_slice(&number.to_be_bytes());
+            socket.send_to(&datagram, "server:7").unwrap();
+            if bytes < 100 {
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        thread::sleep(Duration::from_secs(9));
+        println!("bit {}", control::end_weather().faults[0].bit);
+    })
+}
+
+fn numbers(received: &[Vec<u8>]) -> Vec<u32> {
+    received.iter().map(|datagram| u32::from_be_bytes(datagram[..4].try_into().unwrap())).collect()
+}
+
+#[test]
+fn datagrams_that_find_a_full_queue_are_dropped() {
+    let narrow = |links| FaultKind::Narrow { links, bytes_per_second: 10_000, queue_bytes: Some(10_000) };
+    let run = datagrams(1, narrow, 50, 1000, |received| println!("{}", received.len()));
+    // Ten wait; the first is on its way while the others are sent, in a millisecond or two.
+    assert_finished(&run, "10\nbit 50\n");
+}
+
+#[test]
+fn datagrams_arrive_twice() {
+    let run = datagrams(
+        1,
+        |links| FaultKind::Doubling { links, probability: 1.0 },
+        3,
+        8,
+        |received| {
+            println!("{:?}", numbers(received));
+        },
+    );
+    assert_finished(&run, "[0, 0, 1, 1, 2, 2]\nbit 3\n");
+    let run = datagrams(
+        1,
+        |links| FaultKind::Doubling { links, probability: 0.3 },
+        100,
+        8,
+        |received| {
+            let again = numbers(received).windows(2).filter(|pair| pair[0] == pair[1]).count();
+            println!("{}", received.len() == 100 + again && (15..45).contains(&again));
+        },
+    );
+    assert!(run.output.starts_with("true\n"), "{run:#?}");
+}
+
+#[test]
+fn datagrams_overtake_those_that_are_held_back() {
+    let overtaking = |links| FaultKind::Overtaking { links, probability: 0.3, by: Duration::from_millis(50) };
+    let run = datagrams(1, overtaking, 100, 8, |received| {
+        let mut numbers = numbers(received);
+        let disordered = !numbers.is_sorted();
+        numbers.sort_unstable();
+        println!("{disordered} {}", numbers == (0..100).collect::<Vec<_>>());
+    });
+    assert!(run.output.starts_with("true true\n"), "{run:#?}");
+}
+
+#[test]
+fn a_bit_of_a_datagram_is_flipped() {
+    let run = datagrams(
+        1,
+        |links| FaultKind::Flipping { links, probability: 1.0 },
+        20,
+        8,
+        |received| {
+            let flipped = |(number, datagram): (u32, &Vec<u8>)| {
+                let mut sent = [0; 8];
+                sent[..4].copy_from_slice(&number.to_be_bytes());
+                datagram.iter().zip(sent).map(|(got, sent)| (got ^ sent).count_ones()).sum::<u32>()
+            };
+            println!("{}", received.len() == 20 && (0..).zip(&*received).map(flipped).all(|bits| bits == 1));
+        },
+    );
+    assert_finished(&run, "true\nbit 20\n");
+}
+
+/// A stream loses nothing, gets nothing twice, and keeps its order, whatever becomes of its segments.
+#[test]
+fn a_stream_stays_what_it_is() {
+    let kinds: [fn(Links) -> FaultKind; 4] = [
+        |links| FaultKind::Doubling { links, probability: 0.5 },
+        |links| FaultKind::Overtaking { links, probability: 0.3, by: Duration::from_millis(40) },
+        |links| FaultKind::Flipping { links, probability: 0.2 },
+        |links| FaultKind::Narrow { links, bytes_per_second: 200_000, queue_bytes: Some(1_000) },
+    ];
+    for (kind, seed) in kinds.into_iter().flat_map(|kind| [1, 2, 3].map(|seed| (kind, seed))) {
+        let go = || {
+            world(seed, move || {
+                let server = client("server", || {
+                    let (mut stream, _) = TcpListener::bind("0.0.0.0:80").unwrap().accept().unwrap();
+                    let mut received = Vec::new();
+                    stream.read_to_end(&mut received).unwrap();
+                    let intact = received.iter().zip(0_u32..).all(|(byte, at)| *byte == (at % 251) as u8);
+                    println!("{} {intact}", received.len());
+                });
+                let mut stream = TcpStream::connect("server:80").unwrap();
+                let links = Links { both_ways: true, ..to(server) };
+                begin(kind(links), Duration::MAX);
+                let bytes: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+                bytes.chunks(7_000).for_each(|chunk| stream.write_all(chunk).unwrap());
+                drop(stream);
+                thread::sleep(Duration::from_secs(60));
+                println!("{}", control::end_weather().faults[0].bit > 0);
+            })
+        };
+        let run = go();
+        assert_finished(&run, "300000 true\ntrue\n");
+        assert_eq!(run, go());
+    }
+}
