@@ -90,8 +90,8 @@ pub enum FaultKind {
         /// Of each to be doubled: from 0 to 1.
         probability: f64,
     },
-    /// Segments and datagrams are held back, so that later ones overtake them. A stream keeps its order: what comes after
-    /// a segment that was held back waits for it.
+    /// Segments and datagrams are held back, so that later ones overtake them. A stream keeps its order: what comes
+    /// after a segment that was held back waits for it.
     Overtaking {
         /// Where.
         links: Links,
@@ -180,8 +180,8 @@ pub struct FaultReport {
     /// When it ended, after the weather's beginning; `None` if it never began, or has not ended when the account was
     /// asked for.
     pub ended: Option<Duration>,
-    /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; 1 if it felled or paused its host, and 0
-    /// if the host was down, or to be paused and paused already.
+    /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; 1 if it felled or paused
+    /// its host, and 0 if the host was down, or to be paused and paused already.
     pub bit: u64,
 }
 
