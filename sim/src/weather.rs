@@ -180,8 +180,8 @@ pub struct FaultReport {
     /// When it ended, after the weather's beginning; `None` if it never began, or has not ended when the account was
     /// asked for.
     pub ended: Option<Duration>,
-    /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; 1 if it felled or paused
-    /// its host, and 0 if the host was down, or to be paused and paused already.
+    /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; 1 if it felled or
+    /// paused its host, and 0 if the host was down, or to be paused and paused already.
     pub bit: u64,
 }
 
