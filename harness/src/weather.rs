@@ -7,13 +7,13 @@ use crate::blackbox::FaultAccount;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use windtunnel_faults::{
-    Distribution, Effect, Fault, Kind, Latency, Link, Manner, Plan, Size, Start, Struck, Topology,
+    Distribution, Effect, Fault, Kind, Latency, Link, Manner, Onset, Plan, Size, Start, Struck, Topology,
 };
 use windtunnel_sim::weather::{self, Begins, FaultKind, FaultReport, Links, Spread};
 use windtunnel_sim::world::HostId;
 
 /// What the simulated world can do so far.
-pub(crate) const SUPPORTED: [Kind; 9] = [
+pub(crate) const SUPPORTED: [Kind; 10] = [
     Kind::Partition,
     Kind::Latency,
     Kind::Loss,
@@ -21,6 +21,7 @@ pub(crate) const SUPPORTED: [Kind; 9] = [
     Kind::Reordering,
     Kind::Corruption,
     Kind::Bandwidth,
+    Kind::ClockSkew,
     Kind::Crash,
     Kind::Pause,
 ];
@@ -108,6 +109,12 @@ fn kinds(
 ) -> Result<Vec<FaultKind>, String> {
     let struck = fault.resolve(topology).map_err(|error| format!("`{fault}`: {error}"))?;
     match (struck, &fault.effect) {
+        (Struck::Hosts(hosts), Effect::ClockSkew(skew)) => {
+            let slewed = skew.onset == Onset::Slew;
+            let by_ns = i64::try_from(skew.offset.nanoseconds());
+            let by_ns = by_ns.map_err(|_| format!("`{fault}`: no clock can be moved so far"))?;
+            hosts.iter().map(|host| Ok(FaultKind::Skew { host: id(&host.name)?, by_ns, slewed })).collect()
+        }
         (Struck::Hosts(hosts), effect) => {
             let make: fn(HostId) -> FaultKind = match effect {
                 Effect::Crash(crash) if crash.manner == Manner::Kill => |host| FaultKind::Kill { host },

@@ -119,6 +119,15 @@ pub enum FaultKind {
         /// nothing is dropped.
         queue_bytes: Option<u64>,
     },
+    /// The wall clock (`CLOCK_REALTIME`) shows another time, and the right one again when the fault ends.
+    Skew {
+        /// Whose.
+        host: HostId,
+        /// How far it is off; positive when ahead.
+        by_ns: i64,
+        /// It is moved gradually, at 500 ppm as by adjtime(3), there and back; or else at once.
+        slewed: bool,
+    },
     /// Power loss: nobody is told. The program is started again when the fault ends.
     Crash {
         /// Whose.
@@ -180,8 +189,9 @@ pub struct FaultReport {
     /// When it ended, after the weather's beginning; `None` if it never began, or has not ended when the account was
     /// asked for.
     pub ended: Option<Duration>,
-    /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; 1 if it felled or
-    /// paused its host, and 0 if the host was down, or to be paused and paused already.
+    /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; how often a wall clock
+    /// was read that was wrong; 1 if it felled or paused its host, and 0 if the host was down, or to be paused and
+    /// paused already.
     pub bit: u64,
 }
 
@@ -196,14 +206,17 @@ impl FaultKind {
             | FaultKind::Overtaking { links, .. }
             | FaultKind::Flipping { links, .. }
             | FaultKind::Narrow { links, .. } => Some(links),
-            FaultKind::Crash { .. } | FaultKind::Kill { .. } | FaultKind::Pause { .. } => None,
+            FaultKind::Skew { .. } | FaultKind::Crash { .. } | FaultKind::Kill { .. } | FaultKind::Pause { .. } => None,
         }
     }
 
     /// The host whose program it concerns.
     pub(crate) fn host(&self) -> Option<HostId> {
         match self {
-            FaultKind::Crash { host } | FaultKind::Kill { host } | FaultKind::Pause { host } => Some(*host),
+            FaultKind::Skew { host, .. }
+            | FaultKind::Crash { host }
+            | FaultKind::Kill { host }
+            | FaultKind::Pause { host } => Some(*host),
             FaultKind::Partition { .. }
             | FaultKind::Slow { .. }
             | FaultKind::Lossy { .. }

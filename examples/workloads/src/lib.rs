@@ -14,6 +14,7 @@
 //! | [`http`] | hyper, many connections at once |
 //! | [`blocking`] | tokio's multi-thread runtime with `spawn_blocking` and `block_in_place` |
 //! | [`threads`] | std threads, channels, mutexes, condition variables, `std::net` |
+//! | [`tokens`] | JSON Web Tokens that expire, over axum |
 //! | [`udp`] | UDP on tokio and on std |
 //! | [`unix`] | Unix stream and datagram sockets on tokio and on std, abstract and in the file system |
 
@@ -23,6 +24,7 @@ pub mod grpc;
 pub mod http;
 pub mod threads;
 pub mod tls;
+pub mod tokens;
 pub mod udp;
 pub mod unix;
 

@@ -225,9 +225,9 @@ async fn remembers_without_crashes(cx: Chaos) -> Result<()> {
     everything_counted_is_there(cx).await
 }
 
-#[chaos_test(cases = 20, faults = net::all().without(net::dns_hijacks()))]
+#[chaos_test(cases = 20, faults = net::all().without(net::dns_hijacks()) + clock::skews())]
 #[ignore = "a fixture"]
-async fn remembers_whatever_links_do(cx: Chaos) -> Result<()> {
+async fn remembers_whatever_links_and_clocks_do(cx: Chaos) -> Result<()> {
     everything_counted_is_there(cx).await
 }
 

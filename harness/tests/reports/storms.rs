@@ -136,11 +136,11 @@ fn a_test_that_passes_says_what_blew() {
 }
 
 #[test]
-fn everything_that_can_happen_to_links_happens_and_repeats() {
-    let run = run("remembers_whatever_links_do").seed("1-20").env("CHAOS_CHECK", "determinism");
+fn everything_that_can_happen_to_links_and_clocks_happens_and_repeats() {
+    let run = run("remembers_whatever_links_and_clocks_do").seed("1-20").env("CHAOS_CHECK", "determinism");
     let printed = run.printed();
     assert!(printed.passed, "{}", printed.text);
-    for kind in ["partition", "latency", "loss", "duplication", "reordering", "corruption", "bandwidth"] {
+    for kind in ["partition", "latency", "loss", "duplication", "reordering", "corruption", "bandwidth", "clock-skew"] {
         printed.contains(&format!(" {kind}"));
     }
 }

@@ -28,7 +28,10 @@ fn read(clock: Clock) -> i64 {
         let view = (*lent).clock;
         let now = view.now_ns as i64;
         match clock {
-            Clock::Realtime => now + view.realtime_ns,
+            Clock::Realtime => {
+                (*lent).wall_reads.set((*lent).wall_reads.get().saturating_add(1));
+                now + view.realtime_ns
+            }
             Clock::Monotonic => now + view.monotonic_ns,
             Clock::Cpu => now,
         }
@@ -213,7 +216,6 @@ hooks! {
     }
 
     fn timerfd_settime(fd: c_int, flags: c_int, new: *const libc::itimerspec, old: *mut libc::itimerspec) -> c_int {
-        let absolute = flags & libc::TFD_TIMER_ABSTIME != 0;
         if flags & !(libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET) != 0 {
             return answer_int(-i64::from(libc::EINVAL));
         }
@@ -222,7 +224,7 @@ hooks! {
         };
         let new = crate::kernel::Setting { interval_ns: interval as u64, value_ns: value as u64 };
         let mut before = crate::kernel::Setting::default();
-        let answer = call("timerfd_settime", |k, me| k.timerfd_settime(me, fd, absolute, new, &mut before));
+        let answer = call("timerfd_settime", |k, me| k.timerfd_settime(me, fd, flags, new, &mut before));
         put_setting(old, before);
         answer_int(answer)
     }

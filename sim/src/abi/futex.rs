@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const FUTEX_LOCK_PI2: c_int = 13;
 
 /// Deadline of a futex wait: relative for FUTEX_WAIT, absolute for FUTEX_WAIT_BITSET (futex(2), "timeout").
-fn deadline(k: &Kernel, me: ThreadId, op: c_int, time: *const timespec) -> Result<Option<u64>, Stop> {
+fn deadline(k: &mut Kernel, me: ThreadId, op: c_int, time: *const timespec) -> Result<Option<u64>, Stop> {
     // SAFETY: null or valid, as futex(2) asks.
     let Some(time) = (unsafe { time.as_ref() }) else { return Ok(None) };
     let ns = nanoseconds(time).ok_or(Stop::Errno(libc::EINVAL))?;

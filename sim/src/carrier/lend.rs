@@ -66,6 +66,7 @@ pub(crate) fn create(birth: Birth<'_>) -> Result<*mut Lent, c_int> {
         result: 0,
         clock: ClockView::default(),
         clock_reads: Cell::new(0),
+        wall_reads: Cell::new(0),
         code: birth.code,
         heap: birth.heap,
         serial: birth.tid as u32,

@@ -55,6 +55,8 @@ pub(crate) struct Lent {
     pub(crate) clock: ClockView,
     /// Clock reads since the last call that did work: spinning on a clock must end.
     pub(crate) clock_reads: Cell<u32>,
+    /// Reads of the wall clock: what a fault of clocks bites.
+    pub(crate) wall_reads: Cell<u32>,
     /// The code of the thread's program: what it calls `malloc` from.
     pub(crate) code: Code,
     /// What `malloc` takes from on this thread; libc's heap when there is none.
@@ -161,6 +163,11 @@ impl LentRef {
             (*self.0).clock.realtime_ns = realtime_ns;
             (*self.0).clock.monotonic_ns = monotonic_ns;
         }
+    }
+
+    /// How often the thread has read its wall clock.
+    pub(crate) fn wall_reads(self) -> u32 {
+        unsafe { (*self.0).wall_reads.get() }
     }
 
     /// The genuine pthread.

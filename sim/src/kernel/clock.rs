@@ -43,8 +43,12 @@ impl Clock {
 }
 
 impl Kernel {
-    /// The virtual moment at which a host's clock shows `at_ns`.
-    pub(crate) fn when(&self, me: ThreadId, clock: Clock, at_ns: i64) -> u64 {
+    /// The virtual moment at which a host's clock shows `at_ns`: a deadline of the call under way.
+    pub(crate) fn when(&mut self, me: ThreadId, clock: Clock, at_ns: i64) -> u64 {
+        if clock == Clock::Realtime {
+            self.threads[me].progress.wall_ns = Some(at_ns);
+            return self.host_of(self.threads[me].process).wall.when(at_ns, self.now);
+        }
         u64::try_from(at_ns.saturating_sub(self.offset_ns(me, clock))).unwrap_or(0)
     }
 
@@ -58,7 +62,7 @@ impl Kernel {
     fn offset_ns(&self, me: ThreadId, clock: Clock) -> i64 {
         let host = self.host_of(self.threads[me].process);
         match clock {
-            Clock::Realtime => host.realtime_ns,
+            Clock::Realtime => host.wall.adds(self.now),
             Clock::Monotonic => host.monotonic_ns,
             Clock::Cpu => 0,
         }

@@ -84,6 +84,8 @@ pub(crate) struct Kernel {
     pub(crate) buggify: Buggify,
     /// Hosts without any of it.
     pub(crate) hushed_calls: Hush,
+    /// Some wall clock has been moved, so what they show is looked up whenever a thread goes on.
+    pub(crate) walls_move: bool,
     pub(crate) cpus: u32,
     pub(crate) start_unix_ns: u64,
     pub(crate) original: &'static Original,
@@ -140,6 +142,7 @@ impl Kernel {
             seed: config.seed,
             buggify: Buggify::new(config.seed),
             hushed_calls: hushed(config.quiet.calls),
+            walls_move: false,
             cpus: config.cpus,
             start_unix_ns: config.start_unix_ns,
             original,
@@ -222,6 +225,9 @@ impl Kernel {
             return false;
         }
         self.threads[me].lent.set_now(self.now);
+        if self.walls_move {
+            self.show_clocks(me);
+        }
         true
     }
 
@@ -439,6 +445,9 @@ impl Kernel {
         t.state = State::Running;
         let (lent, process) = (t.lent, t.process);
         lent.set_now(self.now);
+        if self.walls_move {
+            self.show_clocks(thread);
+        }
         if self.environ_of != Some(process) {
             self.swap_environment(process);
         }

@@ -4,6 +4,7 @@ use super::dispatch::{Event, Kernel};
 use super::entropy::{Purpose, Stream, mix};
 use super::event::What;
 use super::process::ProcessId;
+use super::wall::Wall;
 use crate::world::{Exit, HostId, HostState, OnExit, Outcome, Program};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -38,7 +39,7 @@ pub(crate) struct Host {
     /// Sockets in its tree of files: where, and the path that they were bound to.
     pub(crate) socket_files: BTreeMap<PathBuf, Vec<u8>>,
     /// What it adds to virtual time for its clocks.
-    pub(crate) realtime_ns: i64,
+    pub(crate) wall: Wall,
     pub(crate) monotonic_ns: i64,
     /// Its `getrandom`.
     pub(crate) entropy: Stream,
@@ -114,7 +115,7 @@ impl Kernel {
             hushed,
             next_pid: 101,
             socket_files: BTreeMap::new(),
-            realtime_ns: self.start_unix_ns as i64,
+            wall: Wall::right(self.start_unix_ns as i64),
             monotonic_ns: UPTIME_NS,
             entropy: Stream::new(self.seed, Purpose::Host, u64::from(id.0)),
         });

@@ -32,6 +32,7 @@ mod thread;
 mod timerfd;
 mod timers;
 mod unix;
+mod wall;
 mod weather;
 
 pub(crate) use clock::Clock;

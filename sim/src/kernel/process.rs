@@ -286,6 +286,7 @@ impl Kernel {
     fn remove_thread(&mut self, id: ThreadId) {
         self.unpin(id);
         let Some(thread) = self.threads.remove(id) else { return };
+        self.note_wall_reads(&thread);
         if let Some(key) = thread.timer {
             self.timers.cancel(key);
         }
@@ -446,7 +447,7 @@ impl Kernel {
     /// Tells a thread its host's clocks.
     pub(crate) fn show_clocks(&mut self, id: ThreadId) {
         let host = &self.hosts[self.processes[self.threads[id].process].host];
-        self.threads[id].lent.set_clocks(host.realtime_ns, host.monotonic_ns);
+        self.threads[id].lent.set_clocks(host.wall.adds(self.now), host.monotonic_ns);
     }
 }
 

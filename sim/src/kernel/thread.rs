@@ -55,6 +55,8 @@ pub(crate) enum Woken {
 pub(crate) struct Progress {
     /// When the call gives up, in virtual nanoseconds; set by its first try.
     pub(crate) deadline: Option<u64>,
+    /// What the host's wall clock shows then, if that is how the deadline was given.
+    pub(crate) wall_ns: Option<i64>,
     /// Whether the first try is over.
     pub(crate) begun: bool,
     /// Why it was woken last.
@@ -76,6 +78,7 @@ impl Progress {
     /// Nothing yet.
     pub(crate) const NONE: Progress = Progress {
         deadline: None,
+        wall_ns: None,
         begun: false,
         woken: Woken::No,
         done: 0,

@@ -5,14 +5,24 @@ use super::dispatch::{Event, Kernel};
 use super::file::{FileId, Kind};
 use super::thread::ThreadId;
 use super::timers::TimerKey;
+use super::wall::Motion;
 use super::{Step, Stop};
-use libc::{EAGAIN, EINVAL, EPERM, EPOLLIN};
+use crate::world::HostId;
+use libc::{EAGAIN, ECANCELED, EINVAL, EPERM, EPOLLIN, c_int};
 
 /// A timer behind a descriptor.
 pub(crate) struct Timer {
     clock: Clock,
+    /// Whose.
+    host: HostId,
     /// Virtual time of the next expiration.
     next: Option<u64>,
+    /// What the host's wall clock shows then, if that is how it was set.
+    wall_ns: Option<i64>,
+    /// `TFD_TIMER_CANCEL_ON_SET`: who reads is told that the clock was set.
+    cancel_on_set: bool,
+    /// It was.
+    canceled: bool,
     interval_ns: u64,
     expirations: u64,
     key: Option<TimerKey>,
@@ -28,12 +38,18 @@ pub(crate) struct Setting {
 impl Timer {
     /// Readable once expired.
     pub(crate) fn readiness(&self) -> u32 {
-        if self.expirations > 0 { EPOLLIN as u32 } else { 0 }
+        if self.expirations > 0 || self.canceled { EPOLLIN as u32 } else { 0 }
+    }
+
+    /// Whether it concerns this timer when a host's wall clock is set.
+    pub(crate) fn is_on_wall_of(&self, host: HostId) -> bool {
+        self.host == host && self.next.is_some() && (self.wall_ns.is_some() || self.cancel_on_set)
     }
 
     /// Takes the scheduled expiration out, to be cancelled.
     pub(crate) fn disarm(&mut self) -> Option<TimerKey> {
-        self.next = None;
+        (self.next, self.wall_ns) = (None, None);
+        (self.cancel_on_set, self.canceled) = (false, false);
         self.key.take()
     }
 }
@@ -50,7 +66,18 @@ impl Kernel {
             libc::CLOCK_REALTIME_ALARM | libc::CLOCK_BOOTTIME_ALARM => return Err(Stop::Errno(EPERM)),
             _ => return Err(Stop::Errno(EINVAL)),
         };
-        let timer = Timer { clock, next: None, interval_ns: 0, expirations: 0, key: None };
+        let host = self.processes[self.threads[me].process].host;
+        let timer = Timer {
+            clock,
+            host,
+            next: None,
+            wall_ns: None,
+            cancel_on_set: false,
+            canceled: false,
+            interval_ns: 0,
+            expirations: 0,
+            key: None,
+        };
         Ok(i64::from(self.open_new(me, Kind::Timer(timer), flags | libc::O_RDWR)?))
     }
 
@@ -67,12 +94,13 @@ impl Kernel {
         &mut self,
         me: ThreadId,
         fd: i32,
-        absolute: bool,
+        flags: c_int,
         new: Setting,
         old: &mut Setting,
     ) -> Step {
         self.timerfd_gettime(me, fd, old)?;
         let now = self.now;
+        let absolute = flags & libc::TFD_TIMER_ABSTIME != 0;
         let (id, timer) = self.timer(me, fd)?;
         let clock = timer.clock;
         let key = timer.disarm();
@@ -98,8 +126,13 @@ impl Kernel {
             None => Some(now.saturating_add(new.value_ns)),
         };
         let key = next.map(|at| self.timers.schedule(at, Event::TimerFd(id)));
+        let on_wall = absolute && clock == Clock::Realtime;
+        let host = self.processes[self.threads[me].process].host;
+        let shows = |at: u64| (at as i64).saturating_add(self.hosts[host].wall.adds(at));
+        let wall_ns = next.filter(|_| on_wall).map(shows);
         let (_, timer) = self.timer(me, fd)?;
-        (timer.next, timer.key) = (next, key);
+        (timer.next, timer.key, timer.wall_ns) = (next, key, wall_ns);
+        timer.cancel_on_set = on_wall && flags & libc::TFD_TIMER_CANCEL_ON_SET != 0;
         Ok(0)
     }
 
@@ -117,8 +150,12 @@ impl Kernel {
         let Some(Kind::Timer(timer)) = self.files.get_mut(id).map(|file| &mut file.kind) else { return };
         timer.expirations += 1;
         timer.key = None;
-        let next = timer.next.filter(|_| timer.interval_ns > 0).map(|at| at + timer.interval_ns);
-        timer.next = next;
+        let repeats = timer.next.filter(|_| timer.interval_ns > 0);
+        let interval_ns = timer.interval_ns;
+        let wall_ns = timer.wall_ns.filter(|_| repeats.is_some()).map(|at| at.saturating_add(interval_ns as i64));
+        let on_wall = wall_ns.map(|wall_ns| self.hosts[timer.host].wall.when(wall_ns, self.now));
+        let next = repeats.map(|at| on_wall.unwrap_or(at + interval_ns));
+        (timer.next, timer.wall_ns) = (next, wall_ns);
         if let Some(at) = next {
             let key = self.timers.schedule(at, Event::TimerFd(id));
             if let Kind::Timer(timer) = &mut self.files[id].kind {
@@ -128,6 +165,23 @@ impl Kernel {
         self.notify(id, EPOLLIN as u32);
     }
 
+    /// The wall clock that this timer waits for has been moved (`timerfd_clock_was_set`, fs/timerfd.c).
+    pub(crate) fn timerfd_clock_was_set(&mut self, id: FileId, motion: Motion) {
+        let Some(Kind::Timer(timer)) = self.files.get_mut(id).map(|file| &mut file.kind) else { return };
+        let Some(wall_ns) = timer.wall_ns else { return };
+        let at = self.hosts[timer.host].wall.when(wall_ns, self.now).max(self.now);
+        let key = self.timers.schedule(at, Event::TimerFd(id));
+        timer.next = Some(at);
+        if let Some(old) = timer.key.replace(key) {
+            self.timers.cancel(old);
+        }
+        // A slew is no jump, so nobody needs to be told.
+        if motion == Motion::Step && timer.cancel_on_set {
+            timer.canceled = true;
+            self.notify(id, EPOLLIN as u32);
+        }
+    }
+
     /// Reading gives the number of expirations since the last read.
     pub(crate) fn timerfd_read(&mut self, me: ThreadId, id: FileId, room: usize, value: &mut u64) -> Step {
         if room < 8 {
@@ -135,6 +189,10 @@ impl Kernel {
         }
         let nonblocking = self.files[id].nonblocking();
         let Kind::Timer(timer) = &mut self.files[id].kind else { return Err(Stop::Errno(EINVAL)) };
+        if std::mem::take(&mut timer.canceled) {
+            timer.expirations = 0;
+            return Err(Stop::Errno(ECANCELED));
+        }
         if timer.expirations == 0 {
             return Err(if nonblocking { Stop::Errno(EAGAIN) } else { self.wait_for_file(me, id, EPOLLIN as u32) });
         }

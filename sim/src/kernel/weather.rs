@@ -11,6 +11,7 @@ use super::dispatch::{Event, Kernel};
 use super::event::What;
 use super::net::{Draws, Harm, delay_ns};
 use super::timers::TimerKey;
+use super::wall::Motion;
 use crate::weather::{Begins, Fault, FaultKind, FaultReport, Links, WeatherReport};
 use crate::world::{FaultId, HostId, HostState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +91,8 @@ enum Grip {
     Nothing,
     /// Links.
     Links(FaultId),
+    /// A host's wall clock: which shift it is, how it moves, and how often it had been read before.
+    Clock(HostId, u64, Motion, u64),
     /// A host's program.
     Host(HostId),
 }
@@ -176,7 +179,7 @@ impl Kernel {
         if let Some(unknown) = links.chain(kind.host()).find(|host| host.0 as usize >= self.hosts.len()) {
             return Err(format!("there is no host {}; add it before the weather begins", unknown.0));
         }
-        if kind.host() == Some(TEST) {
+        if kind.host() == Some(TEST) && !matches!(kind, FaultKind::Skew { .. }) {
             return Err("host `test` runs the test itself; choose another host to fall or pause".to_owned());
         }
         match kind {
@@ -201,6 +204,7 @@ impl Kernel {
             | FaultKind::Overtaking { .. }
             | FaultKind::Flipping { .. }
             | FaultKind::Narrow { .. }
+            | FaultKind::Skew { .. }
             | FaultKind::Crash { .. }
             | FaultKind::Kill { .. }
             | FaultKind::Pause { .. } => Ok(()),
@@ -265,7 +269,8 @@ impl Kernel {
             | FaultKind::Doubling { .. }
             | FaultKind::Overtaking { .. }
             | FaultKind::Flipping { .. }
-            | FaultKind::Narrow { .. } => true,
+            | FaultKind::Narrow { .. }
+            | FaultKind::Skew { .. } => true,
             FaultKind::Crash { host } | FaultKind::Kill { host } => {
                 !matches!(self.host_state(*host), HostState::Down(_))
             }
@@ -307,6 +312,10 @@ impl Kernel {
             FaultKind::Narrow { links, bytes_per_second, .. } => {
                 format!("bandwidth of {bytes_per_second} bytes per second {}", where_(links))
             }
+            FaultKind::Skew { by_ns, slewed, .. } => {
+                let (sign, by) = (if *by_ns < 0 { '-' } else { '+' }, Duration::from_nanos(by_ns.unsigned_abs()));
+                format!("clock {sign}{by:?}{}", if *slewed { " slewed" } else { "" })
+            }
             FaultKind::Crash { .. } => "crash".to_owned(),
             FaultKind::Kill { .. } => "kill".to_owned(),
             FaultKind::Pause { .. } => "pause".to_owned(),
@@ -333,7 +342,9 @@ fn harm(kind: &FaultKind) -> Option<Harm> {
         FaultKind::Narrow { bytes_per_second, queue_bytes, .. } => {
             Harm::Narrow { bytes_per_second, queue_bytes: queue_bytes.unwrap_or(QUEUE_BYTES) }
         }
-        FaultKind::Crash { .. } | FaultKind::Kill { .. } | FaultKind::Pause { .. } => return None,
+        FaultKind::Skew { .. } | FaultKind::Crash { .. } | FaultKind::Kill { .. } | FaultKind::Pause { .. } => {
+            return None;
+        }
     })
 }
 
@@ -368,6 +379,11 @@ impl Weather {
                 Some(harm) => Grip::Links(kernel.net_harm(harm, links, Draws::AsPlanned)),
                 None => Grip::Nothing,
             },
+            FaultKind::Skew { host, by_ns, slewed } => {
+                let motion = if *slewed { Motion::Slew } else { Motion::Step };
+                let reads = kernel.wall_reads(*host);
+                Grip::Clock(*host, kernel.skew_clock(*host, *by_ns, motion), motion, reads)
+            }
             FaultKind::Crash { host } => {
                 self.hold(kernel, number, *host, Plight::Felled { startable: kernel.runs_program(*host) });
                 kernel.crash_host(*host);
@@ -396,6 +412,10 @@ impl Weather {
         let bit = match grip {
             Grip::Nothing => 0,
             Grip::Links(fault) => kernel.net_heal(fault),
+            Grip::Clock(host, shift, motion, reads) => {
+                kernel.right_clock(host, shift, motion);
+                kernel.wall_reads(host) - reads
+            }
             Grip::Host(_) => 1,
         };
         let ended = Some(self.since(kernel));
@@ -404,6 +424,7 @@ impl Weather {
         let what = kernel.describe_fault(&fault.kind);
         let effect = match grip {
             Grip::Links(_) => format!(", which bit on {bit} segments and datagrams"),
+            Grip::Clock(..) => format!(", which was read {bit} times meanwhile"),
             Grip::Nothing | Grip::Host(_) => String::new(),
         };
         let text = format!("fault {} ends: {what}{effect}", number + 1);
@@ -417,6 +438,7 @@ impl Weather {
     fn report(&self, kernel: &Kernel) -> WeatherReport {
         let bit = |entry: &Entry| match entry.grip {
             Some(Grip::Links(fault)) => kernel.net_affected(fault),
+            Some(Grip::Clock(host, _, _, reads)) => kernel.wall_reads(host) - reads,
             Some(Grip::Host(_)) => 1,
             Some(Grip::Nothing) | None => entry.report.bit,
         };

@@ -105,7 +105,7 @@ pub(super) fn processors(k: &mut Kernel, _: Who) -> Vec<u8> {
 pub(super) fn stat(k: &mut Kernel, who: Who) -> Vec<u8> {
     let idle = uptime_ns(k, who) / TICK_NS;
     let host = k.host_of(who.process);
-    let booted = (host.realtime_ns - host.monotonic_ns).div_euclid(1_000_000_000);
+    let booted = (host.wall.adds(k.now) - host.monotonic_ns).div_euclid(1_000_000_000);
     let mut text = format!("cpu  0 0 0 {} 0 0 0 0 0 0\n", idle * u64::from(k.cpus));
     for cpu in 0..k.cpus {
         let _ = writeln!(text, "cpu{cpu} 0 0 0 {idle} 0 0 0 0 0 0");

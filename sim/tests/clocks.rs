@@ -1,0 +1,169 @@
+//! Wall clocks that are wrong for a while.
+
+mod common;
+use common::{Run, world};
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+use windtunnel_sim::control;
+use windtunnel_sim::weather::{Begins, Fault, FaultKind};
+use windtunnel_sim::world::HostId;
+
+const TEST: HostId = HostId(0);
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+/// The test's own clock is off from one second of the weather to another.
+fn skew(from_s: f64, to_s: f64, by_s: f64, slewed: bool) -> Fault {
+    let kind = FaultKind::Skew { host: TEST, by_ns: (by_s * 1e9) as i64, slewed };
+    Fault { begins: Begins::At(seconds(from_s)), lasts: seconds(to_s - from_s), kind }
+}
+
+/// How far the wall clock is ahead of what it showed, and what has passed since, in milliseconds.
+fn ahead_ms(wall: SystemTime, began: Instant) -> i64 {
+    let passed = began.elapsed().as_nanos() as i64;
+    let shown = match wall.elapsed() {
+        Ok(since) => since.as_nanos() as i64,
+        Err(before) => -(before.duration().as_nanos() as i64),
+    };
+    // The nearest: whoever sleeps wakes a little late.
+    (shown - passed + 500_000).div_euclid(1_000_000)
+}
+
+fn sleep_until(began: Instant, after_s: f64) {
+    thread::sleep((began + seconds(after_s)).saturating_duration_since(Instant::now()));
+}
+
+fn assert_finished(run: &Run, output: &str) {
+    assert_eq!((run.outcome.as_str(), run.output.as_str()), ("", output), "{run:#?}");
+}
+
+#[test]
+fn a_stepped_clock_jumps_there_and_back_and_no_other_is_touched() {
+    let run = world(1, || {
+        let other = control::add_host("other");
+        let report = || {
+            let (wall, began) = (SystemTime::now(), Instant::now());
+            let shown = [0.9, 1.1, 2.9, 3.1].map(|at| {
+                sleep_until(began, at);
+                ahead_ms(wall, began)
+            });
+            println!("{shown:?}");
+        };
+        control::start_client(other, Box::new(report)).expect("a fresh host starts");
+        control::begin_weather(&[skew(1.0, 3.0, 5.0, false)]);
+        report();
+        // Two of the reads: the others came while it was right.
+        println!("{:?}", control::end_weather().faults[0].bit);
+    });
+    assert!(run.output.contains("[0, 5000, 5000, 0]\n") && run.output.contains("[0, 0, 0, 0]\n"), "{run:#?}");
+    assert!(run.output.ends_with("2\n"), "{run:#?}");
+}
+
+#[test]
+fn a_clock_may_be_behind_and_show_a_time_again() {
+    let run = world(1, || {
+        control::begin_weather(&[skew(1.0, 3.0, -2.0, false), skew(2.0, 4.0, 0.5, false)]);
+        let (wall, began) = (SystemTime::now(), Instant::now());
+        let shown = [1.5, 2.5, 3.5, 4.5].map(|at| {
+            sleep_until(began, at);
+            ahead_ms(wall, began)
+        });
+        println!("{shown:?}");
+    });
+    assert_finished(&run, "[-2000, -1500, 500, 0]\n");
+}
+
+#[test]
+fn a_slewed_clock_never_jumps() {
+    let run = world(1, || {
+        control::begin_weather(&[skew(0.0, 3000.0, -1.0, true)]);
+        let (wall, began) = (SystemTime::now(), Instant::now());
+        let shown = [1000.0, 2000.0, 2900.0, 4000.0, 5100.0].map(|at| {
+            sleep_until(began, at);
+            ahead_ms(wall, began)
+        });
+        println!("{shown:?}");
+    });
+    assert_finished(&run, "[-500, -1000, -1000, -500, 0]\n");
+}
+
+fn nanoseconds(time: SystemTime) -> libc::timespec {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    libc::timespec { tv_sec: since.as_secs() as i64, tv_nsec: i64::from(since.subsec_nanos()) }
+}
+
+/// Sleeps until the wall clock shows a time; for how many milliseconds.
+fn sleep_until_wall(time: SystemTime) -> u128 {
+    let began = Instant::now();
+    let request = nanoseconds(time);
+    // SAFETY: a valid time, and nothing to write to.
+    let slept = unsafe {
+        libc::clock_nanosleep(libc::CLOCK_REALTIME, libc::TIMER_ABSTIME, &raw const request, std::ptr::null_mut())
+    };
+    assert_eq!(slept, 0);
+    began.elapsed().as_millis()
+}
+
+#[test]
+fn who_waits_for_a_time_of_day_wakes_when_the_clock_shows_it() {
+    let run = world(1, || {
+        let slept = |fault: Fault| {
+            control::begin_weather(&[fault]);
+            let slept = sleep_until_wall(SystemTime::now() + seconds(10.0));
+            control::end_weather();
+            slept
+        };
+        println!("{}", slept(skew(1.0, 60.0, 5.0, false)));
+        println!("{}", slept(skew(1.0, 60.0, -5.0, false)));
+        println!("{}", slept(skew(1.0, 60.0, 20.0, false)));
+        println!("{}", slept(skew(1.0, 2.0, -5.0, false)));
+        println!("{}", slept(skew(0.0, 60.0, 1.0, true)));
+        // Whoever waits for a length of time is not concerned.
+        control::begin_weather(&[skew(1.0, 60.0, 5.0, false)]);
+        let began = Instant::now();
+        thread::sleep(seconds(10.0));
+        println!("{}", began.elapsed().as_millis());
+    });
+    assert_finished(&run, "5000\n15000\n1000\n10000\n9995\n10000\n");
+}
+
+#[test]
+fn a_timer_on_the_wall_clock_follows_it_and_tells_who_wants_to_know() {
+    let run = world(1, || {
+        // SAFETY: descriptors and buffers of this function's.
+        unsafe {
+            let fd = libc::timerfd_create(libc::CLOCK_REALTIME, 0);
+            let set = |flags: libc::c_int| {
+                let second = libc::timespec { tv_sec: 1, tv_nsec: 0 };
+                let first = nanoseconds(SystemTime::now() + seconds(10.0));
+                let setting = libc::itimerspec { it_interval: second, it_value: first };
+                let flags = libc::TFD_TIMER_ABSTIME | flags;
+                assert_eq!(libc::timerfd_settime(fd, flags, &raw const setting, std::ptr::null_mut()), 0);
+            };
+            let read = || {
+                let mut count = 0_u64;
+                match libc::read(fd, (&raw mut count).cast(), 8) {
+                    8 => count.to_string(),
+                    _ => io::Error::last_os_error().to_string(),
+                }
+            };
+            let began = Instant::now();
+            control::begin_weather(&[skew(1.0, 12.3, 5.0, false)]);
+            set(0);
+            for _ in 0..3 {
+                println!("{} at {}", read(), began.elapsed().as_millis() / 10);
+            }
+            control::end_weather();
+            let began = Instant::now();
+            control::begin_weather(&[skew(1.0, 60.0, 5.0, false)]);
+            set(libc::TFD_TIMER_CANCEL_ON_SET);
+            println!("{} at {}", read(), began.elapsed().as_millis() / 10);
+            println!("{} at {}", read(), began.elapsed().as_millis() / 10);
+        }
+    });
+    let canceled = io::Error::from_raw_os_error(libc::ECANCELED);
+    assert_finished(&run, &format!("1 at 500\n1 at 600\n1 at 700\n{canceled} at 100\n1 at 500\n"));
+}
