@@ -7,13 +7,13 @@ use crate::blackbox::FaultAccount;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use windtunnel_faults::{
-    Distribution, Effect, Fault, Kind, Latency, Link, Manner, Onset, Plan, Size, Start, Struck, Topology,
+    Correction, Distribution, Effect, Fault, Kind, Latency, Link, Manner, Onset, Plan, Size, Start, Struck, Topology,
 };
 use windtunnel_sim::weather::{self, Begins, FaultKind, FaultReport, Links, Spread};
 use windtunnel_sim::world::HostId;
 
 /// What the simulated world can do so far.
-pub(crate) const SUPPORTED: [Kind; 10] = [
+pub(crate) const SUPPORTED: [Kind; 11] = [
     Kind::Partition,
     Kind::Latency,
     Kind::Loss,
@@ -22,6 +22,7 @@ pub(crate) const SUPPORTED: [Kind; 10] = [
     Kind::Corruption,
     Kind::Bandwidth,
     Kind::ClockSkew,
+    Kind::ClockDrift,
     Kind::Crash,
     Kind::Pause,
 ];
@@ -114,6 +115,10 @@ fn kinds(
             let by_ns = i64::try_from(skew.offset.nanoseconds());
             let by_ns = by_ns.map_err(|_| format!("`{fault}`: no clock can be moved so far"))?;
             hosts.iter().map(|host| Ok(FaultKind::Skew { host: id(&host.name)?, by_ns, slewed })).collect()
+        }
+        (Struck::Hosts(hosts), Effect::ClockDrift(drift)) => {
+            let (ppm, stepped) = (i64::from(drift.rate.as_ppm()), drift.correction == Correction::Step);
+            hosts.iter().map(|host| Ok(FaultKind::Drift { host: id(&host.name)?, ppm, stepped })).collect()
         }
         (Struck::Hosts(hosts), effect) => {
             let make: fn(HostId) -> FaultKind = match effect {

@@ -128,6 +128,15 @@ pub enum FaultKind {
         /// It is moved gradually, at 500 ppm as by adjtime(3), there and back; or else at once.
         slewed: bool,
     },
+    /// All clocks run too fast or too slow: timeouts with them. At the end the wall clock is put right.
+    Drift {
+        /// Whose.
+        host: HostId,
+        /// How much too fast, in parts per million: from -500,000 to 500,000.
+        ppm: i64,
+        /// The wall clock is put right at once; or else gradually, at 500 ppm.
+        stepped: bool,
+    },
     /// Power loss: nobody is told. The program is started again when the fault ends.
     Crash {
         /// Whose.
@@ -190,8 +199,8 @@ pub struct FaultReport {
     /// asked for.
     pub ended: Option<Duration>,
     /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; how often a wall clock
-    /// was read that was wrong; 1 if it felled or paused its host, and 0 if the host was down, or to be paused and
-    /// paused already.
+    /// was read that was wrong; 1 if clocks drifted, or if it felled or paused its host, and 0 if the host was down, or
+    /// to be paused and paused already.
     pub bit: u64,
 }
 
@@ -206,7 +215,11 @@ impl FaultKind {
             | FaultKind::Overtaking { links, .. }
             | FaultKind::Flipping { links, .. }
             | FaultKind::Narrow { links, .. } => Some(links),
-            FaultKind::Skew { .. } | FaultKind::Crash { .. } | FaultKind::Kill { .. } | FaultKind::Pause { .. } => None,
+            FaultKind::Skew { .. }
+            | FaultKind::Drift { .. }
+            | FaultKind::Crash { .. }
+            | FaultKind::Kill { .. }
+            | FaultKind::Pause { .. } => None,
         }
     }
 
@@ -214,6 +227,7 @@ impl FaultKind {
     pub(crate) fn host(&self) -> Option<HostId> {
         match self {
             FaultKind::Skew { host, .. }
+            | FaultKind::Drift { host, .. }
             | FaultKind::Crash { host }
             | FaultKind::Kill { host }
             | FaultKind::Pause { host } => Some(*host),

@@ -167,3 +167,90 @@ fn a_timer_on_the_wall_clock_follows_it_and_tells_who_wants_to_know() {
     let canceled = io::Error::from_raw_os_error(libc::ECANCELED);
     assert_finished(&run, &format!("1 at 500\n1 at 600\n1 at 700\n{canceled} at 100\n1 at 500\n"));
 }
+
+/// All of the test's clocks drift from one second of the weather to another.
+fn drift(from_s: f64, to_s: f64, ppm: i64, stepped: bool) -> Fault {
+    let kind = FaultKind::Drift { host: TEST, ppm, stepped };
+    Fault { begins: Begins::At(seconds(from_s)), lasts: seconds(to_s - from_s), kind }
+}
+
+/// How many milliseconds of the world a test's body takes.
+fn world_ms(body: fn()) -> u64 {
+    let run = world(1, body);
+    assert_eq!(run.outcome, "", "{run:#?}");
+    let now_ns: u64 = run.digest.split(' ').next_back().and_then(|now| now.parse().ok()).expect("the time of its end");
+    now_ns / 1_000_000
+}
+
+#[test]
+fn a_fast_clock_lets_timeouts_end_early() {
+    // A quarter faster: five seconds of the host's are four of the world.
+    for sleeps in [
+        || thread::sleep(seconds(5.0)),
+        || {
+            let (one, _other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+            one.set_read_timeout(Some(seconds(5.0))).unwrap();
+            one.recv(&mut [0]).unwrap_err();
+        },
+        || {
+            let pair = (std::sync::Mutex::new(()), std::sync::Condvar::new());
+            drop(pair.1.wait_timeout(pair.0.lock().unwrap(), seconds(5.0)).unwrap());
+        },
+        // SAFETY: no descriptors.
+        || unsafe { assert_eq!(libc::poll(std::ptr::null_mut(), 0, 5_000), 0) },
+    ] as [fn(); 4]
+    {
+        assert_eq!(world_ms(sleeps), 5000);
+        let run = world(1, move || {
+            control::begin_weather(&[drift(0.0, 60.0, 250_000, true)]);
+            let began = Instant::now();
+            sleeps();
+            println!("{}", began.elapsed().as_millis());
+        });
+        assert_finished(&run, "5000\n");
+        let now_ns: u64 = run.digest.split(' ').next_back().unwrap().parse().unwrap();
+        assert_eq!(now_ns / 1_000_000, 4000, "{run:#?}");
+    }
+}
+
+#[test]
+fn who_sleeps_while_a_clock_begins_or_ceases_to_drift_sleeps_by_it() {
+    // One second right, two at half the speed, and the rest right again: five seconds by the host's clock take six.
+    assert_eq!(
+        world_ms(|| {
+            control::begin_weather(&[drift(1.0, 3.0, -500_000, true)]);
+            thread::sleep(seconds(5.0));
+        }),
+        6000
+    );
+}
+
+#[test]
+fn a_drift_moves_both_clocks_and_one_of_them_is_put_right() {
+    let shown = |stepped: bool| {
+        let run = world(1, move || {
+            let other = control::add_host("other");
+            // By a clock that is right.
+            control::start_client(
+                other,
+                Box::new(|| {
+                    for at in [500, 1000, 1000, 97_500] {
+                        thread::sleep(Duration::from_millis(at));
+                        control::mark("look");
+                    }
+                }),
+            )
+            .expect("a fresh host starts");
+            control::begin_weather(&[drift(0.0, 1.0, 100_000, stepped)]);
+            let (wall, began) = (SystemTime::now(), Instant::now());
+            thread::sleep(seconds(100.1));
+            println!("{} {}", ahead_ms(wall, began), began.elapsed().as_millis());
+        });
+        assert_eq!(run.outcome, "", "{run:#?}");
+        let now_ns: u64 = run.digest.split(' ').next_back().unwrap().parse().unwrap();
+        (run.output.trim().to_owned(), now_ns / 1_000_000)
+    };
+    // The monotonic clock keeps the 100 ms that it has got ahead; the wall clock loses them, at once or by 500 ppm.
+    assert_eq!(shown(true), ("-100 100100".to_owned(), 100_000));
+    assert_eq!(shown(false), ("-50 100100".to_owned(), 100_000));
+}

@@ -140,7 +140,17 @@ fn everything_that_can_happen_to_links_and_clocks_happens_and_repeats() {
     let run = run("remembers_whatever_links_and_clocks_do").seed("1-20").env("CHAOS_CHECK", "determinism");
     let printed = run.printed();
     assert!(printed.passed, "{}", printed.text);
-    for kind in ["partition", "latency", "loss", "duplication", "reordering", "corruption", "bandwidth", "clock-skew"] {
+    for kind in [
+        "partition",
+        "latency",
+        "loss",
+        "duplication",
+        "reordering",
+        "corruption",
+        "bandwidth",
+        "clock-skew",
+        "clock-drift",
+    ] {
         printed.contains(&format!(" {kind}"));
     }
 }

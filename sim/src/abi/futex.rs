@@ -18,7 +18,7 @@ fn deadline(k: &mut Kernel, me: ThreadId, op: c_int, time: *const timespec) -> R
     let Some(time) = (unsafe { time.as_ref() }) else { return Ok(None) };
     let ns = nanoseconds(time).ok_or(Stop::Errno(libc::EINVAL))?;
     if op & libc::FUTEX_CMD_MASK == libc::FUTEX_WAIT {
-        return Ok(Some(k.now.saturating_add(ns as u64)));
+        return Ok(Some(k.after(me, ns as u64)));
     }
     let clock = if op & libc::FUTEX_CLOCK_REALTIME != 0 { Clock::Realtime } else { Clock::Monotonic };
     Ok(Some(k.when(me, clock, ns)))

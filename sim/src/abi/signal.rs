@@ -165,7 +165,7 @@ hooks! {
             },
         };
         let answer = crate::abi::answer(call("sigtimedwait", |k, me| {
-            let at = ns.map(|ns| k.now + ns as u64);
+            let at = ns.map(|ns| k.after(me, ns as u64));
             k.sigwait(me, set, at)
         }));
         if let (1.., Some(info)) = (answer, info.as_mut()) {

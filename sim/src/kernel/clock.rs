@@ -49,7 +49,21 @@ impl Kernel {
             self.threads[me].progress.wall_ns = Some(at_ns);
             return self.host_of(self.threads[me].process).wall.when(at_ns, self.now);
         }
-        u64::try_from(at_ns.saturating_sub(self.offset_ns(me, clock))).unwrap_or(0)
+        let shows_ns = (self.now as i64).saturating_add(self.offset_ns(me, clock));
+        match u64::try_from(at_ns.saturating_sub(shows_ns)) {
+            Ok(left_ns) if clock == Clock::Monotonic => self.after(me, left_ns),
+            Ok(left_ns) => self.now.saturating_add(left_ns),
+            Err(_) => self.now,
+        }
+    }
+
+    /// The virtual moment at which so much time has passed by a host's `CLOCK_MONOTONIC`.
+    #[inline]
+    pub(crate) fn after(&self, me: ThreadId, ns: u64) -> u64 {
+        if !self.clocks_move {
+            return self.now.saturating_add(ns);
+        }
+        self.host_of(self.threads[me].process).beat.after(self.now, ns)
     }
 
     /// How long ago a host's clock showed `at_ns`, unless that is still to come.
@@ -63,7 +77,7 @@ impl Kernel {
         let host = self.host_of(self.threads[me].process);
         match clock {
             Clock::Realtime => host.wall.adds(self.now),
-            Clock::Monotonic => host.monotonic_ns,
+            Clock::Monotonic => host.beat.adds(self.now),
             Clock::Cpu => 0,
         }
     }
@@ -79,7 +93,7 @@ impl Kernel {
 
     /// Sleeps for a length of time. At least a nanosecond passes: sleeping is a scheduling point.
     pub(crate) fn sleep_for(&mut self, me: ThreadId, ns: u64) -> Step {
-        let at = self.now.saturating_add(ns.max(1));
+        let at = self.after(me, ns.max(1));
         self.sleep_until(me, at)
     }
 

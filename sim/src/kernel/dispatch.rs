@@ -84,8 +84,8 @@ pub(crate) struct Kernel {
     pub(crate) buggify: Buggify,
     /// Hosts without any of it.
     pub(crate) hushed_calls: Hush,
-    /// Some wall clock has been moved, so what they show is looked up whenever a thread goes on.
-    pub(crate) walls_move: bool,
+    /// Some clock has been moved, so what they show is looked up whenever a thread goes on.
+    pub(crate) clocks_move: bool,
     pub(crate) cpus: u32,
     pub(crate) start_unix_ns: u64,
     pub(crate) original: &'static Original,
@@ -142,7 +142,7 @@ impl Kernel {
             seed: config.seed,
             buggify: Buggify::new(config.seed),
             hushed_calls: hushed(config.quiet.calls),
-            walls_move: false,
+            clocks_move: false,
             cpus: config.cpus,
             start_unix_ns: config.start_unix_ns,
             original,
@@ -225,7 +225,7 @@ impl Kernel {
             return false;
         }
         self.threads[me].lent.set_now(self.now);
-        if self.walls_move {
+        if self.clocks_move {
             self.show_clocks(me);
         }
         true
@@ -445,7 +445,7 @@ impl Kernel {
         t.state = State::Running;
         let (lent, process) = (t.lent, t.process);
         lent.set_now(self.now);
-        if self.walls_move {
+        if self.clocks_move {
             self.show_clocks(thread);
         }
         if self.environ_of != Some(process) {

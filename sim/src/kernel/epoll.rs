@@ -204,7 +204,7 @@ impl Kernel {
         if out.capacity() == 0 {
             return Err(Stop::Errno(EINVAL));
         }
-        let at = timeout.map(|ns| self.now.saturating_add(ns));
+        let at = timeout.map(|ns| self.after(me, ns));
         self.deadline(me, at);
         let count = self.epoll_collect(id, out)?;
         if count > 0 || self.expired(me) {

@@ -1,5 +1,6 @@
 //! Hosts: names, addresses, clocks, and whether their program runs.
 
+use super::beat::Beat;
 use super::dispatch::{Event, Kernel};
 use super::entropy::{Purpose, Stream, mix};
 use super::event::What;
@@ -40,7 +41,7 @@ pub(crate) struct Host {
     pub(crate) socket_files: BTreeMap<PathBuf, Vec<u8>>,
     /// What it adds to virtual time for its clocks.
     pub(crate) wall: Wall,
-    pub(crate) monotonic_ns: i64,
+    pub(crate) beat: Beat,
     /// Its `getrandom`.
     pub(crate) entropy: Stream,
 }
@@ -116,7 +117,7 @@ impl Kernel {
             next_pid: 101,
             socket_files: BTreeMap::new(),
             wall: Wall::right(self.start_unix_ns as i64),
-            monotonic_ns: UPTIME_NS,
+            beat: Beat::right(UPTIME_NS),
             entropy: Stream::new(self.seed, Purpose::Host, u64::from(id.0)),
         });
         Ok(id)

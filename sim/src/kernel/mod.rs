@@ -4,8 +4,10 @@
 //! libc. It is entered through `abi` alone. It never iterates a hash map, never reads a real clock, and draws only from
 //! streams of its own purpose. It contains no `unsafe`.
 
+mod beat;
 mod buggify;
 mod clock;
+mod clocks;
 mod control;
 mod dispatch;
 mod entropy;

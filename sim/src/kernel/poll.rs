@@ -8,7 +8,7 @@ use libc::{POLLERR, POLLHUP, POLLNVAL, pollfd};
 impl Kernel {
     /// poll(2). `POLL*` and `EPOLL*` have the same values (include/uapi/asm-generic/poll.h).
     pub(crate) fn poll(&mut self, me: ThreadId, fds: &mut [pollfd], timeout: Option<u64>) -> Step {
-        let at = timeout.map(|ns| self.now.saturating_add(ns));
+        let at = timeout.map(|ns| self.after(me, ns));
         self.deadline(me, at);
         let mut count = 0;
         for entry in fds.iter_mut() {

@@ -447,7 +447,7 @@ impl Kernel {
     /// Tells a thread its host's clocks.
     pub(crate) fn show_clocks(&mut self, id: ThreadId) {
         let host = &self.hosts[self.processes[self.threads[id].process].host];
-        self.threads[id].lent.set_clocks(host.wall.adds(self.now), host.monotonic_ns);
+        self.threads[id].lent.set_clocks(host.wall.adds(self.now), host.beat.adds(self.now));
     }
 }
 

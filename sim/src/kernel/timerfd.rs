@@ -5,7 +5,6 @@ use super::dispatch::{Event, Kernel};
 use super::file::{FileId, Kind};
 use super::thread::ThreadId;
 use super::timers::TimerKey;
-use super::wall::Motion;
 use super::{Step, Stop};
 use crate::world::HostId;
 use libc::{EAGAIN, ECANCELED, EINVAL, EPERM, EPOLLIN, c_int};
@@ -41,9 +40,19 @@ impl Timer {
         if self.expirations > 0 || self.canceled { EPOLLIN as u32 } else { 0 }
     }
 
-    /// Whether it concerns this timer when a host's wall clock is set.
-    pub(crate) fn is_on_wall_of(&self, host: HostId) -> bool {
-        self.host == host && self.next.is_some() && (self.wall_ns.is_some() || self.cancel_on_set)
+    /// Whether it runs by this host's clocks.
+    pub(crate) fn is_running_on(&self, host: HostId) -> bool {
+        self.host == host && self.next.is_some()
+    }
+
+    /// When it expires next.
+    pub(crate) fn expires(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// What the wall clock shows then, if that is how it was set.
+    pub(crate) fn wall_ns(&self) -> Option<i64> {
+        self.wall_ns
     }
 
     /// Takes the scheduled expiration out, to be cancelled.
@@ -99,7 +108,6 @@ impl Kernel {
         old: &mut Setting,
     ) -> Step {
         self.timerfd_gettime(me, fd, old)?;
-        let now = self.now;
         let absolute = flags & libc::TFD_TIMER_ABSTIME != 0;
         let (id, timer) = self.timer(me, fd)?;
         let clock = timer.clock;
@@ -120,10 +128,10 @@ impl Kernel {
                 timer.expirations = 1 + late_ns.checked_div(new.interval_ns).unwrap_or(0);
                 self.notify(id, EPOLLIN as u32);
                 let since_last_ns = late_ns.checked_rem(new.interval_ns);
-                since_last_ns.map(|since_last_ns| now.saturating_add(new.interval_ns - since_last_ns))
+                since_last_ns.map(|since_last_ns| self.after(me, new.interval_ns - since_last_ns))
             }
             None if absolute => Some(self.when(me, clock, new.value_ns as i64)),
-            None => Some(now.saturating_add(new.value_ns)),
+            None => Some(self.after(me, new.value_ns)),
         };
         let key = next.map(|at| self.timers.schedule(at, Event::TimerFd(id)));
         let on_wall = absolute && clock == Clock::Realtime;
@@ -138,10 +146,10 @@ impl Kernel {
 
     /// timerfd_gettime(2).
     pub(crate) fn timerfd_gettime(&mut self, me: ThreadId, fd: i32, out: &mut Setting) -> Step {
-        let now = self.now;
         let (_, timer) = self.timer(me, fd)?;
-        let value_ns = timer.next.map_or(0, |at| at.saturating_sub(now).max(1));
-        *out = Setting { interval_ns: timer.interval_ns, value_ns };
+        let (next, interval_ns, host) = (timer.next, timer.interval_ns, timer.host);
+        let left = |at| self.hosts[host].beat.until(self.now, at).max(1);
+        *out = Setting { interval_ns, value_ns: next.map_or(0, left) };
         Ok(0)
     }
 
@@ -154,7 +162,7 @@ impl Kernel {
         let interval_ns = timer.interval_ns;
         let wall_ns = timer.wall_ns.filter(|_| repeats.is_some()).map(|at| at.saturating_add(interval_ns as i64));
         let on_wall = wall_ns.map(|wall_ns| self.hosts[timer.host].wall.when(wall_ns, self.now));
-        let next = repeats.map(|at| on_wall.unwrap_or(at + interval_ns));
+        let next = repeats.map(|at| on_wall.unwrap_or_else(|| self.hosts[timer.host].beat.after(at, interval_ns)));
         (timer.next, timer.wall_ns) = (next, wall_ns);
         if let Some(at) = next {
             let key = self.timers.schedule(at, Event::TimerFd(id));
@@ -165,18 +173,16 @@ impl Kernel {
         self.notify(id, EPOLLIN as u32);
     }
 
-    /// The wall clock that this timer waits for has been moved (`timerfd_clock_was_set`, fs/timerfd.c).
-    pub(crate) fn timerfd_clock_was_set(&mut self, id: FileId, motion: Motion) {
+    /// A clock of the host of this timer has been moved, or runs at another speed: it expires at `at` now
+    /// (`timerfd_clock_was_set`, fs/timerfd.c).
+    pub(crate) fn timerfd_clock_was_set(&mut self, id: FileId, jumped: bool, at: u64) {
         let Some(Kind::Timer(timer)) = self.files.get_mut(id).map(|file| &mut file.kind) else { return };
-        let Some(wall_ns) = timer.wall_ns else { return };
-        let at = self.hosts[timer.host].wall.when(wall_ns, self.now).max(self.now);
         let key = self.timers.schedule(at, Event::TimerFd(id));
         timer.next = Some(at);
         if let Some(old) = timer.key.replace(key) {
             self.timers.cancel(old);
         }
-        // A slew is no jump, so nobody needs to be told.
-        if motion == Motion::Step && timer.cancel_on_set {
+        if jumped && timer.cancel_on_set {
             timer.canceled = true;
             self.notify(id, EPOLLIN as u32);
         }

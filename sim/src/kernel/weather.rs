@@ -20,6 +20,9 @@ use std::time::Duration;
 /// What may wait before a narrow link: 1,000 packets of 1,500 bytes.
 const QUEUE_BYTES: u64 = 1_500_000;
 
+/// Half or one and a half times its speed: what no crystal does.
+const DRIFT_PPM_MAX: i64 = 500_000;
+
 /// The host `test`, on whose log links are told of. It has nobody to start it again.
 const TEST: HostId = HostId(0);
 
@@ -93,6 +96,8 @@ enum Grip {
     Links(FaultId),
     /// A host's wall clock: which shift it is, how it moves, and how often it had been read before.
     Clock(HostId, u64, Motion, u64),
+    /// A host's clocks: which shift of the wall clock it is, how fast they drift, and how that clock is put right.
+    Drift(HostId, u64, i64, Motion),
     /// A host's program.
     Host(HostId),
 }
@@ -179,7 +184,8 @@ impl Kernel {
         if let Some(unknown) = links.chain(kind.host()).find(|host| host.0 as usize >= self.hosts.len()) {
             return Err(format!("there is no host {}; add it before the weather begins", unknown.0));
         }
-        if kind.host() == Some(TEST) && !matches!(kind, FaultKind::Skew { .. }) {
+        let fells = !matches!(kind, FaultKind::Skew { .. } | FaultKind::Drift { .. });
+        if kind.host() == Some(TEST) && fells {
             return Err("host `test` runs the test itself; choose another host to fall or pause".to_owned());
         }
         match kind {
@@ -194,6 +200,9 @@ impl Kernel {
             FaultKind::Lossy { correlation: share, .. } if !(0.0..=1.0).contains(share) => {
                 Err(format!("{share} is no correlation; it would be from 0 to 1"))
             }
+            FaultKind::Drift { ppm, .. } if !(-DRIFT_PPM_MAX..=DRIFT_PPM_MAX).contains(ppm) => {
+                Err(format!("no clock drifts by {ppm} ppm; it would be at most {DRIFT_PPM_MAX}"))
+            }
             FaultKind::Narrow { bytes_per_second: 0, .. } => {
                 Err("nothing would get through a link of 0 bytes per second: that is a partition".to_owned())
             }
@@ -205,6 +214,7 @@ impl Kernel {
             | FaultKind::Flipping { .. }
             | FaultKind::Narrow { .. }
             | FaultKind::Skew { .. }
+            | FaultKind::Drift { .. }
             | FaultKind::Crash { .. }
             | FaultKind::Kill { .. }
             | FaultKind::Pause { .. } => Ok(()),
@@ -270,7 +280,8 @@ impl Kernel {
             | FaultKind::Overtaking { .. }
             | FaultKind::Flipping { .. }
             | FaultKind::Narrow { .. }
-            | FaultKind::Skew { .. } => true,
+            | FaultKind::Skew { .. }
+            | FaultKind::Drift { .. } => true,
             FaultKind::Crash { host } | FaultKind::Kill { host } => {
                 !matches!(self.host_state(*host), HostState::Down(_))
             }
@@ -316,6 +327,7 @@ impl Kernel {
                 let (sign, by) = (if *by_ns < 0 { '-' } else { '+' }, Duration::from_nanos(by_ns.unsigned_abs()));
                 format!("clock {sign}{by:?}{}", if *slewed { " slewed" } else { "" })
             }
+            FaultKind::Drift { ppm, .. } => format!("clocks that drift by {ppm:+} ppm"),
             FaultKind::Crash { .. } => "crash".to_owned(),
             FaultKind::Kill { .. } => "kill".to_owned(),
             FaultKind::Pause { .. } => "pause".to_owned(),
@@ -342,9 +354,11 @@ fn harm(kind: &FaultKind) -> Option<Harm> {
         FaultKind::Narrow { bytes_per_second, queue_bytes, .. } => {
             Harm::Narrow { bytes_per_second, queue_bytes: queue_bytes.unwrap_or(QUEUE_BYTES) }
         }
-        FaultKind::Skew { .. } | FaultKind::Crash { .. } | FaultKind::Kill { .. } | FaultKind::Pause { .. } => {
-            return None;
-        }
+        FaultKind::Skew { .. }
+        | FaultKind::Drift { .. }
+        | FaultKind::Crash { .. }
+        | FaultKind::Kill { .. }
+        | FaultKind::Pause { .. } => return None,
     })
 }
 
@@ -384,6 +398,10 @@ impl Weather {
                 let reads = kernel.wall_reads(*host);
                 Grip::Clock(*host, kernel.skew_clock(*host, *by_ns, motion), motion, reads)
             }
+            FaultKind::Drift { host, ppm, stepped } => {
+                let motion = if *stepped { Motion::Step } else { Motion::Slew };
+                Grip::Drift(*host, kernel.drift_clocks(*host, *ppm), *ppm, motion)
+            }
             FaultKind::Crash { host } => {
                 self.hold(kernel, number, *host, Plight::Felled { startable: kernel.runs_program(*host) });
                 kernel.crash_host(*host);
@@ -416,6 +434,10 @@ impl Weather {
                 kernel.right_clock(host, shift, motion);
                 kernel.wall_reads(host) - reads
             }
+            Grip::Drift(host, shift, ppm, motion) => {
+                kernel.steady_clocks(host, ppm, shift, motion);
+                1
+            }
             Grip::Host(_) => 1,
         };
         let ended = Some(self.since(kernel));
@@ -425,7 +447,7 @@ impl Weather {
         let effect = match grip {
             Grip::Links(_) => format!(", which bit on {bit} segments and datagrams"),
             Grip::Clock(..) => format!(", which was read {bit} times meanwhile"),
-            Grip::Nothing | Grip::Host(_) => String::new(),
+            Grip::Nothing | Grip::Drift(..) | Grip::Host(_) => String::new(),
         };
         let text = format!("fault {} ends: {what}{effect}", number + 1);
         kernel.note_weather(number, Turn::Ends, &fault.kind, bit, &text);
@@ -439,7 +461,7 @@ impl Weather {
         let bit = |entry: &Entry| match entry.grip {
             Some(Grip::Links(fault)) => kernel.net_affected(fault),
             Some(Grip::Clock(host, _, _, reads)) => kernel.wall_reads(host) - reads,
-            Some(Grip::Host(_)) => 1,
+            Some(Grip::Drift(..) | Grip::Host(_)) => 1,
             Some(Grip::Nothing) | None => entry.report.bit,
         };
         let down = self.holds.iter().filter(|(host, hold)| {

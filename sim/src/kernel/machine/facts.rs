@@ -61,12 +61,12 @@ pub(super) const CGROUPS: &str = "#subsys_name\thierarchy\tnum_cgroups\tenabled\
 /// The host's time since its start, in nanoseconds.
 pub(super) fn uptime_ns(k: &Kernel, who: Who) -> u64 {
     let host = k.host_of(who.process);
-    u64::try_from(k.now as i64 + host.monotonic_ns).unwrap_or(0)
+    u64::try_from(k.now as i64 + host.beat.adds(k.now)).unwrap_or(0)
 }
 
 /// A moment of the world as ticks since the host's start.
 pub(super) fn ticks_at(k: &Kernel, who: Who, now_ns: u64) -> u64 {
-    let since = u64::try_from(now_ns as i64 + k.host_of(who.process).monotonic_ns).unwrap_or(0);
+    let since = u64::try_from(now_ns as i64 + k.host_of(who.process).beat.adds(now_ns)).unwrap_or(0);
     since / TICK_NS
 }
 
@@ -105,7 +105,7 @@ pub(super) fn processors(k: &mut Kernel, _: Who) -> Vec<u8> {
 pub(super) fn stat(k: &mut Kernel, who: Who) -> Vec<u8> {
     let idle = uptime_ns(k, who) / TICK_NS;
     let host = k.host_of(who.process);
-    let booted = (host.wall.adds(k.now) - host.monotonic_ns).div_euclid(1_000_000_000);
+    let booted = (host.wall.adds(k.now) - host.beat.adds(k.now)).div_euclid(1_000_000_000);
     let mut text = format!("cpu  0 0 0 {} 0 0 0 0 0 0\n", idle * u64::from(k.cpus));
     for cpu in 0..k.cpus {
         let _ = writeln!(text, "cpu{cpu} 0 0 0 {idle} 0 0 0 0 0 0");

@@ -68,7 +68,7 @@ impl Kernel {
             Fail::Errno(errno) => Stop::Errno(errno),
             Fail::Wait(_) if wait.never => Stop::Errno(EAGAIN),
             Fail::Wait(bits) => {
-                let at = wait.timeout_ns.map(|timeout| self.now.saturating_add(timeout));
+                let at = wait.timeout_ns.map(|timeout| self.after(me, timeout));
                 self.deadline(me, at);
                 if self.expired(me) {
                     return Stop::Errno(EAGAIN);

@@ -1,0 +1,97 @@
+//! Moving a host's clocks, and whoever waits by them.
+//!
+//! While a thread runs no time passes, so it is told what its clocks show whenever it is resumed. Deadlines on the wall
+//! clock are kept as what it will show as well (`Progress::wall_ns`, `Timer::wall_ns`); when a clock is moved, all
+//! deadlines of its host are worked out anew, as Linux does (`clock_was_set`, kernel/time/hrtimer.c). The timers of the
+//! host's TCP are not: they are the network's.
+
+use super::dispatch::{Event, Kernel};
+use super::file::Kind;
+use super::thread::{State, Thread, ThreadId};
+use super::wall::Motion;
+use crate::world::HostId;
+
+impl Kernel {
+    /// Moves a host's wall clock; names what can be taken back.
+    pub(crate) fn skew_clock(&mut self, host: HostId, by_ns: i64, motion: Motion) -> u64 {
+        let shift = self.hosts[host].wall.shift(by_ns, motion, self.now);
+        self.clocks_were_set(host, motion == Motion::Step, 0);
+        shift
+    }
+
+    /// Puts a host's wall clock right again, as far as it was moved by this.
+    pub(crate) fn right_clock(&mut self, host: HostId, shift: u64, motion: Motion) {
+        self.hosts[host].wall.unshift(shift, motion, self.now);
+        self.clocks_were_set(host, motion == Motion::Step, 0);
+    }
+
+    /// Makes all clocks of a host run faster by so many parts in a million, or slower.
+    pub(crate) fn drift_clocks(&mut self, host: HostId, ppm: i64) -> u64 {
+        let shift = self.hosts[host].wall.shift(0, Motion::Drift(ppm), self.now);
+        self.clocks_were_set(host, false, ppm);
+        shift
+    }
+
+    /// Ends a drift. What `CLOCK_MONOTONIC` has counted stays; the wall clock is put right by a motion.
+    pub(crate) fn steady_clocks(&mut self, host: HostId, ppm: i64, shift: u64, motion: Motion) {
+        self.hosts[host].wall.unshift(shift, motion, self.now);
+        self.clocks_were_set(host, motion == Motion::Step, -ppm);
+    }
+
+    /// How often a host's wall clock has been read.
+    pub(crate) fn wall_reads(&self, host: HostId) -> u64 {
+        let of_host = |thread: &Thread| self.processes.get(thread.process).is_some_and(|process| process.host == host);
+        let alive = self.threads.iter().map(|(_, thread)| thread).filter(|thread| of_host(thread));
+        let reads = alive.filter(|thread| !thread.lent.pointer().is_null()).map(|thread| thread.lent.wall_reads());
+        self.hosts[host].wall.reads + reads.map(u64::from).sum::<u64>()
+    }
+
+    /// Notes what a thread has read that ends.
+    pub(crate) fn note_wall_reads(&mut self, thread: &Thread) {
+        if let Some(process) = self.processes.get(thread.process) {
+            self.hosts[process.host].wall.reads += u64::from(thread.lent.wall_reads());
+        }
+    }
+
+    /// The wall clock has been moved, and all clocks run faster by this than before: deadlines come at other moments.
+    fn clocks_were_set(&mut self, host: HostId, jumped: bool, ppm: i64) {
+        self.clocks_move = true;
+        let now = self.now;
+        let left = |k: &Kernel, at: u64| k.hosts[host].beat.until(now, at);
+        let waiting: Vec<(ThreadId, u64)> = self
+            .threads
+            .iter()
+            .filter(|(_, thread)| thread.state == State::Blocked && thread.timer.is_some())
+            .filter(|(_, thread)| self.processes[thread.process].host == host)
+            .filter_map(|(id, thread)| Some((id, left(self, thread.progress.deadline?))))
+            .collect();
+        let timers = self.files.iter().filter_map(|(id, file)| match &file.kind {
+            Kind::Timer(timer) if timer.is_running_on(host) => Some((id, left(self, timer.expires()?))),
+            _ => None,
+        });
+        let timers: Vec<_> = timers.collect();
+        self.hosts[host].beat.hurry(ppm, now);
+        for (id, left) in waiting {
+            let at = self.moved(host, left, self.threads[id].progress.wall_ns);
+            let late = self.buggify.lateness_ns(&self.threads[id]);
+            self.threads[id].progress.deadline = Some(at);
+            let key = self.timers.schedule(at.saturating_add(late).max(now), Event::Deadline(id));
+            if let Some(old) = self.threads[id].timer.replace(key) {
+                self.timers.cancel(old);
+            }
+        }
+        for (id, left) in timers {
+            let Kind::Timer(timer) = &self.files[id].kind else { continue };
+            let at = self.moved(host, left, timer.wall_ns());
+            self.timerfd_clock_was_set(id, jumped, at.max(now));
+        }
+    }
+
+    /// When something comes that is so far away by the host's clock, or at a time of day.
+    fn moved(&self, host: HostId, left: u64, wall_ns: Option<i64>) -> u64 {
+        match wall_ns {
+            Some(wall_ns) => self.hosts[host].wall.when(wall_ns, self.now),
+            None => self.hosts[host].beat.after(self.now, left),
+        }
+    }
+}
