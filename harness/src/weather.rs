@@ -7,13 +7,14 @@ use crate::blackbox::FaultAccount;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use windtunnel_faults::{
-    Correction, Distribution, Effect, Fault, Kind, Latency, Link, Manner, Onset, Plan, Size, Start, Struck, Topology,
+    Answer, Correction, Distribution, Effect, Fault, Kind, Latency, Link, Manner, Onset, Plan, Size, Start, Struck,
+    Topology,
 };
-use windtunnel_sim::weather::{self, Begins, FaultKind, FaultReport, Links, Spread};
+use windtunnel_sim::weather::{self, Begins, FaultKind, FaultReport, Links, NameAnswer, Spread};
 use windtunnel_sim::world::HostId;
 
 /// What the simulated world can do so far.
-pub(crate) const SUPPORTED: [Kind; 11] = [
+pub(crate) const SUPPORTED: [Kind; 12] = [
     Kind::Partition,
     Kind::Latency,
     Kind::Loss,
@@ -21,6 +22,7 @@ pub(crate) const SUPPORTED: [Kind; 11] = [
     Kind::Reordering,
     Kind::Corruption,
     Kind::Bandwidth,
+    Kind::DnsHijack,
     Kind::ClockSkew,
     Kind::ClockDrift,
     Kind::Crash,
@@ -115,6 +117,17 @@ fn kinds(
             let by_ns = i64::try_from(skew.offset.nanoseconds());
             let by_ns = by_ns.map_err(|_| format!("`{fault}`: no clock can be moved so far"))?;
             hosts.iter().map(|host| Ok(FaultKind::Skew { host: id(&host.name)?, by_ns, slewed })).collect()
+        }
+        (Struck::Hosts(hosts), Effect::DnsHijack(hijack)) => {
+            let answer = match &hijack.answer {
+                Answer::Address(ip) => NameAnswer::Address(*ip),
+                Answer::Host(name) => NameAnswer::Host(id(name)?),
+                Answer::NoSuchName => NameAnswer::NoSuchName,
+                Answer::Failure => NameAnswer::Failure,
+                Answer::Nothing => NameAnswer::Nothing,
+            };
+            let misled = |name: &str| Ok(FaultKind::Hijack { host: id(name)?, name: hijack.name.clone(), answer });
+            hosts.iter().map(|host| misled(&host.name)).collect()
         }
         (Struck::Hosts(hosts), Effect::ClockDrift(drift)) => {
             let (ppm, stepped) = (i64::from(drift.rate.as_ppm()), drift.correction == Correction::Step);

@@ -27,6 +27,7 @@
 //! ```
 
 use crate::world::HostId;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Something that goes wrong for a while.
@@ -137,6 +138,16 @@ pub enum FaultKind {
         /// The wall clock is put right at once; or else gradually, at 500 ppm.
         stepped: bool,
     },
+    /// A name resolves to something else, or not at all, for those who ask on a host: by getaddrinfo(3), or the name
+    /// server itself.
+    Hijack {
+        /// Whose questions.
+        host: HostId,
+        /// Which name; `*.internal` stands for all below `internal`.
+        name: String,
+        /// What they are told.
+        answer: NameAnswer,
+    },
     /// Power loss: nobody is told. The program is started again when the fault ends.
     Crash {
         /// Whose.
@@ -152,6 +163,21 @@ pub enum FaultKind {
         /// Whose program.
         host: HostId,
     },
+}
+
+/// What a resolver is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameAnswer {
+    /// This address.
+    Address(IpAddr),
+    /// The addresses of this host.
+    Host(HostId),
+    /// There is no such name (RFC 1035 §4.1.1, code 3).
+    NoSuchName,
+    /// The server could not find out (code 2).
+    Failure,
+    /// No answer comes.
+    Nothing,
 }
 
 /// How a delay varies.
@@ -199,8 +225,8 @@ pub struct FaultReport {
     /// asked for.
     pub ended: Option<Duration>,
     /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; how often a wall clock
-    /// was read that was wrong; 1 if clocks drifted, or if it felled or paused its host, and 0 if the host was down, or
-    /// to be paused and paused already.
+    /// was read that was wrong, or who asked for a name was misled; 1 if clocks drifted, or if it felled or paused its
+    /// host, and 0 if the host was down, or to be paused and paused already.
     pub bit: u64,
 }
 
@@ -217,6 +243,7 @@ impl FaultKind {
             | FaultKind::Narrow { links, .. } => Some(links),
             FaultKind::Skew { .. }
             | FaultKind::Drift { .. }
+            | FaultKind::Hijack { .. }
             | FaultKind::Crash { .. }
             | FaultKind::Kill { .. }
             | FaultKind::Pause { .. } => None,
@@ -228,6 +255,7 @@ impl FaultKind {
         match self {
             FaultKind::Skew { host, .. }
             | FaultKind::Drift { host, .. }
+            | FaultKind::Hijack { host, .. }
             | FaultKind::Crash { host }
             | FaultKind::Kill { host }
             | FaultKind::Pause { host } => Some(*host),

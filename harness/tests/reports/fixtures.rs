@@ -225,7 +225,7 @@ async fn remembers_without_crashes(cx: Chaos) -> Result<()> {
     everything_counted_is_there(cx).await
 }
 
-#[chaos_test(cases = 20, faults = net::all().without(net::dns_hijacks()) + clock::all())]
+#[chaos_test(cases = 20, faults = net::all() + clock::all())]
 #[ignore = "a fixture"]
 async fn remembers_whatever_links_and_clocks_do(cx: Chaos) -> Result<()> {
     everything_counted_is_there(cx).await

@@ -148,6 +148,7 @@ fn everything_that_can_happen_to_links_and_clocks_happens_and_repeats() {
         "reordering",
         "corruption",
         "bandwidth",
+        "dns-hijack",
         "clock-skew",
         "clock-drift",
     ] {

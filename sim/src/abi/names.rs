@@ -6,7 +6,7 @@
 use super::handed::Handed;
 use super::{answer_int, call, hooks, look, refuse};
 use crate::kernel::net::control::{INTERFACE, LOOPBACK_INTERFACE};
-use crate::kernel::net::names::{Answer, Query};
+use crate::kernel::net::names::{Answer, Query, SILENCE};
 use crate::kernel::net::{Endpoint, Family, RawAddress};
 use libc::{addrinfo, c_char, c_int, c_uint, c_void, ifaddrs, sockaddr, socklen_t};
 use std::ffi::CStr;
@@ -123,9 +123,11 @@ hooks! {
             (kind, protocol) = (hints.ai_socktype, hints.ai_protocol);
         }
         let mut answers: Handed<(Vec<Answer>, Option<String>)> = Handed::nothing();
-        let code = call("getaddrinfo", |k, _| {
+        let code = call("getaddrinfo", |k, me| {
             let query = Query { node: text(node_name), service: text(service), flags, family, kind, protocol };
-            match k.net.look_up(&query) {
+            let host = k.host_id(me);
+            match k.net.look_up(host, &query) {
+                Err(SILENCE) => k.await_name_server(me),
                 Ok(found) => {
                     found.0.iter().for_each(|answer| {
                         let raw = answer.at.encode(if answer.at.ip.is_ipv4() { Family::V4 } else { Family::V6 });

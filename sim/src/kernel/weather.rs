@@ -12,7 +12,7 @@ use super::event::What;
 use super::net::{Draws, Harm, delay_ns};
 use super::timers::TimerKey;
 use super::wall::Motion;
-use crate::weather::{Begins, Fault, FaultKind, FaultReport, Links, WeatherReport};
+use crate::weather::{Begins, Fault, FaultKind, FaultReport, Links, NameAnswer, WeatherReport};
 use crate::world::{FaultId, HostId, HostState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -98,6 +98,8 @@ enum Grip {
     Clock(HostId, u64, Motion, u64),
     /// A host's clocks: which shift of the wall clock it is, how fast they drift, and how that clock is put right.
     Drift(HostId, u64, i64, Motion),
+    /// A name.
+    Name(u64),
     /// A host's program.
     Host(HostId),
 }
@@ -181,10 +183,14 @@ impl Kernel {
 
     fn check_fault(&self, kind: &FaultKind) -> Result<(), String> {
         let links = kind.links().into_iter().flat_map(|links| links.from.iter().chain(&links.to)).copied();
-        if let Some(unknown) = links.chain(kind.host()).find(|host| host.0 as usize >= self.hosts.len()) {
+        let answer = match kind {
+            FaultKind::Hijack { answer: NameAnswer::Host(host), .. } => Some(*host),
+            _ => None,
+        };
+        if let Some(unknown) = links.chain(kind.host()).chain(answer).find(|host| host.0 as usize >= self.hosts.len()) {
             return Err(format!("there is no host {}; add it before the weather begins", unknown.0));
         }
-        let fells = !matches!(kind, FaultKind::Skew { .. } | FaultKind::Drift { .. });
+        let fells = matches!(kind, FaultKind::Crash { .. } | FaultKind::Kill { .. } | FaultKind::Pause { .. });
         if kind.host() == Some(TEST) && fells {
             return Err("host `test` runs the test itself; choose another host to fall or pause".to_owned());
         }
@@ -215,6 +221,7 @@ impl Kernel {
             | FaultKind::Narrow { .. }
             | FaultKind::Skew { .. }
             | FaultKind::Drift { .. }
+            | FaultKind::Hijack { .. }
             | FaultKind::Crash { .. }
             | FaultKind::Kill { .. }
             | FaultKind::Pause { .. } => Ok(()),
@@ -281,7 +288,8 @@ impl Kernel {
             | FaultKind::Flipping { .. }
             | FaultKind::Narrow { .. }
             | FaultKind::Skew { .. }
-            | FaultKind::Drift { .. } => true,
+            | FaultKind::Drift { .. }
+            | FaultKind::Hijack { .. } => true,
             FaultKind::Crash { host } | FaultKind::Kill { host } => {
                 !matches!(self.host_state(*host), HostState::Down(_))
             }
@@ -328,6 +336,13 @@ impl Kernel {
                 format!("clock {sign}{by:?}{}", if *slewed { " slewed" } else { "" })
             }
             FaultKind::Drift { ppm, .. } => format!("clocks that drift by {ppm:+} ppm"),
+            FaultKind::Hijack { name, answer, .. } => match answer {
+                NameAnswer::Address(ip) => format!("`{name}` is {ip}"),
+                NameAnswer::Host(host) => format!("`{name}` is {}", self.hosts[*host].name),
+                NameAnswer::NoSuchName => format!("there is no `{name}`"),
+                NameAnswer::Failure => format!("the name server fails over `{name}`"),
+                NameAnswer::Nothing => format!("the name server is silent about `{name}`"),
+            },
             FaultKind::Crash { .. } => "crash".to_owned(),
             FaultKind::Kill { .. } => "kill".to_owned(),
             FaultKind::Pause { .. } => "pause".to_owned(),
@@ -356,6 +371,7 @@ fn harm(kind: &FaultKind) -> Option<Harm> {
         }
         FaultKind::Skew { .. }
         | FaultKind::Drift { .. }
+        | FaultKind::Hijack { .. }
         | FaultKind::Crash { .. }
         | FaultKind::Kill { .. }
         | FaultKind::Pause { .. } => return None,
@@ -398,6 +414,7 @@ impl Weather {
                 let reads = kernel.wall_reads(*host);
                 Grip::Clock(*host, kernel.skew_clock(*host, *by_ns, motion), motion, reads)
             }
+            FaultKind::Hijack { host, name, answer } => Grip::Name(kernel.net.hijack(*host, name, *answer)),
             FaultKind::Drift { host, ppm, stepped } => {
                 let motion = if *stepped { Motion::Step } else { Motion::Slew };
                 Grip::Drift(*host, kernel.drift_clocks(*host, *ppm), *ppm, motion)
@@ -434,6 +451,7 @@ impl Weather {
                 kernel.right_clock(host, shift, motion);
                 kernel.wall_reads(host) - reads
             }
+            Grip::Name(hijack) => kernel.net.end_hijack(hijack),
             Grip::Drift(host, shift, ppm, motion) => {
                 kernel.steady_clocks(host, ppm, shift, motion);
                 1
@@ -447,6 +465,7 @@ impl Weather {
         let effect = match grip {
             Grip::Links(_) => format!(", which bit on {bit} segments and datagrams"),
             Grip::Clock(..) => format!(", which was read {bit} times meanwhile"),
+            Grip::Name(_) => format!(", which misled {bit} times"),
             Grip::Nothing | Grip::Drift(..) | Grip::Host(_) => String::new(),
         };
         let text = format!("fault {} ends: {what}{effect}", number + 1);
@@ -461,6 +480,7 @@ impl Weather {
         let bit = |entry: &Entry| match entry.grip {
             Some(Grip::Links(fault)) => kernel.net_affected(fault),
             Some(Grip::Clock(host, _, _, reads)) => kernel.wall_reads(host) - reads,
+            Some(Grip::Name(hijack)) => kernel.net.misled(hijack),
             Some(Grip::Drift(..) | Grip::Host(_)) => 1,
             Some(Grip::Nothing) | None => entry.report.bit,
         };

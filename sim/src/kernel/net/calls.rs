@@ -134,6 +134,23 @@ impl Kernel {
         self.network(|net, cx| net.close_socket(cx, socket));
     }
 
+    /// The name server keeps silent: resolv.conf(5) has it asked twice, for five seconds each. It may answer by then.
+    pub(crate) fn await_name_server(&mut self, me: ThreadId) -> Step {
+        const ATTEMPTS: u64 = 2;
+        const TIMEOUT_NS: u64 = 5_000_000_000;
+        let progress = &mut self.threads[me].progress;
+        if !progress.begun || progress.deadline.is_some_and(|at| at <= self.now) {
+            if progress.done == ATTEMPTS {
+                return Ok(i64::from(libc::EAI_AGAIN));
+            }
+            progress.done += 1;
+            progress.begun = false;
+            let at = self.after(me, TIMEOUT_NS);
+            self.deadline(me, Some(at));
+        }
+        Err(Stop::Block)
+    }
+
     /// Power loss: everything of the host's network is gone, and nobody is told. What it has sent still arrives.
     pub(crate) fn net_crash(&mut self, host: HostId) {
         self.network(|net, cx| net.crash(cx, host));

@@ -179,6 +179,7 @@ pub(crate) struct Network {
     pub(crate) released: Vec<FileId>,
     /// What the seed switched on for hosts.
     rarities: Rarities,
+    pub(crate) hijacks: names::Hijacks,
     pub(crate) unix: Unix,
     connections_ever: u64,
     datagrams_ever: u64,
@@ -203,6 +204,7 @@ impl Network {
             deliveries: VecDeque::new(),
             released: Vec::new(),
             rarities: Rarities::drawn(seed),
+            hijacks: names::Hijacks::default(),
             unix: Unix::default(),
             connections_ever: 0,
             datagrams_ever: 0,

@@ -1,14 +1,17 @@
 //! getaddrinfo(3): follows glibc's `gaih_inet` (sysdeps/posix/getaddrinfo.c), compared with it answer by answer.
 
 use super::super::{Endpoint, Network};
-use super::{service_name, service_port};
+use super::{Resolved, service_name, service_port};
+use crate::world::HostId;
 use libc::{AF_INET, AF_INET6, AF_UNSPEC, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM, c_int};
 use libc::{AI_ADDRCONFIG, AI_ALL, AI_CANONNAME, AI_NUMERICHOST, AI_NUMERICSERV, AI_PASSIVE, AI_V4MAPPED};
-use libc::{EAI_BADFLAGS, EAI_FAMILY, EAI_NONAME, EAI_SERVICE, EAI_SOCKTYPE};
+use libc::{EAI_AGAIN, EAI_BADFLAGS, EAI_FAMILY, EAI_NONAME, EAI_SERVICE, EAI_SOCKTYPE};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// glibc's error for an address of the other family (netdb.h; not in POSIX any more).
 const EAI_ADDRFAMILY: c_int = -9;
+/// No answer comes: none of libc's codes, which are few and above -100.
+pub(crate) const SILENCE: c_int = -1000;
 /// The flags of internationalised names, which change nothing for the names here (netdb.h).
 const AI_IDN: c_int = 0x40 | 0x80 | 0x100 | 0x200;
 const FLAGS: c_int =
@@ -39,11 +42,11 @@ pub(crate) struct Answer {
 }
 
 impl Network {
-    /// Answers a query: the addresses in order, and the canonical name if asked for.
+    /// Answers a query of a host: the addresses in order, and the canonical name if asked for.
     ///
     /// # Errors
-    /// An `EAI_*` code.
-    pub(crate) fn look_up(&self, query: &Query) -> Result<(Vec<Answer>, Option<String>), c_int> {
+    /// An `EAI_*` code; [`SILENCE`] when the name server does not answer.
+    pub(crate) fn look_up(&mut self, asker: HostId, query: &Query) -> Result<(Vec<Answer>, Option<String>), c_int> {
         let Query { flags, family, .. } = *query;
         if query.node.is_none() && query.service.is_none() {
             return Err(EAI_NONAME);
@@ -57,7 +60,7 @@ impl Network {
         let types = types(query)?;
         let addresses = match &query.node {
             None => nobody(flags, family),
-            Some(node) => self.addresses(node, flags, family)?,
+            Some(node) => self.addresses(asker, node, flags, family)?,
         };
         let mut answers = Vec::with_capacity(addresses.len() * types.len());
         for (family, ip) in addresses {
@@ -84,7 +87,13 @@ impl Network {
         Ok((host, service.map_or_else(|| at.port.to_string(), str::to_owned)))
     }
 
-    fn addresses(&self, node: &str, flags: c_int, family: c_int) -> Result<Vec<(c_int, IpAddr)>, c_int> {
+    fn addresses(
+        &mut self,
+        asker: HostId,
+        node: &str,
+        flags: c_int,
+        family: c_int,
+    ) -> Result<Vec<(c_int, IpAddr)>, c_int> {
         let mapped = |ip: Ipv4Addr| (AF_INET6, IpAddr::V4(ip));
         if let Some(ip) = numeric(node) {
             return match (ip, family) {
@@ -97,7 +106,13 @@ impl Network {
         if flags & AI_NUMERICHOST != 0 {
             return Err(EAI_NONAME);
         }
-        let known = self.addresses_of(node).ok_or(EAI_NONAME)?;
+        let known = match self.resolve(asker, node) {
+            Resolved::Addresses(known) => known,
+            Resolved::NoSuchName => return Err(EAI_NONAME),
+            // SERVFAIL is TRY_AGAIN (resolv/res_query.c), which getaddrinfo(3) calls so.
+            Resolved::Failure => return Err(EAI_AGAIN),
+            Resolved::Nothing => return Err(SILENCE),
+        };
         let number = |ip: &IpAddr| if ip.is_ipv4() { AF_INET } else { AF_INET6 };
         let mut found: Vec<_> =
             known.iter().map(|ip| (number(ip), *ip)).filter(|(f, _)| [AF_UNSPEC, *f].contains(&family)).collect();
@@ -108,7 +123,8 @@ impl Network {
                 IpAddr::V6(_) => None,
             }));
         }
-        Ok(found)
+        // Of the other family only: glibc's EAI_ADDRFAMILY is for numbers, for a name it is as if there was none.
+        if found.is_empty() { Err(EAI_NONAME) } else { Ok(found) }
     }
 }
 
@@ -220,7 +236,7 @@ mod tests {
     fn stream(node: &str, family: c_int, flags: c_int) -> Result<Vec<String>, c_int> {
         let query = Query { family, flags, kind: SOCK_STREAM, ..query(Some(node), Some("80")) };
         world()
-            .look_up(&query)
+            .look_up(HostId(0), &query)
             .map(|(answers, _)| answers.iter().map(|a| format!("{} {}", a.family, a.at.ip)).collect())
     }
 
@@ -254,7 +270,7 @@ mod tests {
     #[test]
     fn without_a_type_each_is_answered() {
         let kinds = |service: &str| {
-            let (answers, _) = world().look_up(&query(Some("127.0.0.1"), Some(service))).unwrap();
+            let (answers, _) = world().look_up(HostId(0), &query(Some("127.0.0.1"), Some(service))).unwrap();
             answers.iter().map(|a| (a.kind, a.at.port)).collect::<Vec<_>>()
         };
         assert_eq!(kinds("80"), [(SOCK_STREAM, 80), (SOCK_DGRAM, 80), (SOCK_RAW, 80)]);
@@ -268,7 +284,7 @@ mod tests {
     fn nobody_is_the_wildcard_or_the_loopback() {
         let all = |flags| {
             let query = Query { flags, kind: SOCK_STREAM, ..query(None, Some("80")) };
-            world().look_up(&query).unwrap().0.iter().map(|a| a.at.ip.to_string()).collect::<Vec<_>>()
+            world().look_up(HostId(0), &query).unwrap().0.iter().map(|a| a.at.ip.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(all(AI_PASSIVE), ["0.0.0.0", "::"]);
         assert_eq!(all(0), ["::1", "127.0.0.1"]);
@@ -276,7 +292,7 @@ mod tests {
 
     #[test]
     fn errors_are_glibc_s() {
-        let error = |query: Query| world().look_up(&query).unwrap_err();
+        let error = |query: Query| world().look_up(HostId(0), &query).unwrap_err();
         let http = || query(Some("127.0.0.1"), Some("http"));
         let eighty = || query(Some("127.0.0.1"), Some("80"));
         assert_eq!(error(query(None, None)), EAI_NONAME);
@@ -295,7 +311,7 @@ mod tests {
     #[test]
     fn the_canonical_name_is_the_asked_one() {
         let query = Query { flags: AI_CANONNAME, kind: SOCK_STREAM, family: AF_INET, ..query(Some("kv1"), None) };
-        let (answers, name) = world().look_up(&query).unwrap();
+        let (answers, name) = world().look_up(HostId(0), &query).unwrap();
         let at = super::Endpoint::new("10.0.0.1".parse().unwrap(), 0);
         assert_eq!(answers, [Answer { family: AF_INET, kind: SOCK_STREAM, protocol: libc::IPPROTO_TCP, at }]);
         assert_eq!(name.as_deref(), Some("kv1"));

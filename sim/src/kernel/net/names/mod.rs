@@ -1,13 +1,15 @@
 //! Names: what getaddrinfo(3) and getnameinfo(3) answer, and the name server on port 53.
 //!
 //! Both know the same: every host of the world by its name, with both its addresses, and `localhost`. Answers are
-//! immediate, as from a hosts file.
+//! immediate, as from a hosts file; unless a fault misleads who asks (`hijack.rs`).
 
+mod hijack;
 mod lookup;
 mod server;
 mod services;
 
-pub(crate) use lookup::{Answer, Query};
+pub(crate) use hijack::{Hijacks, Resolved};
+pub(crate) use lookup::{Answer, Query, SILENCE};
 pub(crate) use server::SERVER_NS;
 pub(crate) use services::{service_name, service_port};
 
@@ -16,7 +18,7 @@ use crate::world::HostId;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 impl Network {
-    /// The addresses of a name, as the host that asks sees them.
+    /// The addresses of a name, as it should be.
     ///
     /// For a host: IPv4 first. RFC 6724 §2.1 prefers private IPv4 (precedence 35) to unique local IPv6 (precedence 3);
     /// glibc before 2.42 has the older table of RFC 3484, without the latter's line, and answers the other way round.

@@ -1,6 +1,7 @@
 //! The name server at 10.0.255.53, port 53 (RFC 1035): for programs that bring a resolver of their own.
 
 use super::super::{Cx, Endpoint, NetEvent, Network, Socket};
+use super::Resolved;
 use crate::world::HostId;
 use libc::ECONNREFUSED;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,6 +17,7 @@ const RESPONSE: u16 = 1 << 15 | 1 << 10 | 1 << 7;
 /// Opcode and "recursion desired", which are answered as asked.
 const ECHOED: u16 = 0xf << 11 | 1 << 8;
 const FORMAT_ERROR: u16 = 1;
+const SERVER_FAILURE: u16 = 2;
 const NO_SUCH_NAME: u16 = 3;
 const NOT_IMPLEMENTED: u16 = 4;
 const A: u16 = 1;
@@ -51,13 +53,13 @@ impl Network {
             return;
         }
         let server = Endpoint::new(IpAddr::V4(super::super::address::NAME_SERVER), PORT);
-        if let Some(answer) = self.answer(bytes) {
+        if let Some(answer) = self.answer(host, bytes) {
             self.udp_answer(cx, host, server, from, answer);
         }
     }
 
-    /// The answer to a message; none for what is not a question at all.
-    fn answer(&self, message: &[u8]) -> Option<Vec<u8>> {
+    /// The answer to a message; none for what is not a question at all, or is to get none.
+    fn answer(&mut self, asker: HostId, message: &[u8]) -> Option<Vec<u8>> {
         let header = message.get(..HEADER_BYTES)?;
         let flags = u16::from_be_bytes([header[2], header[3]]);
         if flags & 1 << 15 != 0 {
@@ -85,29 +87,34 @@ impl Network {
         }
         let Some(question) = question(message) else { return reply(FORMAT_ERROR, &[], &[]) };
         let echoed = &message[HEADER_BYTES..question.end];
-        match self.records(&question) {
-            Some(records) => reply(0, &records, echoed),
-            None => reply(NO_SUCH_NAME, &[], echoed),
+        match self.records(asker, &question) {
+            Ok(records) => reply(0, &records, echoed),
+            Err(Resolved::Failure) => reply(SERVER_FAILURE, &[], echoed),
+            Err(Resolved::Nothing) => None,
+            Err(Resolved::NoSuchName | Resolved::Addresses(_)) => reply(NO_SUCH_NAME, &[], echoed),
         }
     }
 
-    /// The records of a question; `None` when the name does not exist.
-    fn records(&self, question: &Question) -> Option<Vec<(u16, Vec<u8>)>> {
+    /// The records of a question.
+    fn records(&mut self, asker: HostId, question: &Question) -> Result<Vec<(u16, Vec<u8>)>, Resolved> {
         if let Some(ip) = reversed(&question.name) {
-            let name = self.name_of(ip)?;
+            let name = self.name_of(ip).ok_or(Resolved::NoSuchName)?;
             let wanted = matches!(question.kind, PTR | ANY) && question.class == INTERNET;
-            return Some(if wanted { vec![(PTR, labels(name))] } else { Vec::new() });
+            return Ok(if wanted { vec![(PTR, labels(name))] } else { Vec::new() });
         }
-        let addresses = self.addresses_of(&question.name)?;
+        let addresses = match self.resolve(asker, &question.name) {
+            Resolved::Addresses(addresses) => addresses,
+            other => return Err(other),
+        };
         if question.class != INTERNET {
-            return Some(Vec::new());
+            return Ok(Vec::new());
         }
         let record = |ip: &IpAddr| match ip {
             IpAddr::V4(ip) if matches!(question.kind, A | ANY) => Some((A, ip.octets().to_vec())),
             IpAddr::V6(ip) if matches!(question.kind, AAAA | ANY) => Some((AAAA, ip.octets().to_vec())),
             IpAddr::V4(_) | IpAddr::V6(_) => None,
         };
-        Some(addresses.iter().filter_map(record).collect())
+        Ok(addresses.iter().filter_map(record).collect())
     }
 }
 
@@ -180,7 +187,7 @@ mod tests {
         message.extend(labels(name));
         message.extend(kind.to_be_bytes());
         message.extend([0, 1]);
-        let answer = net.answer(&message).expect("an answer");
+        let answer = net.answer(HostId(0), &message).expect("an answer");
         assert_eq!(answer[..2], [0xab, 0xcd]);
         answer
     }
@@ -214,10 +221,10 @@ mod tests {
 
     #[test]
     fn what_is_no_question_is_not_answered_as_one() {
-        let net = Network::new(1, Hush::Everything);
-        assert_eq!(net.answer(&[0; 11]), None);
-        assert_eq!(net.answer(&[0, 0, 0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0]), None, "a response");
-        let broken = net.answer(&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 70]).unwrap();
+        let mut net = Network::new(1, Hush::Everything);
+        assert_eq!(net.answer(HostId(0), &[0; 11]), None);
+        assert_eq!(net.answer(HostId(0), &[0, 0, 0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0]), None, "a response");
+        let broken = net.answer(HostId(0), &[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 70]).unwrap();
         assert_eq!(code(&broken), 1);
     }
 }
