@@ -17,6 +17,7 @@ mod parameters;
 mod search;
 mod weaken;
 
+use crate::Kinds;
 use crate::plan::Plan;
 use crate::topology::Topology;
 use search::Search;
@@ -259,6 +260,13 @@ impl Shrinker {
     #[must_use]
     pub fn with_topology(mut self, topology: &Topology) -> Self {
         self.search.topology = topology.clone();
+        self
+    }
+
+    /// The kinds of faults that may appear: with it, nothing is weakened to a kind that the test does not speak of.
+    #[must_use]
+    pub fn with_kinds(mut self, kinds: Kinds) -> Self {
+        self.search.kinds = kinds;
         self
     }
 

@@ -3,6 +3,7 @@
 
 use super::numbers::ROUND_UNITS;
 use super::{Observation, Step, Verdict, weaken};
+use crate::Kinds;
 use crate::fault::Fault;
 use crate::plan::Plan;
 use crate::topology::Topology;
@@ -24,6 +25,8 @@ pub(crate) struct Search {
     /// What its run showed.
     pub(crate) seen: Observation,
     pub(crate) topology: Topology,
+    /// What a fault may be weakened to.
+    pub(crate) kinds: Kinds,
     stage: Stage,
     /// Whether what a run showed about idle faults has been right so far.
     trust: Trust,
@@ -94,6 +97,7 @@ impl Search {
             current: plan,
             seen,
             topology: Topology::new(),
+            kinds: Kinds::ALL,
             stage: Stage::All,
             trust: Trust::Trusted,
             weakened: 0,
@@ -212,7 +216,8 @@ impl Search {
             }
         };
         let valid = |fault: &Fault| Plan::new([fault.clone()]).validate().is_ok();
-        all.into_iter().filter(valid).collect()
+        let meant = |new: &Fault| new.kind() == fault.kind() || self.kinds.contains(new.kind());
+        all.into_iter().filter(|new| meant(new) && valid(new)).collect()
     }
 
     /// Goes on to what is tried next in this stage, or to the next stage.

@@ -144,9 +144,23 @@ fn partitions(partition: &Partition, topology: &Topology) -> Vec<Partition> {
             let single = Partition::Sides(vec![Selector::names([*first]), Selector::names(far.iter().copied())]);
             let smaller = Partition::Ring(Selector::names(names[..names.len() - 1].iter().copied()));
             let enough = names.len() > crate::effect::partition::RING_HOSTS_MIN;
-            [(!far.is_empty()).then_some(single), enough.then_some(smaller)].into_iter().flatten().collect()
+            let fewer = [(!far.is_empty()).then_some(single), enough.then_some(smaller)].into_iter().flatten();
+            // And each two that cannot reach each other, where these are few.
+            let pairs = if names.len() <= RING_PAIRS_HOSTS_MAX { across_the_ring(&names) } else { Vec::new() };
+            fewer.chain(pairs).collect()
         }
     }
+}
+
+/// A larger ring becomes a smaller one first.
+const RING_PAIRS_HOSTS_MAX: usize = 6;
+
+/// What a ring cuts, pair by pair: those who are no neighbours.
+fn across_the_ring(names: &[&str]) -> Vec<Partition> {
+    let count = names.len();
+    let pairs = (0..count).flat_map(|one| (one + 2..count).map(move |other| (one, other)));
+    let cut = pairs.filter(|(one, other)| *one != 0 || other + 1 != count);
+    cut.map(|(one, other)| Partition::Sides([one, other].map(|at| Selector::names([names[at]])).into())).collect()
 }
 
 /// The plan that begins at once: everything earlier by when the first fault begins.

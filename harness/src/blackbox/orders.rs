@@ -62,8 +62,8 @@ const RUST_BACKTRACE_BYTES: usize = 16;
 /// The longest plan: a thousand faults and more. A longer one would be cut, so whoever orders it has to look.
 pub(crate) const PLAN_BYTES: usize = 128 << 10;
 /// Numbers, then texts, each behind its length.
-pub(super) const ORDERS_BYTES: usize = 8 * (NUMBERS + 7)
-    + 2 * HUSH_BYTES
+pub(super) const ORDERS_BYTES: usize = 8 * (NUMBERS + 8)
+    + 3 * HUSH_BYTES
     + HOST_BYTES
     + RUST_LOG_BYTES
     + RUST_BACKTRACE_BYTES
@@ -129,6 +129,7 @@ impl Orders {
         let mut bytes = Bytes { bytes: [0; ORDERS_BYTES], at: 0 };
         numbers.into_iter().for_each(|number| bytes.put_number(number));
         bytes.put_text(hush_text(&self.quiet.links).as_deref(), HUSH_BYTES);
+        bytes.put_text(hush_text(&self.quiet.entropy).as_deref(), HUSH_BYTES);
         bytes.put_text(hush_text(&self.quiet.calls).as_deref(), HUSH_BYTES);
         bytes.put_text(crash_host.map(String::as_str), HOST_BYTES);
         bytes.put_text(self.rust_log.as_deref(), RUST_LOG_BYTES);
@@ -142,7 +143,7 @@ impl Orders {
         let mut bytes = Bytes { bytes: *bytes, at: 0 };
         let [seed, start_unix_ns, virtual_timeout_ns, perturb, known, crash_event, recording, heap_record, flags] =
             std::array::from_fn(|_| bytes.take_number());
-        let [links, calls] = std::array::from_fn(|_| hush(bytes.take_text(HUSH_BYTES).as_deref()));
+        let [links, entropy, calls] = std::array::from_fn(|_| hush(bytes.take_text(HUSH_BYTES).as_deref()));
         let crash_host = bytes.take_text(HOST_BYTES);
         Self {
             seed,
@@ -161,7 +162,7 @@ impl Orders {
             },
             in_debugger: flags & IN_DEBUGGER != 0,
             becalmed: flags & BECALMED != 0,
-            quiet: Quiet { scheduling: flags & QUIET_SCHEDULING != 0, links, calls },
+            quiet: Quiet { scheduling: flags & QUIET_SCHEDULING != 0, links, entropy, calls },
             plan_is_drawn: flags & PLAN_IS_DRAWN != 0,
             perturb: (perturb != NONE).then_some(perturb),
             crash_at: crash_host.map(|host| (host, crash_event)),
@@ -228,6 +229,7 @@ mod tests {
             quiet: Quiet {
                 scheduling: true,
                 links: Hush::AllBut(["kv0->kv1".to_owned(), "kv1->kv0".to_owned()].into()),
+                entropy: Hush::AllBut(["kv0".to_owned()].into()),
                 calls: Hush::Everything,
             },
             perturb: Some(0),

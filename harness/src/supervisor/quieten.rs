@@ -31,7 +31,7 @@ struct Kind {
     all: fn(&[&str]) -> Vec<String>,
 }
 
-const KINDS: [Kind; 3] = [
+const KINDS: [Kind; 4] = [
     Kind {
         name: "scheduling",
         streams: "",
@@ -39,13 +39,19 @@ const KINDS: [Kind; 3] = [
         all: |_| Vec::new(),
     },
     Kind { name: "latencies", streams: "links", quieten: |quiet, hush| quiet.links = hush, all: links },
+    Kind { name: "random numbers", streams: "hosts", quieten: |quiet, hush| quiet.entropy = hush, all: each },
     Kind {
         name: "interrupted and shortened calls",
         streams: "hosts",
         quieten: |quiet, hush| quiet.calls = hush,
-        all: |hosts| hosts.iter().map(|host| (*host).to_owned()).collect(),
+        all: each,
     },
 ];
+
+/// Every host.
+fn each(hosts: &[&str]) -> Vec<String> {
+    hosts.iter().map(|host| (*host).to_owned()).collect()
+}
 
 /// Every way from one of these hosts to another.
 fn links(hosts: &[&str]) -> Vec<String> {
@@ -153,9 +159,13 @@ fn in_words(kind: &Kind, streams: Option<&[String]>) -> String {
 
 fn sentence(needed: &[String], idle: &[&str]) -> String {
     match (needed, idle) {
-        ([], _) => "no chance: it fails with fair scheduling, constant latencies and undisturbed calls".to_owned(),
+        ([], _) => "no chance: it also fails with fair scheduling, constant latencies, undisturbed calls and other random numbers"
+            .to_owned(),
         (needed, []) => format!("chance in {}", needed.join(", in ")),
-        (needed, idle) => format!("chance in {}, but not in {}", needed.join(", in "), idle.join(" or ")),
+        (needed, [rest @ .., last]) => {
+            let idle = if rest.is_empty() { (*last).to_owned() } else { format!("{} or {last}", rest.join(", ")) };
+            format!("chance in {}, but not in {idle}", needed.join(", in "))
+        }
     }
 }
 
@@ -172,15 +182,15 @@ mod tests {
         let words = |at: usize, streams: Option<&[String]>| in_words(&KINDS[at], streams);
         let sentences = [
             sentence(&[], &KINDS.map(|kind| kind.name)),
-            sentence(&[words(0, None)], &[KINDS[1].name, KINDS[2].name]),
-            sentence(&[words(1, Some(&["kv0->kv1".to_owned()])), words(2, Some(&names(2)))], &[KINDS[0].name]),
-            sentence(&[words(0, None), words(1, Some(&names(5))), words(2, Some(&[]))], &[]),
+            sentence(&[words(0, None)], &[KINDS[1].name, KINDS[2].name, KINDS[3].name]),
+            sentence(&[words(1, Some(&["kv0->kv1".to_owned()])), words(3, Some(&names(2)))], &[KINDS[0].name]),
+            sentence(&[words(0, None), words(1, Some(&names(5))), words(2, Some(&[])), words(3, None)], &[]),
         ];
         insta::assert_snapshot!(sentences.join("\n"), @r"
-        no chance: it fails with fair scheduling, constant latencies and undisturbed calls
-        chance in scheduling, but not in latencies or interrupted and shortened calls
+        no chance: it also fails with fair scheduling, constant latencies, undisturbed calls and other random numbers
+        chance in scheduling, but not in latencies, random numbers or interrupted and shortened calls
         chance in latencies (kv0->kv1), in interrupted and shortened calls (n0, n1), but not in scheduling
-        chance in scheduling, in latencies (5 links), in interrupted and shortened calls
+        chance in scheduling, in latencies (5 links), in random numbers, in interrupted and shortened calls
         ");
     }
 

@@ -135,6 +135,9 @@ fn shrink_faults(context: &Context<'_>, found: &Found<'_>, smallest: &mut Smalle
     if let Some(rehearsed) = context.plans.rehearsed() {
         shrinker = shrinker.with_topology(&rehearsed.topology);
     }
+    if let Some(faults) = &context.definition.faults {
+        shrinker = shrinker.with_kinds(faults.kinds_in_play());
+    }
     let paths = &smallest.paths;
     judge_candidates(context, &mut shrinker, found.deadline, |worker, plan| {
         let orders = orders(context, found.report, plan, paths);

@@ -282,6 +282,15 @@ async fn breaks_its_steady_state(cx: Chaos) -> Result<()> {
     Ok(())
 }
 
+/// Fails when a map's first key is the last that was put in.
+#[chaos_test(cases = 200)]
+#[ignore = "a fixture"]
+async fn depends_on_the_order_of_a_map(_cx: Chaos) -> Result<()> {
+    let map: std::collections::HashMap<u32, ()> = (0..8).map(|key| (key, ())).collect();
+    assert_ne!(map.keys().next(), Some(&7), "the last comes first");
+    Ok(())
+}
+
 /// Fails when the way to `far` and back is long, whatever lies between the others.
 #[chaos_test(cases = 200)]
 #[ignore = "a fixture"]

@@ -49,7 +49,7 @@ fn what_is_pasted_tells_the_same_story_word_for_word() {
     let found = run("forgets_in_a_crash").env("CHAOS_CASES", "200").printed();
     assert_eq!(
         found.field("needed"),
-        "no chance: it fails with fair scheduling, constant latencies and undisturbed calls"
+        "no chance: it also fails with fair scheduling, constant latencies, undisturbed calls and other random numbers"
     );
     let token = found.field("replay").split(['=', ' ']).nth(1).expect("CHAOS_REPLAY=…").to_owned();
     let replayed = run("forgets_in_a_crash").env("CHAOS_REPLAY", &token).printed();
@@ -72,12 +72,24 @@ fn faults_that_simpler_arguments_do_not_need_are_dropped() {
 }
 
 #[test]
+fn chance_in_random_numbers_is_chance() {
+    let order = run("depends_on_the_order_of_a_map").seed("1-200").printed();
+    assert_eq!(
+        order.field("needed"),
+        "chance in random numbers, but not in scheduling, latencies or interrupted and shortened calls"
+    );
+}
+
+#[test]
 fn the_link_that_a_failure_needs_is_named() {
     let one = run("depends_on_one_link").seed("1-200").printed();
     let needed = one.field("needed");
     assert!(needed.starts_with("chance in latencies ("), "{}", one.text);
     assert!(needed.contains("far") && !needed.contains("near"), "{needed}");
-    assert!(needed.ends_with("), but not in scheduling or interrupted and shortened calls"), "{needed}");
+    assert!(
+        needed.ends_with("), but not in scheduling, random numbers or interrupted and shortened calls"),
+        "{needed}"
+    );
 }
 
 #[test]

@@ -84,6 +84,8 @@ pub(crate) struct Kernel {
     pub(crate) buggify: Buggify,
     /// Hosts without any of it.
     pub(crate) hushed_calls: Hush,
+    /// Hosts whose random numbers do not depend on the seed.
+    pub(crate) hushed_entropy: Hush,
     /// Some clock has been moved, so what they show is looked up whenever a thread goes on.
     pub(crate) clocks_move: bool,
     pub(crate) cpus: u32,
@@ -142,6 +144,7 @@ impl Kernel {
             seed: config.seed,
             buggify: Buggify::new(config.seed),
             hushed_calls: hushed(config.quiet.calls),
+            hushed_entropy: config.quiet.entropy,
             clocks_move: false,
             cpus: config.cpus,
             start_unix_ns: config.start_unix_ns,

@@ -118,7 +118,7 @@ impl Kernel {
             socket_files: BTreeMap::new(),
             wall: Wall::right(self.start_unix_ns as i64),
             beat: Beat::right(UPTIME_NS),
-            entropy: Stream::new(self.seed, Purpose::Host, u64::from(id.0)),
+            entropy: Stream::new(self.entropy_seed(name), Purpose::Host, u64::from(id.0)),
         });
         Ok(id)
     }
@@ -135,9 +135,10 @@ impl Kernel {
 
     /// Entropy of a host's new start: a restarted program does not see its predecessor's random numbers again.
     pub(crate) fn reseed_host(&mut self, id: HostId) {
+        let seed = self.entropy_seed(&self.hosts[id].name);
         let host = &mut self.hosts[id];
         let entity = u64::from(id.0) ^ mix(u64::from(host.starts));
-        host.entropy = Stream::new(self.seed, Purpose::Host, entity);
+        host.entropy = Stream::new(seed, Purpose::Host, entity);
     }
 
     /// Tells the reader of the log, and the digest, what happened to a host.

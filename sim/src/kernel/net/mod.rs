@@ -135,18 +135,12 @@ pub(crate) struct Rarities {
     pub(crate) short_transfers: bool,
     /// Socket buffers are small.
     pub(crate) small_buffers: bool,
-    /// Accept queues are short.
-    pub(crate) short_backlogs: bool,
 }
 
 impl Rarities {
     fn drawn(seed: u64) -> Rarities {
         let mut stream = Stream::new(seed, Purpose::Swarm, SWARM_ENTITY);
-        Rarities {
-            short_transfers: stream.chance(0.25),
-            small_buffers: stream.chance(0.125),
-            short_backlogs: stream.chance(0.125),
-        }
+        Rarities { short_transfers: stream.chance(0.25), small_buffers: stream.chance(0.125) }
     }
 }
 

@@ -17,9 +17,6 @@ use libc::{AF_INET, AF_INET6, AF_UNIX, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, 
 use libc::{EINVAL, EISCONN, ENETUNREACH, ENOTCONN, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
 use libc::{SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_RAW, SOCK_STREAM, c_int};
 
-/// An accept queue where the seed wants short ones.
-const SHORT_BACKLOG: u32 = 1;
-
 impl Kernel {
     pub(crate) fn host_id(&self, me: ThreadId) -> HostId {
         self.processes[self.threads[me].process].host
@@ -117,14 +114,7 @@ impl Kernel {
         let (_, socket) = self.socket_of(me, fd)?;
         // A negative number is compared as unsigned, and is then very large.
         let backlog = (backlog as u32).min(BACKLOG_MAX);
-        let host = self.net.sockets[socket].host;
-        let short_backlogs = self.net.stack(host).rarities.short_backlogs;
         match self.net.sockets[socket].protocol {
-            // A short queue delays who connects over TCP. Over a Unix socket that does not block it would be an error
-            // (connect(2), `EAGAIN`), which a program never sees on a machine whose somaxconn is 4096.
-            Protocol::Tcp(_) if short_backlogs => {
-                self.net.tcp_listen(socket, backlog.min(SHORT_BACKLOG))?;
-            }
             Protocol::Tcp(_) => self.net.tcp_listen(socket, backlog)?,
             Protocol::Udp(_) => return Err(Stop::Errno(EOPNOTSUPP)),
             Protocol::Unix(_) => return self.unix_listen(me, socket, backlog),
