@@ -272,6 +272,49 @@ fn numbers_become_as_round_as_the_failure_allows() {
 
 /// A remembered verdict is of a plan, but places are of a list: the same plan may come in another order.
 #[test]
+fn of_a_ring_the_one_link_that_matters_is_left() {
+    let topology = ["c0", "c1", "c2", "locks"].into_iter().fold(Topology::new(), |topology, name| topology.host(name));
+    let cuts = |plan: &Plan| {
+        let mut links = plan.faults.iter().filter_map(|fault| fault.resolve(&topology).ok());
+        links.any(|struck| match struck {
+            Struck::Links(links) => links.iter().any(|link| (link.from, link.to) == ("locks", "c1")),
+            Struck::Hosts(_) => false,
+        })
+    };
+    let plan: Plan = "500ms partition ring {c0,c1,c2,locks} for 900ms".parse().expect("a literal of this test");
+    let mut shrinker = Shrinker::new(plan, Observation::default()).with_topology(&topology);
+    loop {
+        let candidates = shrinker.propose(2);
+        if candidates.is_empty() {
+            break;
+        }
+        let verdict = |plan| if cuts(plan) { Verdict::Fails(Observation::default()) } else { Verdict::Passes };
+        shrinker.learn(candidates.iter().map(verdict));
+    }
+    assert_eq!(shrinker.finish().plan.to_string(), "0s partition locks->c1 for 100ms");
+}
+
+#[test]
+fn a_fault_becomes_no_other_that_was_not_asked_for() {
+    let plan: Plan = "1s crash kv0 restart after 1s".parse().expect("a literal of this test");
+    for (kinds, expected) in
+        [(Kinds::ALL, "0s pause kv0 for 100ms"), (faults::host::crashes(), "0s crash kv0 by kill restart after 100ms")]
+    {
+        let mut shrinker = Shrinker::new(plan.clone(), Observation::default()).with_kinds(kinds);
+        loop {
+            let candidates = shrinker.propose(1);
+            if candidates.is_empty() {
+                break;
+            }
+            let stays = |plan: &Plan| !plan.faults.is_empty();
+            let verdict = |plan| if stays(plan) { Verdict::Fails(Observation::default()) } else { Verdict::Passes };
+            shrinker.learn(candidates.iter().map(verdict));
+        }
+        assert_eq!(shrinker.finish().plan.to_string(), expected);
+    }
+}
+
+#[test]
 fn a_jitter_that_is_needed_becomes_round() {
     let plan: Plan = "0s latency kv0->kv1 40ms jitter 23.8ms for 100ms".parse().expect("a literal of this test");
     let shrunk = windtunnel_faults::shrink::shrink(plan, Observation::default(), |plan| {

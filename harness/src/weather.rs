@@ -44,8 +44,10 @@ impl Forecast {
     /// # Errors
     /// A sentence: a fault makes no sense, names a host that is not there, or is of a kind that this world cannot do.
     pub(crate) fn of(plan: &Plan, topology: &Topology, id: impl Fn(&str) -> Option<HostId>) -> Result<Self, String> {
-        plan.validate_for(topology)
-            .map_err(|problems| format!("the plan of faults makes no sense here:\n{problems}"))?;
+        plan.validate_for(topology).map_err(|problems| {
+            let late = "hosts and clients that are made after the storm has begun cannot be struck";
+            format!("the plan of faults makes no sense here ({late}):\n{problems}")
+        })?;
         Self::of_faults(plan.faults.iter().enumerate(), plan.faults.len(), topology, id)
     }
 

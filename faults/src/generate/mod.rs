@@ -259,6 +259,12 @@ impl Faults {
         self
     }
 
+    /// When faults may begin, if not in the time that the rehearsal's workload took.
+    #[must_use]
+    pub const fn window(&self) -> Option<Window> {
+        self.window
+    }
+
     /// How they belong together; each for itself unless given.
     #[must_use]
     pub const fn shape(mut self, shape: Shape) -> Self {

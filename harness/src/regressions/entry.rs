@@ -24,6 +24,9 @@ pub(crate) struct Entry {
     pub(crate) found: String,
 }
 
+/// What is known of an entry. Other keys are people's own, and kept.
+const KEYS: [&str; 7] = ["fails", "identity", "seed", "plan", "arguments", "digest", "found"];
+
 /// What a file calls its entries: `[[found]]`.
 pub(super) const ENTRIES: &str = "found";
 
@@ -66,6 +69,7 @@ impl Entry {
 
     pub(super) fn read(table: &Table, source: &Source<'_>) -> Result<Self, FileError> {
         let reader = Reader { table, source };
+        reader.no_near_miss(&KEYS)?;
         let (seed, calm) = reader.required("seed", reader.seed()?)?;
         Ok(Self {
             fails: reader.text("fails")?.unwrap_or_default().to_owned(),
@@ -80,6 +84,20 @@ impl Entry {
     }
 }
 
+/// Refuses a key that was probably meant to be another.
+pub(super) fn near_miss(table: &Table, known: &[&str], source: &Source<'_>) -> Result<(), FileError> {
+    for (name, item) in table {
+        if !known.contains(&name)
+            && let Some(meant) = crate::settings::nearest(name, known)
+        {
+            let place = table.get_key_value(name).and_then(|(key, item)| offset(Some(key), item));
+            let place = place.or_else(|| item.span().map(|span| span.start));
+            return Err(source.error(place, format!("there is no `{name}` here; did you mean `{meant}`?")));
+        }
+    }
+    Ok(())
+}
+
 /// Reads the values of one entry.
 struct Reader<'a> {
     table: &'a Table,
@@ -90,6 +108,10 @@ impl<'a> Reader<'a> {
     fn item(&self, key: &str) -> Option<(Option<usize>, &'a Item)> {
         let (name, item) = self.table.get_key_value(key)?;
         Some((offset(Some(name), item), item))
+    }
+
+    fn no_near_miss(&self, known: &[&str]) -> Result<(), FileError> {
+        near_miss(self.table, known, self.source)
     }
 
     fn error(&self, key: &str, message: String) -> FileError {

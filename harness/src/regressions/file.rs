@@ -4,7 +4,7 @@
 //! People may write in it: comments, keys and tables that are not known here are kept. Entries are added at the end and
 //! never sorted, so that a change of the file is a change of what it says.
 
-use super::entry::{ENTRIES, Entry};
+use super::entry::{ENTRIES, Entry, near_miss};
 use crate::definition::TestDefinition;
 use crate::document::{FileError, Source, offset};
 use crate::package;
@@ -130,6 +130,7 @@ fn header(test: &str) -> String {
 /// The entries of a file.
 pub(super) fn entries(source: &Source<'_>) -> Result<Vec<Entry>, FileError> {
     let document = source.parse()?;
+    near_miss(document.as_table(), &[ENTRIES], source)?;
     match document.as_table().get_key_value(ENTRIES) {
         None => Ok(Vec::new()),
         Some((_, Item::ArrayOfTables(tables))) => tables.iter().map(|table| Entry::read(table, source)).collect(),

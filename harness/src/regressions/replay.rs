@@ -23,6 +23,10 @@ pub(crate) fn read_replay(path: &Path) -> Result<ReplayFile, FileError> {
 
 fn read_below(package: &Path, path: &Path) -> Result<ReplayFile, FileError> {
     let file = path.display().to_string();
+    if path.is_dir() {
+        let message = "it is a directory; CHAOS_REPLAY takes one file, or a token";
+        return Err(FileError { file, line: None, message: message.to_owned() });
+    }
     let Some(found) = find(package, path) else {
         let message = "there is no such file; CHAOS_REPLAY takes a token, which begins with `c1_`, or the path of a \
                        regression file or of a plan, as seen from the package or the workspace";

@@ -10,6 +10,8 @@ pub(crate) struct Replayed {
     /// Identity and first line of the failure, when it failed.
     pub(crate) failure: Option<(String, String)>,
     pub(crate) digest: Option<u128>,
+    /// Its arguments could be drawn.
+    pub(crate) drawn: bool,
 }
 
 /// Whether the bug is still there.
@@ -25,12 +27,15 @@ pub(crate) enum Verdict {
     PassesEqually,
     /// It passes on another path.
     Dodged,
+    /// Its arguments are those of other parameters.
+    Undrawable,
 }
 
 /// Judges the replay of an entry, with its own seed and plan.
 pub(crate) fn judge(entry: &Entry, replayed: &Replayed) -> Verdict {
     let equal = entry.digest.is_some() && entry.digest == replayed.digest;
     match &replayed.failure {
+        None if !replayed.drawn => Verdict::Undrawable,
         None if equal => Verdict::PassesEqually,
         None => Verdict::Dodged,
         Some((identity, first_line)) => match &entry.identity {
@@ -44,7 +49,7 @@ pub(crate) fn judge(entry: &Entry, replayed: &Replayed) -> Verdict {
 impl Verdict {
     /// Whether the test has to fail.
     pub(crate) fn is_failure(&self) -> bool {
-        !matches!(self, Self::Dodged | Self::PassesEqually)
+        !matches!(self, Self::Dodged | Self::PassesEqually | Self::Undrawable)
     }
 }
 
@@ -64,6 +69,10 @@ impl Display for Verdict {
                 "a saved case passes, though its run is equal to the one that failed, event for event: what judges it \
                  has changed, not what it judges. If the assertion was wrong, delete the entry; if not, the test \
                  depends on something that the simulated world does not cover",
+            ),
+            Self::Undrawable => f.write_str(
+                "a saved case cannot be run: its `arguments` do not fit what the test draws any more. Delete that line \
+                 to have them as the seed draws them, or the entry",
             ),
             Self::Dodged => f.write_str(
                 "a saved case passes, but on another path than when it failed: the bug is fixed, or merely dodged. \
@@ -93,13 +102,13 @@ mod tests {
 
     fn failing(identity: &str, digest: u128) -> Replayed {
         let first_line = "deadlock: nobody can ever run again".to_owned();
-        Replayed { failure: Some((identity.to_owned(), first_line)), digest: Some(digest) }
+        Replayed { failure: Some((identity.to_owned(), first_line)), digest: Some(digest), drawn: true }
     }
 
     #[test]
     fn each_outcome_has_its_verdict_and_sentence() {
         let same = "panicked on test at tests/kv.rs:52:5: x was lost";
-        let passing = |digest| Replayed { failure: None, digest: Some(digest) };
+        let passing = |digest| Replayed { failure: None, digest: Some(digest), drawn: true };
         let by_hand = Entry { identity: None, fails: String::new(), ..entry(None) };
         let verdicts = [
             judge(&entry(Some(7)), &failing(same, 7)),
@@ -115,6 +124,8 @@ mod tests {
 
     #[test]
     fn without_digests_nothing_is_said_to_be_equal() {
-        assert_eq!(judge(&entry(None), &Replayed { failure: None, digest: None }), Verdict::Dodged);
+        assert_eq!(judge(&entry(None), &Replayed { failure: None, digest: None, drawn: true }), Verdict::Dodged);
+        let undrawable = Replayed { failure: None, digest: None, drawn: false };
+        assert_eq!(judge(&entry(None), &undrawable), Verdict::Undrawable);
     }
 }

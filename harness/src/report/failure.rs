@@ -122,7 +122,8 @@ impl Failure {
             }
             FailureKind::NeverFailed { expected, cases } => {
                 format!(
-                    "never failed: {cases} cases passed, but `expect_failure` expects one to fail with {expected:?}"
+                    "never failed: {} passed, but `expect_failure` expects one to fail with {expected:?}",
+                    if *cases == 1 { "1 case".to_owned() } else { format!("{cases} cases") }
                 )
             }
         }

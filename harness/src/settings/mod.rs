@@ -191,7 +191,7 @@ fn did_you_mean(name: &str) -> String {
 }
 
 /// The name that was probably meant.
-fn nearest<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
     let similarity = |other: &str| strsim::jaro_winkler(name, other);
     let near = names.iter().copied().filter(|other| similarity(other) > 0.9);
     near.max_by(|a, b| similarity(a).total_cmp(&similarity(b)))

@@ -35,7 +35,15 @@ impl Asked {
         match &settings.replay {
             Some(Replay::Token(token)) => Self::of_token(definition, cases, token),
             Some(Replay::File(path)) => match read_replay(path).map_err(|error| error.to_string())? {
-                ReplayFile::Plan(plan) => Ok(plain(Plans::pinned(plan))),
+                ReplayFile::Plan(_) if cases.only_calm => {
+                    Err("CHAOS_SEED asks for a calm case, which has no faults, and CHAOS_REPLAY names a plan; drop one"
+                        .to_owned())
+                }
+                ReplayFile::Plan(plan) => {
+                    let remark = format!("the plan in {} has no faults, so none will blow", path.display());
+                    let remark = plan.faults.is_empty().then_some(remark);
+                    Ok(Self { remark, ..plain(Plans::pinned(plan)) })
+                }
                 ReplayFile::Entries(entries) => Ok(Self {
                     cases: Cases { rehearsal: false, count: 0, ..cases },
                     plans: Plans::pinned(windtunnel_faults::Plan::default()),

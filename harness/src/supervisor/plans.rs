@@ -8,7 +8,7 @@ use crate::duration::for_people;
 use crate::weather::{SUPPORTED, unsupported};
 use std::sync::OnceLock;
 use std::time::Duration;
-use windtunnel_faults::{Faults, Plan, Topology};
+use windtunnel_faults::{Faults, Plan, Topology, Window};
 
 /// More than anybody reads, and far less than an order has room for.
 const FAULTS_MAX: usize = 1000;
@@ -140,6 +140,9 @@ fn nothing_is_drawn(faults: &Faults, Rehearsed { topology, window }: &Rehearsed)
 fn pinned(text: &str) -> Result<Plan, String> {
     let plan: Plan = text.parse().map_err(|error| format!("`plan` cannot be read\n{error}"))?;
     plan.validate().map_err(|problems| format!("`plan` makes no sense:\n{problems}"))?;
+    if plan.faults.is_empty() {
+        return Err("`plan` has no faults: leave it out, or write some, such as `1s pause kv1 for 2s`".to_owned());
+    }
     match plan.faults.iter().find(|fault| !SUPPORTED.contains(&fault.kind())) {
         Some(fault) => Err(format!("`plan` asks for {}", unsupported(fault.kind()))),
         None => Ok(plan),
@@ -149,6 +152,13 @@ fn pinned(text: &str) -> Result<Plan, String> {
 fn drawn(faults: &Faults) -> Result<Faults, String> {
     if let Some(kind) = faults.kinds_in_play().iter().find(|kind| !SUPPORTED.contains(kind)) {
         return Err(format!("`faults` asks for {}", unsupported(kind)));
+    }
+    if faults.most() == 0 {
+        return Err("`faults` asks for at most 0 faults in a plan: leave it out, or ask for more".to_owned());
+    }
+    if let Some(Window { from, until }) = faults.window().filter(|window| window.from > window.until) {
+        let (from, until) = (for_people(from), for_people(until));
+        return Err(format!("`faults` are to begin within {from}..{until}, which ends before it begins"));
     }
     if faults.most() > FAULTS_MAX {
         return Err(format!("`faults` asks for up to {} faults in a plan; at most {FAULTS_MAX} fit", faults.most()));

@@ -16,6 +16,9 @@ use windtunnel_sim::world::{Hush, Quiet};
 
 /// How many cases may be run to find the streams of one kind.
 const RUNS_MAX: usize = 48;
+/// What is said of a failure that needs none.
+const NO_CHANCE: &str = "no chance: it also fails with fair scheduling, constant latencies, undisturbed calls and \
+                         other random numbers";
 /// How many streams are named; more are counted.
 const NAMED_MAX: usize = 4;
 
@@ -159,8 +162,7 @@ fn in_words(kind: &Kind, streams: Option<&[String]>) -> String {
 
 fn sentence(needed: &[String], idle: &[&str]) -> String {
     match (needed, idle) {
-        ([], _) => "no chance: it also fails with fair scheduling, constant latencies, undisturbed calls and other random numbers"
-            .to_owned(),
+        ([], _) => NO_CHANCE.to_owned(),
         (needed, []) => format!("chance in {}", needed.join(", in ")),
         (needed, [rest @ .., last]) => {
             let idle = if rest.is_empty() { (*last).to_owned() } else { format!("{} or {last}", rest.join(", ")) };

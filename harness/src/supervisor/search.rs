@@ -25,6 +25,8 @@ pub(crate) struct Tally {
     pub(crate) effective_faults: u64,
     /// Faults of plans, by kind: how many, and how many of these bit.
     pub(crate) planned: BTreeMap<Kind, (u64, u64)>,
+    /// How many of them never began.
+    pub(crate) never_began: u64,
     /// Cases with a plan of which nothing bit.
     pub(crate) unbitten: u64,
 }
@@ -40,6 +42,7 @@ impl Tally {
             let (count, bit) = self.planned.entry(fault.kind()).or_default();
             *count += 1;
             *bit += u64::from(account.bit > 0);
+            self.never_began += u64::from(account.began_ns.is_none());
         }
         let nothing_bit = !accounts.is_empty() && accounts.iter().all(|account| account.bit == 0);
         self.unbitten += u64::from(nothing_bit);

@@ -120,7 +120,8 @@ impl<'a> Teller<'a> {
         let kind = FailureKind::NeverFailed { expected: expected.to_owned(), cases };
         let failure = Failure { kind, at: At::default(), stacks: Vec::new() };
         let block = self.plain(failure.sentence(&Log::default()));
-        Block { replay: format!("{} CHAOS_CASES={cases}", block.replay), ..block }
+        let assignment = format!("CHAOS_SEED={} CHAOS_CASES={cases}", block.told.seed);
+        Block { replay: replay(self.definition, &self.invocation, &assignment), ..block }
     }
 
     /// There is no worker.
@@ -282,6 +283,10 @@ fn planned(tally: &Tally) -> String {
     let kinds = kinds.collect::<Vec<_>>().join(", ");
     let mut text = format!("\nfaults: {kinds}; {} of {} bit", grouped(bit), grouped(all));
     match tally.unbitten {
+        _ if tally.never_began == all => text.push_str(
+            "\nwarning: no fault ever began: the storm's workload was over before their times, or the labels never \
+             came that they wait for",
+        ),
         _ if bit == 0 => text.push_str(
             "\nwarning: no fault bit on anything: this test has not been tested. Does the workload run inside \
              `cx.storm(..)`, and does it take any virtual time?",

@@ -70,7 +70,7 @@ fn what_never_holds_is_told_with_its_condition() {
 #[test]
 fn an_expected_failure_has_to_come() {
     let printed = run("should_fail").seed("7").printed();
-    assert!(printed.sentence().starts_with("never failed: 1 cases passed"), "{}", printed.sentence());
+    assert!(printed.sentence().starts_with("never failed: 1 case passed"), "{}", printed.sentence());
     let printed = run("fails_as_expected").printed();
     assert!(printed.passed);
     printed.contains("failed as expected\n\npanicked: as foreseen").contains("in case 1 of 3");

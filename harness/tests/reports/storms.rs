@@ -127,6 +127,15 @@ fn what_was_found_is_kept_and_replayed_before_anything_new() {
     assert!(by_name.passed, "{}", by_name.text);
     by_name.contains("the saved cases of ").contains("passed 1 saved case: ");
 
+    // What was saved of a host that has another name now does not pass.
+    std::fs::write(&other, by_hand.replace("store", "stroe")).expect("as before");
+    let renamed = run("forgets_in_a_crash").env("CHAOS_REPLAY", &other.to_string_lossy()).printed();
+    assert!(renamed.sentence().starts_with("impossible: the plan of faults makes no sense here"), "{}", renamed.text);
+    renamed.contains("there is no host `stroe`").contains("made after the storm has begun cannot be struck");
+    std::fs::write(&other, by_hand.replace("found", "fund")).expect("as before");
+    let misspelt = run("forgets_in_a_crash").env("CHAOS_REPLAY", &other.to_string_lossy()).printed();
+    misspelt.contains("other.toml, line 1: there is no `fund` here; did you mean `found`?");
+
     // What a storm that does nothing finds is nobody's bug.
     let becalmed = kept(run("fails_in_every_storm").seed("1-4").env("CHAOS_PERTURB", "weather")).printed();
     assert!(!becalmed.passed && !becalmed.text.contains("  saved "), "{}", becalmed.text);
@@ -166,6 +175,33 @@ fn everything_that_can_happen_to_links_and_clocks_happens_and_repeats() {
     ] {
         printed.contains(&format!(" {kind}"));
     }
+}
+
+#[test]
+fn a_plan_that_does_nothing_is_told_of() {
+    let plan = std::env::temp_dir().join(format!("windtunnel-plan-{}.txt", std::process::id()));
+    let with = |text: &str, seed: &str| {
+        std::fs::write(&plan, text).expect("the system's directory for temporary files is writable");
+        run("remembers_without_crashes").seed(seed).env("CHAOS_REPLAY", &plan.to_string_lossy()).printed()
+    };
+    let empty = with("", "1-2");
+    assert!(empty.passed, "{}", empty.text);
+    empty.contains("has no faults, so none will blow");
+    let late = with("1h pause store for 1s", "1-2");
+    assert!(late.passed, "{}", late.text);
+    late.contains("warning: no fault ever began");
+    let unmarked = with("at mark \"never\" pause store for 1s", "1-2");
+    unmarked.contains("warning: no fault ever began");
+    let calm = with("1s pause store for 1s", "calm:1");
+    assert!(!calm.passed, "{}", calm.text);
+    calm.contains("CHAOS_SEED asks for a calm case, which has no faults, and CHAOS_REPLAY names a plan; drop one");
+    std::fs::remove_file(plan).expect("it is ours");
+}
+
+#[test]
+fn the_command_after_a_demonstration_that_never_failed_can_be_pasted() {
+    let printed = run("demonstrates_that_memory_forgets").seed("1-30").env("CHAOS_PERTURB", "weather").printed();
+    assert!(printed.field("replay").starts_with("CHAOS_SEED=0x1 CHAOS_CASES=30 cargo test "), "{}", printed.text);
 }
 
 #[test]
