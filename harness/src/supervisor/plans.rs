@@ -13,7 +13,7 @@ use windtunnel_faults::{Faults, Plan, Topology, Window};
 /// More than anybody reads, and far less than an order has room for.
 const FAULTS_MAX: usize = 1000;
 /// A workload that takes no virtual time at all gives no time for faults; they get this.
-const WINDOW_MIN: Duration = Duration::from_millis(10);
+const WINDOW_MIN: Duration = Duration::from_millis(1);
 
 /// Why faults that were ordered could not be tried.
 pub(super) const NO_STORM: &str = "the test has faults, but its body never called `cx.storm(..)`: put the workload \
