@@ -117,7 +117,7 @@ fn kinds(
         (Struck::Hosts(hosts), Effect::ClockSkew(skew)) => {
             let slewed = skew.onset == Onset::Slew;
             let by_ns = i64::try_from(skew.offset.nanoseconds());
-            let by_ns = by_ns.map_err(|_| format!("`{fault}`: no clock can be moved so far"))?;
+            let by_ns = by_ns.map_err(|_| format!("`{fault}`: no clock can be moved by more than 200 years"))?;
             hosts.iter().map(|host| Ok(FaultKind::Skew { host: id(&host.name)?, by_ns, slewed })).collect()
         }
         (Struck::Hosts(hosts), Effect::DnsHijack(hijack)) => {

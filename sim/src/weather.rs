@@ -124,7 +124,7 @@ pub enum FaultKind {
     Skew {
         /// Whose.
         host: HostId,
-        /// How far it is off; positive when ahead.
+        /// How far it is off; positive when ahead. 200 years at most.
         by_ns: i64,
         /// It is moved gradually, at 500 ppm as by adjtime(3), there and back; or else at once.
         slewed: bool,

@@ -254,3 +254,20 @@ fn a_drift_moves_both_clocks_and_one_of_them_is_put_right() {
     assert_eq!(shown(true), ("-100 100100".to_owned(), 100_000));
     assert_eq!(shown(false), ("-50 100100".to_owned(), 100_000));
 }
+
+#[test]
+fn faults_that_add_up_stop_no_clock() {
+    let run = world(1, || {
+        control::begin_weather(&[
+            drift(0.0, 60.0, -500_000, true),
+            drift(0.0, 60.0, -500_000, true),
+            drift(1.0, 50.0, -400_000, true),
+            skew(0.0, 60.0, 5e9, false),
+        ]);
+        let (wall, began) = (SystemTime::now(), Instant::now());
+        thread::sleep(seconds(2.0));
+        println!("{} {}", began.elapsed().as_millis(), wall.elapsed().is_ok());
+        println!("{}", sleep_until_wall(SystemTime::now() + seconds(1.0)));
+    });
+    assert_finished(&run, "2000 true\n1000\n");
+}

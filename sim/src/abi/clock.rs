@@ -30,7 +30,7 @@ fn read(clock: Clock) -> i64 {
         match clock {
             Clock::Realtime => {
                 (*lent).wall_reads.set((*lent).wall_reads.get().saturating_add(1));
-                now + view.realtime_ns
+                now.saturating_add(view.realtime_ns)
             }
             Clock::Monotonic => now + view.monotonic_ns,
             Clock::Cpu => now,

@@ -14,6 +14,8 @@ use std::mem::{align_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
 
+/// No code of getaddrinfo(3)'s that is answered here: `EAI_FAIL` has this number and never comes.
+const INTERRUPTED: i64 = -(libc::EINTR as i64);
 const RESOLVER: &str = "use getaddrinfo, or send a query to the name server in /etc/resolv.conf";
 
 /// A C string, if there is one. For the kernel's closures only, as it allocates.
@@ -123,7 +125,8 @@ hooks! {
             (kind, protocol) = (hints.ai_socktype, hints.ai_protocol);
         }
         let mut answers: Handed<(Vec<Answer>, Option<String>)> = Handed::nothing();
-        let code = call("getaddrinfo", |k, me| {
+        // What a signal interrupts is asked again, as poll(2) is in glibc's resolver (resolv/res_send.c).
+        let ask = |answers: &mut Handed<(Vec<Answer>, Option<String>)>| call("getaddrinfo", |k, me| {
             let query = Query { node: text(node_name), service: text(service), flags, family, kind, protocol };
             let host = k.host_id(me);
             match k.net.look_up(host, &query) {
@@ -133,12 +136,18 @@ hooks! {
                         let raw = answer.at.encode(if answer.at.ip.is_ipv4() { Family::V4 } else { Family::V6 });
                         k.log.returned(raw.bytes());
                     });
-                    *answers = found;
+                    **answers = found;
                     Ok(0)
                 }
                 Err(code) => Ok(i64::from(code)),
             }
         });
+        let code = loop {
+            match ask(&mut answers) {
+                INTERRUPTED => {}
+                code => break code,
+            }
+        };
         if code != 0 {
             return code as c_int;
         }

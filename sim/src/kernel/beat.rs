@@ -5,6 +5,8 @@
 //! (`clocks.rs`).
 
 const MILLION: i128 = 1_000_000;
+/// All drifts of a host together: a tenth of the speed, or nearly twice as fast.
+const PPM_MAX: i64 = 900_000;
 
 /// A host's crystal, and what it has counted.
 #[derive(Debug)]
@@ -52,6 +54,11 @@ impl Beat {
             return world;
         }
         u64::try_from(i128::from(world) * (MILLION + i128::from(self.ppm)) / MILLION).unwrap_or(u64::MAX)
+    }
+
+    /// As much of a drift as leaves it running, and forwards.
+    pub(crate) fn bearable(&self, ppm: i64) -> i64 {
+        ppm.clamp(-PPM_MAX - self.ppm, PPM_MAX - self.ppm)
     }
 
     /// Makes it run faster by so much, or slower.

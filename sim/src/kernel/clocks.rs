@@ -25,11 +25,13 @@ impl Kernel {
         self.clocks_were_set(host, motion == Motion::Step, 0);
     }
 
-    /// Makes all clocks of a host run faster by so many parts in a million, or slower.
-    pub(crate) fn drift_clocks(&mut self, host: HostId, ppm: i64) -> u64 {
+    /// Makes all clocks of a host run faster by so many parts in a million, or slower; names what can be taken back,
+    /// and says by how much. Faults that add up stop no clock.
+    pub(crate) fn drift_clocks(&mut self, host: HostId, ppm: i64) -> (u64, i64) {
+        let ppm = self.hosts[host].beat.bearable(ppm);
         let shift = self.hosts[host].wall.shift(0, Motion::Drift(ppm), self.now);
         self.clocks_were_set(host, false, ppm);
-        shift
+        (shift, ppm)
     }
 
     /// Ends a drift. What `CLOCK_MONOTONIC` has counted stays; the wall clock is put right by a motion.

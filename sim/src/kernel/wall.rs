@@ -6,6 +6,10 @@
 /// adjtime(3): half a millisecond per second.
 const SLEW_PPM: i128 = 500;
 const MILLION: i128 = 1_000_000;
+/// 0.9 to this power is less than a nanosecond in the age of the universe.
+const ROUNDS_MAX: usize = 512;
+/// How early rounding may leave a moment.
+const EARLY_NS_MAX: usize = 32;
 
 /// How a clock comes to be off, or right again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,19 +70,20 @@ impl Wall {
         self.shifts.iter().fold(self.began_unix_ns, |sum, shift| sum.saturating_add(shift.adds(now)))
     }
 
-    /// The virtual moment at which it will show this, as it is moved now.
+    /// The first virtual moment at which it will show this, as it is moved now; or one that is over.
     pub(crate) fn when(&self, shows_ns: i64, now: u64) -> u64 {
         let at = |moment: u64| u64::try_from(shows_ns.saturating_sub(self.adds(moment))).unwrap_or(0);
-        // A clock that runs at most half too fast or too slow: each round is at least twice as close, and with a clock
-        // that is slewed 2,000 times.
+        // Each round is closer by the factor that the clock is wrong by: at most 0.9 (`beat.rs`), mostly 0.0005.
         let (mut moment, mut last) = (at(now), now);
-        for _ in 0..64 {
+        for _ in 0..ROUNDS_MAX {
             if moment == last || moment <= now {
                 break;
             }
             (last, moment) = (moment, at(moment));
         }
-        moment
+        // Rounding may have left it a little early, which no timer may be.
+        let shown = |moment: u64| (moment as i64).saturating_add(self.adds(moment));
+        (moment..).take(EARLY_NS_MAX).find(|moment| shown(*moment) >= shows_ns).unwrap_or(moment)
     }
 
     /// Moves it by so much, or makes it drift; names what can be taken back.

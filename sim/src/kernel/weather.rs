@@ -20,6 +20,9 @@ use std::time::Duration;
 /// What may wait before a narrow link: 1,000 packets of 1,500 bytes.
 const QUEUE_BYTES: u64 = 1_500_000;
 
+/// 200 years: what a clock shows has to fit into 63 bits of nanoseconds.
+const SKEW_NS_MAX: u64 = 200 * 365 * 86_400 * 1_000_000_000;
+
 /// Half or one and a half times its speed: what no crystal does.
 const DRIFT_PPM_MAX: i64 = 500_000;
 
@@ -208,6 +211,9 @@ impl Kernel {
             }
             FaultKind::Drift { ppm, .. } if !(-DRIFT_PPM_MAX..=DRIFT_PPM_MAX).contains(ppm) => {
                 Err(format!("no clock drifts by {ppm} ppm; it would be at most {DRIFT_PPM_MAX}"))
+            }
+            FaultKind::Skew { by_ns, .. } if by_ns.unsigned_abs() > SKEW_NS_MAX => {
+                Err("no clock can be moved by more than 200 years".to_owned())
             }
             FaultKind::Narrow { bytes_per_second: 0, .. } => {
                 Err("nothing would get through a link of 0 bytes per second: that is a partition".to_owned())
@@ -417,7 +423,8 @@ impl Weather {
             FaultKind::Hijack { host, name, answer } => Grip::Name(kernel.net.hijack(*host, name, *answer)),
             FaultKind::Drift { host, ppm, stepped } => {
                 let motion = if *stepped { Motion::Step } else { Motion::Slew };
-                Grip::Drift(*host, kernel.drift_clocks(*host, *ppm), *ppm, motion)
+                let (shift, ppm) = kernel.drift_clocks(*host, *ppm);
+                Grip::Drift(*host, shift, ppm, motion)
             }
             FaultKind::Crash { host } => {
                 self.hold(kernel, number, *host, Plight::Felled { startable: kernel.runs_program(*host) });

@@ -168,7 +168,7 @@ impl Kernel {
 
     /// Ends a fault; answers how many segments and datagrams it swallowed or delayed.
     pub(crate) fn net_heal(&mut self, fault: FaultId) -> u64 {
-        self.net.heal(fault)
+        self.network(|net, cx| net.heal(cx, fault))
     }
 
     /// How many segments and datagrams a fault in force has swallowed or delayed so far.
@@ -189,10 +189,6 @@ pub(crate) struct Waiting {
 impl Network {
     fn harm(&mut self, harm: Harm, links: &Links, draws: Draws) -> FaultId {
         self.links.harm(harm, &links.from, &links.to, links.both_ways, draws)
-    }
-
-    fn heal(&mut self, fault: FaultId) -> u64 {
-        self.links.heal(fault)
     }
 
     fn affected(&self, fault: FaultId) -> u64 {

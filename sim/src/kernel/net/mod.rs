@@ -27,6 +27,7 @@ pub(crate) mod names;
 mod option_calls;
 mod options;
 mod ports;
+mod release;
 mod setup;
 mod socket;
 mod stack;

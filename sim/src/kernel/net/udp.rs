@@ -2,7 +2,7 @@
 
 use super::address::Family;
 use super::control::Sent;
-use super::link::{Fate, Parcel, Passage};
+use super::link::{Fate, LinkId, Parcel, Passage, flip};
 use super::options::Options;
 use super::ports::{Claim, Rule};
 use super::stack::{Route, is_broadcast};
@@ -11,6 +11,7 @@ use crate::abi::user::{In, Out};
 use crate::kernel::entropy::mix;
 use crate::kernel::net::socket::Protocol;
 use crate::kernel::slots::Id;
+use crate::kernel::timers::TimerKey;
 use crate::kernel::unix::true_size;
 use crate::world::HostId;
 use libc::{EACCES, EADDRNOTAVAIL, ECONNREFUSED, EDESTADDRREQ, EHOSTUNREACH, EINVAL, EMSGSIZE, ENETUNREACH, EPIPE};
@@ -34,12 +35,6 @@ const DATA: u32 = (EPOLLIN | EPOLLRDNORM) as u32;
 /// What a change of state may touch.
 pub(crate) const CHANGE: u32 =
     (EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM | EPOLLERR | EPOLLHUP | EPOLLRDHUP) as u32;
-
-/// Flips one bit.
-fn flip(bytes: &mut [u8], which: u64) {
-    let bit = which % (8 * bytes.len() as u64);
-    bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
-}
 
 /// The state of a UDP socket.
 #[derive(Default)]
@@ -72,6 +67,16 @@ pub(crate) struct Travelling {
     port: u16,
     host: HostId,
     sender: Option<Socket>,
+    /// How it travels, between hosts.
+    pub(super) way: Option<Way>,
+}
+
+/// How a datagram travels.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    pub(super) link: LinkId,
+    pub(super) arrives: u64,
+    pub(super) key: TimerKey,
 }
 
 impl Udp {
@@ -313,14 +318,18 @@ impl Network {
         if to.ip.is_multicast() || is_broadcast(to.ip) {
             for target in self.udp_audience(host, to, looped) {
                 let copy = datagram(buffer.clone());
-                self.udp_launch(cx, host, Travelling { datagram: copy, port: to.port, host: target, sender: None });
+                self.udp_launch(
+                    cx,
+                    host,
+                    Travelling { datagram: copy, port: to.port, host: target, sender: None, way: None },
+                );
             }
             return self.recycle(buffer);
         }
         match route {
             Route::Host(target) => {
                 let datagram = datagram(buffer);
-                let travelling = Travelling { datagram, port: to.port, host: target, sender: Some(socket) };
+                let travelling = Travelling { datagram, port: to.port, host: target, sender: Some(socket), way: None };
                 self.udp_launch(cx, host, travelling);
             }
             Route::NameServer => {
@@ -374,23 +383,27 @@ impl Network {
         if twice {
             let datagram = Received { bytes: travelling.datagram.bytes.clone(), ..travelling.datagram };
             let copy = Travelling { datagram, ..travelling };
-            let id = self.travelling.insert(copy);
-            cx.schedule(at, NetEvent::Datagram(id));
+            self.udp_send_off(cx, link, at, copy);
         }
+        self.udp_send_off(cx, link, at, travelling);
+    }
+
+    fn udp_send_off(&mut self, cx: &mut Cx<'_>, link: LinkId, arrives: u64, travelling: Travelling) {
         let id = self.travelling.insert(travelling);
-        cx.schedule(at, NetEvent::Datagram(id));
+        let key = cx.schedule(arrives, NetEvent::Datagram(id));
+        self.travelling[id].way = Some(Way { link, arrives, key });
     }
 
     /// The name server answers.
     pub(super) fn udp_answer(&mut self, cx: &mut Cx<'_>, host: HostId, from: Endpoint, to: Endpoint, bytes: Vec<u8>) {
         let datagram = Received { bytes, from, to: to.ip, tos: 0 };
-        let id = self.travelling.insert(Travelling { datagram, port: to.port, host, sender: None });
+        let id = self.travelling.insert(Travelling { datagram, port: to.port, host, sender: None, way: None });
         cx.schedule(cx.now + 2 * names::SERVER_NS, NetEvent::Datagram(id));
     }
 
     /// A datagram reaches its host: `__udp4_lib_rcv`.
     pub(super) fn udp_arrival(&mut self, cx: &mut Cx<'_>, id: Id<Travelling>) {
-        let Some(Travelling { datagram, port, host, sender }) = self.travelling.remove(id) else { return };
+        let Some(Travelling { datagram, port, host, sender, way: _ }) = self.travelling.remove(id) else { return };
         if !self.stacks[host.0 as usize].up {
             return self.recycle(datagram.bytes);
         }

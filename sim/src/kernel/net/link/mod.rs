@@ -48,6 +48,12 @@ pub(crate) struct Passage {
     pub(crate) flipped: Option<u64>,
 }
 
+/// Flips one bit of a datagram: any number chooses which.
+pub(crate) fn flip(bytes: &mut [u8], which: u64) {
+    let bit = which % (8 * bytes.len() as u64);
+    bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+}
+
 /// What is sent, as far as links care.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Parcel {
@@ -353,10 +359,12 @@ impl Links {
         self.faults.iter().find(|fault| fault.id == id).map_or(0, |fault| fault.affected)
     }
 
-    /// Ends a fault; answers how many segments and datagrams it affected.
-    pub(crate) fn heal(&mut self, id: FaultId) -> u64 {
-        let Some(at) = self.faults.iter().position(|fault| fault.id == id) else { return 0 };
+    /// Ends a fault; answers how many segments and datagrams it affected, and the links where some wait for it.
+    pub(crate) fn heal(&mut self, id: FaultId, now: u64) -> (u64, Vec<LinkId>) {
+        let Some(at) = self.faults.iter().position(|fault| fault.id == id) else { return (0, Vec::new()) };
         self.changes += 1;
-        self.faults.remove(at).affected
+        let waits = |link: &Link| link.harms.iter().any(|concern| concern.fault == id && concern.busy_until > now);
+        let links = (0..).map(LinkId).zip(&self.table).filter(|(_, link)| waits(link)).map(|(id, _)| id).collect();
+        (self.faults.remove(at).affected, links)
     }
 }

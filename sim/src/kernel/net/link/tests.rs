@@ -58,12 +58,12 @@ fn a_cut_concerns_its_direction_and_accounts_for_what_it_swallowed() {
     let both = links.harm(Harm::Cut, &[A], &[B], true, Draws::ByHand);
     assert_eq!(fate(&mut links, back), Fate::Lost);
     assert_eq!(links.affected(one_way), 1);
-    assert_eq!(links.heal(one_way), 1);
+    assert_eq!(links.heal(one_way, 0).0, 1);
     assert_eq!(links.affected(one_way), 0);
     assert_eq!(fate(&mut links, link), Fate::Lost);
-    assert_eq!(links.heal(both), 2);
+    assert_eq!(links.heal(both, 0).0, 2);
     assert_eq!(fate(&mut links, link), Fate::Arrives(1_000_000));
-    assert_eq!(links.heal(both), 0);
+    assert_eq!(links.heal(both, 0).0, 0);
 }
 
 #[test]
@@ -83,9 +83,9 @@ fn a_fault_leaves_the_choices_of_others_on_its_link_and_of_good_weather_alone() 
         let lossy = links.harm(lossy(0.3), &[A], &[B], false, Draws::AsPlanned);
         delays(&mut links, A, B);
         links.fate_of_acknowledgement(link, 0);
-        brief.into_iter().for_each(|fault| assert!(links.heal(fault) >= 100));
+        brief.into_iter().for_each(|fault| assert!(links.heal(fault, 0).0 >= 100));
         let lost: Vec<bool> = delays(&mut links, A, B).iter().map(|fate| *fate == Fate::Lost).collect();
-        links.heal(lossy);
+        links.heal(lossy, 0);
         (lost, delays(&mut links, A, B))
     };
     let alone = lost(&[]);
@@ -115,8 +115,8 @@ fn slowness_and_loss_combine() {
     let lossy = links.harm(lossy(0.5), &[A], &[B], false, Draws::ByHand);
     let lost = (0..1000).filter(|_| fate(&mut links, link) == Fate::Lost).count();
     assert!((400..600).contains(&lost), "{lost} of 1000");
-    assert_eq!(links.heal(lossy), lost as u64);
-    assert!(links.heal(slow) > 1000 - lost as u64);
+    assert_eq!(links.heal(lossy, 0).0, lost as u64);
+    assert!(links.heal(slow, 0).0 > 1000 - lost as u64);
 }
 
 /// Added delays of ten thousand segments, in order.

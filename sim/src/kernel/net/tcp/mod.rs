@@ -20,7 +20,7 @@ mod open;
 mod receive;
 mod transmission;
 
-pub(crate) use connection::{Connection, ConnectionId, Phase, Side};
+pub(crate) use connection::{Connection, ConnectionId, LOST, Phase, Side};
 pub(crate) use listener::{BACKLOG_MAX, Listener};
 
 use super::{Network, Socket};

@@ -124,7 +124,7 @@ impl Network {
     }
 
     /// Makes the first segment in flight of `side`'s stream an event.
-    pub(super) fn tcp_schedule_arrival(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+    pub(in super::super) fn tcp_schedule_arrival(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
         let stream = &mut self.connections[id].streams[side];
         if stream.arrival.is_none()
             && let Some(first) = stream.flight.front()
