@@ -14,7 +14,7 @@ use windtunnel_sim::weather::{self, Begins, FaultKind, FaultReport, Links, NameA
 use windtunnel_sim::world::HostId;
 
 /// What the simulated world can do so far.
-pub(crate) const SUPPORTED: [Kind; 12] = [
+pub(crate) const SUPPORTED: [Kind; 13] = [
     Kind::Partition,
     Kind::Latency,
     Kind::Loss,
@@ -27,6 +27,7 @@ pub(crate) const SUPPORTED: [Kind; 12] = [
     Kind::ClockDrift,
     Kind::Crash,
     Kind::Pause,
+    Kind::CpuBurn,
 ];
 
 /// A plan as the kernel takes it.
@@ -130,6 +131,10 @@ fn kinds(
             };
             let misled = |name: &str| Ok(FaultKind::Hijack { host: id(name)?, name: hijack.name.clone(), answer });
             hosts.iter().map(|host| misled(&host.name)).collect()
+        }
+        (Struck::Hosts(hosts), Effect::CpuBurn(burn)) => {
+            let load = burn.load.fraction();
+            hosts.iter().map(|host| Ok(FaultKind::Burn { host: id(&host.name)?, load })).collect()
         }
         (Struck::Hosts(hosts), Effect::ClockDrift(drift)) => {
             let (ppm, stepped) = (i64::from(drift.rate.as_ppm()), drift.correction == Correction::Step);

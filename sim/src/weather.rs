@@ -148,6 +148,13 @@ pub enum FaultKind {
         /// What they are told.
         answer: NameAnswer,
     },
+    /// Processors are busy with something else: whoever is woken on the host waits for a turn.
+    Burn {
+        /// Whose.
+        host: HostId,
+        /// The share of their time that is taken: from 0 to 1.
+        load: f64,
+    },
     /// Power loss: nobody is told. The program is started again when the fault ends.
     Crash {
         /// Whose.
@@ -225,8 +232,8 @@ pub struct FaultReport {
     /// asked for.
     pub ended: Option<Duration>,
     /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; how often a wall clock
-    /// was read that was wrong, or who asked for a name was misled; 1 if clocks drifted, or if it felled or paused its
-    /// host, and 0 if the host was down, or to be paused and paused already.
+    /// was read that was wrong, who asked for a name was misled, or who was woken waited for a turn; 1 if clocks
+    /// drifted, or if it felled or paused its host, and 0 if the host was down, or to be paused and paused already.
     pub bit: u64,
 }
 
@@ -244,6 +251,7 @@ impl FaultKind {
             FaultKind::Skew { .. }
             | FaultKind::Drift { .. }
             | FaultKind::Hijack { .. }
+            | FaultKind::Burn { .. }
             | FaultKind::Crash { .. }
             | FaultKind::Kill { .. }
             | FaultKind::Pause { .. } => None,
@@ -256,6 +264,7 @@ impl FaultKind {
             FaultKind::Skew { host, .. }
             | FaultKind::Drift { host, .. }
             | FaultKind::Hijack { host, .. }
+            | FaultKind::Burn { host, .. }
             | FaultKind::Crash { host }
             | FaultKind::Kill { host }
             | FaultKind::Pause { host } => Some(*host),

@@ -157,8 +157,8 @@ fn a_test_that_passes_says_what_blew() {
 }
 
 #[test]
-fn everything_that_can_happen_to_links_and_clocks_happens_and_repeats() {
-    let run = run("remembers_whatever_links_and_clocks_do").seed("1-20").env("CHAOS_CHECK", "determinism");
+fn everything_that_the_simulated_world_can_do_happens_and_repeats() {
+    let run = run("remembers_whatever_happens_but_crashes").seed("1-20").env("CHAOS_CHECK", "determinism");
     let printed = run.printed();
     assert!(printed.passed, "{}", printed.text);
     for kind in [
@@ -172,6 +172,7 @@ fn everything_that_can_happen_to_links_and_clocks_happens_and_repeats() {
         "dns-hijack",
         "clock-skew",
         "clock-drift",
+        "cpu-burn",
     ] {
         printed.contains(&format!(" {kind}"));
     }

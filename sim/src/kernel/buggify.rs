@@ -40,10 +40,16 @@ impl Buggify {
         shift > 0 && !thread.hushed && self.roll(salt, thread) >> (64 - shift) == 0
     }
 
-    /// How late this timer fires.
+    /// How late a timer fires that is due then. A thread that only sleeps makes no call that counts, but each of its
+    /// deadlines is another.
     #[inline]
-    pub(crate) fn lateness_ns(&self, thread: &Thread) -> u64 {
-        if thread.hushed { 0 } else { self.roll(1, thread) % self.slack_ns }
+    pub(crate) fn lateness_ns(&self, thread: &Thread, at: u64) -> u64 {
+        if thread.hushed { 0 } else { mix(self.roll(1, thread) ^ at) % self.slack_ns }
+    }
+
+    /// How long a thread waits for its turn, at most this; for the so-manieth time on its host.
+    pub(crate) fn turn_ns(&self, thread: &Thread, turn: u64, most_ns: u64) -> u64 {
+        mix(self.roll(4, thread) ^ turn) % most_ns.max(1)
     }
 
     /// Whether this `epoll_wait` is interrupted when it would block.

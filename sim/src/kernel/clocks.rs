@@ -75,7 +75,7 @@ impl Kernel {
         self.hosts[host].beat.hurry(ppm, now);
         for (id, left) in waiting {
             let at = self.moved(host, left, self.threads[id].progress.wall_ns);
-            let late = self.buggify.lateness_ns(&self.threads[id]);
+            let late = self.buggify.lateness_ns(&self.threads[id], at);
             self.threads[id].progress.deadline = Some(at);
             let key = self.timers.schedule(at.saturating_add(late).max(now), Event::Deadline(id));
             if let Some(old) = self.threads[id].timer.replace(key) {

@@ -49,6 +49,8 @@ pub(crate) enum Event {
     Restart(HostId, u32),
     /// Faults begin or end.
     Weather,
+    /// A thread that is ready has its turn on a busy processor.
+    Turn(ThreadId),
 }
 
 /// Who runs when the kernel is left.
@@ -88,6 +90,8 @@ pub(crate) struct Kernel {
     pub(crate) hushed_entropy: Hush,
     /// Some clock has been moved, so what they show is looked up whenever a thread goes on.
     pub(crate) clocks_move: bool,
+    /// How many faults keep processors busy.
+    pub(crate) burning: u32,
     pub(crate) cpus: u32,
     pub(crate) start_unix_ns: u64,
     pub(crate) original: &'static Original,
@@ -146,6 +150,7 @@ impl Kernel {
             hushed_calls: hushed(config.quiet.calls),
             hushed_entropy: config.quiet.entropy,
             clocks_move: false,
+            burning: 0,
             cpus: config.cpus,
             start_unix_ns: config.start_unix_ns,
             original,
@@ -274,7 +279,7 @@ impl Kernel {
                 }
                 thread.state = State::Blocked;
                 if let (None, Some(at)) = (thread.timer, thread.progress.deadline) {
-                    let late = self.buggify.lateness_ns(thread);
+                    let late = self.buggify.lateness_ns(thread, at);
                     let key = self.timers.schedule(at.saturating_add(late), Event::Deadline(me));
                     self.threads[me].timer = Some(key);
                 }
@@ -500,6 +505,7 @@ impl Kernel {
             Event::Net(event) => self.net_event(event),
             Event::Restart(host, starts) => self.restart_after_exit(host, starts),
             Event::Weather => self.weather_due(),
+            Event::Turn(thread) => self.turn_comes(thread),
         }
     }
 

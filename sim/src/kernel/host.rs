@@ -1,6 +1,7 @@
 //! Hosts: names, addresses, clocks, and whether their program runs.
 
 use super::beat::Beat;
+use super::burn::Burn;
 use super::dispatch::{Event, Kernel};
 use super::entropy::{Purpose, Stream, mix};
 use super::event::What;
@@ -42,6 +43,7 @@ pub(crate) struct Host {
     /// What it adds to virtual time for its clocks.
     pub(crate) wall: Wall,
     pub(crate) beat: Beat,
+    pub(crate) burn: Burn,
     /// Its `getrandom`.
     pub(crate) entropy: Stream,
 }
@@ -118,6 +120,7 @@ impl Kernel {
             socket_files: BTreeMap::new(),
             wall: Wall::right(self.start_unix_ns as i64),
             beat: Beat::right(UPTIME_NS),
+            burn: Burn::default(),
             entropy: Stream::new(self.entropy_seed(name), Purpose::Host, u64::from(id.0)),
         });
         Ok(id)
@@ -178,9 +181,12 @@ impl Kernel {
         let threads = self.processes[process].threads.clone();
         let mut held = Vec::new();
         for thread in threads {
-            let t = &self.threads[thread];
+            let t = &mut self.threads[thread];
             if t.state == super::thread::State::Ready {
-                self.sched.remove(thread, t.priority);
+                match t.turn.take() {
+                    Some(key) => drop(self.timers.cancel(key)),
+                    None => self.sched.remove(thread, t.priority),
+                }
                 held.push(thread);
             }
         }

@@ -6,6 +6,7 @@
 
 mod beat;
 mod buggify;
+mod burn;
 mod clock;
 mod clocks;
 mod control;

@@ -208,6 +208,7 @@ impl Kernel {
             waits: Vec::new(),
             resolved: Cell::new(None),
             timer: None,
+            turn: None,
             detached,
             joiner: None,
             result: 0,
@@ -287,7 +288,7 @@ impl Kernel {
         self.unpin(id);
         let Some(thread) = self.threads.remove(id) else { return };
         self.note_wall_reads(&thread);
-        if let Some(key) = thread.timer {
+        for key in [thread.timer, thread.turn].into_iter().flatten() {
             self.timers.cancel(key);
         }
         self.by_pthread.remove(&thread.lent.pthread());
@@ -400,7 +401,7 @@ impl Kernel {
         for thread in self.processes[id].threads.clone() {
             self.forget_waits(thread);
             let t = &self.threads[thread];
-            if t.state == State::Ready && self.processes[id].held.is_none() {
+            if t.state == State::Ready && t.turn.is_none() && self.processes[id].held.is_none() {
                 self.sched.remove(thread, t.priority);
             }
             self.remove_thread(thread);

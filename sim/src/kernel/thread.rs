@@ -111,6 +111,8 @@ pub(crate) struct Thread {
     /// The descriptor looked up last, and its file.
     pub(crate) resolved: Cell<Option<(c_int, FileId)>>,
     pub(crate) timer: Option<TimerKey>,
+    /// When it is eligible, if it is ready and waits for its turn: `burn.rs`.
+    pub(crate) turn: Option<TimerKey>,
     pub(crate) detached: bool,
     pub(crate) joiner: Option<ThreadId>,
     /// What the start routine returned, as a number.
@@ -179,6 +181,9 @@ impl Kernel {
         }
         if !t.waits.is_empty() {
             self.forget_waits(thread);
+        }
+        if self.burning > 0 && self.waits_for_its_turn(thread) {
+            return;
         }
         self.make_eligible(thread);
     }

@@ -91,7 +91,7 @@ fn later(now: u64, after: Duration) -> Option<u64> {
 }
 
 /// What a fault in force has got hold of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 enum Grip {
     /// Nothing: it came too late to make a difference.
     Nothing,
@@ -101,6 +101,8 @@ enum Grip {
     Clock(HostId, u64, Motion, u64),
     /// A host's clocks: which shift of the wall clock it is, how fast they drift, and how that clock is put right.
     Drift(HostId, u64, i64, Motion),
+    /// A host's processors: by how much, and how many threads had waited before.
+    Processors(HostId, f64, u64),
     /// A name.
     Name(u64),
     /// A host's program.
@@ -198,6 +200,9 @@ impl Kernel {
             return Err("host `test` runs the test itself; choose another host to fall or pause".to_owned());
         }
         match kind {
+            FaultKind::Burn { load: share, .. } if !(0.0..=1.0).contains(share) => {
+                Err(format!("{share} is no share of time; it would be from 0 to 1"))
+            }
             FaultKind::Lossy { probability: share, .. }
             | FaultKind::Doubling { probability: share, .. }
             | FaultKind::Overtaking { probability: share, .. }
@@ -228,6 +233,7 @@ impl Kernel {
             | FaultKind::Skew { .. }
             | FaultKind::Drift { .. }
             | FaultKind::Hijack { .. }
+            | FaultKind::Burn { .. }
             | FaultKind::Crash { .. }
             | FaultKind::Kill { .. }
             | FaultKind::Pause { .. } => Ok(()),
@@ -295,7 +301,8 @@ impl Kernel {
             | FaultKind::Narrow { .. }
             | FaultKind::Skew { .. }
             | FaultKind::Drift { .. }
-            | FaultKind::Hijack { .. } => true,
+            | FaultKind::Hijack { .. }
+            | FaultKind::Burn { .. } => true,
             FaultKind::Crash { host } | FaultKind::Kill { host } => {
                 !matches!(self.host_state(*host), HostState::Down(_))
             }
@@ -349,6 +356,7 @@ impl Kernel {
                 NameAnswer::Failure => format!("the name server fails over `{name}`"),
                 NameAnswer::Nothing => format!("the name server is silent about `{name}`"),
             },
+            FaultKind::Burn { load, .. } => format!("processors that are busy for {} of their time", percent(*load)),
             FaultKind::Crash { .. } => "crash".to_owned(),
             FaultKind::Kill { .. } => "kill".to_owned(),
             FaultKind::Pause { .. } => "pause".to_owned(),
@@ -378,6 +386,7 @@ fn harm(kind: &FaultKind) -> Option<Harm> {
         FaultKind::Skew { .. }
         | FaultKind::Drift { .. }
         | FaultKind::Hijack { .. }
+        | FaultKind::Burn { .. }
         | FaultKind::Crash { .. }
         | FaultKind::Kill { .. }
         | FaultKind::Pause { .. } => return None,
@@ -420,6 +429,7 @@ impl Weather {
                 let reads = kernel.wall_reads(*host);
                 Grip::Clock(*host, kernel.skew_clock(*host, *by_ns, motion), motion, reads)
             }
+            FaultKind::Burn { host, load } => Grip::Processors(*host, *load, kernel.burn(*host, *load)),
             FaultKind::Hijack { host, name, answer } => Grip::Name(kernel.net.hijack(*host, name, *answer)),
             FaultKind::Drift { host, ppm, stepped } => {
                 let motion = if *stepped { Motion::Step } else { Motion::Slew };
@@ -458,6 +468,7 @@ impl Weather {
                 kernel.right_clock(host, shift, motion);
                 kernel.wall_reads(host) - reads
             }
+            Grip::Processors(host, load, before) => kernel.end_burn(host, load) - before,
             Grip::Name(hijack) => kernel.net.end_hijack(hijack),
             Grip::Drift(host, shift, ppm, motion) => {
                 kernel.steady_clocks(host, ppm, shift, motion);
@@ -472,6 +483,7 @@ impl Weather {
         let effect = match grip {
             Grip::Links(_) => format!(", which bit on {bit} segments and datagrams"),
             Grip::Clock(..) => format!(", which was read {bit} times meanwhile"),
+            Grip::Processors(..) => format!(", for which somebody waited {bit} times"),
             Grip::Name(_) => format!(", which misled {bit} times"),
             Grip::Nothing | Grip::Drift(..) | Grip::Host(_) => String::new(),
         };
@@ -487,6 +499,7 @@ impl Weather {
         let bit = |entry: &Entry| match entry.grip {
             Some(Grip::Links(fault)) => kernel.net_affected(fault),
             Some(Grip::Clock(host, _, _, reads)) => kernel.wall_reads(host) - reads,
+            Some(Grip::Processors(host, _, before)) => kernel.waited(host) - before,
             Some(Grip::Name(hijack)) => kernel.net.misled(hijack),
             Some(Grip::Drift(..) | Grip::Host(_)) => 1,
             Some(Grip::Nothing) | None => entry.report.bit,
