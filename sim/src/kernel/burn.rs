@@ -1,8 +1,8 @@
 //! Processors that are busy with something else: whoever becomes ready to run waits for its turn.
 //!
 //! Work itself takes no virtual time but the cost of its calls, so what other programs take from a host is felt where a
-//! program waits: each time that one of its threads is woken. Linux's scheduler gives a thread that wakes its turn after
-//! those that run now have had their slices (sched(7); EEVDF, kernel/sched/fair.c).
+//! program waits: each time that one of its threads is woken. Linux's scheduler gives a thread that wakes its turn
+//! after those that run now have had their slices (sched(7); EEVDF, kernel/sched/fair.c).
 
 use super::dispatch::{Event, Kernel};
 use super::thread::{State, ThreadId};

@@ -7,12 +7,14 @@
 //! Nothing is drawn here: what is random about a fault belongs to the link or host that it concerns, so that removing
 //! a fault from a plan does not change what the others do.
 
+mod words;
+
 use super::dispatch::{Event, Kernel};
 use super::event::What;
 use super::net::{Draws, Harm, delay_ns};
 use super::timers::TimerKey;
 use super::wall::Motion;
-use crate::weather::{Begins, Fault, FaultKind, FaultReport, Links, NameAnswer, WeatherReport};
+use crate::weather::{Begins, Fault, FaultKind, FaultReport, NameAnswer, WeatherReport};
 use crate::world::{FaultId, HostId, HostState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -309,64 +311,6 @@ impl Kernel {
             FaultKind::Pause { host } => self.host_state(*host) == HostState::Up,
         }
     }
-
-    fn name_hosts(&self, hosts: &[HostId]) -> String {
-        let names: Vec<&str> = hosts.iter().map(|host| self.hosts[*host].name.as_str()).collect();
-        if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
-    }
-
-    /// A fault in words, without its times.
-    fn describe_fault(&self, kind: &FaultKind) -> String {
-        let where_ = |links: &Links| {
-            let (from, to) = (self.name_hosts(&links.from), self.name_hosts(&links.to));
-            if links.both_ways { format!("between {from} and {to}") } else { format!("from {from} to {to}") }
-        };
-        match kind {
-            FaultKind::Partition { links } => format!("partition {}", where_(links)),
-            FaultKind::Slow { links, latency, jitter, .. } if jitter.is_zero() => {
-                format!("{latency:?} of latency {}", where_(links))
-            }
-            FaultKind::Slow { links, latency, jitter, .. } => {
-                format!("{latency:?} of latency and {jitter:?} of jitter {}", where_(links))
-            }
-            FaultKind::Lossy { links, probability, .. } => {
-                format!("loss of {} {}", percent(*probability), where_(links))
-            }
-            FaultKind::Doubling { links, probability } => {
-                format!("duplication of {} {}", percent(*probability), where_(links))
-            }
-            FaultKind::Overtaking { links, probability, by } => {
-                format!("reordering of {} by {by:?} {}", percent(*probability), where_(links))
-            }
-            FaultKind::Flipping { links, probability } => {
-                format!("corruption of {} {}", percent(*probability), where_(links))
-            }
-            FaultKind::Narrow { links, bytes_per_second, .. } => {
-                format!("bandwidth of {bytes_per_second} bytes per second {}", where_(links))
-            }
-            FaultKind::Skew { by_ns, slewed, .. } => {
-                let (sign, by) = (if *by_ns < 0 { '-' } else { '+' }, Duration::from_nanos(by_ns.unsigned_abs()));
-                format!("clock {sign}{by:?}{}", if *slewed { " slewed" } else { "" })
-            }
-            FaultKind::Drift { ppm, .. } => format!("clocks that drift by {ppm:+} ppm"),
-            FaultKind::Hijack { name, answer, .. } => match answer {
-                NameAnswer::Address(ip) => format!("`{name}` is {ip}"),
-                NameAnswer::Host(host) => format!("`{name}` is {}", self.hosts[*host].name),
-                NameAnswer::NoSuchName => format!("there is no `{name}`"),
-                NameAnswer::Failure => format!("the name server fails over `{name}`"),
-                NameAnswer::Nothing => format!("the name server is silent about `{name}`"),
-            },
-            FaultKind::Burn { load, .. } => format!("processors that are busy for {} of their time", percent(*load)),
-            FaultKind::Crash { .. } => "crash".to_owned(),
-            FaultKind::Kill { .. } => "kill".to_owned(),
-            FaultKind::Pause { .. } => "pause".to_owned(),
-        }
-    }
-}
-
-/// For people: to the hundredth.
-fn percent(share: f64) -> String {
-    format!("{}%", (share * 1e4).round() / 1e2)
 }
 
 /// What a fault of links does to them.
