@@ -231,9 +231,10 @@ pub struct FaultReport {
     /// When it ended, after the weather's beginning; `None` if it never began, or has not ended when the account was
     /// asked for.
     pub ended: Option<Duration>,
-    /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; how often a wall clock
-    /// was read that was wrong, who asked for a name was misled, or who was woken waited for a turn; 1 if clocks
-    /// drifted, or if it felled or paused its host, and 0 if the host was down, or to be paused and paused already.
+    /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; how often who asked for
+    /// a name was misled, or who was woken waited for a turn; 1 if somebody read a wall clock that was wrong or waited
+    /// for a time of day, if clocks drifted, or if it felled or paused its host, and 0 if the host was down, or to be
+    /// paused and paused already.
     pub bit: u64,
 }
 

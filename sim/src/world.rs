@@ -43,7 +43,7 @@ pub struct Quiet {
     pub scheduling: bool,
     /// Links that take the same time for every segment. A stream is one way from host to host: `kv0->kv1`.
     pub links: Hush,
-    /// Hosts whose random numbers do not depend on the seed. A stream is a host; what the test draws is of host `test`.
+    /// Hosts that get other random numbers than the seed's. A stream is a host; what the test draws is of host `test`.
     pub entropy: Hush,
     /// Hosts on which no call is cut short or interrupted, no timer is late, no queue full sooner. A stream is a host.
     pub calls: Hush,

@@ -12,7 +12,8 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 /// Clocks show another time: `kv1 +5s`, `kv1 -200ms slewed`. The realtime clock only: no one can set the monotonic one
-/// (`clock_settime(2)`).
+/// (`clock_settime(2)`). Slewing would let that one run 500 ppm too fast or too slow as well (`clock_gettime(2)`); the
+/// simulated world leaves it right.
 ///
 /// ```
 /// use std::time::Duration;

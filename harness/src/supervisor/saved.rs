@@ -29,6 +29,10 @@ pub(super) fn replay(
         if verdict.is_failure() {
             return Ok(Some(CaseReport { saved: Some(format!("in {name}: {verdict}")), ..report }));
         }
+        if verdict == Verdict::Undrawable {
+            eprintln!("chaos: {name}: {verdict}");
+            continue;
+        }
         if context.settings.becalmed {
             eprintln!("chaos: {name}: passes without its faults, as CHAOS_PERTURB=weather wants");
         } else {

@@ -6,7 +6,7 @@
 use super::handed::Handed;
 use super::{answer_int, call, hooks, look, refuse};
 use crate::kernel::net::control::{INTERFACE, LOOPBACK_INTERFACE};
-use crate::kernel::net::names::{Answer, Query, SILENCE};
+use crate::kernel::net::names::{Answer, Patience, Query, SILENCE};
 use crate::kernel::net::{Endpoint, Family, RawAddress};
 use libc::{addrinfo, c_char, c_int, c_uint, c_void, ifaddrs, sockaddr, socklen_t};
 use std::ffi::CStr;
@@ -126,11 +126,12 @@ hooks! {
         }
         let mut answers: Handed<(Vec<Answer>, Option<String>)> = Handed::nothing();
         // What a signal interrupts is asked again, as poll(2) is in glibc's resolver (resolv/res_send.c).
-        let ask = |answers: &mut Handed<(Vec<Answer>, Option<String>)>| call("getaddrinfo", |k, me| {
+        let mut patience = Patience::default();
+        let mut ask = |answers: &mut Handed<(Vec<Answer>, Option<String>)>| call("getaddrinfo", |k, me| {
             let query = Query { node: text(node_name), service: text(service), flags, family, kind, protocol };
             let host = k.host_id(me);
             match k.net.look_up(host, &query) {
-                Err(SILENCE) => k.await_name_server(me),
+                Err(SILENCE) => k.await_name_server(me, &mut patience),
                 Ok(found) => {
                     found.0.iter().for_each(|answer| {
                         let raw = answer.at.encode(if answer.at.ip.is_ipv4() { Family::V4 } else { Family::V6 });

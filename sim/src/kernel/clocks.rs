@@ -7,16 +7,15 @@
 
 use super::dispatch::{Event, Kernel};
 use super::file::Kind;
-use super::thread::{State, Thread, ThreadId};
+use super::thread::{Thread, ThreadId};
 use super::wall::Motion;
 use crate::world::HostId;
 
 impl Kernel {
-    /// Moves a host's wall clock; names what can be taken back.
-    pub(crate) fn skew_clock(&mut self, host: HostId, by_ns: i64, motion: Motion) -> u64 {
+    /// Moves a host's wall clock; names what can be taken back, and says whether anybody waits for a time of day.
+    pub(crate) fn skew_clock(&mut self, host: HostId, by_ns: i64, motion: Motion) -> (u64, bool) {
         let shift = self.hosts[host].wall.shift(by_ns, motion, self.now);
-        self.clocks_were_set(host, motion == Motion::Step, 0);
-        shift
+        (shift, self.clocks_were_set(host, motion == Motion::Step, 0))
     }
 
     /// Puts a host's wall clock right again, as far as it was moved by this.
@@ -56,37 +55,50 @@ impl Kernel {
     }
 
     /// The wall clock has been moved, and all clocks run faster by this than before: deadlines come at other moments.
-    fn clocks_were_set(&mut self, host: HostId, jumped: bool, ppm: i64) {
+    /// Answers whether any at a time of day did.
+    fn clocks_were_set(&mut self, host: HostId, jumped: bool, ppm: i64) -> bool {
         self.clocks_move = true;
         let now = self.now;
         let left = |k: &Kernel, at: u64| k.hosts[host].beat.until(now, at);
-        let waiting: Vec<(ThreadId, u64)> = self
-            .threads
-            .iter()
-            .filter(|(_, thread)| thread.state == State::Blocked && thread.timer.is_some())
-            .filter(|(_, thread)| self.processes[thread.process].host == host)
-            .filter_map(|(id, thread)| Some((id, left(self, thread.progress.deadline?))))
-            .collect();
+        // Whether it is blocked or waits for its turn to find out why it was woken.
+        let of_host = |thread: &Thread| self.processes.get(thread.process).is_some_and(|process| process.host == host);
+        let waiting = self.threads.iter().filter(|(_, thread)| of_host(thread));
+        let waiting: Vec<(ThreadId, u64)> =
+            waiting.filter_map(|(id, thread)| Some((id, left(self, thread.progress.deadline?)))).collect();
         let timers = self.files.iter().filter_map(|(id, file)| match &file.kind {
-            Kind::Timer(timer) if timer.is_running_on(host) => Some((id, left(self, timer.expires()?))),
+            Kind::Timer(timer) if timer.is_running_on(host) => {
+                Some((id, timer.expires().map(|at| left(self, at)), timer.wall_ns()))
+            }
             _ => None,
         });
         let timers: Vec<_> = timers.collect();
         self.hosts[host].beat.hurry(ppm, now);
+        let mut moved_any = false;
         for (id, left) in waiting {
-            let at = self.moved(host, left, self.threads[id].progress.wall_ns);
-            let late = self.buggify.lateness_ns(&self.threads[id], at);
-            self.threads[id].progress.deadline = Some(at);
-            let key = self.timers.schedule(at.saturating_add(late).max(now), Event::Deadline(id));
-            if let Some(old) = self.threads[id].timer.replace(key) {
-                self.timers.cancel(old);
+            let wall_ns = self.threads[id].progress.wall_ns;
+            let at = self.moved(host, left, wall_ns);
+            let before = self.threads[id].progress.deadline.replace(at);
+            moved_any |= wall_ns.is_some() && before != Some(at);
+            if self.threads[id].timer.is_some() {
+                let late = self.buggify.lateness_ns(&self.threads[id], at);
+                let key = self.timers.schedule(at.saturating_add(late).max(now), Event::Deadline(id));
+                if let Some(old) = self.threads[id].timer.replace(key) {
+                    self.timers.cancel(old);
+                }
             }
         }
-        for (id, left) in timers {
-            let Kind::Timer(timer) = &self.files[id].kind else { continue };
-            let at = self.moved(host, left, timer.wall_ns());
-            self.timerfd_clock_was_set(id, jumped, at.max(now));
+        for (id, left, wall_ns) in timers {
+            moved_any |= wall_ns.is_some();
+            let at = left.map(|left| self.moved(host, left, wall_ns).max(now));
+            self.timerfd_clock_was_set(id, jumped, at);
         }
+        moved_any
+    }
+
+    /// What the caller's wall clock shows.
+    pub(crate) fn wall_shows(&self, me: ThreadId) -> i64 {
+        let host = self.host_of(self.threads[me].process);
+        (self.now as i64).saturating_add(host.wall.adds(self.now))
     }
 
     /// When something comes that is so far away by the host's clock, or at a time of day.

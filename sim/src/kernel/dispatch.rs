@@ -86,7 +86,7 @@ pub(crate) struct Kernel {
     pub(crate) buggify: Buggify,
     /// Hosts without any of it.
     pub(crate) hushed_calls: Hush,
-    /// Hosts whose random numbers do not depend on the seed.
+    /// Hosts that get other random numbers than the seed's.
     pub(crate) hushed_entropy: Hush,
     /// Some clock has been moved, so what they show is looked up whenever a thread goes on.
     pub(crate) clocks_move: bool,

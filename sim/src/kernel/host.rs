@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 /// A machine that has been up for a while when its world begins, so that no program sees `CLOCK_MONOTONIC` near zero
 /// (subtracting a duration from an `Instant` must work).
-const UPTIME_NS: i64 = 5_000_000_000_000;
+pub(crate) const UPTIME_NS: i64 = 5_000_000_000_000;
 /// Restart delays stop doubling after this many times.
 const BACKOFF_DOUBLINGS: u32 = 6;
 

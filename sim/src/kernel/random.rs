@@ -22,9 +22,9 @@ impl Kernel {
         total as i64
     }
 
-    /// The seed of a host's random numbers: the case's, unless they are hushed.
+    /// The seed of a host's random numbers: the case's, or another one if they are hushed.
     pub(crate) fn entropy_seed(&self, host: &str) -> u64 {
-        if self.hushed_entropy.covers(|| host.to_owned()) { 0 } else { self.seed }
+        if self.hushed_entropy.covers(|| host.to_owned()) { !self.seed } else { self.seed }
     }
 
     /// A number from a stream that the test names.

@@ -42,7 +42,7 @@ impl Timer {
 
     /// Whether it runs by this host's clocks.
     pub(crate) fn is_running_on(&self, host: HostId) -> bool {
-        self.host == host && self.next.is_some()
+        self.host == host && (self.next.is_some() || self.cancel_on_set)
     }
 
     /// When it expires next.
@@ -58,7 +58,6 @@ impl Timer {
     /// Takes the scheduled expiration out, to be cancelled.
     pub(crate) fn disarm(&mut self) -> Option<TimerKey> {
         (self.next, self.wall_ns) = (None, None);
-        (self.cancel_on_set, self.canceled) = (false, false);
         self.key.take()
     }
 }
@@ -117,6 +116,11 @@ impl Kernel {
         if let Some(key) = key {
             self.timers.cancel(key);
         }
+        let on_wall = absolute && clock == Clock::Realtime;
+        let (_, timer) = self.timer(me, fd)?;
+        timer.cancel_on_set = on_wall && flags & libc::TFD_TIMER_CANCEL_ON_SET != 0;
+        // What nobody has been told of yet is told of now, or never (timerfd_create(2), NOTES).
+        let canceled = std::mem::take(&mut timer.canceled) && timer.cancel_on_set;
         if new.value_ns == 0 {
             return Ok(0);
         }
@@ -127,21 +131,23 @@ impl Kernel {
                 let (_, timer) = self.timer(me, fd)?;
                 timer.expirations = 1 + late_ns.checked_div(new.interval_ns).unwrap_or(0);
                 self.notify(id, EPOLLIN as u32);
-                let since_last_ns = late_ns.checked_rem(new.interval_ns);
-                since_last_ns.map(|since_last_ns| self.after(me, new.interval_ns - since_last_ns))
+                late_ns.checked_rem(new.interval_ns).map(|since_last_ns| {
+                    let left_ns = new.interval_ns - since_last_ns;
+                    match on_wall {
+                        true => self.when(me, clock, self.wall_shows(me).saturating_add(left_ns as i64)),
+                        false => self.after(me, left_ns),
+                    }
+                })
             }
             None if absolute => Some(self.when(me, clock, new.value_ns as i64)),
             None => Some(self.after(me, new.value_ns)),
         };
         let key = next.map(|at| self.timers.schedule(at, Event::TimerFd(id)));
-        let on_wall = absolute && clock == Clock::Realtime;
-        let host = self.processes[self.threads[me].process].host;
-        let shows = |at: u64| (at as i64).saturating_add(self.hosts[host].wall.adds(at));
-        let wall_ns = next.filter(|_| on_wall).map(shows);
+        // `when` has noted what the clock will show.
+        let wall_ns = self.threads[me].progress.wall_ns.filter(|_| on_wall && next.is_some());
         let (_, timer) = self.timer(me, fd)?;
         (timer.next, timer.key, timer.wall_ns) = (next, key, wall_ns);
-        timer.cancel_on_set = on_wall && flags & libc::TFD_TIMER_CANCEL_ON_SET != 0;
-        Ok(0)
+        if canceled { Err(Stop::Errno(ECANCELED)) } else { Ok(0) }
     }
 
     /// timerfd_gettime(2).
@@ -160,7 +166,14 @@ impl Kernel {
         timer.key = None;
         let repeats = timer.next.filter(|_| timer.interval_ns > 0);
         let interval_ns = timer.interval_ns;
-        let wall_ns = timer.wall_ns.filter(|_| repeats.is_some()).map(|at| at.saturating_add(interval_ns as i64));
+        let mut wall_ns = timer.wall_ns.filter(|_| repeats.is_some()).map(|at| at.saturating_add(interval_ns as i64));
+        if let Some(wall_ns) = &mut wall_ns {
+            // A clock that was set forwards may have left several behind (hrtimer_forward_now, kernel/time/hrtimer.c).
+            let shows = (self.now as i64).saturating_add(self.hosts[timer.host].wall.adds(self.now));
+            let missed = u64::try_from(shows.saturating_sub(*wall_ns)).map_or(0, |late| late / interval_ns + 1);
+            timer.expirations += missed;
+            *wall_ns = wall_ns.saturating_add(missed.saturating_mul(interval_ns) as i64);
+        }
         let on_wall = wall_ns.map(|wall_ns| self.hosts[timer.host].wall.when(wall_ns, self.now));
         let next = repeats.map(|at| on_wall.unwrap_or_else(|| self.hosts[timer.host].beat.after(at, interval_ns)));
         (timer.next, timer.wall_ns) = (next, wall_ns);
@@ -175,12 +188,14 @@ impl Kernel {
 
     /// A clock of the host of this timer has been moved, or runs at another speed: it expires at `at` now
     /// (`timerfd_clock_was_set`, fs/timerfd.c).
-    pub(crate) fn timerfd_clock_was_set(&mut self, id: FileId, jumped: bool, at: u64) {
+    pub(crate) fn timerfd_clock_was_set(&mut self, id: FileId, jumped: bool, at: Option<u64>) {
         let Some(Kind::Timer(timer)) = self.files.get_mut(id).map(|file| &mut file.kind) else { return };
-        let key = self.timers.schedule(at, Event::TimerFd(id));
-        timer.next = Some(at);
-        if let Some(old) = timer.key.replace(key) {
-            self.timers.cancel(old);
+        if let Some(at) = at {
+            let key = self.timers.schedule(at, Event::TimerFd(id));
+            timer.next = Some(at);
+            if let Some(old) = timer.key.replace(key) {
+                self.timers.cancel(old);
+            }
         }
         if jumped && timer.cancel_on_set {
             timer.canceled = true;

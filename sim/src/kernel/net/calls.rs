@@ -1,6 +1,7 @@
 //! The kernel's side of the network: entering it, and passing on what it left behind.
 
 use super::link::{Draws, Harm};
+use super::names::Patience;
 use super::socket::Protocol;
 use super::tcp::Tcp;
 use super::{Cx, Fail, NetEvent, Network, Socket};
@@ -135,19 +136,19 @@ impl Kernel {
     }
 
     /// The name server keeps silent: resolv.conf(5) has it asked twice, for five seconds each. It may answer by then.
-    pub(crate) fn await_name_server(&mut self, me: ThreadId) -> Step {
-        const ATTEMPTS: u64 = 2;
+    pub(crate) fn await_name_server(&mut self, me: ThreadId, patience: &mut Patience) -> Step {
+        const ATTEMPTS: u32 = 2;
         const TIMEOUT_NS: u64 = 5_000_000_000;
-        let progress = &mut self.threads[me].progress;
-        if !progress.begun || progress.deadline.is_some_and(|at| at <= self.now) {
-            if progress.done == ATTEMPTS {
+        if patience.until.is_none_or(|at| at <= self.now) {
+            if patience.attempts == ATTEMPTS {
                 return Ok(i64::from(libc::EAI_AGAIN));
             }
-            progress.done += 1;
-            progress.begun = false;
-            let at = self.after(me, TIMEOUT_NS);
-            self.deadline(me, Some(at));
+            patience.attempts += 1;
+            patience.until = Some(self.after(me, TIMEOUT_NS));
         }
+        // Anew for each attempt.
+        self.threads[me].progress.begun = false;
+        self.deadline(me, patience.until);
         Err(Stop::Block)
     }
 

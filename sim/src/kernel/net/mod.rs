@@ -44,7 +44,7 @@ use super::timers::{TimerKey, Timers};
 use super::unix::Unix;
 use crate::world::{HostId, Hush};
 pub(crate) use address::{Endpoint, RawAddress};
-use link::Links;
+use link::{LinkId, Links};
 use stack::Stack;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -82,8 +82,8 @@ pub(crate) enum NetEvent {
     Keepalive(ConnectionId, Side),
     /// This side's cork comes off.
     Uncork(ConnectionId, Side),
-    /// This side's link has room for more.
-    Pace(ConnectionId, Side),
+    /// A narrow link has room for the next of those who wait.
+    Turn(LinkId),
     /// This side has waited long enough for the FIN of a peer whose data nobody wants any more.
     Orphan(ConnectionId, Side),
     /// This side's host has found out that it cannot reach the other.
@@ -240,7 +240,7 @@ impl Network {
             NetEvent::Retransmit(id, side) => self.tcp_retransmit(cx, id, side),
             NetEvent::Keepalive(id, side) => self.tcp_keepalive(cx, id, side),
             NetEvent::Uncork(id, side) => self.tcp_uncork(cx, id, side),
-            NetEvent::Pace(id, side) => self.tcp_paced(cx, id, side),
+            NetEvent::Turn(link) => self.tcp_turns(cx, link),
             NetEvent::Orphan(id, side) => self.tcp_orphan_expired(cx, id, side),
             NetEvent::Unreachable(id) => self.tcp_unreachable(cx, id),
             NetEvent::Icmp(socket, errno) => self.udp_error(socket, errno),

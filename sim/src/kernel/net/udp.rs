@@ -76,6 +76,8 @@ pub(crate) struct Travelling {
 pub(super) struct Way {
     pub(super) link: LinkId,
     pub(super) arrives: u64,
+    /// When it has left a narrow link's queue.
+    pub(super) leaves: u64,
     pub(super) key: TimerKey,
 }
 
@@ -359,39 +361,41 @@ impl Network {
         let bytes = travelling.datagram.bytes.len();
         let piece_bytes = if from == travelling.host { usize::MAX } else { UNFRAGMENTED_BYTES };
         // A datagram in pieces arrives if all of them do, and twice if it is one.
-        let (mut left, mut arrives) = (bytes, 0);
+        let (mut left, mut arrives, mut leaves, mut lost) = (bytes, 0, 0, false);
         let twice = loop {
             let piece = left.min(piece_bytes);
             left -= piece;
-            let Some(passage) = self.links.passage(link, Parcel::datagram(cx.now, piece as u64)) else {
-                return self.recycle(travelling.datagram.bytes);
-            };
-            let Passage { delay, twice: again, flipped } = passage;
-            arrives = arrives.max(delay);
-            if let Some(which) = flipped {
-                match travelling.datagram.bytes.get_mut(left..left + piece) {
-                    Some(bytes) if !bytes.is_empty() => flip(bytes, which),
+            let passage = self.links.passage(link, Parcel::datagram(cx.now, piece as u64));
+            if let Some(Passage { delay, leaves: later, flipped, .. }) = passage {
+                (arrives, leaves) = (arrives.max(delay), leaves.max(later));
+                match flipped.map(|which| (which, travelling.datagram.bytes.get_mut(left..left + piece))) {
+                    None => {}
+                    Some((which, Some(bytes))) if !bytes.is_empty() => flip(bytes, which),
                     // Nothing but a header, whose checksum fails.
-                    _ => return self.recycle(travelling.datagram.bytes),
+                    Some(_) => lost = true,
                 }
             }
+            lost |= passage.is_none();
             if left == 0 {
-                break again && bytes <= piece_bytes;
+                break passage.is_some_and(|passage| passage.twice) && bytes <= piece_bytes;
             }
         };
+        if lost {
+            return self.recycle(travelling.datagram.bytes);
+        }
         let at = cx.now + arrives;
         if twice {
             let datagram = Received { bytes: travelling.datagram.bytes.clone(), ..travelling.datagram };
             let copy = Travelling { datagram, ..travelling };
-            self.udp_send_off(cx, link, at, copy);
+            self.udp_send_off(cx, (link, at, leaves), copy);
         }
-        self.udp_send_off(cx, link, at, travelling);
+        self.udp_send_off(cx, (link, at, leaves), travelling);
     }
 
-    fn udp_send_off(&mut self, cx: &mut Cx<'_>, link: LinkId, arrives: u64, travelling: Travelling) {
+    fn udp_send_off(&mut self, cx: &mut Cx<'_>, (link, arrives, leaves): (LinkId, u64, u64), travelling: Travelling) {
         let id = self.travelling.insert(travelling);
         let key = cx.schedule(arrives, NetEvent::Datagram(id));
-        self.travelling[id].way = Some(Way { link, arrives, key });
+        self.travelling[id].way = Some(Way { link, arrives, leaves, key });
     }
 
     /// The name server answers.

@@ -11,6 +11,7 @@ mod words;
 
 use super::dispatch::{Event, Kernel};
 use super::event::What;
+use super::host::UPTIME_NS;
 use super::net::{Draws, Harm, delay_ns};
 use super::timers::TimerKey;
 use super::wall::Motion;
@@ -99,8 +100,9 @@ enum Grip {
     Nothing,
     /// Links.
     Links(FaultId),
-    /// A host's wall clock: which shift it is, how it moves, and how often it had been read before.
-    Clock(HostId, u64, Motion, u64),
+    /// A host's wall clock: which shift it is, how it moves, and how often it had been read before, if that is what
+    /// decides whether it bit.
+    Clock(HostId, u64, Motion, Option<u64>),
     /// A host's clocks: which shift of the wall clock it is, how fast they drift, and how that clock is put right.
     Drift(HostId, u64, i64, Motion),
     /// A host's processors: by how much, and how many threads had waited before.
@@ -218,6 +220,9 @@ impl Kernel {
             }
             FaultKind::Drift { ppm, .. } if !(-DRIFT_PPM_MAX..=DRIFT_PPM_MAX).contains(ppm) => {
                 Err(format!("no clock drifts by {ppm} ppm; it would be at most {DRIFT_PPM_MAX}"))
+            }
+            FaultKind::Skew { by_ns, .. } if self.start_unix_ns as i64 + by_ns.min(&0) < UPTIME_NS => {
+                Err("no clock can show a time before 1970, or less than the time since it was booted".to_owned())
             }
             FaultKind::Skew { by_ns, .. } if by_ns.unsigned_abs() > SKEW_NS_MAX => {
                 Err("no clock can be moved by more than 200 years".to_owned())
@@ -371,7 +376,9 @@ impl Weather {
             FaultKind::Skew { host, by_ns, slewed } => {
                 let motion = if *slewed { Motion::Slew } else { Motion::Step };
                 let reads = kernel.wall_reads(*host);
-                Grip::Clock(*host, kernel.skew_clock(*host, *by_ns, motion), motion, reads)
+                let (shift, waited_for) = kernel.skew_clock(*host, *by_ns, motion);
+                // Whoever waits for a time of day need not look to be struck.
+                Grip::Clock(*host, shift, motion, if waited_for { None } else { Some(reads) })
             }
             FaultKind::Burn { host, load } => Grip::Processors(*host, *load, kernel.burn(*host, *load)),
             FaultKind::Hijack { host, name, answer } => Grip::Name(kernel.net.hijack(*host, name, *answer)),
@@ -410,7 +417,7 @@ impl Weather {
             Grip::Links(fault) => kernel.net_heal(fault),
             Grip::Clock(host, shift, motion, reads) => {
                 kernel.right_clock(host, shift, motion);
-                kernel.wall_reads(host) - reads
+                u64::from(reads.is_none_or(|before| kernel.wall_reads(host) > before))
             }
             Grip::Processors(host, load, before) => kernel.end_burn(host, load) - before,
             Grip::Name(hijack) => kernel.net.end_hijack(hijack),
@@ -426,13 +433,14 @@ impl Weather {
         let what = kernel.describe_fault(&fault.kind);
         let effect = match grip {
             Grip::Links(_) => format!(", which bit on {bit} segments and datagrams"),
-            Grip::Clock(..) => format!(", which was read {bit} times meanwhile"),
             Grip::Processors(..) => format!(", for which somebody waited {bit} times"),
             Grip::Name(_) => format!(", which misled {bit} times"),
-            Grip::Nothing | Grip::Drift(..) | Grip::Host(_) => String::new(),
+            Grip::Nothing | Grip::Clock(..) | Grip::Drift(..) | Grip::Host(_) => String::new(),
         };
         let text = format!("fault {} ends: {what}{effect}", number + 1);
-        kernel.note_weather(number, Turn::Ends, &fault.kind, bit, &text);
+        // Looking at a clock is no event, so whether anybody has is none either.
+        let recorded = if matches!(grip, Grip::Clock(..)) { 0 } else { bit };
+        kernel.note_weather(number, Turn::Ends, &fault.kind, recorded, &text);
         if let Grip::Host(host) = grip {
             self.release(kernel, number, host, felled);
         }
@@ -442,7 +450,9 @@ impl Weather {
     fn report(&self, kernel: &Kernel) -> WeatherReport {
         let bit = |entry: &Entry| match entry.grip {
             Some(Grip::Links(fault)) => kernel.net_affected(fault),
-            Some(Grip::Clock(host, _, _, reads)) => kernel.wall_reads(host) - reads,
+            Some(Grip::Clock(host, _, _, reads)) => {
+                u64::from(reads.is_none_or(|before| kernel.wall_reads(host) > before))
+            }
             Some(Grip::Processors(host, _, before)) => kernel.waited(host) - before,
             Some(Grip::Name(hijack)) => kernel.net.misled(hijack),
             Some(Grip::Drift(..) | Grip::Host(_)) => 1,

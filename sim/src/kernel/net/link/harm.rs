@@ -98,6 +98,10 @@ pub(crate) enum Draws {
     ByHand,
 }
 
+/// After how many of its ways a segment that is held back has been sent again, and arrived: a round trip, a quarter of
+/// one to be sure, and the way.
+const RETRANSMITTED_AFTER: u64 = 3;
+
 /// What is known of a segment's way so far.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Way {
@@ -108,12 +112,15 @@ pub(super) struct Way {
 impl Way {
     /// Of one that would take this long in good weather.
     pub(super) fn new(delay: u64) -> Way {
-        Way { passage: Passage { delay, twice: false, flipped: None }, lost: false }
+        Way { passage: Passage { delay, twice: false, flipped: None, leaves: 0 }, lost: false }
     }
 
     /// How it arrives.
     pub(super) fn passage(self) -> Option<Passage> {
-        (!self.lost).then_some(self.passage)
+        /// 146 years: added to any time of a world it is still one.
+        const DELAY_NS_MAX: u64 = u64::MAX >> 2;
+        let delay = self.passage.delay.min(DELAY_NS_MAX);
+        (!self.lost).then_some(Passage { delay, ..self.passage })
     }
 
     /// Takes longer; answers whether that makes a difference.
@@ -175,11 +182,16 @@ impl Concern {
                 self.lost_before && !lost && way.lose()
             }
             Harm::Doubling { probability } => {
-                let strikes = self.chance(probability) && !lost;
+                // A stream knows a segment that comes again.
+                let strikes = self.chance(probability) && !lost && parcel.droppable;
                 way.passage.twice |= strikes;
                 strikes
             }
-            Harm::Overtaking { probability, by_ns } => self.chance(probability) && !lost && way.delay(by_ns),
+            Harm::Overtaking { probability, by_ns } => {
+                // A sender of a stream does not wait so long: RACK (RFC 8985) has the segment retransmitted.
+                let by_ns = if parcel.droppable { by_ns } else { by_ns.min(RETRANSMITTED_AFTER * way.passage.delay) };
+                self.chance(probability) && !lost && way.delay(by_ns)
+            }
             Harm::Flipping { probability } => {
                 let Some(stream) = &mut self.stream else { return false };
                 let (strikes, which) = (stream.chance(probability) && !lost, stream.next());
@@ -188,7 +200,7 @@ impl Concern {
                 }
                 strikes
             }
-            Harm::Narrow { .. } if lost => false,
+            Harm::Narrow { .. } if lost || parcel.bytes == 0 => false,
             Harm::Narrow { bytes_per_second, queue_bytes } => self.queue(bytes_per_second, queue_bytes, parcel, way),
         }
     }
@@ -197,6 +209,7 @@ impl Concern {
     fn queue(&mut self, bytes_per_second: u64, queue_bytes: u64, parcel: Parcel, way: &mut Way) -> bool {
         const SECOND_NS: u128 = 1_000_000_000;
         let Parcel { now, bytes, droppable } = parcel;
+        let bytes = if way.passage.twice { bytes.saturating_mul(2) } else { bytes };
         let waits_ns = self.busy_until.saturating_sub(now);
         let waiting = u128::from(waits_ns) * u128::from(bytes_per_second) / SECOND_NS;
         if droppable && waiting + u128::from(bytes) > u128::from(queue_bytes) {
@@ -205,6 +218,7 @@ impl Concern {
         // The time at which a byte has left is never rounded twice: of many small segments none is late for it.
         let takes_ns = (u128::from(bytes) * SECOND_NS).div_ceil(u128::from(bytes_per_second.max(1)));
         self.busy_until = now.saturating_add(waits_ns).saturating_add(u64::try_from(takes_ns).unwrap_or(u64::MAX >> 7));
+        way.passage.leaves = way.passage.leaves.max(self.busy_until);
         way.delay(self.busy_until - now)
     }
 }

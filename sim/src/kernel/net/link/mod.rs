@@ -9,9 +9,11 @@ mod harm;
 mod tests;
 
 use super::super::entropy::{Purpose, Stream, mix};
+use super::super::timers::TimerKey;
+use super::tcp::{ConnectionId, Side};
 use crate::world::{FaultId, HostId, Hush};
 use harm::{Concern, Way};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
@@ -46,6 +48,8 @@ pub(crate) struct Passage {
     pub(crate) twice: bool,
     /// With one bit flipped: any number, for whoever chooses the bit.
     pub(crate) flipped: Option<u64>,
+    /// When it has left the queue of a narrow link, if it stands in one.
+    pub(crate) leaves: u64,
 }
 
 /// Flips one bit of a datagram: any number chooses which.
@@ -59,7 +63,8 @@ pub(crate) fn flip(bytes: &mut [u8], which: u64) {
 pub(crate) struct Parcel {
     /// When.
     pub(crate) now: u64,
-    /// How many bytes of payload. What has none (SYN, ACK, RST…) takes no bandwidth, but stands in the queue.
+    /// How many bytes of payload. What has none (SYN, ACK, RST…) takes no bandwidth and waits for nobody, as what is
+    /// seldom sent does with fq_codel, the usual queue of Linux distributions (tc-fq_codel(8), "new flows").
     pub(crate) bytes: u64,
     /// It is dropped when a narrow link's queue is full. A TCP sender's own queue does not overflow: it holds back what
     /// would not leave soon (TCP small queues, `tcp_small_queue_check`, net/ipv4/tcp_output.c).
@@ -128,6 +133,10 @@ struct Link {
     seen: u64,
     /// The faults that concern this link.
     harms: Vec<Concern>,
+    /// TCP senders that wait for their turn on it, while it is narrow: a segment each, in turn.
+    waiting: VecDeque<(ConnectionId, Side)>,
+    /// When the next has its turn.
+    turn: Option<TimerKey>,
 }
 
 /// A link's identity among streams.
@@ -200,7 +209,17 @@ impl Links {
         let id = LinkId(self.table.len() as u32);
         self.by_pair.insert(pair, id);
         let (seen, harms) = (self.changes, self.concerning(from, to, Vec::new()));
-        let mut link = Link { from, to, base_ns: CALM_NS, jitter_ns: 0, stream: None, seen, harms };
+        let mut link = Link {
+            from,
+            to,
+            base_ns: CALM_NS,
+            jitter_ns: 0,
+            stream: None,
+            seen,
+            harms,
+            waiting: VecDeque::new(),
+            turn: None,
+        };
         if from == to {
             link.base_ns = LOOPBACK_NS;
         } else if !self.hush.covers(|| self.name(from, to)) {
@@ -271,7 +290,7 @@ impl Links {
         if link.seen != self.changes || !link.harms.is_empty() {
             return self.passage_in_bad_weather(id, delay, parcel);
         }
-        Some(Passage { delay, twice: false, flipped: None })
+        Some(Passage { delay, twice: false, flipped: None, leaves: 0 })
     }
 
     /// How something arrives that would take this long in good weather.
@@ -306,6 +325,12 @@ impl Links {
         Fate::Arrives(link.base_ns)
     }
 
+    /// Whether a TCP sender has to wait.
+    #[inline]
+    pub(crate) fn crowded(&mut self, id: LinkId, now: u64) -> bool {
+        self.crowded_until(id, now).is_some()
+    }
+
     /// When a TCP sender may send more, if not now: a narrow link has as much in its queue as it should.
     #[inline]
     pub(crate) fn crowded_until(&mut self, id: LinkId, now: u64) -> Option<u64> {
@@ -316,6 +341,37 @@ impl Links {
         self.refresh(id);
         let until = self.queued_until(id).saturating_sub(QUEUED_NS_MAX);
         (until > now).then_some(until)
+    }
+
+    /// A TCP sender waits for its turn. Answers when that may be, if nobody has asked before.
+    pub(super) fn wait(&mut self, id: LinkId, now: u64, sender: (ConnectionId, Side)) -> Option<u64> {
+        let at = self.crowded_until(id, now).unwrap_or(now);
+        let link = &mut self.table[id.0 as usize];
+        link.waiting.push_back(sender);
+        link.turn.is_none().then_some(at)
+    }
+
+    /// The event of the next turn.
+    pub(super) fn set_turn(&mut self, id: LinkId, turn: Option<TimerKey>) -> Option<TimerKey> {
+        std::mem::replace(&mut self.table[id.0 as usize].turn, turn)
+    }
+
+    /// Whose turn it is.
+    pub(super) fn next_waiting(&mut self, id: LinkId) -> Option<(ConnectionId, Side)> {
+        self.table[id.0 as usize].waiting.pop_front()
+    }
+
+    /// Whether anybody waits.
+    #[inline]
+    pub(super) fn anybody_waits(&self, id: LinkId) -> bool {
+        !self.table[id.0 as usize].waiting.is_empty()
+    }
+
+    /// Whether a link has a queue.
+    pub(super) fn is_narrow(&mut self, id: LinkId) -> bool {
+        self.refresh(id);
+        let harms = &self.table[id.0 as usize].harms;
+        harms.iter().any(|concern| self.faults[concern.place as usize].harm.is_queue())
     }
 
     /// When what a link has in its queues will have left.
@@ -363,7 +419,8 @@ impl Links {
     pub(crate) fn heal(&mut self, id: FaultId, now: u64) -> (u64, Vec<LinkId>) {
         let Some(at) = self.faults.iter().position(|fault| fault.id == id) else { return (0, Vec::new()) };
         self.changes += 1;
-        let waits = |link: &Link| link.harms.iter().any(|concern| concern.fault == id && concern.busy_until > now);
+        let in_queue = |link: &Link| link.harms.iter().any(|concern| concern.fault == id && concern.busy_until > now);
+        let waits = |link: &Link| in_queue(link) || link.turn.is_some();
         let links = (0..).map(LinkId).zip(&self.table).filter(|(_, link)| waits(link)).map(|(id, _)| id).collect();
         (self.faults.remove(at).affected, links)
     }

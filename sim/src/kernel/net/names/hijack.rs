@@ -44,6 +44,15 @@ pub(crate) enum Resolved {
     Nothing,
 }
 
+/// How long a resolver has waited for a name server that keeps silent, whatever has interrupted it.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Patience {
+    /// Times that it has asked.
+    pub(crate) attempts: u32,
+    /// When it asks again, or gives up.
+    pub(crate) until: Option<u64>,
+}
+
 impl Network {
     /// The addresses of a name, as the host that asks is told.
     pub(crate) fn resolve(&mut self, asker: HostId, name: &str) -> Resolved {

@@ -8,7 +8,7 @@ mod lookup;
 mod server;
 mod services;
 
-pub(crate) use hijack::{Hijacks, Resolved};
+pub(crate) use hijack::{Hijacks, Patience, Resolved};
 pub(crate) use lookup::{Answer, Query, SILENCE};
 pub(crate) use server::SERVER_NS;
 pub(crate) use services::{service_name, service_port};

@@ -109,7 +109,6 @@ impl Network {
         cx.cancel(&mut end.keepalive);
         cx.cancel(&mut end.orphan);
         cx.cancel(&mut end.uncork);
-        cx.cancel(&mut end.paced);
         cx.cancel(&mut connection.streams[side].acknowledged_event);
         let end = &mut connection.ends[side];
         let (host, local, claim) = (end.host, end.local, end.claim);
@@ -146,7 +145,6 @@ impl Network {
         cx.cancel(&mut end.keepalive);
         cx.cancel(&mut end.orphan);
         cx.cancel(&mut end.uncork);
-        cx.cancel(&mut end.paced);
         cx.cancel(&mut connection.streams[side].acknowledged_event);
         self.tcp_forget(cx, id);
     }

@@ -98,8 +98,10 @@ pub(crate) struct End {
     /// `TCP_CORK`.
     pub(crate) cork: bool,
     pub(crate) uncork: Option<TimerKey>,
-    /// When the link has room for more.
-    pub(crate) paced: Option<TimerKey>,
+    /// It waits for its turn on a narrow link.
+    pub(crate) waits: bool,
+    /// Its cork is off for that turn.
+    pub(crate) uncorked: bool,
     pub(crate) segment_bytes_max: u64,
     /// Bytes that may be written and not acknowledged.
     pub(crate) send_capacity: u64,
@@ -141,7 +143,8 @@ impl End {
             nagle: true,
             cork: false,
             uncork: None,
-            paced: None,
+            waits: false,
+            uncorked: false,
             segment_bytes_max: 1,
             send_capacity: 0,
             window: 0,
@@ -169,6 +172,8 @@ pub(crate) struct Segment {
     pub(crate) end: u64,
     /// When it arrives, or [`LOST`].
     pub(crate) at: u64,
+    /// When it has left a narrow link's queue.
+    pub(crate) leaves: u64,
 }
 
 /// An acknowledgement on its way back.
@@ -329,7 +334,7 @@ impl Streamed {
 
     /// Puts a segment in flight.
     #[inline]
-    pub(crate) fn launch(&mut self, end: u64, at: u64) {
+    pub(crate) fn launch(&mut self, end: u64, at: u64, leaves: u64) {
         self.sent = end;
         if at == LOST {
             self.lost += 1;
@@ -338,11 +343,11 @@ impl Streamed {
             if let Some(last) = self.flight.back_mut()
                 && last.at == at
             {
-                last.end = end;
+                (last.end, last.leaves) = (end, last.leaves.max(leaves));
                 return;
             }
         }
-        self.flight.push_back(Segment { end, at });
+        self.flight.push_back(Segment { end, at, leaves });
     }
 }
 
@@ -384,8 +389,8 @@ mod tests {
     fn only_what_has_arrived_can_be_read() {
         let mut stream = Streamed::default();
         write(&mut stream, b"hello world");
-        stream.launch(5, 10);
-        stream.launch(11, 20);
+        stream.launch(5, 10, 0);
+        stream.launch(11, 20, 0);
         assert_eq!(read(&mut stream, 100), b"");
         stream.arrived = 5;
         assert_eq!(read(&mut stream, 3), b"hel");
@@ -419,9 +424,9 @@ mod tests {
     fn segments_that_arrive_together_are_one() {
         let mut stream = Streamed::default();
         for (end, at) in [(10, 5), (20, 5), (30, LOST), (40, LOST), (50, 6)] {
-            stream.launch(end, at);
+            stream.launch(end, at, 0);
         }
-        let expected = [(20, 5), (30, LOST), (40, LOST), (50, 6)].map(|(end, at)| Segment { end, at });
+        let expected = [(20, 5), (30, LOST), (40, LOST), (50, 6)].map(|(end, at)| Segment { end, at, leaves: 0 });
         assert_eq!(stream.flight, expected);
         assert_eq!(stream.lost, 2);
     }
@@ -430,9 +435,9 @@ mod tests {
     fn purging_keeps_what_still_travels() {
         let mut stream = Streamed::default();
         write(&mut stream, &[7; 50]);
-        stream.launch(10, 5);
-        stream.launch(20, LOST);
-        stream.launch(30, 6);
+        stream.launch(10, 5, 0);
+        stream.launch(20, LOST, 0);
+        stream.launch(30, 6, 0);
         stream.fin = true;
         stream.purge();
         assert_eq!((stream.written, stream.sent, stream.lost, stream.fin), (10, 10, 0, false));

@@ -3,7 +3,7 @@
 //! Nothing here runs while all goes well. A timer is set when a segment or an acknowledgement is known to be lost,
 //! for the time at which the sender would find out by itself.
 
-use super::super::link::{Fate, Parcel};
+use super::super::link::{Fate, Parcel, Passage};
 use super::super::{Cx, NetEvent, Network};
 use super::connection::{ConnectionId, LOST, Phase, Side};
 use libc::ETIMEDOUT;
@@ -104,7 +104,8 @@ impl Network {
             if segment.at != LOST {
                 continue;
             }
-            if let Fate::Arrives(delay) = self.links.fate(link, parcel) {
+            if let Some(Passage { delay, leaves, flipped: None, .. }) = self.links.passage(link, parcel) {
+                segment.leaves = leaves;
                 segment.at = (cx.now + delay).max(stream.not_before);
                 stream.not_before = segment.at;
                 stream.lost -= 1;

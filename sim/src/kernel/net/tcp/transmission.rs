@@ -1,6 +1,6 @@
 //! Sending: segments leave as windows and Nagle's algorithm allow, and acknowledgements come back.
 
-use super::super::link::{Fate, Parcel};
+use super::super::link::{Fate, LinkId, Parcel, Passage};
 use super::super::{Cx, Fail, NetEvent, Network};
 use super::connection::{Acknowledgement, ConnectionId, End, LOST, Phase, Side, Streamed};
 use super::{CHANGE, SPACE};
@@ -78,32 +78,37 @@ impl Network {
 
     /// Sends what may be sent now. With `more`, a last segment that is not full waits (`MSG_MORE`).
     pub(super) fn tcp_transmit(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side, more: bool) {
+        self.tcp_send(cx, id, side, more, false);
+    }
+
+    /// As [`tcp_transmit`](Self::tcp_transmit), perhaps for one whose turn it is on a narrow link.
+    fn tcp_send(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side, more: bool, mut turn: bool) {
         if self.connections[id].ends[side].phase != Phase::Open {
             return;
         }
         loop {
             let connection = &mut self.connections[id];
-            let (end, stream) = (&connection.ends[side], &mut connection.streams[side]);
-            if let Some(at) = self.links.crowded_until(end.link, cx.now)
-                && stream.sent < stream.end()
-            {
-                break self.tcp_pace(cx, id, side, at);
+            let (end, stream) = (&mut connection.ends[side], &mut connection.streams[side]);
+            let crowded = !turn && (self.links.anybody_waits(end.link) || self.links.crowded(end.link, cx.now));
+            if crowded && stream.sent < stream.end() {
+                break self.tcp_await_turn(cx, id, side);
             }
             let until = match next_segment(end, stream, more) {
                 Next::Send(until) => until,
                 Next::Cork => break self.tcp_cork(cx, id, side),
                 Next::Nothing => break,
             };
-            match self.links.fate(end.link, Parcel::stream(cx.now, until - stream.sent)) {
-                Fate::Arrives(delay) => {
+            turn = false;
+            match self.links.passage(end.link, Parcel::stream(cx.now, until - stream.sent)) {
+                Some(Passage { delay, leaves, flipped: None, .. }) => {
                     let at = (cx.now + delay).max(stream.not_before);
-                    stream.launch(until, at);
+                    stream.launch(until, at, leaves);
                     if stream.lost > 0 {
                         self.tcp_hasten(cx, id, side, at);
                     }
                 }
-                Fate::Lost => {
-                    stream.launch(until, LOST);
+                Some(_) | None => {
+                    stream.launch(until, LOST, 0);
                     self.tcp_arm(cx, id, side);
                 }
             }
@@ -144,19 +149,44 @@ impl Network {
         }
     }
 
-    /// A narrow link has enough to do: what is to be sent stays back until then.
-    fn tcp_pace(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side, at: u64) {
+    /// A narrow link has enough to do: what is to be sent waits for its turn.
+    fn tcp_await_turn(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
         let end = &mut self.connections[id].ends[side];
-        if end.paced.is_none() {
-            end.paced = Some(cx.schedule(at, NetEvent::Pace(id, side)));
+        if std::mem::replace(&mut end.waits, true) {
+            return;
+        }
+        let link = end.link;
+        if let Some(at) = self.links.wait(link, cx.now, (id, side)) {
+            let turn = cx.schedule(at, NetEvent::Turn(link));
+            self.links.set_turn(link, Some(turn));
         }
     }
 
-    /// A narrow link has room again.
-    pub(crate) fn tcp_paced(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.ends[side].paced = None;
-        self.tcp_transmit(cx, id, side, false);
+    /// A narrow link has room: those who wait for it send a segment each, in turn, until it has none.
+    pub(in super::super) fn tcp_turns(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        self.links.set_turn(link, None);
+        while !self.links.crowded(link, cx.now) {
+            let Some((id, side)) = self.links.next_waiting(link) else { return };
+            if let Some(connection) = self.connections.get_mut(id) {
+                let end = &mut connection.ends[side];
+                end.waits = false;
+                let (cork, nagle) = (end.cork, end.nagle);
+                if std::mem::take(&mut end.uncorked) {
+                    (end.cork, end.nagle) = (false, false);
+                }
+                self.tcp_send(cx, id, side, false, true);
+                let end = &mut self.connections[id].ends[side];
+                (end.cork, end.nagle) = (cork, nagle);
+            }
+        }
+        if self.links.anybody_waits(link)
+            && let Some(at) = self.links.crowded_until(link, cx.now)
+        {
+            let turn = cx.schedule(at, NetEvent::Turn(link));
+            if let Some(other) = self.links.set_turn(link, Some(turn)) {
+                cx.timers.cancel(other); // whoever sent asked for one as well
+            }
+        }
     }
 
     /// Something that was written stays back until more comes, for a while.
@@ -177,6 +207,7 @@ impl Network {
         self.tcp_transmit(cx, id, side, false);
         let end = &mut self.connections[id].ends[side];
         (end.cork, end.nagle) = (cork, nagle);
+        end.uncorked = end.waits;
     }
 
     /// `by` acknowledges what has arrived, and says how much room there is.
