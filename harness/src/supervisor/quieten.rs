@@ -76,7 +76,7 @@ pub(super) fn needed(context: &Context<'_>, report: &CaseReport) -> Result<Optio
     let deadline = Instant::now() + budget.time;
     let wanted = identity(failure, &report.log);
     let mut worker = Worker::start(context.definition.name())?;
-    let orders = super::shrink::orders(context, report, &report.plan, &report.paths);
+    let orders = super::shrink::orders(context, report.case, &report.plan, &report.paths);
     let mut fails = |quiet: &Quiet| -> Result<bool, WorkerError> {
         let candidate = Orders { quiet: quiet.clone(), ..orders.clone() };
         let candidate = run_case(context, &mut worker, report.case, &candidate, Showing::Nothing)?;

@@ -1,5 +1,6 @@
 //! From a case that fails to the smallest that fails in the same way: first the smallest storm, then the simplest
-//! arguments, and again, as long as one of them gets simpler: fewer operations may need fewer faults.
+//! arguments, and again, as long as one of them gets simpler: fewer operations may need fewer faults. At last other seeds
+//! are asked: what a fault does for this one, chance may do for another.
 //!
 //! What is tried next is decided by `windtunnel_faults::shrink` and by `arguments/shrink.rs`; here it is run, and
 //! judged.
@@ -11,6 +12,7 @@ use super::process::{Worker, WorkerError};
 use super::run_case::{CaseReport, Showing, run_case};
 use crate::arguments::{self, Paths};
 use crate::blackbox::{Drawing, Orders};
+use crate::cases::Case;
 use crate::report::identity;
 use std::time::{Duration, Instant};
 use windtunnel_faults::Plan;
@@ -25,6 +27,8 @@ pub(crate) struct Shrinking {
     pub(crate) lists_before: Vec<(String, u64)>,
     /// Whether any argument became simpler.
     pub(crate) simpler_arguments: bool,
+    /// Whether it is a case of another seed than the one that was found: with that one it takes fewer faults.
+    pub(crate) other_seed: bool,
     /// Simulations that it took.
     pub(crate) runs: usize,
     pub(crate) took: Duration,
@@ -33,8 +37,10 @@ pub(crate) struct Shrinking {
 }
 
 /// The failure that is being shrunk, and how it is known again.
-struct Found<'r> {
-    report: &'r CaseReport,
+struct Found {
+    case: Case,
+    /// How many arguments it has.
+    arguments: usize,
     identity: String,
     deadline: Instant,
 }
@@ -85,7 +91,12 @@ pub(super) fn shrink(
     let started = Instant::now();
     let what = of_what(faults, report.arguments.len());
     eprintln!("chaos: {} failed; shrinking its {what}", name_of(report));
-    let found = Found { report, identity: identity(failure, &report.log), deadline: started + budget.time };
+    let mut found = Found {
+        case: report.case,
+        arguments: report.arguments.len(),
+        identity: identity(failure, &report.log),
+        deadline: started + budget.time,
+    };
     let mut smallest = Smallest::of(report);
     if faults > 0 {
         shrink_faults(context, &found, &mut smallest)?;
@@ -95,15 +106,19 @@ pub(super) fn shrink(
             break;
         }
     }
-    let Smallest { plan, paths, runs, stopped_early, .. } = smallest;
     let mut worker = Worker::start(context.definition.name())?;
-    let orders = orders(context, report, &plan, &paths);
-    let shrunk = run_confirmed_as(context, &mut worker, report.case, &orders)?;
+    while with_another_seed(context, &mut worker, &mut found, &mut smallest)? {
+        shrink_faults(context, &found, &mut smallest)?;
+    }
+    let Smallest { plan, paths, runs, stopped_early, .. } = smallest;
+    let orders = orders(context, found.case, &plan, &paths);
+    let shrunk = run_confirmed_as(context, &mut worker, found.case, &orders)?;
     let lists = report.arguments.iter().filter_map(|argument| Some((argument.name.clone(), argument.elements?)));
     let shrinking = Shrinking {
         faults_before: faults,
         lists_before: lists.collect(),
         simpler_arguments: !paths.is_empty(),
+        other_seed: found.case.seed != report.case.seed,
         runs,
         took: started.elapsed(),
         stopped_early,
@@ -126,7 +141,7 @@ fn of_what(faults: usize, arguments: usize) -> String {
 }
 
 /// Shrinks the plan. Whether it became smaller.
-fn shrink_faults(context: &Context<'_>, found: &Found<'_>, smallest: &mut Smallest) -> Result<bool, WorkerError> {
+fn shrink_faults(context: &Context<'_>, found: &Found, smallest: &mut Smallest) -> Result<bool, WorkerError> {
     let budget = context.settings.shrink.runs.saturating_sub(smallest.runs);
     if smallest.stopped_early || budget == 0 {
         return Ok(false);
@@ -140,8 +155,8 @@ fn shrink_faults(context: &Context<'_>, found: &Found<'_>, smallest: &mut Smalle
     }
     let paths = &smallest.paths;
     judge_candidates(context, &mut shrinker, found.deadline, |worker, plan| {
-        let orders = orders(context, found.report, plan, paths);
-        let candidate = run_case(context, worker, found.report.case, &orders, Showing::Nothing)?;
+        let orders = orders(context, found.case, plan, paths);
+        let candidate = run_case(context, worker, found.case, &orders, Showing::Nothing)?;
         Ok(if found.is_same(&candidate) { Verdict::Fails(observation(&candidate)) } else { Verdict::Passes })
     })?;
     let shrunk = shrinker.finish();
@@ -153,15 +168,14 @@ fn shrink_faults(context: &Context<'_>, found: &Found<'_>, smallest: &mut Smalle
 }
 
 /// Simplifies the arguments. Whether one of them became simpler.
-fn shrink_arguments(context: &Context<'_>, found: &Found<'_>, smallest: &mut Smallest) -> Result<bool, WorkerError> {
+fn shrink_arguments(context: &Context<'_>, found: &Found, smallest: &mut Smallest) -> Result<bool, WorkerError> {
     let budget = context.settings.shrink.runs.saturating_sub(smallest.runs);
     let Some(values) = smallest.values.filter(|_| !smallest.stopped_early && budget > 0) else { return Ok(false) };
-    let count = found.report.arguments.len();
-    let mut shrinker = arguments::Shrinker::new(count, smallest.paths.clone(), values, budget);
+    let mut shrinker = arguments::Shrinker::new(found.arguments, smallest.paths.clone(), values, budget);
     let plan = &smallest.plan;
     judge_candidates(context, &mut shrinker, found.deadline, |worker, Simpler { paths, known }| {
-        let orders = Orders { known_arguments: Some(*known), ..orders(context, found.report, plan, paths) };
-        let candidate = run_case(context, worker, found.report.case, &orders, Showing::Nothing)?;
+        let orders = Orders { known_arguments: Some(*known), ..orders(context, found.case, plan, paths) };
+        let candidate = run_case(context, worker, found.case, &orders, Showing::Nothing)?;
         let outcome = if found.is_same(&candidate) { arguments::Outcome::Fails } else { arguments::Outcome::Passes };
         Ok(match candidate.drawing {
             Some(Drawing::Drawn { values }) => arguments::Verdict::Drawn { values, outcome },
@@ -181,7 +195,46 @@ fn shrink_arguments(context: &Context<'_>, found: &Found<'_>, smallest: &mut Sma
     Ok(is_simpler)
 }
 
-impl Found<'_> {
+/// With how many other seeds a plan is tried without one of its faults: few where it is small already.
+fn other_seeds(faults: usize) -> u64 {
+    if faults > 3 { 20 } else { 5 }
+}
+
+/// Looks for a seed with which one of the faults is superfluous. Whether there is one: that is the case from then on.
+fn with_another_seed(
+    context: &Context<'_>,
+    worker: &mut Worker,
+    found: &mut Found,
+    smallest: &mut Smallest,
+) -> Result<bool, WorkerError> {
+    let count = smallest.plan.faults.len();
+    // Another seed would draw other arguments.
+    if found.arguments > 0 || count < 2 || smallest.stopped_early {
+        return Ok(false);
+    }
+    for left_out in 0..count {
+        let rest = smallest.plan.faults.iter().enumerate().filter(|(at, _)| *at != left_out);
+        let rest: Plan = rest.map(|(_, fault)| fault.clone()).collect();
+        for other in 1..=other_seeds(count) {
+            if smallest.runs >= context.settings.shrink.runs || Instant::now() >= found.deadline {
+                return Ok(false);
+            }
+            let case = Case { seed: found.case.seed.wrapping_add(other), ..found.case };
+            let orders = orders(context, case, &rest, &smallest.paths);
+            let candidate = run_case(context, worker, case, &orders, Showing::Nothing)?;
+            smallest.runs += 1;
+            if found.is_same(&candidate) {
+                eprintln!("chaos: shrinking: with another seed {} of the faults are left", rest.faults.len());
+                smallest.observation = observation(&candidate);
+                (smallest.plan, found.case) = (rest, case);
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+impl Found {
     /// Whether a case fails in the same way.
     fn is_same(&self, candidate: &CaseReport) -> bool {
         let failure = candidate.failure.as_ref();
@@ -190,10 +243,10 @@ impl Found<'_> {
 }
 
 /// Orders for a case with this plan and these arguments.
-pub(super) fn orders(context: &Context<'_>, report: &CaseReport, plan: &Plan, paths: &Paths) -> Orders {
+pub(super) fn orders(context: &Context<'_>, case: Case, plan: &Plan, paths: &Paths) -> Orders {
     let plan = (!plan.faults.is_empty()).then(|| plan.to_string());
     let arguments = (!paths.is_empty()).then(|| paths.to_string());
-    Orders { plan, arguments, ..context.orders(report.case) }
+    Orders { plan, arguments, ..context.orders(case) }
 }
 
 /// What a run says about which of its faults mattered. Times count from the storm's beginning.

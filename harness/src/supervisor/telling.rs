@@ -179,7 +179,7 @@ impl<'a> Teller<'a> {
 
 /// How much smaller a case has become.
 pub(super) fn shrunk(shrinking: &Shrinking, report: &CaseReport) -> String {
-    let Shrinking { faults_before, lists_before, simpler_arguments, runs, took, stopped_early } = shrinking;
+    let Shrinking { faults_before, lists_before, simpler_arguments, other_seed, runs, took, stopped_early } = shrinking;
     let mut parts = Vec::new();
     if *faults_before > 0 {
         parts.push(format!("{} to {}", counted(*faults_before, "fault"), report.plan.faults.len()));
@@ -198,6 +198,9 @@ pub(super) fn shrunk(shrinking: &Shrinking, report: &CaseReport) -> String {
     }
     if parts.is_empty() {
         parts.push("no simpler arguments fail".to_owned());
+    }
+    if *other_seed {
+        parts.push("with another seed than the one that found it".to_owned());
     }
     let budget = if *stopped_early { ", stopped by its budget: CHAOS_SHRINK=5m gives it more" } else { "" };
     format!("{}, in {} ({}){budget}", parts.join(", "), counted(*runs, "run"), for_people(*took))
