@@ -1,6 +1,6 @@
 //! From a case that fails to the smallest that fails in the same way: first the smallest storm, then the simplest
-//! arguments, and again, as long as one of them gets simpler: fewer operations may need fewer faults. At last other seeds
-//! are asked: what a fault does for this one, chance may do for another.
+//! arguments, and again, as long as one of them gets simpler: fewer operations may need fewer faults. At last other
+//! seeds are asked: what a fault does for this one, chance may do for another.
 //!
 //! What is tried next is decided by `windtunnel_faults::shrink` and by `arguments/shrink.rs`; here it is run, and
 //! judged.
