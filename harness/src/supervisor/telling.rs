@@ -64,6 +64,7 @@ impl<'a> Teller<'a> {
             remarks
                 .push(format!("the first {} bytes that hosts wrote were dropped", grouped(report.log.dropped_bytes)));
         }
+        remarks.extend(self.unheard_of(&report.log));
         let directory = LogDirectory::of(self.definition, self.settings.out.as_deref());
         let logs = directory.write(&report.log, &report.arguments).unwrap_or_else(|error| {
             remarks.push(format!("the log files could not be written: {error}"));
@@ -93,6 +94,16 @@ impl<'a> Teller<'a> {
             remarks,
             ..self.plain(failure.sentence(&report.log))
         }
+    }
+
+    /// What is said when somebody wants to see a host that is not there.
+    fn unheard_of(&self, log: &Log) -> Option<String> {
+        let LogSetting::Hosts(patterns) = &self.settings.log else { return None };
+        let hosts = log.hosts();
+        let matches =
+            |pattern: &&String| hosts.iter().any(|host| LogSetting::Hosts(vec![(*pattern).clone()]).shows(host));
+        let unknown = patterns.iter().find(|pattern| !matches(pattern))?;
+        Some(format!("CHAOS_LOG asks for `{unknown}`, and there is no such host; there are {}", hosts.join(", ")))
     }
 
     /// A report that is about no case.

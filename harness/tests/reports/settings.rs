@@ -49,6 +49,14 @@ fn nothing_of_the_hosts_is_shown_when_nothing_is_wanted() {
 }
 
 #[test]
+fn a_host_that_is_not_there_cannot_be_shown() {
+    let printed = run("panics_at_seed_five").seed("5").env("CHAOS_LOG", "zz").printed();
+    printed.contains("CHAOS_LOG asks for `zz`, and there is no such host; there are test");
+    let there = run("panics_at_seed_five").seed("5").env("CHAOS_LOG", "te*").printed();
+    assert!(!there.text.contains("no such host"), "{}", there.text);
+}
+
+#[test]
 fn a_case_can_run_in_the_process_itself() {
     let alone = run("panics_at_seed_five").seed("5").printed();
     let debugged = run("panics_at_seed_five").seed("5").env("CHAOS_DEBUG", "1").printed();
