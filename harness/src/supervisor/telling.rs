@@ -25,6 +25,8 @@ use windtunnel_faults::Plan;
 
 /// How many lines of each host a report shows.
 const LINES_SHOWN: usize = 20;
+/// How many hosts a remark names.
+const HOSTS_NAMED_MAX: usize = 8;
 /// How many hosts a report shows: those that wrote last, and the one that failed.
 const HOSTS_SHOWN_MAX: usize = 8;
 
@@ -96,14 +98,20 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// What is said when somebody wants to see a host that is not there.
+    /// What is said when somebody wants to see a host of which nothing is known: it wrote nothing, or is not there.
     fn unheard_of(&self, log: &Log) -> Option<String> {
         let LogSetting::Hosts(patterns) = &self.settings.log else { return None };
         let hosts = log.hosts();
         let matches =
             |pattern: &&String| hosts.iter().any(|host| LogSetting::Hosts(vec![(*pattern).clone()]).shows(host));
         let unknown = patterns.iter().find(|pattern| !matches(pattern))?;
-        Some(format!("CHAOS_LOG asks for `{unknown}`, and there is no such host; there are {}", hosts.join(", ")))
+        let named = hosts.iter().take(HOSTS_NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
+        let wrote = match hosts.len() {
+            0 => "no host".to_owned(),
+            count if count > HOSTS_NAMED_MAX => format!("only {named} and {} more", count - HOSTS_NAMED_MAX),
+            _ => format!("only {named}"),
+        };
+        Some(format!("CHAOS_LOG asks for `{unknown}`, of which there is no line: {wrote} wrote any"))
     }
 
     /// A report that is about no case.
