@@ -89,13 +89,18 @@ fn verdict(property: Property, sight: Sight, plan: &Plan) -> Verdict {
 
 fn shrink(plan: Plan, property: Property, sight: Sight, parallel: usize, budget: usize) -> Shrunk {
     let Verdict::Fails(seen) = verdict(property, sight, &plan) else { panic!("{plan} does not fail") };
-    let mut shrinker = Shrinker::new(plan, seen).with_topology(&topology()).with_budget(budget);
+    let shrinker = Shrinker::new(plan, seen).with_topology(&topology()).with_budget(budget);
+    finished(shrinker, parallel, |plan| verdict(property, sight, plan))
+}
+
+/// Shrinks until nothing smaller is left to try, so many plans at a time.
+fn finished(mut shrinker: Shrinker, parallel: usize, verdict: impl Fn(&Plan) -> Verdict) -> Shrunk {
     loop {
         let candidates = shrinker.propose(parallel);
         if candidates.is_empty() {
             return shrinker.finish();
         }
-        shrinker.learn(candidates.iter().map(|plan| verdict(property, sight, plan)));
+        shrinker.learn(candidates.iter().map(&verdict));
     }
 }
 
@@ -270,7 +275,6 @@ fn numbers_become_as_round_as_the_failure_allows() {
     assert_eq!(shrunk.plan.to_string(), "3.9s pause kv0 for 4s");
 }
 
-/// A remembered verdict is of a plan, but places are of a list: the same plan may come in another order.
 #[test]
 fn of_a_ring_the_one_link_that_matters_is_left() {
     let topology = ["c0", "c1", "c2", "locks"].into_iter().fold(Topology::new(), |topology, name| topology.host(name));
@@ -282,16 +286,9 @@ fn of_a_ring_the_one_link_that_matters_is_left() {
         })
     };
     let plan: Plan = "500ms partition ring {c0,c1,c2,locks} for 900ms".parse().expect("a literal of this test");
-    let mut shrinker = Shrinker::new(plan, Observation::default()).with_topology(&topology);
-    loop {
-        let candidates = shrinker.propose(2);
-        if candidates.is_empty() {
-            break;
-        }
-        let verdict = |plan| if cuts(plan) { Verdict::Fails(Observation::default()) } else { Verdict::Passes };
-        shrinker.learn(candidates.iter().map(verdict));
-    }
-    assert_eq!(shrinker.finish().plan.to_string(), "0s partition locks->c1 for 100ms");
+    let shrinker = Shrinker::new(plan, Observation::default()).with_topology(&topology);
+    let verdict = |plan: &Plan| if cuts(plan) { Verdict::Fails(Observation::default()) } else { Verdict::Passes };
+    assert_eq!(finished(shrinker, 2, verdict).plan.to_string(), "0s partition locks->c1 for 100ms");
 }
 
 #[test]
@@ -300,17 +297,10 @@ fn a_fault_becomes_no_other_that_was_not_asked_for() {
     for (kinds, expected) in
         [(Kinds::ALL, "0s pause kv0 for 100ms"), (faults::host::crashes(), "0s crash kv0 by kill restart after 100ms")]
     {
-        let mut shrinker = Shrinker::new(plan.clone(), Observation::default()).with_kinds(kinds);
-        loop {
-            let candidates = shrinker.propose(1);
-            if candidates.is_empty() {
-                break;
-            }
-            let stays = |plan: &Plan| !plan.faults.is_empty();
-            let verdict = |plan| if stays(plan) { Verdict::Fails(Observation::default()) } else { Verdict::Passes };
-            shrinker.learn(candidates.iter().map(verdict));
-        }
-        assert_eq!(shrinker.finish().plan.to_string(), expected);
+        let shrinker = Shrinker::new(plan.clone(), Observation::default()).with_kinds(kinds);
+        let stays = |plan: &Plan| !plan.faults.is_empty();
+        let verdict = |plan: &Plan| if stays(plan) { Verdict::Fails(Observation::default()) } else { Verdict::Passes };
+        assert_eq!(finished(shrinker, 1, verdict).plan.to_string(), expected);
     }
 }
 
@@ -324,6 +314,7 @@ fn a_jitter_that_is_needed_becomes_round() {
     assert_eq!(shrunk.plan.to_string(), "0s latency kv0->kv1 1ms jitter 1ms for 100ms");
 }
 
+/// A remembered verdict is of a plan, but places are of a list: the same plan may come in another order.
 #[test]
 fn idle_faults_are_the_same_ones_in_a_plan_of_another_order() {
     let faults = ["2s crash kv2 restart after 1s", "1s pause kv1 for 1s", "0s pause kv0 for 1s"];

@@ -69,7 +69,7 @@ impl Entry {
 
     pub(super) fn read(table: &Table, source: &Source<'_>) -> Result<Self, FileError> {
         let reader = Reader { table, source };
-        reader.no_near_miss(&KEYS)?;
+        near_miss(table, &KEYS, source)?;
         let (seed, calm) = reader.required("seed", reader.seed()?)?;
         Ok(Self {
             fails: reader.text("fails")?.unwrap_or_default().to_owned(),
@@ -108,10 +108,6 @@ impl<'a> Reader<'a> {
     fn item(&self, key: &str) -> Option<(Option<usize>, &'a Item)> {
         let (name, item) = self.table.get_key_value(key)?;
         Some((offset(Some(name), item), item))
-    }
-
-    fn no_near_miss(&self, known: &[&str]) -> Result<(), FileError> {
-        near_miss(self.table, known, self.source)
     }
 
     fn error(&self, key: &str, message: String) -> FileError {

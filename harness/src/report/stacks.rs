@@ -111,20 +111,24 @@ impl Symbols {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_stack_of_another_process_is_named() {
+    fn frames_here() -> Vec<u64> {
         let executable = Executable::of_this_process();
         let mut frames = Vec::new();
         backtrace::trace(|frame| {
             frames.push(executable.to_offset(frame.ip() as u64));
             true
         });
+        frames
+    }
+
+    #[test]
+    fn a_stack_of_another_process_is_named() {
         let stack = ThreadStack {
             host: "kv0".to_owned(),
             thread: "main".to_owned(),
             tid: 1,
             waits_for: "epoll_wait".to_owned(),
-            frames,
+            frames: frames_here(),
         };
         let paragraphs = Symbols::of_this_process().paragraphs(&vec![stack; STACKS_SHOWN_MAX + 3]);
         assert!(paragraphs[0].starts_with("  kv0, thread main (1): epoll_wait\n"), "{}", paragraphs[0]);
@@ -134,13 +138,7 @@ mod tests {
 
     #[test]
     fn the_kernels_own_stack_keeps_its_own_frames() {
-        let executable = Executable::of_this_process();
-        let mut frames = Vec::new();
-        backtrace::trace(|frame| {
-            frames.push(executable.to_offset(frame.ip() as u64));
-            true
-        });
-        let waits_for = "stands".to_owned();
+        let (waits_for, frames) = ("stands".to_owned(), frames_here());
         let stack = ThreadStack { host: KERNEL.to_owned(), thread: String::new(), tid: 0, waits_for, frames };
         let paragraphs = Symbols::of_this_process().paragraphs(&[stack]);
         assert!(paragraphs[0].starts_with("  the simulated kernel: stands\n"), "{}", paragraphs[0]);

@@ -157,10 +157,15 @@ impl LogSetting {
         match self {
             Self::None | Self::Failed => false,
             Self::All => true,
-            Self::Hosts(patterns) => patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => host.starts_with(prefix),
-                None => host == pattern,
-            }),
+            Self::Hosts(patterns) => patterns.iter().any(|pattern| Self::matches(pattern, host)),
+        }
+    }
+
+    /// Whether this is one of the hosts that a pattern stands for: a name, or the beginning of names with a `*` behind.
+    pub(crate) fn matches(pattern: &str, host: &str) -> bool {
+        match pattern.strip_suffix('*') {
+            Some(prefix) => host.starts_with(prefix),
+            None => host == pattern,
         }
     }
 

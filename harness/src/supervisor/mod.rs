@@ -220,13 +220,14 @@ fn failed(context: &Context<'_>, teller: &Teller<'_>, report: &CaseReport, shrin
         let story = Story::tell(context, teller, report, shrinking);
         fail(&teller.block(report, story).to_string())
     };
-    let block = teller.block(report, Story::of_search(teller, report, shrinking));
+    let story = Story::of_search(teller, report, shrinking);
+    let block = teller.block(report, story.clone());
     if block.sentence.contains(expected) {
         eprintln!("failed as expected\n\n{}", block.body_text());
         return;
     }
     // As for any failure: another attempt begins with it.
-    Story::of_search(teller, report, shrinking).write(context, report);
+    story.write(context, report);
     let sentence = format!("{}\n  while `expect_failure` expects a failure with {expected:?}", block.sentence);
     fail(&Block { sentence, ..block }.to_string());
 }

@@ -102,9 +102,8 @@ impl<'a> Teller<'a> {
     fn unheard_of(&self, log: &Log) -> Option<String> {
         let LogSetting::Hosts(patterns) = &self.settings.log else { return None };
         let hosts = log.hosts();
-        let matches =
-            |pattern: &&String| hosts.iter().any(|host| LogSetting::Hosts(vec![(*pattern).clone()]).shows(host));
-        let unknown = patterns.iter().find(|pattern| !matches(pattern))?;
+        let is_heard = |pattern: &String| hosts.iter().any(|host| LogSetting::matches(pattern, host));
+        let unknown = patterns.iter().find(|pattern| !is_heard(pattern))?;
         let named = hosts.iter().take(HOSTS_NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
         let wrote = match hosts.len() {
             0 => "no host".to_owned(),

@@ -144,14 +144,14 @@ unsafe extern "C" fn first_object(info: *mut dl_phdr_info, _: usize, out: *mut c
 }
 
 impl Original {
-    /// Reads the running executable.
-    ///
-    /// # Errors
     /// Where it lies.
     pub(crate) fn code(&self) -> Code {
         Code { base: self.base, bytes: self.span }
     }
 
+    /// Reads the running executable.
+    ///
+    /// # Errors
     /// A sentence for the user when the executable cannot be imaged: not position-independent, or static.
     pub(crate) fn read() -> Result<Original, String> {
         let mut found: Option<(usize, Vec<Elf64_Phdr>, usize)> = None;

@@ -1,7 +1,6 @@
 //! Where threads stand, for reports: of a world that is stuck, of a program's fault, and of this kernel itself.
 
 use super::dispatch::Kernel;
-use super::process::ProcessId;
 use super::thread::ThreadId;
 use crate::world::{KERNEL, ThreadStack};
 
@@ -45,7 +44,7 @@ impl Kernel {
         let at = self.position();
         let t = &self.threads[thread];
         let host = self.host_of(t.process).name.clone();
-        let what = if self.near_stack_end(t.process, thread, address) {
+        let what = if self.near_stack_end(thread, address) {
             format!("thread `{}` has overflowed its stack", t.name)
         } else {
             format!("thread `{}` was killed by signal {signal} at address {address:#x}", t.name)
@@ -54,7 +53,7 @@ impl Kernel {
     }
 
     /// Whether an address lies in the guard below a thread's stack: no mapping, or one without access.
-    fn near_stack_end(&self, _process: ProcessId, thread: ThreadId, address: usize) -> bool {
+    fn near_stack_end(&self, thread: ThreadId, address: usize) -> bool {
         let top = self.threads[thread].lent.pthread() as usize;
         let bounds = crate::abi::stack_bounds(top);
         bounds.is_some_and(|(low, _)| (low.saturating_sub(1 << 16)..low + 4096).contains(&address))
