@@ -239,8 +239,8 @@ pub struct FaultReport {
 }
 
 impl FaultKind {
-    /// The links that it concerns.
-    pub(crate) fn links(&self) -> Option<&Links> {
+    /// Where it acts.
+    fn place(&self) -> Place<'_> {
         match self {
             FaultKind::Partition { links }
             | FaultKind::Slow { links, .. }
@@ -248,34 +248,36 @@ impl FaultKind {
             | FaultKind::Doubling { links, .. }
             | FaultKind::Overtaking { links, .. }
             | FaultKind::Flipping { links, .. }
-            | FaultKind::Narrow { links, .. } => Some(links),
-            FaultKind::Skew { .. }
-            | FaultKind::Drift { .. }
-            | FaultKind::Hijack { .. }
-            | FaultKind::Burn { .. }
-            | FaultKind::Crash { .. }
-            | FaultKind::Kill { .. }
-            | FaultKind::Pause { .. } => None,
-        }
-    }
-
-    /// The host whose program it concerns.
-    pub(crate) fn host(&self) -> Option<HostId> {
-        match self {
+            | FaultKind::Narrow { links, .. } => Place::Links(links),
             FaultKind::Skew { host, .. }
             | FaultKind::Drift { host, .. }
             | FaultKind::Hijack { host, .. }
             | FaultKind::Burn { host, .. }
             | FaultKind::Crash { host }
             | FaultKind::Kill { host }
-            | FaultKind::Pause { host } => Some(*host),
-            FaultKind::Partition { .. }
-            | FaultKind::Slow { .. }
-            | FaultKind::Lossy { .. }
-            | FaultKind::Doubling { .. }
-            | FaultKind::Overtaking { .. }
-            | FaultKind::Flipping { .. }
-            | FaultKind::Narrow { .. } => None,
+            | FaultKind::Pause { host } => Place::Host(*host),
         }
     }
+
+    /// The links that it concerns.
+    pub(crate) fn links(&self) -> Option<&Links> {
+        match self.place() {
+            Place::Links(links) => Some(links),
+            Place::Host(_) => None,
+        }
+    }
+
+    /// The host that it concerns.
+    pub(crate) fn host(&self) -> Option<HostId> {
+        match self.place() {
+            Place::Links(_) => None,
+            Place::Host(host) => Some(host),
+        }
+    }
+}
+
+/// Where a fault acts.
+enum Place<'a> {
+    Links(&'a Links),
+    Host(HostId),
 }

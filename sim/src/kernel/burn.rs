@@ -36,11 +36,10 @@ impl Kernel {
         self.hosts[host].burn.waited
     }
 
-    /// Gives it back; answers how many threads have waited by now.
-    pub(crate) fn end_burn(&mut self, host: HostId, load: f64) -> u64 {
+    /// Gives it back.
+    pub(crate) fn end_burn(&mut self, host: HostId, load: f64) {
         self.burning -= 1;
         self.hosts[host].burn.wait_ns -= wait_ns(load);
-        self.hosts[host].burn.waited
     }
 
     /// How many threads have waited on a host so far.

@@ -39,10 +39,16 @@ impl Kernel {
         self.clocks_were_set(host, motion == Motion::Step, -ppm);
     }
 
+    /// The threads of a host's programs.
+    fn threads_of(&self, host: HostId) -> impl Iterator<Item = (ThreadId, &Thread)> {
+        let is_of =
+            move |thread: &Thread| self.processes.get(thread.process).is_some_and(|process| process.host == host);
+        self.threads.iter().filter(move |(_, thread)| is_of(thread))
+    }
+
     /// How often a host's wall clock has been read.
     pub(crate) fn wall_reads(&self, host: HostId) -> u64 {
-        let of_host = |thread: &Thread| self.processes.get(thread.process).is_some_and(|process| process.host == host);
-        let alive = self.threads.iter().map(|(_, thread)| thread).filter(|thread| of_host(thread));
+        let alive = self.threads_of(host).map(|(_, thread)| thread);
         let reads = alive.filter(|thread| !thread.lent.pointer().is_null()).map(|thread| thread.lent.wall_reads());
         self.hosts[host].wall.reads + reads.map(u64::from).sum::<u64>()
     }
@@ -61,10 +67,10 @@ impl Kernel {
         let now = self.now;
         let left = |k: &Kernel, at: u64| k.hosts[host].beat.until(now, at);
         // Whether it is blocked or waits for its turn to find out why it was woken.
-        let of_host = |thread: &Thread| self.processes.get(thread.process).is_some_and(|process| process.host == host);
-        let waiting = self.threads.iter().filter(|(_, thread)| of_host(thread));
-        let waiting: Vec<(ThreadId, u64)> =
-            waiting.filter_map(|(id, thread)| Some((id, left(self, thread.progress.deadline?)))).collect();
+        let waiting: Vec<(ThreadId, u64)> = self
+            .threads_of(host)
+            .filter_map(|(id, thread)| Some((id, left(self, thread.progress.deadline?))))
+            .collect();
         let timers = self.files.iter().filter_map(|(id, file)| match &file.kind {
             Kind::Timer(timer) if timer.is_running_on(host) => {
                 Some((id, timer.expires().map(|at| left(self, at)), timer.wall_ns()))
@@ -97,8 +103,7 @@ impl Kernel {
 
     /// What the caller's wall clock shows.
     pub(crate) fn wall_shows(&self, me: ThreadId) -> i64 {
-        let host = self.host_of(self.threads[me].process);
-        (self.now as i64).saturating_add(host.wall.adds(self.now))
+        self.host_of(self.threads[me].process).wall.shows(self.now)
     }
 
     /// When something comes that is so far away by the host's clock, or at a time of day.

@@ -169,7 +169,7 @@ impl Kernel {
         let mut wall_ns = timer.wall_ns.filter(|_| repeats.is_some()).map(|at| at.saturating_add(interval_ns as i64));
         if let Some(wall_ns) = &mut wall_ns {
             // A clock that was set forwards may have left several behind (hrtimer_forward_now, kernel/time/hrtimer.c).
-            let shows = (self.now as i64).saturating_add(self.hosts[timer.host].wall.adds(self.now));
+            let shows = self.hosts[timer.host].wall.shows(self.now);
             let missed = u64::try_from(shows.saturating_sub(*wall_ns)).map_or(0, |late| late / interval_ns + 1);
             timer.expirations += missed;
             *wall_ns = wall_ns.saturating_add(missed.saturating_mul(interval_ns) as i64);

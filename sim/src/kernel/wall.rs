@@ -70,6 +70,11 @@ impl Wall {
         self.shifts.iter().fold(self.began_unix_ns, |sum, shift| sum.saturating_add(shift.adds(now)))
     }
 
+    /// What it shows.
+    pub(crate) fn shows(&self, now: u64) -> i64 {
+        (now as i64).saturating_add(self.adds(now))
+    }
+
     /// The first virtual moment at which it will show this, as it is moved now; or one that is over.
     pub(crate) fn when(&self, shows_ns: i64, now: u64) -> u64 {
         let at = |moment: u64| u64::try_from(shows_ns.saturating_sub(self.adds(moment))).unwrap_or(0);

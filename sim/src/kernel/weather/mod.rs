@@ -113,6 +113,20 @@ enum Grip {
     Host(HostId),
 }
 
+impl Grip {
+    /// What the fault has bitten on so far.
+    fn bit(self, kernel: &Kernel) -> u64 {
+        match self {
+            Grip::Nothing => 0,
+            Grip::Links(fault) => kernel.net_affected(fault),
+            Grip::Clock(host, _, _, reads) => u64::from(reads.is_none_or(|before| kernel.wall_reads(host) > before)),
+            Grip::Processors(host, _, before) => kernel.waited(host) - before,
+            Grip::Name(hijack) => kernel.net.misled(hijack),
+            Grip::Drift(..) | Grip::Host(_) => 1,
+        }
+    }
+}
+
 /// What the weather has done to a host's program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Plight {
@@ -412,21 +426,15 @@ impl Weather {
     /// Ends a fault, if it is in force.
     fn end(&mut self, kernel: &mut Kernel, number: usize, felled: Felled) {
         let Some(grip) = self.entries[number].grip.take() else { return };
-        let bit = match grip {
-            Grip::Nothing => 0,
-            Grip::Links(fault) => kernel.net_heal(fault),
-            Grip::Clock(host, shift, motion, reads) => {
-                kernel.right_clock(host, shift, motion);
-                u64::from(reads.is_none_or(|before| kernel.wall_reads(host) > before))
-            }
-            Grip::Processors(host, load, before) => kernel.end_burn(host, load) - before,
-            Grip::Name(hijack) => kernel.net.end_hijack(hijack),
-            Grip::Drift(host, shift, ppm, motion) => {
-                kernel.steady_clocks(host, ppm, shift, motion);
-                1
-            }
-            Grip::Host(_) => 1,
-        };
+        let bit = grip.bit(kernel);
+        match grip {
+            Grip::Links(fault) => drop(kernel.net_heal(fault)),
+            Grip::Clock(host, shift, motion, _) => kernel.right_clock(host, shift, motion),
+            Grip::Processors(host, load, _) => kernel.end_burn(host, load),
+            Grip::Name(hijack) => drop(kernel.net.end_hijack(hijack)),
+            Grip::Drift(host, shift, ppm, motion) => kernel.steady_clocks(host, ppm, shift, motion),
+            Grip::Nothing | Grip::Host(_) => {}
+        }
         let ended = Some(self.since(kernel));
         let Entry { fault, report, .. } = &mut self.entries[number];
         (report.ended, report.bit) = (ended, bit);
@@ -448,16 +456,7 @@ impl Weather {
 
     /// What has become of the plan.
     fn report(&self, kernel: &Kernel) -> WeatherReport {
-        let bit = |entry: &Entry| match entry.grip {
-            Some(Grip::Links(fault)) => kernel.net_affected(fault),
-            Some(Grip::Clock(host, _, _, reads)) => {
-                u64::from(reads.is_none_or(|before| kernel.wall_reads(host) > before))
-            }
-            Some(Grip::Processors(host, _, before)) => kernel.waited(host) - before,
-            Some(Grip::Name(hijack)) => kernel.net.misled(hijack),
-            Some(Grip::Drift(..) | Grip::Host(_)) => 1,
-            Some(Grip::Nothing) | None => entry.report.bit,
-        };
+        let bit = |entry: &Entry| entry.grip.map_or(entry.report.bit, |grip| grip.bit(kernel));
         let down = self.holds.iter().filter(|(host, hold)| {
             matches!(hold.plight, Plight::Felled { .. }) && hold.starts == kernel.hosts[**host].starts
         });
