@@ -3,6 +3,7 @@
 //! [`run`] takes over the calling kernel thread, which must be the process's only one, until the world ends. Inside,
 //! the test's own code runs as host `test`; it steers the world with [`crate::control`].
 
+pub use crate::kernel::disk::Syncs;
 use crate::weather::WeatherReport;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Config {
     pub perturb: Option<u64>,
     /// For sweeps: crash this host at the event of this number.
     pub crash_at: Option<(String, u64)>,
+    /// What fsync(2) is worth on every host's disk.
+    pub syncs: Syncs,
     /// A record of what programs' `malloc` gave, to be kept or followed.
     pub heap_record: Option<HeapRecord>,
 }

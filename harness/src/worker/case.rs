@@ -51,6 +51,7 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         record: orders.recording != crate::blackbox::RecordingMode::Off,
         perturb: orders.perturb,
         crash_at: orders.crash_at.clone(),
+        syncs: windtunnel_sim::world::Syncs::Kept,
         heap_record: orders.heap_record.map(|wanted| HeapRecord { wanted, words: blackbox.heap_record() }),
     };
     let plan = Planned { plan, is_drawn: orders.plan_is_drawn, becalmed: orders.becalmed };

@@ -1,89 +1,186 @@
-//! What would change files. Hosts have no disk yet, so that none of these succeeds; which of them fail as on Linux and
-//! which end the case is the kernel's to say.
+//! What changes files: names, attributes, sizes; and what brings them to the disk.
 
 use super::file::{call_at, last};
 use super::{answer_int, call, hooks};
-use crate::kernel::machine::{At, Doomed, Last};
-use libc::{AT_FDCWD, c_char, c_int, c_uint, c_void, dev_t, gid_t, mode_t, off_t, uid_t};
+use crate::kernel::machine::{At, Attribute, Doomed, Last, Made, Time};
+use libc::{AT_FDCWD, c_char, c_int, c_uint, dev_t, gid_t, mode_t, off_t, timespec, timeval, uid_t, utimbuf};
 
-unsafe fn make(name: &'static str, directory: c_int, path: *const c_char) -> c_int {
+unsafe fn make(name: &'static str, directory: c_int, path: *const c_char, made: Made<'_>) -> c_int {
     // SAFETY: the caller's path.
-    answer_int(unsafe { call_at(name, directory, path, |k, me, at| k.make_entry(me, name, at)) })
+    answer_int(unsafe { call_at(name, directory, path, |k, me, at| k.make_entry(me, at, made)) })
 }
 
-unsafe fn change(name: &'static str, directory: c_int, path: *const c_char, last: Last) -> c_int {
-    // SAFETY: the caller's path.
-    answer_int(unsafe { call_at(name, directory, path, |k, me, at| k.change_entry(me, name, at, last)) })
+unsafe fn link_symbolically(target: *const c_char, directory: c_int, path: *const c_char) -> c_int {
+    // SAFETY: the caller's paths.
+    unsafe {
+        match super::file::bytes(target) {
+            Some(target) => make("symlink", directory, path, Made::Link(target)),
+            None => answer_int(-i64::from(libc::EFAULT)),
+        }
+    }
+}
+
+unsafe fn change(
+    name: &'static str,
+    directory: c_int,
+    path: *const c_char,
+    last: Last,
+    attribute: Result<Attribute, c_int>,
+) -> c_int {
+    match attribute {
+        // SAFETY: the caller's path.
+        Ok(attribute) => answer_int(unsafe {
+            call_at(name, directory, path, |k, me, at| k.change_attribute(me, at, last, attribute))
+        }),
+        Err(errno) => answer_int(-i64::from(errno)),
+    }
+}
+
+fn change_open(name: &'static str, fd: c_int, attribute: Result<Attribute, c_int>) -> c_int {
+    match attribute {
+        Ok(attribute) => answer_int(call(name, |k, me| k.change_open_attribute(me, fd, attribute))),
+        Err(errno) => answer_int(-i64::from(errno)),
+    }
 }
 
 unsafe fn take_away(name: &'static str, directory: c_int, path: *const c_char, what: Doomed) -> c_int {
     // SAFETY: the caller's path.
-    answer_int(unsafe { call_at(name, directory, path, |k, me, at| k.remove_entry(me, name, at, what)) })
+    answer_int(unsafe { call_at(name, directory, path, |k, me, at| k.remove_entry(me, at, what)) })
 }
 
 /// A directory to begin from, and a path.
 type Place = (c_int, *const c_char);
 
-unsafe fn rename_to(from: Place, to: Place) -> c_int {
+unsafe fn rename_to(from: Place, to: Place, flags: c_uint) -> c_int {
     // SAFETY: the caller's paths.
     unsafe {
         let Some(target) = super::file::bytes(to.1) else { return answer_int(-i64::from(libc::EFAULT)) };
         let target = At { directory: to.0, path: target };
-        answer_int(call_at("rename", from.0, from.1, |k, me, at| k.rename_entry(me, at, target)))
+        answer_int(call_at("rename", from.0, from.1, |k, me, at| k.rename_entry(me, at, target, flags)))
     }
 }
 
-unsafe fn link_to(from: Place, to: Place) -> c_int {
+unsafe fn link_to(from: Place, to: Place, flags: c_int) -> c_int {
     // SAFETY: the caller's paths.
     unsafe {
         let Some(target) = super::file::bytes(to.1) else { return answer_int(-i64::from(libc::EFAULT)) };
         let target = At { directory: to.0, path: target };
-        answer_int(call_at("link", from.0, from.1, |k, me, at| k.link_entry(me, at, target)))
+        answer_int(call_at("link", from.0, from.1, |k, me, at| k.link_entry(me, at, target, flags)))
     }
 }
 
-fn change_open(name: &'static str, fd: c_int) -> c_int {
-    answer_int(call(name, |k, me| k.change_open(me, name, fd)))
+/// The times of utimensat(2); none are now.
+unsafe fn times_of(times: *const timespec) -> Result<Attribute, c_int> {
+    if times.is_null() {
+        return Ok(Attribute::Times(Time::Now, Time::Now));
+    }
+    let time = |given: timespec| match given.tv_nsec {
+        libc::UTIME_NOW => Ok(Time::Now),
+        libc::UTIME_OMIT => Ok(Time::Kept),
+        ns @ 0..1_000_000_000 => Ok(Time::Set(given.tv_sec.saturating_mul(1_000_000_000).saturating_add(ns))),
+        _ => Err(libc::EINVAL),
+    };
+    // SAFETY: two of them, as utimensat(2) asks.
+    unsafe { Ok(Attribute::Times(time(*times)?, time(*times.add(1))?)) }
 }
 
-/// Reports on the template of mkstemp(3) and its relatives, which make a file inside libc.
-unsafe fn temporary(name: &'static str, template: *const c_char) -> c_int {
-    // SAFETY: the caller's string.
-    unsafe { make(name, AT_FDCWD, template) }
+/// The times of utimes(2).
+unsafe fn times_in_microseconds(times: *const timeval) -> Result<Attribute, c_int> {
+    if times.is_null() {
+        return Ok(Attribute::Times(Time::Now, Time::Now));
+    }
+    let time = |given: timeval| match given.tv_usec {
+        us @ 0..1_000_000 => Ok(Time::Set(given.tv_sec.saturating_mul(1_000_000_000).saturating_add(us * 1000))),
+        _ => Err(libc::EINVAL),
+    };
+    // SAFETY: two of them, as utimes(2) asks.
+    unsafe { Ok(Attribute::Times(time(*times)?, time(*times.add(1))?)) }
+}
+
+/// Letters of mkstemp(3)'s names (sysdeps/posix/tempname.c).
+const LETTERS: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+/// How many it puts in place of the `X`s, and how often it tries (`TMP_MAX`).
+const PLACES: usize = 6;
+const TRIES: u32 = 238_328;
+
+/// mkstemp(3) and its relatives: fills a template in until `attempt` finds a name that is free.
+unsafe fn temporary(template: *mut c_char, suffix: c_int, mut attempt: impl FnMut(*const c_char) -> c_int) -> c_int {
+    // SAFETY: the caller's string, which is written to in place of its `X`s only.
+    unsafe {
+        let bytes = libc::strlen(template);
+        let end = bytes.checked_sub(usize::try_from(suffix).unwrap_or(usize::MAX));
+        let Some(start) = end.and_then(|end| end.checked_sub(PLACES)) else {
+            return answer_int(-i64::from(libc::EINVAL));
+        };
+        let places = template.add(start).cast::<u8>();
+        if (0..PLACES).any(|place| *places.add(place) != b'X') {
+            return answer_int(-i64::from(libc::EINVAL));
+        }
+        for _ in 0..TRIES {
+            let mut random = [0u8; PLACES];
+            libc::getrandom(random.as_mut_ptr().cast(), PLACES, 0);
+            for (place, byte) in random.iter().enumerate() {
+                *places.add(place) = LETTERS[usize::from(*byte) % LETTERS.len()];
+            }
+            let result = attempt(template);
+            if result >= 0 || *libc::__errno_location() != libc::EEXIST {
+                return result;
+            }
+        }
+        answer_int(-i64::from(libc::EEXIST))
+    }
+}
+
+unsafe fn temporary_file(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int {
+    const MODE: mode_t = 0o600;
+    let flags = flags & !libc::O_ACCMODE | libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
+    // SAFETY: the caller's template.
+    unsafe { temporary(template, suffix, |path| libc::open(path, flags, MODE)) }
 }
 
 hooks! {
     change;
 
-    fn mkdir(path: *const c_char, _mode: mode_t) -> c_int { make("mkdir", AT_FDCWD, path) }
-    fn mkdirat(fd: c_int, path: *const c_char, _mode: mode_t) -> c_int { make("mkdir", fd, path) }
-    fn mknod(path: *const c_char, _mode: mode_t, _device: dev_t) -> c_int { make("mknod", AT_FDCWD, path) }
-    fn mknodat(fd: c_int, path: *const c_char, _mode: mode_t, _device: dev_t) -> c_int { make("mknod", fd, path) }
-    fn mkfifo(path: *const c_char, _mode: mode_t) -> c_int { make("mkfifo", AT_FDCWD, path) }
-    fn mkfifoat(fd: c_int, path: *const c_char, _mode: mode_t) -> c_int { make("mkfifo", fd, path) }
-    fn symlink(_target: *const c_char, path: *const c_char) -> c_int { make("symlink", AT_FDCWD, path) }
-    fn symlinkat(_target: *const c_char, fd: c_int, path: *const c_char) -> c_int { make("symlink", fd, path) }
+    fn mkdir(path: *const c_char, mode: mode_t) -> c_int { make("mkdir", AT_FDCWD, path, Made::Directory(mode)) }
+    fn mkdirat(fd: c_int, path: *const c_char, mode: mode_t) -> c_int { make("mkdir", fd, path, Made::Directory(mode)) }
+    fn mknod(path: *const c_char, mode: mode_t, _device: dev_t) -> c_int {
+        make("mknod", AT_FDCWD, path, Made::Node(mode))
+    }
+    fn mknodat(fd: c_int, path: *const c_char, mode: mode_t, _device: dev_t) -> c_int {
+        make("mknod", fd, path, Made::Node(mode))
+    }
+    fn mkfifo(path: *const c_char, mode: mode_t) -> c_int {
+        make("mkfifo", AT_FDCWD, path, Made::Node(libc::S_IFIFO | mode))
+    }
+    fn mkfifoat(fd: c_int, path: *const c_char, mode: mode_t) -> c_int {
+        make("mkfifo", fd, path, Made::Node(libc::S_IFIFO | mode))
+    }
+    fn symlink(target: *const c_char, path: *const c_char) -> c_int { link_symbolically(target, AT_FDCWD, path) }
+    fn symlinkat(target: *const c_char, fd: c_int, path: *const c_char) -> c_int { link_symbolically(target, fd, path) }
     @also(mkstemp64)
-    fn mkstemp(template: *const c_char) -> c_int { temporary("mkstemp", template) }
+    fn mkstemp(template: *mut c_char) -> c_int { temporary_file(template, 0, 0) }
     fn mkdtemp(template: *mut c_char) -> *mut c_char {
-        temporary("mkdtemp", template);
-        std::ptr::null_mut()
+        if temporary(template, 0, |path| libc::mkdir(path, 0o700)) < 0 { std::ptr::null_mut() } else { template }
     }
     @also(mkostemp64)
-    fn mkostemp(template: *const c_char, _flags: c_int) -> c_int { temporary("mkostemp", template) }
+    fn mkostemp(template: *mut c_char, flags: c_int) -> c_int { temporary_file(template, 0, flags) }
     @also(mkstemps64)
-    fn mkstemps(template: *const c_char, _suffix: c_int) -> c_int { temporary("mkstemps", template) }
+    fn mkstemps(template: *mut c_char, suffix: c_int) -> c_int { temporary_file(template, suffix, 0) }
+    @also(mkostemps64)
+    fn mkostemps(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int {
+        temporary_file(template, suffix, flags)
+    }
 
-    fn link(from: *const c_char, to: *const c_char) -> c_int { link_to((AT_FDCWD, from), (AT_FDCWD, to)) }
-    fn linkat(from_fd: c_int, from: *const c_char, to_fd: c_int, to: *const c_char, _flags: c_int) -> c_int {
-        link_to((from_fd, from), (to_fd, to))
+    fn link(from: *const c_char, to: *const c_char) -> c_int { link_to((AT_FDCWD, from), (AT_FDCWD, to), 0) }
+    fn linkat(from_fd: c_int, from: *const c_char, to_fd: c_int, to: *const c_char, flags: c_int) -> c_int {
+        link_to((from_fd, from), (to_fd, to), flags)
     }
-    fn rename(from: *const c_char, to: *const c_char) -> c_int { rename_to((AT_FDCWD, from), (AT_FDCWD, to)) }
+    fn rename(from: *const c_char, to: *const c_char) -> c_int { rename_to((AT_FDCWD, from), (AT_FDCWD, to), 0) }
     fn renameat(from_fd: c_int, from: *const c_char, to_fd: c_int, to: *const c_char) -> c_int {
-        rename_to((from_fd, from), (to_fd, to))
+        rename_to((from_fd, from), (to_fd, to), 0)
     }
-    fn renameat2(from_fd: c_int, from: *const c_char, to_fd: c_int, to: *const c_char, _flags: c_uint) -> c_int {
-        rename_to((from_fd, from), (to_fd, to))
+    fn renameat2(from_fd: c_int, from: *const c_char, to_fd: c_int, to: *const c_char, flags: c_uint) -> c_int {
+        rename_to((from_fd, from), (to_fd, to), flags)
     }
 
     fn unlink(path: *const c_char) -> c_int { take_away("unlink", AT_FDCWD, path, Doomed::Other) }
@@ -101,65 +198,85 @@ hooks! {
         if result < 0 && *libc::__errno_location() == libc::EISDIR { libc::rmdir(path) } else { result }
     }
 
-    fn chmod(path: *const c_char, _mode: mode_t) -> c_int { change("chmod", AT_FDCWD, path, Last::Follow) }
-    fn fchmodat(fd: c_int, path: *const c_char, _mode: mode_t, flags: c_int) -> c_int {
-        change("chmod", fd, path, last(flags))
+    fn chmod(path: *const c_char, mode: mode_t) -> c_int {
+        change("chmod", AT_FDCWD, path, Last::Follow, Ok(Attribute::Mode(mode)))
     }
-    fn fchmod(fd: c_int, _mode: mode_t) -> c_int { change_open("fchmod", fd) }
-    fn chown(path: *const c_char, _owner: uid_t, _group: gid_t) -> c_int {
-        change("chown", AT_FDCWD, path, Last::Follow)
+    fn lchmod(path: *const c_char, mode: mode_t) -> c_int {
+        change("chmod", AT_FDCWD, path, Last::Keep, Ok(Attribute::Mode(mode)))
     }
-    fn lchown(path: *const c_char, _owner: uid_t, _group: gid_t) -> c_int {
-        change("lchown", AT_FDCWD, path, Last::Keep)
+    fn fchmodat(fd: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int {
+        change("chmod", fd, path, last(flags), Ok(Attribute::Mode(mode)))
     }
-    fn fchownat(fd: c_int, path: *const c_char, _owner: uid_t, _group: gid_t, flags: c_int) -> c_int {
-        change("chown", fd, path, last(flags))
+    fn fchmod(fd: c_int, mode: mode_t) -> c_int { change_open("fchmod", fd, Ok(Attribute::Mode(mode))) }
+    fn chown(path: *const c_char, owner: uid_t, group: gid_t) -> c_int {
+        change("chown", AT_FDCWD, path, Last::Follow, Ok(Attribute::Owner(owner, group)))
     }
-    fn fchown(fd: c_int, _owner: uid_t, _group: gid_t) -> c_int { change_open("fchown", fd) }
+    fn lchown(path: *const c_char, owner: uid_t, group: gid_t) -> c_int {
+        change("lchown", AT_FDCWD, path, Last::Keep, Ok(Attribute::Owner(owner, group)))
+    }
+    fn fchownat(fd: c_int, path: *const c_char, owner: uid_t, group: gid_t, flags: c_int) -> c_int {
+        change("chown", fd, path, last(flags), Ok(Attribute::Owner(owner, group)))
+    }
+    fn fchown(fd: c_int, owner: uid_t, group: gid_t) -> c_int {
+        change_open("fchown", fd, Ok(Attribute::Owner(owner, group)))
+    }
 
-    @also(utimes)
-    fn utime(path: *const c_char, _times: *const c_void) -> c_int { change("utime", AT_FDCWD, path, Last::Follow) }
-    fn lutimes(path: *const c_char, _times: *const c_void) -> c_int { change("lutimes", AT_FDCWD, path, Last::Keep) }
-    fn futimesat(fd: c_int, path: *const c_char, _times: *const c_void) -> c_int {
-        change("futimesat", fd, path, Last::Follow)
+    fn utime(path: *const c_char, times: *const utimbuf) -> c_int {
+        let set = |seconds: i64| Time::Set(seconds.saturating_mul(1_000_000_000));
+        let times = times.as_ref().map_or((Time::Now, Time::Now), |times| (set(times.actime), set(times.modtime)));
+        change("utime", AT_FDCWD, path, Last::Follow, Ok(Attribute::Times(times.0, times.1)))
     }
-    fn utimensat(fd: c_int, path: *const c_char, _times: *const c_void, flags: c_int) -> c_int {
-        if path.is_null() { change_open("utimensat", fd) } else { change("utimensat", fd, path, last(flags)) }
+    fn utimes(path: *const c_char, times: *const timeval) -> c_int {
+        change("utimes", AT_FDCWD, path, Last::Follow, times_in_microseconds(times))
     }
-    @also(futimes)
-    fn futimens(fd: c_int, _times: *const c_void) -> c_int { change_open("futimens", fd) }
+    fn lutimes(path: *const c_char, times: *const timeval) -> c_int {
+        change("lutimes", AT_FDCWD, path, Last::Keep, times_in_microseconds(times))
+    }
+    fn futimesat(fd: c_int, path: *const c_char, times: *const timeval) -> c_int {
+        change("futimesat", fd, path, Last::Follow, times_in_microseconds(times))
+    }
+    fn futimes(fd: c_int, times: *const timeval) -> c_int { change_open("futimes", fd, times_in_microseconds(times)) }
+    fn utimensat(fd: c_int, path: *const c_char, times: *const timespec, flags: c_int) -> c_int {
+        let attribute = times_of(times);
+        if path.is_null() {
+            change_open("utimensat", fd, attribute)
+        } else {
+            change("utimensat", fd, path, last(flags), attribute)
+        }
+    }
+    fn futimens(fd: c_int, times: *const timespec) -> c_int { change_open("futimens", fd, times_of(times)) }
 
     @also(truncate64)
     fn truncate(path: *const c_char, bytes: off_t) -> c_int {
-        if bytes < 0 {
-            return answer_int(-i64::from(libc::EINVAL));
+        match u64::try_from(bytes) {
+            Ok(bytes) => answer_int(call_at("truncate", AT_FDCWD, path, |k, me, at| k.truncate(me, at, bytes))),
+            Err(_) => answer_int(-i64::from(libc::EINVAL)),
         }
-        change("truncate", AT_FDCWD, path, Last::Follow)
     }
     @also(ftruncate64)
     fn ftruncate(fd: c_int, bytes: off_t) -> c_int {
-        if bytes < 0 {
-            return answer_int(-i64::from(libc::EINVAL)); // before the descriptor (fs/open.c, do_sys_ftruncate)
+        match u64::try_from(bytes) {
+            Ok(bytes) => answer_int(call("ftruncate", |k, me| k.truncate_open(me, fd, bytes))),
+            // Before the descriptor (fs/open.c, do_sys_ftruncate).
+            Err(_) => answer_int(-i64::from(libc::EINVAL)),
         }
-        // ftruncate(2): EINVAL when the file is not open for writing.
-        answer_int(call("ftruncate", |k, me| k.resize_open(me, fd, libc::EINVAL)))
     }
     @also(fallocate64)
-    fn fallocate(fd: c_int, _mode: c_int, _offset: off_t, _bytes: off_t) -> c_int {
-        // fallocate(2): EBADF when the file is not open for writing.
-        answer_int(call("fallocate", |k, me| k.resize_open(me, fd, libc::EBADF)))
+    fn fallocate(fd: c_int, mode: c_int, offset: off_t, bytes: off_t) -> c_int {
+        answer_int(call("fallocate", |k, me| k.allocate_open(me, fd, mode, offset, bytes)))
     }
     /// Answers the error itself, not -1 (posix_fallocate(3)).
     @also(posix_fallocate64)
-    fn posix_fallocate(fd: c_int, _offset: off_t, _bytes: off_t) -> c_int {
-        -call("posix_fallocate", |k, me| k.resize_open(me, fd, libc::EBADF)) as c_int
+    fn posix_fallocate(fd: c_int, offset: off_t, bytes: off_t) -> c_int {
+        -call("posix_fallocate", |k, me| k.allocate_open(me, fd, 0, offset, bytes)) as c_int
     }
 
-    @also(fdatasync)
-    fn fsync(fd: c_int) -> c_int { answer_int(call("fsync", |k, me| k.sync_open(me, fd))) }
+    fn fsync(fd: c_int) -> c_int { answer_int(call("fsync", |k, me| k.sync_open(me, fd, true))) }
+    fn fdatasync(fd: c_int) -> c_int { answer_int(call("fdatasync", |k, me| k.sync_open(me, fd, false))) }
+    /// Starts or awaits writeback of pages, and promises nothing of a crash (sync_file_range(2), "Warning").
     fn sync_file_range(fd: c_int, _offset: off_t, _bytes: off_t, _flags: c_uint) -> c_int {
-        answer_int(call("sync_file_range", |k, me| k.sync_open(me, fd)))
+        answer_int(call("sync_file_range", |k, me| k.check_sync(me, fd)))
     }
-    fn syncfs(fd: c_int) -> c_int { answer_int(call("syncfs", |k, me| k.file(me, fd).map(|_| 0))) }
-    fn sync() {}
+    fn syncfs(fd: c_int) -> c_int { answer_int(call("syncfs", |k, me| k.sync_disk(me, Some(fd)))) }
+    fn sync() { call("sync", |k, me| k.sync_disk(me, None)); }
 }

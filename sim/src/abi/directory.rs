@@ -92,7 +92,7 @@ hooks! {
 
     fn opendir(path: *const c_char) -> *mut DIR {
         let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        let fd = answer_int(call_at("open", AT_FDCWD, path, |k, me, at| k.open(me, at, flags)));
+        let fd = answer_int(call_at("open", AT_FDCWD, path, |k, me, at| k.open(me, at, flags, 0)));
         if fd < 0 { std::ptr::null_mut() } else { Stream::open(fd) }
     }
     fn fdopendir(fd: c_int) -> *mut DIR {

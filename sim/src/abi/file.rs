@@ -25,9 +25,9 @@ where
     }
 }
 
-unsafe fn open_at(directory: c_int, path: *const c_char, flags: c_int) -> c_int {
+unsafe fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // SAFETY: the caller's path.
-    answer_int(unsafe { call_at("open", directory, path, |k, me, at| k.open(me, at, flags)) })
+    answer_int(unsafe { call_at("open", directory, path, |k, me, at| k.open(me, at, flags, mode)) })
 }
 
 /// Which link a path's last component names, by `AT_SYMLINK_NOFOLLOW`.
@@ -52,7 +52,8 @@ unsafe fn stat_at(directory: c_int, path: *const c_char, flags: c_int, out: *mut
 /// # Safety
 /// `out` is a `struct stat` of the caller's.
 unsafe fn put_stat(out: *mut libc::stat, stat: Stat) {
-    let (seconds, ns) = (stat.time_ns.div_euclid(1_000_000_000), stat.time_ns.rem_euclid(1_000_000_000));
+    let seconds = |ns: i64| ns.div_euclid(1_000_000_000);
+    let rest = |ns: i64| ns.rem_euclid(1_000_000_000);
     // SAFETY: as promised.
     unsafe {
         std::ptr::write_bytes(out, 0, 1);
@@ -67,8 +68,9 @@ unsafe fn put_stat(out: *mut libc::stat, stat: Stat) {
         out.st_size = stat.bytes as i64;
         out.st_blksize = stat.block_bytes as i64;
         out.st_blocks = stat.blocks as i64;
-        (out.st_atime, out.st_mtime, out.st_ctime) = (seconds, seconds, seconds);
-        (out.st_atime_nsec, out.st_mtime_nsec, out.st_ctime_nsec) = (ns, ns, ns);
+        (out.st_atime, out.st_atime_nsec) = (seconds(stat.read_ns), rest(stat.read_ns));
+        (out.st_mtime, out.st_mtime_nsec) = (seconds(stat.written_ns), rest(stat.written_ns));
+        (out.st_ctime, out.st_ctime_nsec) = (seconds(stat.changed_ns), rest(stat.changed_ns));
     }
 }
 
@@ -79,9 +81,12 @@ unsafe fn put_statx(out: *mut libc::statx, stat: Stat) {
     unsafe {
         std::ptr::write_bytes(out, 0, 1);
         let out = &mut *out;
-        let mut time: libc::statx_timestamp = std::mem::zeroed();
-        time.tv_sec = stat.time_ns.div_euclid(1_000_000_000);
-        time.tv_nsec = stat.time_ns.rem_euclid(1_000_000_000) as u32;
+        let time = |ns: i64| {
+            let mut time: libc::statx_timestamp = std::mem::zeroed();
+            time.tv_sec = ns.div_euclid(1_000_000_000);
+            time.tv_nsec = ns.rem_euclid(1_000_000_000) as u32;
+            time
+        };
         out.stx_mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
         out.stx_blksize = stat.block_bytes as u32;
         out.stx_nlink = stat.links as u32;
@@ -91,7 +96,8 @@ unsafe fn put_statx(out: *mut libc::statx, stat: Stat) {
         out.stx_ino = stat.inode;
         out.stx_size = stat.bytes;
         out.stx_blocks = stat.blocks;
-        (out.stx_atime, out.stx_btime, out.stx_ctime, out.stx_mtime) = (time, time, time, time);
+        (out.stx_atime, out.stx_mtime) = (time(stat.read_ns), time(stat.written_ns));
+        (out.stx_ctime, out.stx_btime) = (time(stat.changed_ns), time(stat.made_ns));
         (out.stx_dev_major, out.stx_dev_minor) = (libc::major(stat.device), libc::minor(stat.device));
         (out.stx_rdev_major, out.stx_rdev_minor) = (libc::major(stat.stands_for), libc::minor(stat.stands_for));
     }
@@ -154,7 +160,7 @@ unsafe fn resolve(path: *const c_char, resolved: *mut c_char) -> *mut c_char {
 unsafe fn working_directory(buffer: *mut c_char, room: Option<usize>) -> *mut c_char {
     let mut given = std::ptr::null_mut();
     let result = look("getcwd", |k, me| {
-        let path = k.working_directory(me);
+        let path = k.working_directory(me)?;
         if room.is_some_and(|room| room <= path.len()) {
             return Err(Stop::Errno(if room == Some(0) { libc::EINVAL } else { libc::ERANGE }));
         }
@@ -169,18 +175,18 @@ hooks! {
     file;
 
     @also(open64)
-    fn open(path: *const c_char, flags: c_int, _mode: mode_t) -> c_int { open_at(AT_FDCWD, path, flags) }
+    fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int { open_at(AT_FDCWD, path, flags, mode) }
     @also(__open64_2)
-    fn __open_2(path: *const c_char, flags: c_int) -> c_int { open_at(AT_FDCWD, path, flags) }
+    fn __open_2(path: *const c_char, flags: c_int) -> c_int { open_at(AT_FDCWD, path, flags, 0) }
     @also(openat64)
-    fn openat(directory: c_int, path: *const c_char, flags: c_int, _mode: mode_t) -> c_int {
-        open_at(directory, path, flags)
+    fn openat(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+        open_at(directory, path, flags, mode)
     }
     @also(__openat64_2)
-    fn __openat_2(directory: c_int, path: *const c_char, flags: c_int) -> c_int { open_at(directory, path, flags) }
+    fn __openat_2(directory: c_int, path: *const c_char, flags: c_int) -> c_int { open_at(directory, path, flags, 0) }
     @also(creat64)
-    fn creat(path: *const c_char, _mode: mode_t) -> c_int {
-        open_at(AT_FDCWD, path, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC)
+    fn creat(path: *const c_char, mode: mode_t) -> c_int {
+        open_at(AT_FDCWD, path, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, mode)
     }
 
     @also(stat64)
@@ -258,11 +264,23 @@ hooks! {
         if !matches!(operation & !libc::LOCK_NB, libc::LOCK_SH | libc::LOCK_EX | libc::LOCK_UN) {
             return answer_int(-i64::from(libc::EINVAL));
         }
-        answer_int(call("flock", |k, me| k.lock_file(me, fd)))
+        answer_int(call("flock", |k, me| k.lock_file(me, fd, operation)))
     }
+    /// lockf(3) is fcntl(2) with fewer words (io/lockf.c).
     @also(lockf64)
-    fn lockf(fd: c_int, _command: c_int, _bytes: off_t) -> c_int {
-        answer_int(call("lockf", |k, me| k.lock_file(me, fd)))
+    fn lockf(fd: c_int, command: c_int, bytes: off_t) -> c_int {
+        let (kind, how) = match command {
+            libc::F_ULOCK => (libc::F_UNLCK, libc::F_SETLK),
+            libc::F_LOCK => (libc::F_WRLCK, libc::F_SETLKW),
+            libc::F_TLOCK => (libc::F_WRLCK, libc::F_SETLK),
+            libc::F_TEST => (libc::F_WRLCK, libc::F_GETLK),
+            _ => return answer_int(-i64::from(libc::EINVAL)),
+        };
+        let mut lock: libc::flock = std::mem::zeroed();
+        (lock.l_type, lock.l_whence, lock.l_len) = (kind as i16, libc::SEEK_CUR as i16, bytes);
+        let result = call("lockf", |k, me| k.lock_range(me, fd, how, &mut lock));
+        let taken = command == libc::F_TEST && result == 0 && c_int::from(lock.l_type) != libc::F_UNLCK;
+        answer_int(if taken { -i64::from(libc::EACCES) } else { result })
     }
 
     /// Answers the error itself, not -1 (posix_fadvise(2)).

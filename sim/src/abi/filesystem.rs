@@ -2,46 +2,43 @@
 
 use super::file::call_at;
 use super::{answer, answer_int, call, hooks, look, refuse};
-use crate::kernel::machine::{FileSystem, Last};
+use crate::kernel::machine::{Last, Volume};
 use crate::kernel::{Kernel, Stop, ThreadId};
 use libc::{AT_FDCWD, c_char, c_int, c_ulong, c_void};
 
 const BLOCK_BYTES: u64 = 4096;
-/// 64 GiB, half of them free.
-const BLOCKS: u64 = (64 << 30) / BLOCK_BYTES;
-const INODES: u64 = 4 << 20;
 const NAME_BYTES: u64 = 255;
 
-unsafe fn put_statfs(out: *mut libc::statfs, found: FileSystem) {
+/// `f_flags` and `f_flag`.
+fn mount_flags(found: Volume) -> u64 {
+    if found.read_only { libc::ST_RDONLY | libc::ST_RELATIME } else { libc::ST_RELATIME }
+}
+
+unsafe fn put_statfs(out: *mut libc::statfs, found: Volume) {
     // SAFETY: the caller's struct, which is plain numbers.
     unsafe {
         std::ptr::write_bytes(out, 0, 1);
         let out = &mut *out;
-        let disk = found == FileSystem::Disk;
-        out.f_type = found.magic() as libc::__fsword_t;
+        out.f_type = found.kind.magic() as libc::__fsword_t;
         out.f_bsize = BLOCK_BYTES as libc::__fsword_t;
         out.f_frsize = BLOCK_BYTES as libc::__fsword_t;
         out.f_namelen = NAME_BYTES as libc::__fsword_t;
         // `f_flags`, which the libc crate counts among the spare words behind `f_frsize`.
-        (&raw mut out.f_frsize).add(1).write(libc::ST_RDONLY as libc::__fsword_t);
-        if disk {
-            (out.f_blocks, out.f_bfree, out.f_bavail) = (BLOCKS, BLOCKS / 2, BLOCKS / 2);
-            (out.f_files, out.f_ffree) = (INODES, INODES / 2);
-        }
+        (&raw mut out.f_frsize).add(1).write(mount_flags(found) as libc::__fsword_t);
+        (out.f_blocks, out.f_bfree, out.f_bavail) = (found.blocks[0], found.blocks[1], found.blocks[1]);
+        (out.f_files, out.f_ffree) = (found.inodes[0], found.inodes[1]);
     }
 }
 
-unsafe fn put_statvfs(out: *mut libc::statvfs, found: FileSystem) {
+unsafe fn put_statvfs(out: *mut libc::statvfs, found: Volume) {
     // SAFETY: as above.
     unsafe {
         std::ptr::write_bytes(out, 0, 1);
         let out = &mut *out;
         (out.f_bsize, out.f_frsize) = (BLOCK_BYTES, BLOCK_BYTES);
-        (out.f_namemax, out.f_flag) = (NAME_BYTES, libc::ST_RDONLY);
-        if found == FileSystem::Disk {
-            (out.f_blocks, out.f_bfree, out.f_bavail) = (BLOCKS, BLOCKS / 2, BLOCKS / 2);
-            (out.f_files, out.f_ffree, out.f_favail) = (INODES, INODES / 2, INODES / 2);
-        }
+        (out.f_namemax, out.f_flag) = (NAME_BYTES, mount_flags(found));
+        (out.f_blocks, out.f_bfree, out.f_bavail) = (found.blocks[0], found.blocks[1], found.blocks[1]);
+        (out.f_files, out.f_ffree, out.f_favail) = (found.inodes[0], found.inodes[1], found.inodes[1]);
     }
 }
 
@@ -130,7 +127,6 @@ hooks! {
     }
     fn fremovexattr(fd: c_int, _name: *const c_char) -> c_int { no_attributes_of("fremovexattr", fd) as c_int }
 
-    // Files outside do not change while a world runs, so a watch that never reports anything tells the truth.
     fn inotify_init() -> c_int { answer_int(call("inotify_init", |k, me| k.inotify(me, 0))) }
     fn inotify_init1(flags: c_int) -> c_int { answer_int(call("inotify_init", |k, me| k.inotify(me, flags))) }
     fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32) -> c_int {
@@ -183,6 +179,17 @@ pub(super) unsafe fn by_number(number: libc::c_long, a: [usize; 6]) -> Option<li
             libc::SYS_open => c_long::from(open(path, a[1] as c_int, a[2] as c_uint)),
             libc::SYS_openat => c_long::from(openat(first, second_path, a[2] as c_int, a[3] as c_uint)),
             libc::SYS_lseek => lseek(first, a[1] as off_t, a[2] as c_int),
+            libc::SYS_pwrite64 => pwrite(first, a[1] as *const c_void, a[2], a[3] as off_t) as c_long,
+            libc::SYS_ftruncate => c_long::from(ftruncate(first, a[1] as off_t)),
+            libc::SYS_fallocate => c_long::from(fallocate(first, a[1] as c_int, a[2] as off_t, a[3] as off_t)),
+            libc::SYS_flock => c_long::from(flock(first, a[1] as c_int)),
+            libc::SYS_mkdir => c_long::from(mkdir(path, a[1] as mode_t)),
+            libc::SYS_mkdirat => c_long::from(mkdirat(first, second_path, a[2] as mode_t)),
+            libc::SYS_rmdir => c_long::from(rmdir(path)),
+            libc::SYS_unlink => c_long::from(unlink(path)),
+            libc::SYS_unlinkat => c_long::from(unlinkat(first, second_path, a[2] as c_int)),
+            libc::SYS_rename => c_long::from(rename(path, second_path)),
+            libc::SYS_syncfs => c_long::from(syncfs(first)),
             libc::SYS_pread64 => pread(first, a[1] as *mut c_void, a[2], a[3] as off_t) as c_long,
             libc::SYS_access => c_long::from(access(path, a[1] as c_int)),
             libc::SYS_faccessat => c_long::from(faccessat(first, second_path, a[2] as c_int, 0)),

@@ -150,13 +150,7 @@ hooks! {
             || matches!(command, libc::F_OFD_GETLK | libc::F_OFD_SETLK | libc::F_OFD_SETLKW)
         {
             let lock = &mut *(argument as *mut libc::flock);
-            let asks = matches!(command, libc::F_GETLK | libc::F_OFD_GETLK);
-            let kind = if asks { libc::F_UNLCK } else { c_int::from(lock.l_type) };
-            let result = answer_int(call("fcntl", |k, me| k.lock_range(me, fd, kind)));
-            if asks && result == 0 {
-                lock.l_type = libc::F_UNLCK as i16; // fcntl(2): it could be placed
-            }
-            return result;
+            return answer_int(call("fcntl", |k, me| k.lock_range(me, fd, command, lock)));
         }
         answer_int(call("fcntl", |k, me| k.fcntl(me, fd, command, argument as c_int)))
     }

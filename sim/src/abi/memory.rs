@@ -1,4 +1,4 @@
-//! Memory mappings: mmap(2). Anonymous memory is the real kernel's business, and so are munmap(2), mprotect(2) and
+//! Memory mappings: mmap(2), msync(2). Anonymous memory is the real kernel's business, and so are munmap(2), mprotect(2) and
 //! madvise(2), which need no hook.
 
 use super::{answer, call, hooks, refuse};
@@ -30,6 +30,19 @@ hooks! {
             Ok(0)
         });
         if answer(result) < 0 { libc::MAP_FAILED } else { mapped as *mut c_void }
+    }
+
+    fn msync(address: *mut c_void, bytes: usize, flags: c_int) -> c_int {
+        const KNOWN: c_int = libc::MS_ASYNC | libc::MS_INVALIDATE | libc::MS_SYNC;
+        let both = libc::MS_ASYNC | libc::MS_SYNC;
+        if !(address as usize).is_multiple_of(4096) || flags & !KNOWN != 0 || flags & both == both {
+            return answer(-i64::from(libc::EINVAL)) as c_int;
+        }
+        answer(call("msync", |k, me| match k.sync_mapped(me, address as usize, bytes, flags) {
+            Some(step) => step,
+            // Nothing of a disk: whether it is mapped at all is the real kernel's to say.
+            None => Ok(raw_syscall(libc::SYS_msync, [address as usize, bytes, flags as usize, 0, 0, 0]) as i64),
+        })) as c_int
     }
 
     fn memfd_create(_name: *const c_char, _flags: c_uint) -> c_int { refuse("memfd_create", SHARED) as c_int }

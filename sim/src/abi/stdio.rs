@@ -1,16 +1,16 @@
 //! C's streams. Inside libc `fopen` opens files itself, and `printf` writes to the real descriptor 1, where no hook
 //! sees either; so streams are made with fopencookie(3), over functions of this file.
 //!
-//! A stream that reads holds the whole content from its opening on, so that its functions never enter the kernel to
-//! wait: a thread that lost its turn inside libc's lock of a stream would stop every other thread that wants it, and
-//! with it the world. What it writes can only go to the console or to nowhere, which takes no turn either.
+//! A stream's functions never wait in the kernel: a thread that lost its turn inside libc's lock of a stream would stop
+//! every other thread that wants it, and with it the world. Files of the host's disk are read and written by looks,
+//! which take no turn; what is outside a stream holds from its opening on, with its whole content.
 
 use super::file::bytes;
 use super::user::{In, Out, single};
-use super::{answer_int, call, hooks, look, refuse};
+use super::{answer, answer_int, call, hooks, look, refuse};
 use crate::carrier::lent::current;
 use crate::carrier::real;
-use crate::kernel::machine::At;
+use crate::kernel::machine::{At, Whence};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
 use libc::{AT_FDCWD, FILE, c_char, c_int, c_void, off64_t};
 use std::ptr;
@@ -41,6 +41,8 @@ struct Cookie {
     content: *mut u8,
     bytes: usize,
     position: usize,
+    /// It is a file of the disk, whose bytes and position the kernel has.
+    on_disk: bool,
     /// What `fileno` finds it by.
     stream: *mut FILE,
 }
@@ -49,6 +51,11 @@ unsafe extern "C" fn read(cookie: *mut c_void, buffer: *mut c_char, room: usize)
     // SAFETY: here and below, libc passes the cookie that the stream was made with, and buffers of its own.
     unsafe {
         let cookie = &mut *cookie.cast::<Cookie>();
+        if cookie.on_disk {
+            let (fd, part) = (cookie.fd, single(buffer.cast(), room));
+            let read = look("fread", |k, me| k.read(me, fd, &mut Out::new(&part, 1), None));
+            return answer(read) as isize;
+        }
         let count = cookie.bytes.saturating_sub(cookie.position).min(room);
         ptr::copy_nonoverlapping(cookie.content.wrapping_add(cookie.position), buffer.cast(), count);
         cookie.position += count;
@@ -78,6 +85,12 @@ unsafe extern "C" fn seek(cookie: *mut c_void, position: *mut off64_t, whence: c
     // SAFETY: as above.
     unsafe {
         let cookie = &mut *cookie.cast::<Cookie>();
+        if cookie.on_disk {
+            let (fd, offset) = (cookie.fd, *position);
+            let to = answer(look("fseek", |k, me| k.seek(me, fd, offset, Whence::of(whence))));
+            *position = to;
+            return if to < 0 { -1 } else { 0 };
+        }
         let from = match whence {
             libc::SEEK_SET => 0,
             libc::SEEK_CUR => cookie.position as i64,
@@ -141,7 +154,7 @@ fn content(k: &mut Kernel, me: ThreadId, fd: c_int) -> Result<Vec<u8>, Stop> {
 }
 
 impl Cookie {
-    fn new(fd: c_int, content: &[u8]) -> Result<*mut Cookie, Stop> {
+    fn new(fd: c_int, content: &[u8], on_disk: bool) -> Result<*mut Cookie, Stop> {
         // SAFETY: fresh blocks of the sizes that are written.
         unsafe {
             let (cookie, copy) = (libc::malloc(size_of::<Cookie>()), libc::malloc(content.len().max(1)));
@@ -149,7 +162,8 @@ impl Cookie {
                 return Err(Stop::Errno(libc::ENOMEM));
             }
             ptr::copy_nonoverlapping(content.as_ptr(), copy.cast(), content.len());
-            let made = Cookie { fd, content: copy.cast(), bytes: content.len(), position: 0, stream: ptr::null_mut() };
+            let (content, bytes) = (copy.cast(), content.len());
+            let made = Cookie { fd, content, bytes, position: 0, on_disk, stream: ptr::null_mut() };
             cookie.cast::<Cookie>().write(made);
             Ok(cookie.cast())
         }
@@ -169,9 +183,11 @@ where
     let mut cookie = ptr::null_mut();
     let fd = answer_int(call(name, |k, me| {
         let fd = open(k, me, flags)?;
+        let (fd, on_disk) = (fd as c_int, k.is_on_disk(me, fd as c_int));
         let writes_only = flags & libc::O_ACCMODE == libc::O_WRONLY;
-        let found = if writes_only { Vec::new() } else { content(k, me, fd as c_int)? };
-        cookie = Cookie::new(fd as c_int, &found)?;
+        let found = if writes_only || on_disk { Vec::new() } else { content(k, me, fd)? };
+        cookie = Cookie::new(fd, &found, on_disk)?;
+        let fd = i64::from(fd);
         Ok(fd)
     }));
     if fd < 0 {
@@ -198,7 +214,7 @@ pub(super) fn redirect() {
     // SAFETY: before any world's thread runs, on the only kernel thread; the cookies live as long as the process.
     unsafe {
         for (fd, variable, mode) in [(1, &raw mut stdout, libc::_IOLBF), (2, &raw mut stderr, libc::_IONBF)] {
-            let Ok(cookie) = Cookie::new(fd, &[]) else { continue };
+            let Ok(cookie) = Cookie::new(fd, &[], false) else { continue };
             let functions = Functions { read: None, seek: None, close: None, ..FUNCTIONS };
             let stream = fopencookie(cookie.cast(), c"w".as_ptr(), functions);
             if !stream.is_null() {
@@ -210,7 +226,7 @@ pub(super) fn redirect() {
 }
 
 const REOPEN: &str = "write to the console directly, or open a stream of its own with fopen";
-const TEMPORARY: &str = "hosts have no disk yet: keep it in memory, for instance with open_memstream";
+const TEMPORARY: &str = "its names are not safe from others: use mkstemp, or in Rust the crate tempfile";
 const SYSTEM_LOG: &str = "there is no system log: log to the console";
 
 hooks! {
@@ -222,7 +238,7 @@ hooks! {
             answer_int(-i64::from(libc::EFAULT));
             return ptr::null_mut();
         };
-        stream("fopen", mode, |k, me, flags| k.open(me, At { directory: AT_FDCWD, path }, flags))
+        stream("fopen", mode, |k, me, flags| k.open(me, At { directory: AT_FDCWD, path }, flags, 0o666))
     }
     fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE {
         let known = look("fdopen", |k, me| {
@@ -257,7 +273,10 @@ hooks! {
         refuse("freopen", REOPEN) as *mut FILE
     }
     @also(tmpfile64)
-    fn tmpfile() -> *mut FILE { refuse("tmpfile", TEMPORARY) as *mut FILE }
+    fn tmpfile() -> *mut FILE {
+        let at = At { directory: AT_FDCWD, path: b"/tmp" };
+        stream("tmpfile", c"w+".as_ptr(), |k, me, _| k.open(me, at, libc::O_TMPFILE | libc::O_RDWR, 0o600))
+    }
     fn tmpnam(_buffer: *mut c_char) -> *mut c_char { refuse("tmpnam", TEMPORARY) as *mut c_char }
     fn tempnam(_directory: *const c_char, _prefix: *const c_char) -> *mut c_char {
         refuse("tempnam", TEMPORARY) as *mut c_char

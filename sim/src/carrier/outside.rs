@@ -7,7 +7,7 @@ use libc::c_int;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -118,10 +118,66 @@ impl Mapping {
         self.bytes
     }
 
+    /// Whether others are to see what is written to it.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.flags & libc::MAP_TYPE, libc::MAP_SHARED | libc::MAP_SHARED_VALIDATE)
+    }
+
     /// Whether writes to it are to reach the file.
     pub(crate) fn writes_back(&self) -> bool {
-        let shared = matches!(self.flags & libc::MAP_TYPE, libc::MAP_SHARED | libc::MAP_SHARED_VALIDATE);
-        shared && self.protection & libc::PROT_WRITE != 0
+        self.is_shared() && self.protection & libc::PROT_WRITE != 0
+    }
+}
+
+/// Memory that the real kernel shares out, by a file without a name: what a simulated file's mappings look at.
+pub(crate) struct Region(File);
+
+impl Region {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// The real errno.
+    pub(crate) fn new() -> Result<Region, c_int> {
+        let name = c"windtunnel".as_ptr() as usize;
+        let make = || {
+            // SAFETY: a C string.
+            unsafe { raw_syscall(libc::SYS_memfd_create, [name, libc::MFD_CLOEXEC as usize, 0, 0, 0, 0]) }
+        };
+        let fd = match make() {
+            error if error == -(libc::EMFILE as isize) && raise_descriptor_limit() => make(),
+            other => other,
+        };
+        if fd < 0 {
+            return Err(-fd as c_int);
+        }
+        // SAFETY: a fresh descriptor that is nobody else's.
+        Ok(Region(unsafe { File::from_raw_fd(fd as c_int) }))
+    }
+
+    /// Sets its size: what is added is zero.
+    pub(crate) fn resize(&self, bytes: u64) {
+        if self.0.metadata().map_or(0, |m| m.len()) != bytes {
+            let _ = self.0.set_len(bytes);
+        }
+    }
+
+    /// Reads what is there; beyond the end zeros.
+    pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) {
+        let count = self.0.read_at(buffer, offset).unwrap_or(0);
+        buffer[count..].fill(0);
+    }
+
+    /// Writes, within its size.
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) {
+        let _ = self.0.write_all_at(bytes, offset);
+    }
+
+    /// mmap(2), shared.
+    ///
+    /// # Errors
+    /// The real errno.
+    pub(crate) fn map(&self, at: Mapping, offset: u64) -> Result<usize, c_int> {
+        map(at, at.flags, self.0.as_raw_fd(), offset)
     }
 }
 

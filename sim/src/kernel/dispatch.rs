@@ -1,12 +1,13 @@
 //! The kernel's heart: a call comes in, is tried, and some thread goes on.
 
 use super::buggify::Buggify;
+use super::disk::Syncs;
 use super::event::{EventLog, What};
 use super::file::File;
 use super::futex::Futexes;
 use super::host::{Host, Hosts};
 use super::keys::Keys;
-use super::machine::Own;
+use super::machine::{LockTable, MappedFiles, Own, Watched};
 use super::net::Network;
 use super::process::Process;
 use super::sched::{Preemption, Scheduler};
@@ -104,6 +105,11 @@ pub(crate) struct Kernel {
     pub(crate) dead_heaps: Vec<Heap>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) own: Own,
+    /// What fsync(2) is worth.
+    pub(crate) syncs: Syncs,
+    pub(crate) locks: LockTable,
+    pub(crate) mapped: MappedFiles,
+    pub(crate) watched: Watched,
     /// The plan of faults that is being carried out.
     pub(crate) weather: Option<Box<Weather>>,
     /// The call under way leaves no trace, although it was not made as a look.
@@ -162,6 +168,10 @@ impl Kernel {
             dead_heaps: Vec::new(),
             outcome: None,
             own: Own::find(),
+            syncs: config.syncs,
+            locks: LockTable::new(),
+            mapped: MappedFiles::new(),
+            watched: Watched::new(),
             weather: None,
             no_trace: false,
             virtual_limit: u64::try_from(config.virtual_timeout.as_nanos()).unwrap_or(u64::MAX),
@@ -283,7 +293,7 @@ impl Kernel {
                     let key = self.timers.schedule(at.saturating_add(late), Event::Deadline(me));
                     self.threads[me].timer = Some(key);
                 }
-                if self.has_deliverable_signal(me) {
+                if !self.threads[me].progress.uninterruptible && self.has_deliverable_signal(me) {
                     self.interrupt(me);
                 }
                 return false;

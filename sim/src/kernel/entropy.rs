@@ -34,6 +34,10 @@ pub(crate) enum Purpose {
     LinkOvertaking = 11,
     /// What faults flip bits of; entity = the two hosts.
     LinkFlipping = 12,
+    /// What a crash leaves of a disk; entity = host.
+    DiskCrash = 13,
+    /// How long a disk takes; entity = host.
+    DiskPace = 14,
 }
 
 /// A stream of random values.

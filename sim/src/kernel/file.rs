@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Random,
     /// A file outside, or one that the kernel makes up: read-only.
     Outside(machine::Outside),
+    /// A file or directory of the host's disk.
+    Disk(machine::DiskFile),
     Inotify(machine::Inotify),
     Event(eventfd::Event),
     Timer(timerfd::Timer),
@@ -42,6 +44,7 @@ impl Kind {
             Kind::Console(_) => "the console".to_owned(),
             Kind::Null | Kind::Zero | Kind::Full | Kind::Random => "a device".to_owned(),
             Kind::Outside(outside) => outside.path().display().to_string(),
+            Kind::Disk(open) => open.path().display().to_string(),
             Kind::Inotify(_) => "an inotify descriptor".to_owned(),
             Kind::Event(_) => "an eventfd".to_owned(),
             Kind::Timer(_) => "a timerfd".to_owned(),
@@ -68,12 +71,13 @@ pub(crate) struct File {
 impl File {
     /// Whether positioned calls work on it: not on streams (pread(2), `ESPIPE`).
     pub(crate) fn has_positions(&self) -> bool {
-        matches!(self.kind, Kind::Outside(_) | Kind::Null | Kind::Zero | Kind::Full | Kind::Random)
+        let on_disk = matches!(self.kind, Kind::Outside(_) | Kind::Disk(_));
+        on_disk || matches!(self.kind, Kind::Null | Kind::Zero | Kind::Full | Kind::Random)
     }
 
     /// Whether epoll can watch it: not what is always ready because its driver has no poll (epoll_ctl(2), `EPERM`).
     pub(crate) fn can_be_watched(&self) -> bool {
-        !matches!(self.kind, Kind::Outside(_) | Kind::Null | Kind::Zero | Kind::Full | Kind::Random)
+        !self.has_positions()
     }
 
     /// The readiness of the normal band, which goes with `EPOLLIN` and `EPOLLOUT` (poll(2), `POLLRDNORM`), except where
@@ -233,6 +237,7 @@ impl Kernel {
     pub(crate) fn close(&mut self, me: ThreadId, fd: c_int) -> Step {
         let descriptor = self.table(me).take(fd).ok_or(EBADF)?;
         self.unseen_if_own(descriptor.file);
+        self.close_gives_up_locks(me, descriptor.file);
         self.release_file(descriptor.file);
         Ok(0)
     }
@@ -301,14 +306,16 @@ impl Kernel {
     /// What closing means for each kind, while the file is still there.
     fn close_kind(&mut self, id: FileId) {
         match &mut self.files[id].kind {
-            Kind::Console(_)
-            | Kind::Null
-            | Kind::Zero
-            | Kind::Full
-            | Kind::Random
-            | Kind::Event(_)
-            | Kind::Inotify(_) => {}
-            Kind::Outside(outside) => outside.close(),
+            Kind::Console(_) | Kind::Null | Kind::Zero | Kind::Full | Kind::Random | Kind::Event(_) => {}
+            Kind::Inotify(_) => self.close_inotify(id),
+            Kind::Outside(outside) => {
+                outside.close();
+                self.forget_file_locks(id);
+            }
+            Kind::Disk(_) => {
+                self.forget_file_locks(id);
+                self.close_disk_file(id);
+            }
             Kind::Timer(timer) => {
                 if let Some(key) = timer.disarm() {
                     self.timers.cancel(key);
@@ -325,8 +332,8 @@ impl Kernel {
         let (read, write) = (libc::EPOLLIN as u32, libc::EPOLLOUT as u32);
         let bits = match &self.files[id].kind {
             Kind::Console(_) => write,
-            Kind::Null | Kind::Zero | Kind::Full | Kind::Random | Kind::Outside(_) => read | write,
-            Kind::Inotify(_) => 0,
+            Kind::Null | Kind::Zero | Kind::Full | Kind::Random | Kind::Outside(_) | Kind::Disk(_) => read | write,
+            Kind::Inotify(inotify) => inotify.readiness(),
             Kind::Event(event) => event.readiness(),
             Kind::Timer(timer) => timer.readiness(),
             Kind::Epoll(_) => self.epoll_readiness(id),

@@ -2,16 +2,18 @@
 
 use super::beat::Beat;
 use super::burn::Burn;
+use super::disk::{Disk, Drawn};
 use super::dispatch::{Event, Kernel};
 use super::entropy::{Purpose, Stream, mix};
 use super::event::What;
+use super::machine::{DiskDevice, VOLATILE};
 use super::process::ProcessId;
 use super::wall::Wall;
 use crate::world::{Exit, HostId, HostState, OnExit, Outcome, Program};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::{Index, IndexMut};
-use std::path::PathBuf;
+use std::path::Path;
 
 /// A machine that has been up for a while when its world begins, so that no program sees `CLOCK_MONOTONIC` near zero
 /// (subtracting a duration from an `Instant` must work).
@@ -38,8 +40,11 @@ pub(crate) struct Host {
     /// Nothing rare happens on it: see `Quiet::calls`.
     pub(crate) hushed: bool,
     pub(crate) next_pid: i32,
-    /// Sockets in its tree of files: where, and the path that they were bound to.
-    pub(crate) socket_files: BTreeMap<PathBuf, Vec<u8>>,
+    pub(crate) disk: Disk,
+    pub(crate) device: DiskDevice,
+    /// What a crash leaves of its disk, and how long that takes.
+    pub(crate) disk_crash: Stream,
+    pub(crate) disk_pace: Stream,
     /// What it adds to virtual time for its clocks.
     pub(crate) wall: Wall,
     pub(crate) beat: Beat,
@@ -104,6 +109,7 @@ impl Kernel {
         self.hosts.names.insert(name.to_owned(), id);
         let hushed = self.hushed_calls.covers(|| name.to_owned());
         self.net.add_host(id, name, v4, v6, hushed);
+        let root = self.attributes_of_root();
         self.hosts.list.push(Host {
             name: name.to_owned(),
             v4,
@@ -117,7 +123,10 @@ impl Kernel {
             asked_to_stop: false,
             hushed,
             next_pid: 101,
-            socket_files: BTreeMap::new(),
+            disk: Disk::new(root, self.syncs),
+            device: DiskDevice::default(),
+            disk_crash: Stream::new(self.seed, Purpose::DiskCrash, u64::from(id.0)),
+            disk_pace: Stream::new(self.seed, Purpose::DiskPace, u64::from(id.0)),
             wall: Wall::right(self.start_unix_ns as i64),
             beat: Beat::right(UPTIME_NS),
             burn: Burn::default(),
@@ -157,10 +166,20 @@ impl Kernel {
         self.hosts[id].dark = true;
         self.note_host(id, 3, "crashed");
         self.net_crash(id);
-        self.forget_volatile_files(id);
         if let Some(process) = self.hosts[id].process {
             self.end_process(process, Exit::Signal(libc::SIGKILL));
         }
+        self.crash_disk(id);
+    }
+
+    /// The disk loses power as well.
+    fn crash_disk(&mut self, id: HostId) {
+        self.unix_forget_paths(id);
+        let now = self.now;
+        let Host { disk, disk_crash, device, .. } = &mut self.hosts[id];
+        let volatile: Vec<&Path> = VOLATILE.iter().map(Path::new).collect();
+        disk.crash(now, &volatile, &mut Drawn::new(disk_crash));
+        device.free_at = now;
     }
 
     /// SIGKILL: the kernel closes what was open.

@@ -10,6 +10,7 @@ mod burn;
 mod clock;
 mod clocks;
 mod control;
+pub(crate) mod disk;
 mod dispatch;
 mod entropy;
 mod epoll;

@@ -406,6 +406,7 @@ impl Kernel {
             }
             self.remove_thread(thread);
         }
+        self.leave_files(id);
         self.close_all(id);
         if let Some(image) = image {
             self.keys.forget(Some(image.base));

@@ -50,6 +50,7 @@ impl Kernel {
             Kind::Zero | Kind::Full => Ok(fill_with_zeros(out)),
             Kind::Random => Ok(self.random_fill(me, out)),
             Kind::Outside(_) => self.outside_read(me, id, out, offset),
+            Kind::Disk(_) => self.disk_read(id, out, offset),
             Kind::Event(_) => {
                 let step = self.eventfd_read(me, id, room, &mut value);
                 deliver_word(step, value, out)
@@ -58,7 +59,7 @@ impl Kernel {
                 let step = self.timerfd_read(me, id, room, &mut value);
                 deliver_word(step, value, out)
             }
-            Kind::Inotify(_) => self.inotify_read(me, id),
+            Kind::Inotify(_) => self.inotify_read(me, id, out),
             Kind::Pipe(_) => self.pipe_read(me, id, out),
             Kind::Socket(_) => self.socket_read(me, id, out),
             Kind::Console(_) => Err(Stop::Errno(EBADF)),
@@ -84,6 +85,7 @@ impl Kernel {
             }
             Kind::Pipe(_) => self.pipe_write(me, id, input),
             Kind::Socket(_) => self.socket_write(me, id, input),
+            Kind::Disk(_) => self.disk_write(me, id, input, offset),
             Kind::Outside(_) | Kind::Inotify(_) => Err(Stop::Errno(EBADF)),
             Kind::Timer(_) | Kind::Epoll(_) => Err(Stop::Errno(EINVAL)),
         }
@@ -152,6 +154,8 @@ impl Kernel {
             Kind::Console(_) => Ok(0),
             Kind::Socket(_) => self.socket_available(id),
             Kind::Outside(outside) if outside.file_type() == libc::S_IFREG => Ok(outside.left()),
+            Kind::Disk(_) => self.left_on_disk(id).map_or_else(|| self.unknown_ioctl(me, fd).map(|_| 0), Ok),
+            Kind::Inotify(inotify) => Ok(inotify.available()),
             _ => self.unknown_ioctl(me, fd).map(|_| 0),
         }
     }
@@ -174,6 +178,10 @@ impl Kernel {
             Kind::Null | Kind::Zero | Kind::Full | Kind::Random => libc::S_IFCHR,
             Kind::Socket(_) => libc::S_IFSOCK,
             Kind::Outside(outside) => outside.file_type(),
+            Kind::Disk(open) if self.hosts[open.host()].disk.has(open.inode()) => {
+                self.hosts[open.host()].disk.inode(open.inode()).what.file_type()
+            }
+            Kind::Disk(_) => 0,
             Kind::Event(_) | Kind::Timer(_) | Kind::Epoll(_) | Kind::Inotify(_) => 0,
         }
     }

@@ -187,7 +187,7 @@ impl Kernel {
         }
         if self.threads[thread].progress.signals_awaited & bit(signal) != 0 {
             self.wake(thread, Woken::Event);
-        } else if self.has_deliverable_signal(thread) {
+        } else if !self.threads[thread].progress.uninterruptible && self.has_deliverable_signal(thread) {
             self.interrupt(thread);
         }
     }

@@ -36,6 +36,8 @@ pub(crate) enum WaitsOn {
     Address(usize),
     /// The end of another thread.
     Thread(ThreadId),
+    /// A lock of a file, by host and inode number.
+    Lock(crate::world::HostId, u64),
 }
 
 /// Why a blocked thread was woken.
@@ -59,6 +61,8 @@ pub(crate) struct Progress {
     pub(crate) wall_ns: Option<i64>,
     /// Whether the first try is over.
     pub(crate) begun: bool,
+    /// No signal ends its wait: it waits for a disk.
+    pub(crate) uninterruptible: bool,
     /// Why it was woken last.
     pub(crate) woken: Woken,
     /// Bytes done, stages passed: as the call likes.
@@ -80,6 +84,7 @@ impl Progress {
         deadline: None,
         wall_ns: None,
         begun: false,
+        uninterruptible: false,
         woken: Woken::No,
         done: 0,
         partial: 0,
@@ -129,13 +134,18 @@ impl Kernel {
     /// Blocks the calling thread until a file's readiness changes in one of `bits` (`EPOLLIN`…).
     pub(crate) fn wait_for_file(&mut self, me: ThreadId, file: FileId, bits: u32) -> Stop {
         self.files[file].waiters.push((me, bits));
+        self.threads[me].waits.push(WaitsOn::File(file));
+        self.pin(me, file);
+        Stop::Block
+    }
+
+    /// Lets the call under way keep the file that its descriptor was, while it waits.
+    pub(crate) fn pin(&mut self, me: ThreadId, file: FileId) {
         let thread = &mut self.threads[me];
-        thread.waits.push(WaitsOn::File(file));
         if thread.progress.pinned.is_none() {
             thread.progress.pinned = thread.resolved.get().filter(|(_, resolved)| *resolved == file);
             self.files[file].references += u32::from(thread.progress.pinned.is_some());
         }
-        Stop::Block
     }
 
     /// Lets go of the file that an ended call has waited for.
@@ -209,6 +219,7 @@ impl Kernel {
                     }
                 }
                 WaitsOn::Address(address) => self.futexes.forget(address, thread),
+                WaitsOn::Lock(host, inode) => self.forget_locker((host, inode), thread),
                 WaitsOn::Thread(target) => {
                     if let Some(target) = self.threads.get_mut(target) {
                         target.joiner = None;
@@ -240,6 +251,7 @@ impl Kernel {
                     None => String::new(),
                 },
                 WaitsOn::Address(_) => String::new(),
+                WaitsOn::Lock(..) => " for a lock of a file".to_owned(),
                 WaitsOn::Thread(other) => match self.threads.get(*other) {
                     Some(other) => format!(" thread {} {}", other.tid, other.name),
                     None => String::new(),

@@ -132,6 +132,7 @@ pub fn config(seed: u64) -> Config {
         record: false,
         perturb: None,
         crash_at: None,
+        syncs: windtunnel_sim::world::Syncs::Kept,
         heap_record: None,
     }
 }

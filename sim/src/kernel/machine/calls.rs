@@ -1,12 +1,15 @@
 //! The calls about paths: open(2), stat(2), access(2), readlink(2), realpath(3), chdir(2), and what directories hold.
 
 use super::change::At;
-use super::walk::{Found, Last, walk};
-use super::{Device, Make, Node, Stat, Who, own, sockets, tree};
+use super::disk_file::Listed;
+use super::walk::{Base, Found, Last, walk};
+use super::{Device, DiskFile, Make, Node, Stat, Who, access, own, stat, tree};
 use crate::carrier::outside;
+use crate::kernel::disk::{Regular, What};
 use crate::kernel::file::{FileId, Kind};
+use crate::kernel::process::Process;
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
-use libc::{EACCES, EBADF, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, EROFS, c_int};
+use libc::{EACCES, EBADF, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -36,12 +39,43 @@ impl Kernel {
             return Ok(PathBuf::from("/"));
         }
         if directory == libc::AT_FDCWD {
-            return Ok(self.processes[self.threads[me].process].place.directory.clone());
+            return self.directory_of(&self.processes[self.threads[me].process]).ok_or(Stop::Errno(ENOENT));
         }
         let id = self.file(me, directory)?;
         match &self.files[id].kind {
             Kind::Outside(open) if open.node().is_directory() => Ok(open.path().to_owned()),
+            Kind::Disk(_) => {
+                let (host, inode) = self.disk_file(id)?;
+                let disk = &self.hosts[host].disk;
+                if disk.inode(inode).directory().is_none() {
+                    return Err(Stop::Errno(ENOTDIR));
+                }
+                disk.path_of(inode).ok_or(Stop::Errno(ENOENT))
+            }
             _ => Err(Stop::Errno(ENOTDIR)),
+        }
+    }
+
+    /// Where a process works; `None` when that was removed.
+    pub(super) fn directory_of(&self, process: &Process) -> Option<PathBuf> {
+        match &process.place.directory {
+            Base::Fixed(path) => Some(path.clone()),
+            Base::Disk(inode) => self.hosts[process.host].disk.path_of(*inode),
+        }
+    }
+
+    /// What `/proc/self/fd/N` says of an open file of the disk.
+    pub(super) fn path_of_open(&self, open: &DiskFile) -> Vec<u8> {
+        let disk = &self.hosts[open.host()].disk;
+        let known = disk.has(open.inode()).then(|| disk.inode(open.inode()));
+        let path = match known {
+            Some(inode) if inode.directory().is_some() => disk.path_of(open.inode()),
+            Some(inode) if inode.links > 0 => Some(open.path().to_owned()),
+            _ => None,
+        };
+        match path {
+            Some(path) => path.into_os_string().into_encoded_bytes(),
+            None => [open.path().as_os_str().as_bytes(), b" (deleted)"].concat(),
         }
     }
 
@@ -63,15 +97,20 @@ impl Kernel {
         found.node.map(|node| (found.path, node)).ok_or(Stop::Errno(ENOENT))
     }
 
-    /// open(2).
-    pub(crate) fn open(&mut self, me: ThreadId, at: At<'_>, flags: c_int) -> Step {
+    /// open(2); `mode` is of what it makes.
+    pub(crate) fn open(&mut self, me: ThreadId, at: At<'_>, flags: c_int, mode: u32) -> Step {
         let path_only = flags & libc::O_PATH != 0;
         let flags = match path_only {
             // open(2): with O_PATH, flags other than these are ignored.
             true => flags & (libc::O_PATH | libc::O_CLOEXEC | libc::O_DIRECTORY | libc::O_NOFOLLOW),
             false => flags,
         };
+        // O_TMPFILE contains O_DIRECTORY: an unnamed file in that directory.
+        let temporary = flags & libc::O_TMPFILE == libc::O_TMPFILE;
         let creates = flags & libc::O_CREAT != 0;
+        if creates && flags & libc::O_DIRECTORY != 0 || temporary && flags & libc::O_ACCMODE == libc::O_RDONLY {
+            return Err(Stop::Errno(EINVAL)); // fs/open.c, build_open_flags
+        }
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
         let exclusive = creates && flags & libc::O_EXCL != 0;
         let last = match flags & libc::O_NOFOLLOW {
@@ -84,18 +123,27 @@ impl Kernel {
             return Err(Stop::Errno(EISDIR)); // fs/namei.c, open_last_lookups
         }
         let Some(node) = found.node.clone() else {
-            return Err(if creates { self.refuse_change(me, "open", at.path) } else { Stop::Errno(ENOENT) });
+            if !creates {
+                return Err(Stop::Errno(ENOENT));
+            }
+            let inode = self.make_at(me, &found.path, What::Regular(Regular::default()), mode)?;
+            let kind = self.open_inode(me, inode, found.path, flags & !libc::O_TRUNC);
+            return self.finish_open(me, kind, flags, false);
         };
         if exclusive {
             return Err(Stop::Errno(EEXIST));
         }
-        if matches!(node, Node::Link(_)) && !path_only {
+        if matches!(node, Node::Link(_) | Node::Own(_, libc::S_IFLNK)) && !path_only {
             return Err(Stop::Errno(ELOOP));
         }
+        if node.is_directory() && temporary {
+            self.directory_to_change(me, &found.path)?;
+            let inode = self.new_inode(me, What::Regular(Regular::default()), mode)?;
+            let kind = self.open_inode(me, inode, found.path.join("#unnamed"), flags);
+            return self.finish_open(me, kind, flags, false);
+        }
         if node.is_directory() && (writes || creates) {
-            // O_TMPFILE contains O_DIRECTORY: an unnamed file in that directory.
-            let temporary = flags & libc::O_TMPFILE == libc::O_TMPFILE;
-            return Err(if temporary { self.refuse_change(me, "open", at.path) } else { Stop::Errno(EISDIR) });
+            return Err(Stop::Errno(EISDIR));
         }
         if flags & libc::O_DIRECTORY != 0 && !node.is_directory() {
             return Err(Stop::Errno(ENOTDIR));
@@ -105,12 +153,41 @@ impl Kernel {
         let kind = match &node {
             Node::Handle(file) if !path_only => return self.reopen(me, *file, flags),
             Node::Device(device) if !path_only => open_device(*device)?,
+            Node::Own(..) => self.open_on_disk(me, &found.path, &node, flags)?,
+            // Its entries may change while it is open, and so may its place.
+            Node::Directory | Node::MadeDirectory if !access::is_systems(&found.path) => {
+                self.open_on_disk(me, &found.path, &node, flags)?
+            }
             _ if !writes => self.open_found(who, found, node, flags)?,
             Node::Made(..) if found.path.starts_with("/proc") => self.open_setting(&found.path)?,
-            Node::Made(..) if found.path.starts_with("/sys") => return Err(Stop::Errno(EACCES)),
-            _ => return Err(self.refuse_change(me, "open", at.path)),
+            Node::Special(_) => return Err(Stop::Errno(ENXIO)),
+            _ if access::is_systems(&found.path) => return Err(Stop::Errno(EACCES)),
+            _ => self.open_on_disk(me, &found.path, &node, flags)?,
         };
-        let large = if path_only { 0 } else { LARGE_FILE };
+        self.finish_open(me, kind, flags, own)
+    }
+
+    /// Opens what is on the disk, or belongs there once it is changed.
+    fn open_on_disk(&mut self, me: ThreadId, path: &Path, node: &Node, flags: c_int) -> Result<Kind, Stop> {
+        let path_only = flags & libc::O_PATH != 0;
+        if !path_only {
+            let wanted = match flags & libc::O_ACCMODE {
+                libc::O_RDONLY => libc::R_OK,
+                libc::O_WRONLY => libc::W_OK,
+                _ => libc::R_OK | libc::W_OK,
+            };
+            let cuts = if flags & libc::O_TRUNC != 0 { libc::W_OK } else { 0 };
+            if matches!(node, Node::Own(_, libc::S_IFSOCK)) {
+                return Err(Stop::Errno(ENXIO));
+            }
+            self.check_writable(me, node, wanted | cuts)?;
+        }
+        let inode = self.inode_at(me, path, node)?;
+        Ok(self.open_inode(me, inode, path.to_owned(), flags))
+    }
+
+    fn finish_open(&mut self, me: ThreadId, kind: Kind, flags: c_int, own: bool) -> Step {
+        let large = if flags & libc::O_PATH != 0 { 0 } else { LARGE_FILE };
         let fd = self.open_new(me, kind, flags & !(ONCE & !libc::O_CLOEXEC) | large)?;
         let id = self.file(me, fd)?;
         self.set_own(id, own);
@@ -139,6 +216,11 @@ impl Kernel {
             Kind::Socket(_) | Kind::Event(_) | Kind::Timer(_) | Kind::Epoll(_) | Kind::Inotify(_) => {
                 return Err(Stop::Errno(ENXIO));
             }
+            Kind::Disk(open) if open.host() == self.host_id(me) => {
+                let (path, node) = (open.path().to_owned(), Node::Own(open.inode(), libc::S_IFREG));
+                self.open_on_disk(me, &path, &node, flags)?
+            }
+            Kind::Disk(_) => return Err(Stop::Errno(EACCES)),
             Kind::Outside(_) => return Err(Stop::Errno(EINVAL)), // resolved to its path already
         };
         self.open_new(me, kind, flags & !(ONCE & !libc::O_CLOEXEC) | LARGE_FILE).map(i64::from)
@@ -154,7 +236,11 @@ impl Kernel {
         }
         let last = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 { Last::Keep } else { Last::Follow };
         let (path, node) = self.existing(me, at, last)?;
-        let mut stat = self.stat_node(&path, &node);
+        if let Node::Own(inode, libc::S_IFREG) = node {
+            let host = self.host_id(me);
+            self.absorb_mapped(host, inode);
+        }
+        let mut stat = self.stat_node(me, &path, &node);
         if let (Node::Handle(file), Last::Keep) = (&node, last) {
             stat.mode = libc::S_IFLNK | 0o700;
             stat.bytes = tree::describe_handle(self, *file).len() as u64;
@@ -167,25 +253,18 @@ impl Kernel {
     pub(crate) fn stat_open(&mut self, me: ThreadId, fd: c_int) -> Result<Stat, Stop> {
         let id = self.file(me, fd)?;
         self.unseen_if_own(id);
-        let stat = self.stat_file(id);
+        let stat = self.stat_file(me, id);
         self.log.returned(&stat.to_bytes());
         Ok(stat)
     }
 
-    /// access(2): as user 1000, who owns nothing; what is outside is mounted read-only.
+    /// access(2).
     pub(crate) fn access(&mut self, me: ThreadId, at: At<'_>, mode: c_int, flags: c_int) -> Step {
         if mode & !(libc::R_OK | libc::W_OK | libc::X_OK) != 0 {
             return Err(Stop::Errno(EINVAL));
         }
         let stat = self.stat(me, at, flags)?;
-        let device = stat.mode & libc::S_IFMT == libc::S_IFCHR;
-        let permissions = stat.mode & 7 | if stat.owner == super::USER_ID { stat.mode >> 6 & 7 } else { 0 };
-        if mode & libc::W_OK != 0 && !device && stat.owner != super::USER_ID {
-            let proc = stat.mode & 0o222 == 0;
-            return Err(Stop::Errno(if proc { EACCES } else { EROFS }));
-        }
-        let denied = mode as u32 & !permissions != 0;
-        if denied { Err(Stop::Errno(EACCES)) } else { Ok(0) }
+        if access::stat_allows(&stat, mode) { Ok(0) } else { Err(Stop::Errno(EACCES)) }
     }
 
     /// readlink(2).
@@ -194,10 +273,17 @@ impl Kernel {
         let opened = if at.path.is_empty() { self.file(me, at.directory).ok() } else { None };
         let node = match opened.map(|id| &self.files[id].kind) {
             Some(Kind::Outside(open)) => open.node().clone(),
+            Some(Kind::Disk(open)) => {
+                Node::Own(open.inode(), self.hosts[open.host()].disk.inode(open.inode()).what.file_type())
+            }
             _ => self.existing(me, at, Last::Keep)?.1,
         };
         let target = match node {
             Node::Link(target) => target,
+            Node::Own(inode, libc::S_IFLNK) => match &self.disk(me).inode(inode).what {
+                What::Link(target) => target.clone(),
+                What::Regular(_) | What::Directory(_) | What::Socket(_) => return Err(Stop::Errno(EINVAL)),
+            },
             Node::Handle(file) => tree::describe_handle(self, file),
             _ => return Err(Stop::Errno(if opened.is_some() { ENOENT } else { EINVAL })),
         };
@@ -219,23 +305,50 @@ impl Kernel {
         if !node.is_directory() {
             return Err(Stop::Errno(ENOTDIR));
         }
-        let process = self.threads[me].process;
-        self.processes[process].place.directory = path;
-        Ok(0)
+        self.work_in(me, &path, &node)
     }
 
     /// fchdir(2).
     pub(crate) fn change_directory_to(&mut self, me: ThreadId, fd: c_int) -> Step {
-        self.file(me, fd)?;
+        let id = self.file(me, fd)?;
         let base = self.base(me, fd, b".")?;
+        match &self.files[id].kind {
+            Kind::Disk(open) => {
+                let node = Node::Own(open.inode(), libc::S_IFDIR);
+                self.work_in(me, &base, &node)
+            }
+            _ => self.work_in(me, &base, &Node::Directory),
+        }
+    }
+
+    fn work_in(&mut self, me: ThreadId, path: &Path, node: &Node) -> Step {
+        self.check_writable(me, node, libc::X_OK)?;
+        let place = match node {
+            Node::Own(inode, _) => Base::Disk(*inode),
+            Node::Directory | Node::MadeDirectory if !access::is_systems(path) => {
+                Base::Disk(self.directory_at(me, path)?)
+            }
+            _ => Base::Fixed(path.to_owned()),
+        };
+        if let Base::Disk(inode) = &place {
+            let inode = *inode;
+            self.disk(me).hold(inode);
+        }
         let process = self.threads[me].process;
-        self.processes[process].place.directory = base;
+        let left = std::mem::replace(&mut self.processes[process].place.directory, place);
+        if let Base::Disk(inode) = left {
+            self.disk(me).let_go(inode);
+        }
         Ok(0)
     }
 
     /// getcwd(3).
-    pub(crate) fn working_directory(&self, me: ThreadId) -> Vec<u8> {
-        self.processes[self.threads[me].process].place.directory.as_os_str().as_bytes().to_vec()
+    ///
+    /// # Errors
+    /// `ENOENT` when it was removed.
+    pub(crate) fn working_directory(&self, me: ThreadId) -> Result<Vec<u8>, Stop> {
+        let path = self.directory_of(&self.processes[self.threads[me].process]).ok_or(Stop::Errno(ENOENT))?;
+        Ok(path.into_os_string().into_encoded_bytes())
     }
 
     /// umask(2).
@@ -244,45 +357,35 @@ impl Kernel {
         std::mem::replace(&mut self.processes[process].place.umask, mask & 0o777)
     }
 
-    /// What a directory holds, in the order in which it is listed: `.`, `..`, then by name.
-    pub(super) fn list(&self, who: Who, path: &Path) -> Result<Vec<(Vec<u8>, u32)>, i32> {
+    /// What lies beneath the disk in a directory, by name and without the dots.
+    pub(super) fn list_beneath(&self, who: Who, path: &Path) -> Result<Vec<Listed>, i32> {
         let made = tree::list(self, who, path);
-        let mut entries = if made.closed { Ok(Vec::new()) } else { outside::list(&self.own.real(who, self, path)) };
+        let closed = made.closed || tree::is_own(path);
+        let mut entries = if closed { Ok(Vec::new()) } else { outside::list(&self.own.real(who, self, path)) };
         if entries == Err(ENOENT) && tree::is_directory(path.as_os_str().as_bytes()) {
             entries = Ok(Vec::new());
         }
         let mut entries = entries?;
         entries.retain(|(name, _)| !made.hidden.contains(name) && !made.names.iter().any(|(made, _)| made == name));
         entries.extend(made.names);
-        if let Some(process) = self.processes.get(who.process) {
-            entries.extend(sockets::list(self, process.host, path));
-        }
         if path == Path::new("/") {
             entries.retain(|(name, _)| name != &own::WORKSPACE.as_bytes()[1..]);
             entries.push((own::WORKSPACE.as_bytes()[1..].to_vec(), libc::S_IFDIR));
         }
         entries.sort();
-        let dots = [b".".to_vec(), b"..".to_vec()].map(|name| (name, libc::S_IFDIR));
-        Ok(dots.into_iter().chain(entries).collect())
+        let listed = |(name, kind): (Vec<u8>, u32)| {
+            let inode = stat::inode(&path.join(std::ffi::OsStr::from_bytes(&name)));
+            Listed { name, kind, inode }
+        };
+        Ok(entries.into_iter().map(listed).collect())
     }
 
-    /// flock(2) and fcntl(2) locks: nobody else has a file here that could be locked against, so each lock is granted.
-    pub(crate) fn lock_file(&mut self, me: ThreadId, fd: c_int) -> Step {
-        let id = self.file(me, fd)?;
-        if self.files[id].flags & libc::O_PATH != 0 { Err(Stop::Errno(EBADF)) } else { Ok(0) }
-    }
-
-    /// fcntl(2) locks: as [`Kernel::lock_file`], for a file that is open in the right way.
-    pub(crate) fn lock_range(&mut self, me: ThreadId, fd: c_int, kind: c_int) -> Step {
-        self.lock_file(me, fd)?;
-        let id = self.file(me, fd)?;
-        let mode = self.files[id].flags & libc::O_ACCMODE;
-        match kind {
-            libc::F_RDLCK if mode == libc::O_WRONLY => Err(Stop::Errno(EBADF)),
-            libc::F_WRLCK if mode == libc::O_RDONLY => Err(Stop::Errno(EBADF)),
-            libc::F_RDLCK | libc::F_WRLCK | libc::F_UNLCK => Ok(0),
-            _ => Err(Stop::Errno(EINVAL)),
-        }
+    /// What a directory holds that is none of the disk's, in the order in which it is listed.
+    pub(super) fn list_with_dots(&self, who: Who, path: &Path) -> Result<Vec<Listed>, i32> {
+        let dot =
+            |name: &[u8], path: &Path| Listed { name: name.to_vec(), kind: libc::S_IFDIR, inode: stat::inode(path) };
+        let dots = [dot(b".", path), dot(b"..", path.parent().unwrap_or(path))];
+        Ok(dots.into_iter().chain(self.list_beneath(who, path)?).collect())
     }
 
     /// posix_fadvise(2) and readahead(2) on what can be read ahead.

@@ -1,12 +1,12 @@
-//! Which file systems there are, and inotify(7).
+//! Which file systems there are: statfs(2).
 
 use super::change::At;
 use super::walk::Last;
 use super::{FileSystem, facts};
-use crate::kernel::file::{FileId, Kind};
-use crate::kernel::{Kernel, Step, Stop, ThreadId};
-use libc::{EAGAIN, EINVAL, EPOLLIN, c_int};
-use std::collections::BTreeSet;
+use crate::kernel::disk::Space;
+use crate::kernel::file::Kind;
+use crate::kernel::{Kernel, Stop, ThreadId};
+use libc::c_int;
 use std::path::Path;
 
 impl FileSystem {
@@ -38,76 +38,50 @@ impl FileSystem {
     }
 }
 
-/// An inotify descriptor, on which nothing is ever reported.
-#[derive(Default)]
-pub(crate) struct Inotify {
-    watches: BTreeSet<c_int>,
-    last: c_int,
+/// What statfs(2) says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Volume {
+    pub(crate) kind: FileSystem,
+    pub(crate) read_only: bool,
+    /// All blocks of 4 KiB, and the free ones.
+    pub(crate) blocks: [u64; 2],
+    /// All inodes, and the free ones.
+    pub(crate) inodes: [u64; 2],
 }
 
 impl Kernel {
     /// statfs(2).
-    pub(crate) fn file_system(&mut self, me: ThreadId, at: At<'_>) -> Result<FileSystem, Stop> {
+    pub(crate) fn file_system(&mut self, me: ThreadId, at: At<'_>) -> Result<Volume, Stop> {
         let path = self.existing(me, at, Last::Follow)?.0;
-        Ok(FileSystem::of(&path))
+        Ok(self.volume(me, FileSystem::of(&path)))
     }
 
     /// fstatfs(2).
-    pub(crate) fn file_system_of(&mut self, me: ThreadId, fd: c_int) -> Result<FileSystem, Stop> {
+    pub(crate) fn file_system_of(&mut self, me: ThreadId, fd: c_int) -> Result<Volume, Stop> {
         let id = self.file(me, fd)?;
-        Ok(match &self.files[id].kind {
+        let kind = match &self.files[id].kind {
             Kind::Outside(open) => FileSystem::of(open.path()),
+            Kind::Disk(open) => FileSystem::of(open.path()),
             Kind::Null | Kind::Zero | Kind::Full | Kind::Random => FileSystem::Memory,
             Kind::Pipe(_) | Kind::Console(_) => FileSystem::Pipe,
             Kind::Socket(_) => FileSystem::Socket,
             Kind::Event(_) | Kind::Timer(_) | Kind::Epoll(_) | Kind::Inotify(_) => FileSystem::Anonymous,
-        })
+        };
+        Ok(self.volume(me, kind))
     }
 
-    /// inotify_init1(2).
-    pub(crate) fn inotify(&mut self, me: ThreadId, flags: c_int) -> Step {
-        if flags & !(libc::IN_NONBLOCK | libc::IN_CLOEXEC) != 0 {
-            return Err(Stop::Errno(EINVAL));
-        }
-        self.open_new(me, Kind::Inotify(Inotify::default()), flags).map(i64::from)
-    }
-
-    fn watches(&mut self, me: ThreadId, fd: c_int) -> Result<&mut Inotify, Stop> {
-        let id = self.file(me, fd)?;
-        match &mut self.files[id].kind {
-            Kind::Inotify(inotify) => Ok(inotify),
-            _ => Err(Stop::Errno(EINVAL)),
-        }
-    }
-
-    /// inotify_add_watch(2).
-    pub(crate) fn inotify_add(&mut self, me: ThreadId, fd: c_int, at: At<'_>, mask: u32) -> Step {
-        if mask & (libc::IN_ALL_EVENTS) == 0 {
-            return Err(Stop::Errno(EINVAL));
-        }
-        self.watches(me, fd)?;
-        let last = if mask & libc::IN_DONT_FOLLOW != 0 { Last::Keep } else { Last::Follow };
-        let (_, node) = self.existing(me, at, last)?;
-        if mask & libc::IN_ONLYDIR != 0 && !node.is_directory() {
-            return Err(Stop::Errno(libc::ENOTDIR));
-        }
-        let inotify = self.watches(me, fd)?;
-        inotify.last += 1;
-        inotify.watches.insert(inotify.last);
-        Ok(i64::from(inotify.last))
-    }
-
-    /// inotify_rm_watch(2).
-    pub(crate) fn inotify_remove(&mut self, me: ThreadId, fd: c_int, watch: c_int) -> Step {
-        if self.watches(me, fd)?.watches.remove(&watch) { Ok(0) } else { Err(Stop::Errno(EINVAL)) }
-    }
-
-    /// read(2) of an inotify descriptor.
-    pub(crate) fn inotify_read(&mut self, me: ThreadId, id: FileId) -> Step {
-        if self.files[id].nonblocking() {
-            return Err(Stop::Errno(EAGAIN));
-        }
-        Err(self.wait_for_file(me, id, EPOLLIN as u32))
+    fn volume(&mut self, me: ThreadId, kind: FileSystem) -> Volume {
+        let space = self.disk(me).space;
+        let (blocks, inodes) = match kind {
+            // What is left is the disk's, as that is where it is kept.
+            FileSystem::Disk | FileSystem::Memory => {
+                ([Space::pages_total(), space.pages_free()], [Space::inodes_total(), space.inodes_free()])
+            }
+            _ => ([0; 2], [0; 2]),
+        };
+        let volume = Volume { kind, read_only: matches!(kind, FileSystem::Sys | FileSystem::Cgroup), blocks, inodes };
+        self.log.returned_word(volume.blocks[1] ^ volume.inodes[1] << 32);
+        volume
     }
 
     /// For sysinfo(2).

@@ -1,17 +1,19 @@
 //! What hosts see of files: those outside, read-only, and those that describe a machine, made up.
 //!
-//! Hosts have no disk of their own yet. A path is resolved component by component ([`walk`]), and each component is
-//! looked for in this order:
+//! A path is resolved component by component ([`walk`]), and each component is looked for in this order:
 //!
 //! | path | what a host sees |
 //! | --- | --- |
+//! | on the host's own [`disk`](super::disk), which lies over all the rest | what was made or changed there |
 //! | named in [`tree`] | made up: from the world's configuration, the host and its process, never from the machine |
 //! | anything else in `/proc`, `/sys`, `/dev`, `/run`; `/.dockerenv`, `/etc/hostname` and the like | nothing: `ENOENT` |
 //! | `/usr/local/bin/PROGRAM` | the real executable, which is also `/proc/self/exe` |
 //! | `/workspace/…` | the checkout (nearest `Cargo.lock` above the real working directory); programs start in it, at the place where the test was started |
 //! | anything else | the file of that path outside |
 //!
-//! Unix sockets bound to a path are there besides, on the host that made them ([`sockets`]).
+//! A host can write wherever a service may that runs as a user: not to `/etc`, `/usr` and the like ([`access`]). What it
+//! writes is its own; whatever it changes of what is outside, it changes for itself alone. `/tmp`, `/run` and `/dev/shm`
+//! are empty after each boot.
 //!
 //! **Files outside** can be read and mapped, never changed. Content, size and type are real and enter the digest;
 //! owner, mode, times, inode and device numbers are made up, and directories are listed in order of names, so that a
@@ -20,30 +22,45 @@
 //! **The program's own code** ([`own`]: executable, loaded libraries, `/proc/self/maps`) is part of the case, not of
 //! the outside: looking at it leaves no trace, so that printing a backtrace does not change the run.
 //!
-//! **Changes are refused**, ending the case with a message; but a call that fails on any disk, whatever can be
-//! written there, fails as it does on Linux (`unlink` of what is not there, `mkdir` of what is).
+//! Of open files, those of the disk are in [`disk_file`], all others in [`outside`]. What is asked of files otherwise:
+//! [`change`] has what makes and removes names, [`attributes`], [`sync`], [`locks`], [`mapped`], [`watch`].
 
+mod access;
+mod attributes;
 mod calls;
 mod change;
+mod disk_file;
 mod etc;
 mod facts;
 mod filesystem;
+mod locks;
+mod mapped;
 mod outside;
 mod own;
 mod process;
 mod sockets;
 mod stat;
+mod sync;
 mod tree;
 mod walk;
+mod watch;
 
-pub(crate) use change::{At, Doomed};
+pub(crate) use access::VOLATILE;
+pub(crate) use attributes::{Attribute, Time};
+pub(crate) use change::{At, Doomed, Made};
+pub(crate) use disk_file::DiskFile;
 pub(crate) use etc::{Account, USER, USER_ID, accounts};
-pub(crate) use filesystem::Inotify;
+pub(crate) use filesystem::Volume;
+pub(crate) use locks::LockTable;
+pub(crate) use mapped::MappedFiles;
 pub(crate) use outside::{Outside, Whence};
 pub(crate) use own::Own;
 pub(crate) use stat::Stat;
+pub(crate) use sync::{Device as DiskDevice, Throttle};
 pub(crate) use walk::{Last, Place};
+pub(crate) use watch::{Inotify, Watched};
 
+use super::disk::InodeId;
 use super::dispatch::Kernel;
 use super::file::FileId;
 use super::process::ProcessId;
@@ -111,6 +128,8 @@ pub(crate) enum Node {
     Device(Device),
     /// A link of `/proc/self/fd`: leads to the open file itself.
     Handle(FileId),
+    /// Something of the host's disk, with the bits of its type.
+    Own(InodeId, u32),
 }
 
 impl From<Seen> for Node {
@@ -126,6 +145,6 @@ impl From<Seen> for Node {
 
 impl Node {
     pub(super) fn is_directory(&self) -> bool {
-        matches!(self, Node::Directory | Node::MadeDirectory)
+        matches!(self, Node::Directory | Node::MadeDirectory | Node::Own(_, libc::S_IFDIR))
     }
 }

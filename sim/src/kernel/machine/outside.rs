@@ -1,5 +1,6 @@
 //! Open files that are not a host's own: reading, seeking, listing, mapping.
 
+use super::disk_file::Listed;
 use super::walk::Found;
 use super::{Node, Who};
 use crate::abi::user::Out;
@@ -28,8 +29,8 @@ pub(crate) struct Outside {
 enum Content {
     Regular(RealFile),
     Made(Vec<u8>),
-    /// Name and type bits of each entry, once somebody has asked.
-    Directory(Option<Vec<(Vec<u8>, u32)>>),
+    /// Its entries, once somebody has asked.
+    Directory(Option<Vec<Listed>>),
     /// Opened with `O_PATH`.
     None,
 }
@@ -127,7 +128,9 @@ impl Kernel {
                 }
                 Node::Made(make, who) => Content::Made(self.make(*make, *who)),
                 Node::Special(_) => return Err(Stop::Errno(ENXIO)),
-                Node::Link(_) | Node::Device(_) | Node::Handle(_) => return Err(Stop::Errno(EACCES)),
+                Node::Link(_) | Node::Device(_) | Node::Handle(_) | Node::Own(..) => {
+                    return Err(Stop::Errno(EACCES));
+                }
             }
         };
         Ok(Kind::Outside(Outside { path: found.path, node, content, position: 0, own: false }))
@@ -224,6 +227,7 @@ impl Kernel {
                 self.outside(id)?.position = to as u64;
                 Ok(to)
             }
+            Kind::Disk(_) => self.seek_on_disk(id, offset, whence),
             Kind::Pipe(_) | Kind::Socket(_) | Kind::Console(_) => Err(Stop::Errno(ESPIPE)),
             // null_lseek and noop_llseek (fs/read_write.c): the position is always 0.
             _ => Ok(0),
@@ -233,35 +237,30 @@ impl Kernel {
     /// getdents64(2): entries as `linux_dirent64`, which is also what `readdir` gives.
     pub(crate) fn directory_entries(&mut self, me: ThreadId, fd: c_int, out: &mut Out<'_>) -> Step {
         let id = self.file(me, fd)?;
+        if self.files[id].flags & libc::O_PATH != 0 {
+            return Err(Stop::Errno(EBADF));
+        }
+        if matches!(self.files[id].kind, Kind::Disk(_)) {
+            return self.disk_entries(me, id, out);
+        }
         let who = self.who(me);
         let open = self.outside(id).map_err(|_| Stop::Errno(ENOTDIR))?;
         let (path, position) = (open.path.clone(), open.position as usize);
         match &open.content {
             Content::Directory(Some(_)) if position > 0 => {}
             Content::Directory(_) => {
-                let entries = self.list(who, &path).map_err(Stop::Errno)?;
+                let entries = self.list_with_dots(who, &path).map_err(Stop::Errno)?;
                 self.outside(id)?.content = Content::Directory(Some(entries));
             }
             Content::None => return Err(Stop::Errno(EBADF)),
             _ => return Err(Stop::Errno(ENOTDIR)),
         }
         let Content::Directory(Some(entries)) = &self.outside(id)?.content else { return Err(Stop::Errno(ENOTDIR)) };
-        let (mut records, mut at) = (Vec::new(), position);
-        while let Some((name, kind)) = entries.get(at) {
-            let record = directory_record(&path, name, *kind, at as u64 + 1);
-            if records.len() + record.len() > out.len() {
-                break;
-            }
-            records.extend_from_slice(&record);
-            at += 1;
-        }
-        if records.is_empty() && at < entries.len() {
-            return Err(Stop::Errno(EINVAL)); // getdents(2): the buffer is too small
-        }
-        self.outside(id)?.position = at as u64;
-        self.log.returned(&records);
-        out.write_at(0, &records);
-        Ok(records.len() as i64)
+        let step = put_entries(entries, position as u64, out)?;
+        self.outside(id)?.position = step.position;
+        self.log.returned(&step.records);
+        out.write_at(0, &step.records);
+        Ok(step.records.len() as i64)
     }
 
     /// mmap(2) of a file. The address does not enter the digest, the content does.
@@ -282,6 +281,9 @@ impl Kernel {
         }
         if matches!(kind, Kind::Zero) {
             return outside::map_copy(at, &[]).map_err(Stop::Errno);
+        }
+        if matches!(kind, Kind::Disk(_)) {
+            return self.map_disk(id, at, offset);
         }
         let Kind::Outside(open) = kind else { return Err(Stop::Errno(ENODEV)) };
         match &open.content {
@@ -329,6 +331,9 @@ impl Kernel {
         bytes: usize,
     ) -> Result<Vec<u8>, Stop> {
         let id = self.file(me, fd)?;
+        if matches!(self.files[id].kind, Kind::Disk(_)) {
+            return self.peek_disk(id, offset, bytes);
+        }
         let open = self.outside(id)?;
         let from = offset.unwrap_or(open.position);
         let mut buffer = vec![0; bytes.min(BLOCK_BYTES)];
@@ -339,8 +344,8 @@ impl Kernel {
 
     /// Whether reading and writing a file never wait for anybody.
     pub(crate) fn never_waits(&self, id: FileId) -> bool {
-        use Kind::{Console, Full, Null, Outside, Random, Zero};
-        matches!(self.files[id].kind, Console(_) | Full | Null | Outside(_) | Random | Zero)
+        use Kind::{Console, Disk, Full, Null, Outside, Random, Zero};
+        matches!(self.files[id].kind, Console(_) | Disk(_) | Full | Null | Outside(_) | Random | Zero)
     }
 
     /// The descriptor behind a C stream of the calling process.
@@ -363,27 +368,52 @@ impl Kernel {
 
     /// Moves an open file's position on.
     pub(crate) fn skip_in_file(&mut self, me: ThreadId, fd: c_int, bytes: u64) {
-        if let Ok(open) = self.file(me, fd).and_then(|id| self.outside(id)) {
-            open.position += bytes;
+        let Ok(id) = self.file(me, fd) else { return };
+        match &mut self.files[id].kind {
+            Kind::Outside(open) => open.position += bytes,
+            Kind::Disk(open) => open.position += bytes,
+            _ => {}
         }
     }
 }
 
+/// What one getdents64(2) gives.
+pub(super) struct Entries {
+    pub(super) records: Vec<u8>,
+    /// Where the next one goes on.
+    pub(super) position: u64,
+}
+
+/// As many entries as there is room for, from a position on.
+///
+/// # Errors
+/// `EINVAL`: not even one fits.
+pub(super) fn put_entries(entries: &[Listed], position: u64, out: &Out<'_>) -> Result<Entries, Stop> {
+    let (mut records, mut at) = (Vec::new(), position as usize);
+    while let Some(listed) = entries.get(at) {
+        let record = directory_record(listed, at as u64 + 1);
+        if records.len() + record.len() > out.len() {
+            break;
+        }
+        records.extend_from_slice(&record);
+        at += 1;
+    }
+    if records.is_empty() && at < entries.len() {
+        return Err(Stop::Errno(EINVAL)); // getdents(2): the buffer is too small
+    }
+    Ok(Entries { records, position: at as u64 })
+}
+
 /// `struct linux_dirent64` (getdents(2)): inode, offset of the next, length, type, name; aligned to eight bytes.
-fn directory_record(directory: &Path, name: &[u8], kind: u32, next: u64) -> Vec<u8> {
+fn directory_record(listed: &Listed, next: u64) -> Vec<u8> {
     const NAME_AT: usize = 19;
-    let bytes = (NAME_AT + name.len() + 1).next_multiple_of(8);
-    let path = match name {
-        b"." => directory.to_owned(),
-        b".." => directory.parent().unwrap_or(directory).to_owned(),
-        _ => directory.join(std::ffi::OsStr::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name))),
-    };
+    let bytes = (NAME_AT + listed.name.len() + 1).next_multiple_of(8);
     let mut record = Vec::with_capacity(bytes);
-    record.extend_from_slice(&super::stat::inode(&path).to_ne_bytes());
+    record.extend_from_slice(&listed.inode.to_ne_bytes());
     record.extend_from_slice(&next.to_ne_bytes());
     record.extend_from_slice(&(bytes as u16).to_ne_bytes());
-    record.push((kind >> 12) as u8); // IFTODT (dirent.h)
-    record.extend_from_slice(name);
+    record.push((listed.kind >> 12) as u8); // IFTODT (dirent.h)
+    record.extend_from_slice(&listed.name);
     record.resize(bytes, 0);
     record
 }

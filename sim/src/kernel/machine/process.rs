@@ -16,17 +16,19 @@ const RESIDENT_PAGES: u64 = (32 << 20) / PAGE_BYTES;
 pub(super) const STATM: &str = "65536 8192 2048 2048 0 16384 0\n";
 pub(super) const IO: &str = "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\n\
     cancelled_write_bytes: 0\n";
-/// fstab(5) fields: what is outside is mounted read-only.
-pub(super) const MOUNTS: &str = "/dev/sda1 / ext4 ro,relatime 0 0\n\
+/// fstab(5) fields.
+pub(super) const MOUNTS: &str = "/dev/sda1 / ext4 rw,relatime 0 0\n\
     proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0\n\
     sysfs /sys sysfs ro,nosuid,nodev,noexec,relatime 0 0\n\
     cgroup2 /sys/fs/cgroup cgroup2 ro,nosuid,nodev,noexec,relatime 0 0\n\
-    devtmpfs /dev devtmpfs rw,nosuid 0 0\ntmpfs /run tmpfs rw,nosuid,nodev 0 0\n";
-pub(super) const MOUNT_INFO: &str = "21 1 8:1 / / ro,relatime - ext4 /dev/sda1 ro\n\
+    devtmpfs /dev devtmpfs rw,nosuid 0 0\ntmpfs /run tmpfs rw,nosuid,nodev 0 0\n\
+    tmpfs /dev/shm tmpfs rw,nosuid,nodev 0 0\n";
+pub(super) const MOUNT_INFO: &str = "21 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n\
     22 21 0:21 / /proc rw,nosuid,nodev,noexec,relatime - proc proc rw\n\
     23 21 0:22 / /sys ro,nosuid,nodev,noexec,relatime - sysfs sysfs ro\n\
     24 23 0:23 / /sys/fs/cgroup ro,nosuid,nodev,noexec,relatime - cgroup2 cgroup2 ro\n\
-    25 21 0:5 / /dev rw,nosuid - devtmpfs devtmpfs rw\n26 21 0:24 / /run rw,nosuid,nodev - tmpfs tmpfs rw\n";
+    25 21 0:5 / /dev rw,nosuid - devtmpfs devtmpfs rw\n26 21 0:24 / /run rw,nosuid,nodev - tmpfs tmpfs rw\n\
+    27 25 0:25 / /dev/shm rw,nosuid,nodev - tmpfs tmpfs rw\n";
 
 fn both(k: &Kernel, who: Who) -> Option<(&Process, &Thread)> {
     Some((k.processes.get(who.process)?, k.threads.get(who.thread)?))

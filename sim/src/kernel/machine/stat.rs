@@ -1,10 +1,10 @@
-//! What stat(2) says: size and type as they are, everything else made up, so that another checkout or machine says the
-//! same.
+//! What stat(2) says. Of a host's disk, what its inodes say; of what is outside, size and type as they are and everything
+//! else made up, so that another checkout or machine says the same.
 
-use super::{Device, Node};
-use crate::kernel::Kernel;
+use super::{Device, Node, access};
+use crate::kernel::disk::{Attributes, Inode};
 use crate::kernel::file::{FileId, Kind};
-use crate::kernel::pipe;
+use crate::kernel::{Kernel, ThreadId, pipe};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -18,6 +18,8 @@ const PROC: u64 = libc::makedev(0, 21);
 const SYS: u64 = libc::makedev(0, 22);
 const DEV: u64 = libc::makedev(0, 5);
 const ANONYMOUS: u64 = libc::makedev(0, 14);
+const RUN: u64 = libc::makedev(0, 24);
+const SHARED_MEMORY: u64 = libc::makedev(0, 25);
 
 /// The fields of `struct stat` and `struct statx` that differ from file to file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,19 +36,59 @@ pub(crate) struct Stat {
     pub(crate) block_bytes: u64,
     /// Blocks of 512 bytes.
     pub(crate) blocks: u64,
-    /// Of last access, change and birth alike, in nanoseconds since the epoch.
-    pub(crate) time_ns: i64,
+    /// Nanoseconds since the epoch: last read, last written, last changed at all, made.
+    pub(crate) read_ns: i64,
+    pub(crate) written_ns: i64,
+    pub(crate) changed_ns: i64,
+    pub(crate) made_ns: i64,
 }
 
 impl Stat {
     /// For the digest.
-    pub(crate) fn to_bytes(self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&self.inode.to_ne_bytes());
-        bytes[8..16].copy_from_slice(&self.bytes.to_ne_bytes());
-        bytes[16..20].copy_from_slice(&self.mode.to_ne_bytes());
-        bytes[20..28].copy_from_slice(&self.time_ns.to_ne_bytes());
+    pub(crate) fn to_bytes(self) -> [u8; 80] {
+        let words = [
+            self.inode,
+            self.bytes,
+            u64::from(self.mode),
+            self.read_ns as u64,
+            self.written_ns as u64,
+            self.changed_ns as u64,
+            self.made_ns as u64,
+            self.links,
+            self.blocks,
+            u64::from(self.owner) << 32 | u64::from(self.group),
+        ];
+        let mut bytes = [0; 80];
+        for (part, word) in bytes.chunks_exact_mut(8).zip(words) {
+            part.copy_from_slice(&word.to_ne_bytes());
+        }
         bytes
+    }
+
+    /// As an inode has them that is made of what this is about.
+    pub(super) fn attributes(&self) -> Attributes {
+        Attributes {
+            mode: self.mode & 0o7777,
+            owner: self.owner,
+            group: self.group,
+            read_ns: self.read_ns,
+            written_ns: self.written_ns,
+            changed_ns: self.changed_ns,
+            made_ns: self.made_ns,
+        }
+    }
+}
+
+/// The device number of the file system that a path is on.
+pub(super) fn device(path: &Path) -> u64 {
+    let mut parts = path.components().skip(1).map(|part| part.as_os_str().to_str());
+    match (parts.next().flatten(), parts.next().flatten()) {
+        (Some("proc"), _) => PROC,
+        (Some("sys"), _) => SYS,
+        (Some("dev"), Some("shm")) => SHARED_MEMORY,
+        (Some("dev"), _) => DEV,
+        (Some("run"), _) => RUN,
+        _ => DISK,
     }
 }
 
@@ -74,7 +116,7 @@ impl Node {
         match self {
             Node::Directory | Node::MadeDirectory => libc::S_IFDIR,
             Node::Regular { .. } | Node::Made(..) => libc::S_IFREG,
-            Node::Special(kind) => *kind,
+            Node::Special(kind) | Node::Own(_, kind) => *kind,
             Node::Link(_) | Node::Handle(_) => libc::S_IFLNK,
             Node::Device(_) => libc::S_IFCHR,
         }
@@ -86,26 +128,60 @@ impl Node {
             Node::Regular { .. } => 0o644,
             Node::Made(..) => 0o444,
             Node::Special(_) | Node::Device(_) => 0o666,
+            Node::Own(..) => 0, // its inode says so
             Node::Link(_) | Node::Handle(_) => 0o777,
         }
     }
 }
 
+/// stat(2) of an inode of a disk.
+fn stat_inode(inode: &Inode, device: u64) -> Stat {
+    let attributes = &inode.attributes;
+    let pages = inode.regular().map_or(0, |regular| regular.content().pages_taken());
+    let directory_blocks = u64::from(inode.directory().is_some()) * (BLOCK_BYTES / 512);
+    Stat {
+        device,
+        inode: inode.number,
+        mode: inode.what.file_type() | attributes.mode,
+        links: inode.link_count(),
+        owner: attributes.owner,
+        group: attributes.group,
+        stands_for: 0,
+        bytes: inode.bytes(),
+        block_bytes: BLOCK_BYTES,
+        blocks: pages * (BLOCK_BYTES / 512) + directory_blocks,
+        read_ns: attributes.read_ns,
+        written_ns: attributes.written_ns,
+        changed_ns: attributes.changed_ns,
+        made_ns: attributes.made_ns,
+    }
+}
+
 impl Kernel {
     /// stat(2) of what a path leads to.
-    pub(super) fn stat_node(&self, path: &Path, node: &Node) -> Stat {
-        if let Node::Handle(file) = node
-            && self.files.get(*file).is_some()
-        {
-            return self.stat_file(*file);
+    pub(super) fn stat_node(&self, me: ThreadId, path: &Path, node: &Node) -> Stat {
+        match node {
+            Node::Handle(file) if self.files.get(*file).is_some() => self.stat_file(me, *file),
+            Node::Own(inode, _) => {
+                let host = self.processes[self.threads[me].process].host;
+                stat_inode(self.hosts[host].disk.inode(*inode), device(path))
+            }
+            _ => self.stat_beneath(path, node),
         }
-        let (etc, first) = (path.starts_with("/etc"), path.components().nth(1));
-        let device = match first.and_then(|c| c.as_os_str().to_str()) {
-            Some("proc") => PROC,
-            Some("sys") => SYS,
-            Some("dev") => DEV,
-            _ => DISK,
-        };
+    }
+
+    /// What the root directory of a host's disk is like.
+    pub(crate) fn attributes_of_root(&self) -> Attributes {
+        self.attributes_beneath(Path::new("/"), &Node::Directory)
+    }
+
+    /// What an inode begins with that takes over what lies beneath.
+    pub(super) fn attributes_beneath(&self, path: &Path, node: &Node) -> Attributes {
+        self.stat_beneath(path, node).attributes()
+    }
+
+    fn stat_beneath(&self, path: &Path, node: &Node) -> Stat {
+        let (etc, device) = (path.starts_with("/etc"), device(path));
         let bytes = match node {
             Node::Regular { bytes, .. } => *bytes,
             Node::Link(target) => target.len() as u64,
@@ -118,21 +194,28 @@ impl Kernel {
             inode: inode(path),
             mode: node.file_type() | node.permissions(),
             links: if node.is_directory() { 2 } else { 1 },
-            owner: 0,
-            group: 0,
+            owner: access::owner(path),
+            group: access::owner(path),
             stands_for: if let Node::Device(device) = node { device.number() } else { 0 },
             bytes,
             block_bytes: BLOCK_BYTES,
             blocks: if device == DISK { bytes.div_ceil(BLOCK_BYTES) * (BLOCK_BYTES / 512) } else { 0 },
-            time_ns: self.start_unix_ns as i64 - AGE_NS,
+            read_ns: self.start_unix_ns as i64 - AGE_NS,
+            written_ns: self.start_unix_ns as i64 - AGE_NS,
+            changed_ns: self.start_unix_ns as i64 - AGE_NS,
+            made_ns: self.start_unix_ns as i64 - AGE_NS,
         }
     }
 
     /// fstat(2).
-    pub(super) fn stat_file(&self, id: FileId) -> Stat {
+    pub(super) fn stat_file(&self, me: ThreadId, id: FileId) -> Stat {
         let kind = &self.files[id].kind;
         let (permissions, device) = match kind {
-            Kind::Outside(open) => return self.stat_node(open.path(), open.node()),
+            Kind::Outside(open) => return self.stat_node(me, open.path(), open.node()),
+            Kind::Disk(open) if self.hosts[open.host()].disk.has(open.inode()) => {
+                return stat_inode(self.hosts[open.host()].disk.inode(open.inode()), device(open.path()));
+            }
+            Kind::Disk(_) => (0, None),
             Kind::Null => (0o666, Some(Device::Null)),
             Kind::Zero => (0o666, Some(Device::Zero)),
             Kind::Full => (0o666, Some(Device::Full)),
@@ -153,7 +236,10 @@ impl Kernel {
             bytes: 0,
             block_bytes: BLOCK_BYTES,
             blocks: 0,
-            time_ns: self.start_unix_ns as i64,
+            read_ns: self.start_unix_ns as i64,
+            written_ns: self.start_unix_ns as i64,
+            changed_ns: self.start_unix_ns as i64,
+            made_ns: self.start_unix_ns as i64,
         }
     }
 

@@ -27,6 +27,15 @@ use Entry::{Directory, File, Handles, Hidden, Link};
 /// Directories of which nothing outside is visible.
 const CLOSED: &[&str] = &["/dev", "/proc", "/run", "/sys"];
 
+/// Directories that show only what the host has made there, although what is outside can be reached by its path: a
+/// checkout may well lie in one.
+const OWN: &[&str] = &["/dev/shm", "/run", "/tmp"];
+
+/// Whether a directory shows only what the host has made there.
+pub(super) fn is_own(path: &Path) -> bool {
+    OWN.iter().any(|own| path == Path::new(own))
+}
+
 const V2_CONTROLLERS: &str = "cpuset cpu io memory hugetlb pids rdma misc\n";
 const UNLIMITED: Make = Text("max\n");
 
@@ -158,6 +167,7 @@ static TREE: &[(&str, Entry)] = &[
     ("/sys/fs/cgroup/pids.max", File(UNLIMITED)),
     ("/sys/kernel/mm/hugepages", Directory),
     ("/sys/kernel/mm/transparent_hugepage/enabled", File(Text("always [madvise] never\n"))),
+    ("/tmp", Directory),
     ("/usr/lib/os-release", File(Text(etc::RELEASE))),
     ("/usr/share/zoneinfo/Etc/UTC", File(By(etc::utc))),
     ("/var/run", Link("/run")),
@@ -176,7 +186,10 @@ pub(super) enum Answer {
 /// Looks a path up that has no links, dots or doubled slashes.
 pub(super) fn look_up(k: &Kernel, who: Who, path: &[u8]) -> Answer {
     let first = path.get(1..).unwrap_or_default().split(|b| *b == b'/').next().unwrap_or_default();
-    if !matches!(first, b"proc" | b"sys" | b"dev" | b"etc" | b"run" | b"usr" | b"var" | b"home" | b".dockerenv") {
+    if !matches!(
+        first,
+        b"proc" | b"sys" | b"dev" | b"etc" | b"run" | b"usr" | b"var" | b"home" | b"tmp" | b".dockerenv"
+    ) {
         return Answer::Outside;
     }
     let closed = CLOSED.iter().any(|top| top.as_bytes()[1..] == *first);
@@ -244,7 +257,9 @@ fn expand(k: &Kernel, who: Who, target: &str) -> Vec<u8> {
     let Some(process) = k.processes.get(who.process) else { return Vec::new() };
     let tid = k.threads.get(who.thread).map_or(0, |t| t.tid);
     match target {
-        "[cwd]" => process.place.directory.as_os_str().as_bytes().to_vec(),
+        "[cwd]" => k
+            .directory_of(process)
+            .map_or_else(|| b"/ (deleted)".to_vec(), |path| path.into_os_string().into_encoded_bytes()),
         "[exe]" => own::program(k, who).as_os_str().as_bytes().to_vec(),
         _ => target.replace("[pid]", &process.pid.to_string()).replace("[tid]", &tid.to_string()).into_bytes(),
     }
@@ -313,6 +328,7 @@ pub(super) fn describe_handle(k: &Kernel, file: crate::kernel::file::FileId) -> 
     let number = k.handle_number(file);
     match &k.files[file].kind {
         Kind::Outside(open) => open.path().as_os_str().as_bytes().to_vec(),
+        Kind::Disk(open) => k.path_of_open(open),
         Kind::Null => b"/dev/null".to_vec(),
         Kind::Zero => b"/dev/zero".to_vec(),
         Kind::Full => b"/dev/full".to_vec(),

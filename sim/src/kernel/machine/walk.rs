@@ -1,8 +1,9 @@
 //! Paths: path_resolution(7).
 
-use super::{Node, Own, Who, sockets, tree};
+use super::{Node, Own, Who, tree};
 use crate::carrier::outside;
 use crate::kernel::Kernel;
+use crate::kernel::disk::{Disk, Entry, InodeId, What};
 use crate::kernel::file::Kind;
 use libc::{ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, c_int};
 use std::collections::{BTreeMap, VecDeque};
@@ -11,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// `PATH_MAX` and `NAME_MAX` (limits.h); the former counts the NUL.
-const PATH_BYTES_MAX: usize = 4096;
+pub(super) const PATH_BYTES_MAX: usize = 4096;
 const NAME_BYTES_MAX: usize = 255;
 /// `MAXSYMLINKS` (linux/namei.h).
 const LINKS_MAX: u32 = 40;
@@ -36,9 +37,18 @@ pub(crate) struct Found {
     pub(crate) slash: bool,
 }
 
+/// A directory that is somebody's: a process works in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Base {
+    /// One of the host's disk: wherever it is now.
+    Disk(InodeId),
+    /// One that stays where it is.
+    Fixed(PathBuf),
+}
+
 /// What a process has of its own in the tree of files.
 pub(crate) struct Place {
-    pub(crate) directory: PathBuf,
+    pub(crate) directory: Base,
     pub(crate) umask: u32,
     /// When the process started, in virtual nanoseconds.
     pub(crate) started_ns: u64,
@@ -54,7 +64,7 @@ impl Place {
     /// Where a process starts.
     pub(crate) fn new(own: &Own, now_ns: u64, environment: Vec<(String, String)>) -> Place {
         Place {
-            directory: own.start_directory.clone(),
+            directory: Base::Fixed(own.start_directory.clone()),
             umask: 0o022,
             started_ns: now_ns,
             environment,
@@ -66,6 +76,21 @@ impl Place {
 
 fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = Vec<u8>> + '_ {
     path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(<[u8]>::to_vec)
+}
+
+/// Where a walk stands.
+struct Here {
+    path: PathBuf,
+    node: Node,
+    /// The directory of the disk that this is, if it is one.
+    inode: Option<InodeId>,
+}
+
+impl Here {
+    /// The root, or a directory that a process names.
+    fn at(disk: &Disk, path: &Path) -> Here {
+        Here { path: path.to_owned(), node: Node::Directory, inode: disk.at(path) }
+    }
 }
 
 /// Resolves a path from a directory.
@@ -81,62 +106,90 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Path, path: &[u8], last: Last) -
     }
     let slash = path.ends_with(b"/");
     let follows = last == Last::Follow || last == Last::Keep && slash;
+    let disk = &k.hosts[k.processes[who.process].host].disk;
     let mut rest: VecDeque<Vec<u8>> = components(path).collect();
-    let mut here = if path[0] == b'/' { PathBuf::from("/") } else { base.to_owned() };
-    let mut node = Node::Directory;
+    let mut here = Here::at(disk, if path[0] == b'/' { Path::new("/") } else { base });
     let mut links = 0;
     while let Some(name) = rest.pop_front() {
-        if !node.is_directory() {
+        if !here.node.is_directory() {
             return Err(ENOTDIR);
+        }
+        if here.inode.is_some_and(|inode| !super::access::may(disk.inode(inode), libc::X_OK)) {
+            return Err(libc::EACCES);
         }
         match &name[..] {
             b"." => continue,
             b".." => {
-                here = parent(&k.own, &here);
+                let above = parent(&k.own, &here.path);
+                here = Here::at(disk, &above);
                 continue;
             }
             _ if name.len() > NAME_BYTES_MAX => return Err(ENAMETOOLONG),
             _ => {}
         }
-        let next = here.join(OsStr::from_bytes(&name));
+        let next = here.path.join(OsStr::from_bytes(&name));
         let final_one = rest.is_empty();
-        match look_up(k, who, &next)? {
-            None if final_one => return Ok(Found { path: next, node: None, slash }),
-            None => return Err(ENOENT),
-            Some(Node::Link(target)) if !final_one || follows => {
+        let Some(node) = look_up(k, disk, who, here.inode, &name, &next)? else {
+            if final_one {
+                return Ok(Found { path: next, node: None, slash });
+            }
+            return Err(ENOENT);
+        };
+        let inode = match node {
+            Node::Own(inode, libc::S_IFDIR) => Some(inode),
+            _ => None,
+        };
+        if !final_one || follows {
+            if let Some(target) = link_target(disk, &node) {
                 links += 1;
                 if links > LINKS_MAX {
                     return Err(ELOOP);
                 }
                 if target.starts_with(b"/") {
-                    here = PathBuf::from("/");
+                    here = Here::at(disk, Path::new("/"));
                 }
-                node = Node::Directory;
-                components(&target).rev().for_each(|part| rest.push_front(part));
+                here.node = Node::Directory;
+                components(target).rev().for_each(|part| rest.push_front(part));
+                continue;
             }
-            Some(Node::Handle(file)) if !final_one || follows => match &k.files[file].kind {
-                Kind::Outside(open) => {
-                    here = open.path().to_owned();
-                    node = open.node().clone();
-                }
-                _ => {
-                    here = next;
-                    node = Node::Handle(file);
-                }
-            },
-            Some(other) => {
-                here = next;
-                node = other;
+            if let Node::Handle(file) = node {
+                here = match &k.files[file].kind {
+                    Kind::Outside(open) => {
+                        Here { path: open.path().to_owned(), node: open.node().clone(), inode: None }
+                    }
+                    Kind::Disk(open) if open.host() == k.processes[who.process].host => {
+                        let inode = open.inode();
+                        let node = Node::Own(inode, disk.inode(inode).what.file_type());
+                        let directory = node.is_directory().then_some(inode);
+                        let path = directory.and_then(|inode| disk.path_of(inode));
+                        Here { path: path.unwrap_or_else(|| open.path().to_owned()), node, inode: directory }
+                    }
+                    _ => Here { path: next, node, inode: None },
+                };
+                continue;
             }
         }
+        here = Here { path: next, node, inode };
     }
-    if slash && last != Last::Entry && !node.is_directory() {
+    if slash && last != Last::Entry && !here.node.is_directory() {
         return Err(ENOTDIR);
     }
-    if here == Path::new("/") {
-        node = Node::Directory;
+    if let (Some(inode), Node::Directory) = (here.inode, &here.node) {
+        here.node = Node::Own(inode, libc::S_IFDIR);
     }
-    Ok(Found { path: here, node: Some(node), slash })
+    Ok(Found { path: here.path, node: Some(here.node), slash })
+}
+
+/// Where a symbolic link leads.
+fn link_target<'a>(disk: &'a Disk, node: &'a Node) -> Option<&'a [u8]> {
+    match node {
+        Node::Link(target) => Some(target),
+        Node::Own(inode, libc::S_IFLNK) => match &disk.inode(*inode).what {
+            What::Link(target) => Some(target),
+            What::Regular(_) | What::Directory(_) | What::Socket(_) => None,
+        },
+        _ => None,
+    }
 }
 
 /// The directory above. Above the checkout lies what lies above it outside.
@@ -149,13 +202,28 @@ fn parent(own: &Own, path: &Path) -> PathBuf {
     path.parent().unwrap_or(path).to_owned()
 }
 
-/// What a name without links or dots stands for.
-fn look_up(k: &Kernel, who: Who, path: &Path) -> Result<Option<Node>, i32> {
-    if let Some(process) = k.processes.get(who.process)
-        && let Some(node) = sockets::look_up(k, process.host, path)
-    {
-        return Ok(Some(node));
+/// What a name in a directory stands for; `path` is both together.
+fn look_up(
+    k: &Kernel,
+    disk: &Disk,
+    who: Who,
+    directory: Option<InodeId>,
+    name: &[u8],
+    path: &Path,
+) -> Result<Option<Node>, i32> {
+    if let Some(directory) = directory {
+        match disk.entry(directory, name) {
+            Some(Entry::Inode(inode)) => return Ok(Some(Node::Own(inode, disk.inode(inode).what.file_type()))),
+            Some(Entry::Gone) => return Ok(None),
+            None if disk.inode(directory).directory().is_some_and(|d| d.beneath.is_none()) => return Ok(None),
+            None => {}
+        }
     }
+    beneath(k, who, path)
+}
+
+/// What lies beneath the disk at a path without links or dots.
+pub(super) fn beneath(k: &Kernel, who: Who, path: &Path) -> Result<Option<Node>, i32> {
     match tree::look_up(k, who, path.as_os_str().as_bytes()) {
         tree::Answer::Node(node) => Ok(Some(node)),
         tree::Answer::Hidden => Ok(None),

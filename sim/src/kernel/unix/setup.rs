@@ -94,7 +94,7 @@ impl Kernel {
         };
         self.net.unix_bind(socket, given)?;
         if let Some((file, path)) = file {
-            self.add_socket_file(me, file, &path);
+            self.add_socket_file(me, &file, &path)?;
         }
         Ok(0)
     }
@@ -166,6 +166,11 @@ impl Kernel {
             Given::Named(Name::Path(path)) => Given::Named(Name::Path(self.socket_file(me, &path)?)),
             other => other,
         })
+    }
+
+    /// A host has lost power: no path leads to a socket any more.
+    pub(crate) fn unix_forget_paths(&mut self, host: HostId) {
+        self.net.unix.names.retain(|(of, name), _| *of != host || !matches!(name, Name::Path(_)));
     }
 
     /// What unlink(2) does to a socket's path.

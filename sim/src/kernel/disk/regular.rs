@@ -1,0 +1,476 @@
+//! A regular file: what programs see, what is on the disk, and the changes between the two.
+//!
+//! A write changes the page cache; it is on the disk after fsync(2), after some 35 s by itself, or by chance. The file
+//! keeps the changes since, in order, so that a crash can be asked what it left:
+//!
+//! - a **sector** shows one of the versions it had since it was last known to be on the disk, each for itself; most
+//!   often pages were written back whole, and one was torn;
+//! - the **size** is one it had since then. Where it grew over a sector that was not written, there are zeros;
+//! - what was written after a truncation lies in other blocks, so it is gone if the truncation is.
+//!
+//! Sources: POSIX fsync(); Linux Documentation/filesystems/ext4/journal.rst (`data=ordered` and `data=writeback`);
+//! Documentation/admin-guide/sysctl/vm.rst (`dirty_expire_centisecs`); Pillai et al., "All File Systems Are Not Created
+//! Equal", OSDI 2014, for what real file systems reorder.
+
+use super::choices::Choices;
+use super::content::{Content, PAGE_BYTES, Page, SECTOR_BYTES, SECTORS, pages_of, within};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// What is older than this has been written back: `dirty_expire_centisecs` (30 s) and `dirty_writeback_centisecs` (5 s).
+pub(crate) const WRITEBACK_NS: u64 = 35_000_000_000;
+/// Changes are looked through for what has been written back by itself whenever they have grown to twice the rest.
+const LOOK_THROUGH_BYTES: usize = 4 << 20;
+
+/// A change that is not known to be on the disk.
+#[derive(Clone, Debug)]
+enum Change {
+    /// Bytes of the arena, at an offset.
+    Write {
+        offset: u64,
+        bytes: Range<usize>,
+        grows: bool,
+    },
+    /// Zeros.
+    Clear {
+        offset: u64,
+        bytes: u64,
+    },
+    Resize(u64),
+}
+
+impl Change {
+    /// Whether it changes the size.
+    fn sizes(&self) -> bool {
+        matches!(self, Change::Resize(_) | Change::Write { grows: true, .. })
+    }
+
+    /// The stretch whose bytes it changes.
+    fn stretch(&self) -> Option<(u64, u64)> {
+        match self {
+            Change::Write { offset, bytes, .. } => Some((*offset, bytes.len() as u64)),
+            Change::Clear { offset, bytes } => Some((*offset, *bytes)),
+            Change::Resize(_) => None,
+        }
+    }
+}
+
+/// A regular file.
+#[derive(Default)]
+pub(crate) struct Regular {
+    current: Content,
+    durable: Content,
+    changes: Vec<(u64, Change)>,
+    arena: Vec<u8>,
+    look_through_at: usize,
+    /// Pages that the disk failed to take: clean as far as the system knows, until they are written again.
+    lost: BTreeSet<u64>,
+}
+
+impl Regular {
+    /// A file that is on the disk as it is.
+    pub(crate) fn durable(content: Content) -> Regular {
+        Regular { durable: content.clone(), current: content, ..Regular::default() }
+    }
+
+    /// What programs see.
+    pub(crate) fn content(&self) -> &Content {
+        &self.current
+    }
+
+    /// Bytes that wait to be written back, each time they were written: what fsync(2) has to do.
+    pub(crate) fn dirty_bytes(&self) -> u64 {
+        let cleared = self.changes.iter().filter(|(_, change)| matches!(change, Change::Clear { .. }));
+        self.arena.len() as u64 + cleared.count() as u64 * PAGE_BYTES as u64
+    }
+
+    /// write(2).
+    pub(crate) fn write(&mut self, now: u64, offset: u64, bytes: &[u8]) {
+        self.touch_lost(now, offset, bytes.len() as u64);
+        let grows = offset + bytes.len() as u64 > self.current.bytes();
+        self.current.write(offset, bytes);
+        self.note_write(now, offset, bytes, grows);
+        if self.arena.len() > self.look_through_at.max(LOOK_THROUGH_BYTES) {
+            self.retire(now);
+            self.look_through_at = 2 * self.arena.len();
+        }
+    }
+
+    fn note_write(&mut self, now: u64, offset: u64, bytes: &[u8], grows: bool) {
+        let from = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        self.changes.push((now, Change::Write { offset, bytes: from..self.arena.len(), grows }));
+    }
+
+    /// A page that the disk has failed to take is written anew, whole, when any of it is written again.
+    fn touch_lost(&mut self, now: u64, offset: u64, bytes: u64) {
+        if self.lost.is_empty() {
+            return;
+        }
+        for number in pages_of(offset, bytes) {
+            if self.lost.remove(&number)
+                && let Some(page) = self.current.page(number).cloned()
+            {
+                self.note_write(now, number * PAGE_BYTES as u64, &page[..], false);
+            }
+        }
+    }
+
+    /// ftruncate(2), and the growth of fallocate(2).
+    pub(crate) fn resize(&mut self, now: u64, bytes: u64) {
+        if bytes != self.current.bytes() {
+            self.current.resize(bytes);
+            self.changes.push((now, Change::Resize(bytes)));
+        }
+    }
+
+    /// Makes a stretch read as zeros (fallocate(2), `FALLOC_FL_PUNCH_HOLE`).
+    pub(crate) fn clear(&mut self, now: u64, offset: u64, bytes: u64) {
+        self.touch_lost(now, offset, bytes);
+        self.current.clear(offset, bytes);
+        self.changes.push((now, Change::Clear { offset, bytes }));
+    }
+
+    /// Takes space for a stretch.
+    pub(crate) fn take_pages(&mut self, offset: u64, bytes: u64) {
+        self.current.take_pages(offset, bytes);
+    }
+
+    /// fsync(2) that succeeds: all changes are on the disk. What an earlier one has failed to write is not among them.
+    pub(crate) fn sync(&mut self) {
+        for (_, change) in std::mem::take(&mut self.changes) {
+            if let Change::Resize(bytes) = change {
+                self.durable.resize(bytes); // what was cut off does not come back when the file grows again
+            }
+            let (offset, bytes) = change.stretch().unwrap_or((0, 0));
+            for number in pages_of(offset, bytes) {
+                self.durable.set_page(number, self.current.page(number).cloned());
+            }
+        }
+        self.durable.set_bytes(self.current.bytes());
+        self.arena.clear();
+    }
+
+    /// fsync(2) that fails: Linux forgets that the pages were to be written (LWN, "PostgreSQL's fsync() surprise", 2018;
+    /// mm/page-writeback.c clears the dirty bit before the write), so the next one succeeds, and they are still not on
+    /// the disk. The size is in the journal, and stays to be written.
+    pub(crate) fn fail_sync(&mut self) {
+        for (_, change) in &self.changes {
+            let (offset, bytes) = change.stretch().unwrap_or((0, 0));
+            self.lost.extend(pages_of(offset, bytes));
+        }
+        let size = self.current.bytes();
+        let last = self.changes.last().map(|(at, _)| *at);
+        self.changes.clear();
+        self.arena.clear();
+        if let Some(at) = last
+            && self.durable.bytes() != size
+        {
+            self.changes.push((at, Change::Resize(size)));
+        }
+    }
+
+    /// Moves what has been written back by itself to the disk.
+    fn retire(&mut self, now: u64) {
+        let old = self.changes.partition_point(|(at, _)| at + WRITEBACK_NS <= now);
+        let changes: Vec<(u64, Change)> = self.changes.drain(..old).collect();
+        let mut used = 0;
+        for (_, change) in changes {
+            match change {
+                Change::Write { offset, bytes, .. } => {
+                    used = bytes.end;
+                    self.durable.write(offset, &self.arena[bytes]);
+                }
+                Change::Clear { offset, bytes } => self.durable.clear(offset, bytes),
+                Change::Resize(bytes) => self.durable.resize(bytes),
+            }
+        }
+        self.arena.drain(..used);
+        for (_, change) in &mut self.changes {
+            if let Change::Write { bytes, .. } = change {
+                *bytes = bytes.start - used..bytes.end - used;
+            }
+        }
+    }
+
+    /// The disk loses power: programs will see what is on it, and of the changes what `choices` keep.
+    pub(crate) fn crash(&mut self, now: u64, choices: &mut dyn Choices) {
+        self.retire(now);
+        let size_changes = self.changes.iter().filter(|(_, change)| change.sizes()).count();
+        let sizes_kept = choices.prefix(0, size_changes);
+        let kept = self.within_sizes(sizes_kept);
+        let (mut content, sizes) = (self.durable.clone(), self.sizes(&kept, sizes_kept));
+        for number in self.touched_pages(&kept, sizes) {
+            let page = self.page_after(number, &kept, choices);
+            content.set_page(number, page);
+        }
+        content.set_bytes(content.bytes().max(sizes));
+        content.resize(sizes);
+        *self = Regular::durable(content);
+    }
+
+    /// The changes that may be kept when so many changes of size are: all but those behind a truncation that is not.
+    fn within_sizes(&self, sizes_kept: usize) -> Vec<&Change> {
+        let (mut size, mut seen) = (self.durable.bytes(), 0);
+        let mut kept = Vec::new();
+        for (_, change) in &self.changes {
+            if change.sizes() {
+                seen += 1;
+            }
+            let is_kept = !change.sizes() || seen <= sizes_kept;
+            match change {
+                Change::Resize(bytes) if *bytes < size && !is_kept => break,
+                Change::Resize(bytes) => {
+                    if is_kept {
+                        kept.push(change);
+                    }
+                    size = *bytes;
+                }
+                Change::Write { offset, bytes, .. } => {
+                    // Bytes beyond a size that is not kept are cut off in the end.
+                    kept.push(change);
+                    size = size.max(offset + bytes.len() as u64);
+                }
+                Change::Clear { .. } => kept.push(change),
+            }
+        }
+        kept
+    }
+
+    /// The size after so many changes of it.
+    fn sizes(&self, kept: &[&Change], sizes_kept: usize) -> u64 {
+        let changes = kept.iter().filter(|change| change.sizes()).take(sizes_kept);
+        changes.fold(self.durable.bytes(), |size, change| match change {
+            Change::Resize(bytes) => *bytes,
+            Change::Write { offset, bytes, .. } => size.max(offset + bytes.len() as u64),
+            Change::Clear { .. } => size,
+        })
+    }
+
+    /// Pages below the size that any of the changes touches.
+    fn touched_pages(&self, kept: &[&Change], size: u64) -> BTreeSet<u64> {
+        let end = size.div_ceil(PAGE_BYTES as u64);
+        let mut touched = BTreeSet::new();
+        let mut shrunk_to = u64::MAX;
+        for change in kept {
+            let (offset, bytes) = change.stretch().unwrap_or((0, 0));
+            touched.extend(pages_of(offset, bytes).filter(|number| *number < end));
+            if let Change::Resize(bytes) = change {
+                shrunk_to = shrunk_to.min(*bytes);
+            }
+        }
+        // What a truncation has cut off reads as zeros when the file has grown again.
+        touched.extend(shrunk_to / PAGE_BYTES as u64..end.min(self.durable.bytes().div_ceil(PAGE_BYTES as u64)));
+        touched
+    }
+
+    /// What is on the disk of a page.
+    fn page_after(&self, number: u64, kept: &[&Change], choices: &mut dyn Choices) -> Option<Rc<Page>> {
+        let on_page = |change: &&&Change| {
+            change.stretch().is_some_and(|(offset, bytes)| !within(number, offset, bytes).is_empty())
+        };
+        let touching: Vec<u8> = kept
+            .iter()
+            .filter(on_page)
+            .map(|change| {
+                let (offset, bytes) = change.stretch().unwrap_or((0, 0));
+                let part = within(number, offset, bytes);
+                (part.start / SECTOR_BYTES..part.end.div_ceil(SECTOR_BYTES)).fold(0, |mask, sector| mask | 1 << sector)
+            })
+            .collect();
+        let cuts = choices.sectors(&touching, 0);
+        let mut page: Page = self.durable.page(number).map_or([0; PAGE_BYTES], |page| **page);
+        let mut seen = 0;
+        for change in kept {
+            let Some((offset, bytes)) = change.stretch() else {
+                let Change::Resize(size) = change else { continue };
+                let from = size.saturating_sub(number * PAGE_BYTES as u64).min(PAGE_BYTES as u64) as usize;
+                page[from..].fill(0); // beyond the size there is nothing yet, or nothing any more
+                continue;
+            };
+            let part = within(number, offset, bytes);
+            if part.is_empty() {
+                continue;
+            }
+            seen += 1;
+            for sector in (0..SECTORS).filter(|sector| seen <= cuts[*sector]) {
+                let (from, to) = (part.start.max(sector * SECTOR_BYTES), part.end.min((sector + 1) * SECTOR_BYTES));
+                if from >= to {
+                    continue;
+                }
+                match change {
+                    Change::Write { bytes, .. } => {
+                        let skip = (number * PAGE_BYTES as u64 + from as u64 - offset) as usize;
+                        let source = &self.arena[bytes.start + skip..bytes.start + skip + (to - from)];
+                        page[from..to].copy_from_slice(source);
+                    }
+                    Change::Clear { .. } | Change::Resize(_) => page[from..to].fill(0),
+                }
+            }
+        }
+        (page != [0; PAGE_BYTES] || self.durable.page(number).is_some()).then(|| Rc::new(page))
+    }
+
+    /// Flips a bit of what is on the disk and of what programs will read of it; answers whether there was one to flip.
+    pub(crate) fn rot(&mut self, byte: u64, bit: u8) -> bool {
+        let number = byte / PAGE_BYTES as u64;
+        let Some(page) = self.durable.page(number) else { return false };
+        let mut rotten: Page = **page;
+        rotten[(byte % PAGE_BYTES as u64) as usize] ^= 1 << bit;
+        let rotten = Rc::new(rotten);
+        // A page that was changed since is in the cache, and will be written over what has rotted.
+        if self.current.page(number) == Some(page) {
+            self.current.set_page(number, Some(Rc::clone(&rotten)));
+        }
+        self.durable.set_page(number, Some(rotten));
+        true
+    }
+
+    /// Its size on the disk.
+    pub(crate) fn durable_bytes(&self) -> u64 {
+        self.durable.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::choices::Enumerated;
+    use super::super::content::Content;
+    use super::{Regular, WRITEBACK_NS};
+    use std::collections::BTreeSet;
+
+    /// Every content that a crash can leave of what `make` makes.
+    fn states(make: impl Fn() -> Regular) -> BTreeSet<Vec<u8>> {
+        let (mut choices, mut found) = (Enumerated::default(), BTreeSet::new());
+        loop {
+            let mut file = make();
+            file.crash(1_000, &mut choices);
+            let mut text = vec![0; file.content().bytes() as usize];
+            file.content().read(0, &mut text);
+            found.insert(text);
+            if !choices.advance() {
+                return found;
+            }
+        }
+    }
+
+    fn on_disk(text: &[u8]) -> Regular {
+        let mut content = Content::default();
+        content.write(0, text);
+        Regular::durable(content)
+    }
+
+    fn set(states: &[&[u8]]) -> BTreeSet<Vec<u8>> {
+        states.iter().map(|state| state.to_vec()).collect()
+    }
+
+    #[test]
+    fn what_was_synced_stays() {
+        let make = || {
+            let mut file = on_disk(b"old");
+            file.write(0, 0, b"new and longer");
+            file.sync();
+            file
+        };
+        assert_eq!(states(make), set(&[b"new and longer"]));
+    }
+
+    #[test]
+    fn an_append_is_there_or_not_or_zeros() {
+        let make = || {
+            let mut file = on_disk(b"ab");
+            file.write(0, 2, b"cd");
+            file
+        };
+        assert_eq!(states(make), set(&[b"ab", b"abcd", b"ab\0\0"]));
+    }
+
+    #[test]
+    fn a_sector_shows_the_versions_it_had_in_order() {
+        let make = || {
+            let mut file = on_disk(b"....");
+            file.write(0, 0, b"1");
+            file.write(0, 1, b"2");
+            file
+        };
+        assert_eq!(states(make), set(&[b"....", b"1...", b"12.."]));
+    }
+
+    #[test]
+    fn sectors_are_torn_off_each_other() {
+        let make = || {
+            let mut file = on_disk(&[b'.'; 1024]);
+            file.write(0, 510, b"xxxx");
+            file
+        };
+        let found = states(make);
+        let ends: BTreeSet<&[u8]> = found.iter().map(|state| &state[510..514]).collect();
+        assert_eq!(ends, BTreeSet::from([&b"...."[..], b"xx..", b"..xx", b"xxxx"]));
+    }
+
+    #[test]
+    fn what_follows_a_truncation_needs_it() {
+        let make = || {
+            let mut file = on_disk(b"old!");
+            file.resize(0, 0);
+            file.write(0, 0, b"new");
+            file
+        };
+        assert_eq!(states(make), set(&[b"old!", b"", b"\0\0\0", b"new"]));
+    }
+
+    #[test]
+    fn what_was_cut_off_never_comes_back() {
+        let make = || {
+            let mut file = on_disk(b"secret");
+            file.resize(0, 2);
+            file.resize(0, 6);
+            file
+        };
+        assert_eq!(states(make), set(&[b"secret", b"se", b"se\0\0\0\0"]));
+    }
+
+    #[test]
+    fn what_is_old_has_been_written_back() {
+        let mut file = on_disk(b"");
+        file.write(0, 0, b"old");
+        file.write(WRITEBACK_NS, 3, b"new");
+        let mut none = Enumerated::default();
+        file.crash(WRITEBACK_NS, &mut none);
+        let mut text = [0; 8];
+        assert_eq!(file.content().read(0, &mut text), 3);
+        assert_eq!(&text[..3], b"old");
+    }
+
+    #[test]
+    fn a_failed_sync_loses_pages_that_the_next_one_does_not_write() {
+        let make = || {
+            let mut file = on_disk(b"....");
+            file.write(0, 0, b"lost");
+            file.fail_sync();
+            file.sync();
+            file
+        };
+        assert_eq!(states(make), set(&[b"...."]));
+        let again = || {
+            let mut file = make();
+            file.write(0, 0, b"L");
+            file.sync();
+            file
+        };
+        assert_eq!(states(again), set(&[b"Lost"]), "the page is written whole");
+    }
+
+    #[test]
+    fn a_sync_after_a_truncation_does_not_bring_back_what_was_cut_off() {
+        let mut file = on_disk(&[b'x'; 9000]);
+        file.resize(0, 10);
+        file.resize(0, 9000);
+        file.sync();
+        let mut text = vec![1; 9000];
+        file.crash(1, &mut Enumerated::default());
+        file.content().read(0, &mut text);
+        assert_eq!(text, [&[b'x'; 10][..], &[0; 8990]].concat());
+    }
+}

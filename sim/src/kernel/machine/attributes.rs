@@ -1,0 +1,118 @@
+//! Attributes: chmod(2), chown(2), utimensat(2).
+
+use super::change::At;
+use super::walk::Last;
+use super::{Node, USER_ID, access};
+use crate::kernel::disk::InodeId;
+use crate::kernel::{Kernel, Step, Stop, ThreadId};
+use crate::world::HostId;
+use libc::{EACCES, EBADF, EPERM, c_int};
+
+/// What utimensat(2) does to a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Time {
+    /// `UTIME_NOW`.
+    Now,
+    /// `UTIME_OMIT`.
+    Kept,
+    /// Nanoseconds since the epoch.
+    Set(i64),
+}
+
+/// A change of attributes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Attribute {
+    /// chmod(2).
+    Mode(u32),
+    /// chown(2): user and group, `u32::MAX` for the one that is there.
+    Owner(u32, u32),
+    /// Last read and last written.
+    Times(Time, Time),
+}
+
+impl Kernel {
+    /// By path.
+    pub(crate) fn change_attribute(&mut self, me: ThreadId, at: At<'_>, last: Last, change: Attribute) -> Step {
+        let (path, node) = self.existing(me, at, last)?;
+        if let Node::Handle(file) = node {
+            return self.change_file_attribute(me, file, change);
+        }
+        if access::is_systems(&path) {
+            // Of the system's, and programs are not root (chmod(2), utimensat(2)).
+            let only_touches = matches!(change, Attribute::Times(Time::Now, Time::Now));
+            return Err(Stop::Errno(match change {
+                Attribute::Times(Time::Kept, Time::Kept) => return Ok(0),
+                _ if matches!(node, Node::Device(_)) && only_touches => return Ok(0),
+                _ if only_touches => EACCES,
+                _ => EPERM,
+            }));
+        }
+        let inode = self.inode_at(me, &path, &node)?;
+        let host = self.host_id(me);
+        self.apply_attribute(host, inode, change)
+    }
+
+    /// By descriptor.
+    pub(crate) fn change_open_attribute(&mut self, me: ThreadId, fd: c_int, change: Attribute) -> Step {
+        let id = self.file(me, fd)?;
+        if self.files[id].flags & libc::O_PATH != 0 {
+            return Err(Stop::Errno(EBADF));
+        }
+        self.change_file_attribute(me, id, change)
+    }
+
+    fn change_file_attribute(&mut self, me: ThreadId, id: crate::kernel::FileId, change: Attribute) -> Step {
+        use crate::kernel::file::Kind;
+        match &self.files[id].kind {
+            Kind::Disk(_) => {
+                let (host, inode) = self.disk_file(id)?;
+                self.notice_open(id, libc::IN_ATTRIB);
+                self.apply_attribute(host, inode, change)
+            }
+            Kind::Outside(open) if access::is_systems(open.path()) => Err(Stop::Errno(EPERM)),
+            Kind::Outside(open) => {
+                let (path, node) = (open.path().to_owned(), open.node().clone());
+                let inode = self.entry_of(me, &path).map_or_else(|| self.inode_at(me, &path, &node), Ok)?;
+                let host = self.host_id(me);
+                self.apply_attribute(host, inode, change)
+            }
+            Kind::Null | Kind::Zero | Kind::Full | Kind::Random => Err(Stop::Errno(EPERM)),
+            // What has no name belongs to its process, and nobody asks again.
+            _ => Ok(0),
+        }
+    }
+
+    fn apply_attribute(&mut self, host: HostId, inode: InodeId, change: Attribute) -> Step {
+        let now = self.file_time(host);
+        let inode = self.hosts[host].disk.inode_mut(inode);
+        let attributes = &mut inode.attributes;
+        match change {
+            Attribute::Mode(_) if inode.what.file_type() == libc::S_IFLNK => {
+                return Err(Stop::Errno(libc::EOPNOTSUPP));
+            }
+            Attribute::Mode(mode) => attributes.mode = mode & 0o7777,
+            Attribute::Owner(user, group) => {
+                let own = |id| id == u32::MAX || id == USER_ID;
+                if !own(user) || !own(group) {
+                    return Err(Stop::Errno(EPERM));
+                }
+                // chown(2): an executable loses its set-id bits.
+                if inode.what.file_type() == libc::S_IFREG && attributes.mode & 0o111 != 0 {
+                    attributes.mode &= !0o6000;
+                }
+            }
+            Attribute::Times(Time::Kept, Time::Kept) => return Ok(0),
+            Attribute::Times(read, written) => {
+                for (time, field) in [(read, &mut attributes.read_ns), (written, &mut attributes.written_ns)] {
+                    match time {
+                        Time::Now => *field = now,
+                        Time::Kept => {}
+                        Time::Set(ns) => *field = ns,
+                    }
+                }
+            }
+        }
+        attributes.changed_ns = now;
+        Ok(0)
+    }
+}

@@ -1,0 +1,367 @@
+//! Open files and directories of a host's disk: reading, writing, listing.
+
+use super::{Whence, access, stat};
+use crate::abi::user::{In, Out};
+use crate::kernel::disk::{Directory, Disk, Entry, Inode, InodeId, Regular, What};
+use crate::kernel::file::{FileId, Kind};
+use crate::kernel::{Kernel, Step, Stop, ThreadId};
+use crate::world::HostId;
+use libc::{EACCES, EBADF, EFBIG, EINVAL, EIO, EISDIR, ENOSPC, ENOTDIR, c_int};
+use std::path::{Path, PathBuf};
+
+/// Bytes that one call moves at most: what read(2) and write(2) do on Linux.
+const MOVED_BYTES_MAX: usize = 0x7fff_f000;
+/// Bytes that are moved at a time.
+const BLOCK_BYTES: usize = 1 << 16;
+/// ext4's largest file with blocks of 4 KiB.
+pub(super) const FILE_BYTES_MAX: u64 = 16 << 40;
+/// relatime (mount(8)): an access time is kept up to date once a day.
+const DAY_NS: i64 = 86_400 * 1_000_000_000;
+/// `ktime_get_coarse_real_ts64`: files are stamped with the time of the last tick, at 250 Hz.
+const TICK_NS: i64 = 4_000_000;
+
+/// A file or directory of a disk that is open.
+pub(crate) struct DiskFile {
+    host: HostId,
+    inode: InodeId,
+    /// As it was opened.
+    path: PathBuf,
+    pub(super) position: u64,
+    /// Name, type bits and inode number of each entry, once somebody has asked.
+    listing: Option<Vec<Listed>>,
+}
+
+/// An entry of a directory as it is listed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Listed {
+    pub(super) name: Vec<u8>,
+    pub(super) kind: u32,
+    pub(super) inode: u64,
+}
+
+impl DiskFile {
+    /// Whose disk it is on.
+    pub(crate) fn host(&self) -> HostId {
+        self.host
+    }
+
+    /// What is open.
+    pub(crate) fn inode(&self) -> InodeId {
+        self.inode
+    }
+
+    /// As it was opened.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Kernel {
+    /// The disk that a thread's paths are on.
+    pub(super) fn disk(&mut self, me: ThreadId) -> &mut Disk {
+        let host = self.host_id(me);
+        &mut self.hosts[host].disk
+    }
+
+    /// What files are stamped with on a host now.
+    pub(super) fn file_time(&self, host: HostId) -> i64 {
+        let now = (self.now as i64).saturating_add(self.hosts[host].wall.adds(self.now));
+        now - now.rem_euclid(TICK_NS)
+    }
+
+    /// Stamps an inode as written to, or only as changed.
+    pub(super) fn stamp(&mut self, host: HostId, inode: InodeId, written: bool) {
+        let time = self.file_time(host);
+        let attributes = &mut self.hosts[host].disk.inode_mut(inode).attributes;
+        attributes.changed_ns = time;
+        if written {
+            attributes.written_ns = time;
+        }
+    }
+
+    /// The open file of the disk behind a file.
+    ///
+    /// # Errors
+    /// `EINVAL` when it is something else; `EIO` when its disk has lost power since.
+    pub(super) fn disk_file(&self, id: FileId) -> Result<(HostId, InodeId), Stop> {
+        match &self.files[id].kind {
+            Kind::Disk(open) if self.hosts[open.host].disk.has(open.inode) => Ok((open.host, open.inode)),
+            Kind::Disk(_) => Err(Stop::Errno(EIO)),
+            _ => Err(Stop::Errno(EINVAL)),
+        }
+    }
+
+    /// As [`Kernel::disk_file`], for a regular file.
+    pub(super) fn regular_file(&mut self, id: FileId) -> Result<(HostId, InodeId, &mut Regular), Stop> {
+        let (host, inode) = self.disk_file(id)?;
+        match &mut self.hosts[host].disk.inode_mut(inode).what {
+            What::Regular(regular) => Ok((host, inode, regular)),
+            What::Directory(_) => Err(Stop::Errno(EISDIR)),
+            What::Link(_) | What::Socket(_) => Err(Stop::Errno(EBADF)),
+        }
+    }
+
+    /// Opens an inode that a path has led to.
+    pub(super) fn open_inode(&mut self, me: ThreadId, inode: InodeId, path: PathBuf, flags: c_int) -> Kind {
+        let host = self.host_id(me);
+        self.hosts[host].disk.hold(inode);
+        if flags & libc::O_TRUNC != 0 && flags & libc::O_PATH == 0 {
+            self.set_size(host, inode, 0);
+        }
+        Kind::Disk(DiskFile { host, inode, path, position: 0, listing: None })
+    }
+
+    /// The last descriptor of an open file is closed.
+    pub(crate) fn close_disk_file(&mut self, id: FileId) {
+        let written = self.files[id].flags & libc::O_ACCMODE != libc::O_RDONLY;
+        self.notice_open(id, if written { libc::IN_CLOSE_WRITE } else { libc::IN_CLOSE_NOWRITE });
+        if let Kind::Disk(open) = &self.files[id].kind {
+            let (host, inode) = (open.host, open.inode);
+            self.hosts[host].disk.let_go(inode);
+        }
+    }
+
+    /// read(2) and pread(2).
+    pub(crate) fn disk_read(&mut self, id: FileId, out: &mut Out<'_>, offset: Option<u64>) -> Step {
+        let from = match (offset, &self.files[id].kind) {
+            (Some(offset), _) if i64::try_from(offset).is_err() => return Err(Stop::Errno(EINVAL)),
+            (Some(offset), _) => offset,
+            (None, Kind::Disk(open)) => open.position,
+            (None, _) => return Err(Stop::Errno(EINVAL)),
+        };
+        let (host, inode) = self.disk_file(id)?;
+        self.absorb_mapped(host, inode);
+        self.regular_file(id)?;
+        let total = out.len().min(MOVED_BYTES_MAX);
+        let mut buffer = [0; 4096];
+        let mut done = 0;
+        while done < total {
+            let want = (total - done).min(buffer.len());
+            let Kernel { hosts, log, .. } = self;
+            let Some(regular) = hosts[host].disk.inode(inode).regular() else { break };
+            let count = regular.content().read(from + done as u64, &mut buffer[..want]);
+            log.returned(&buffer[..count]);
+            done += out.write_at(done, &buffer[..count]);
+            if count < want {
+                break;
+            }
+        }
+        if let (None, Kind::Disk(open)) = (offset, &mut self.files[id].kind) {
+            open.position = from + done as u64;
+        }
+        self.note_read(id, host, inode);
+        Ok(done as i64)
+    }
+
+    /// relatime: mount(8).
+    fn note_read(&mut self, id: FileId, host: HostId, inode: InodeId) {
+        if self.files[id].flags & libc::O_NOATIME != 0 {
+            return;
+        }
+        let time = self.file_time(host);
+        let attributes = &mut self.hosts[host].disk.inode_mut(inode).attributes;
+        let stale = attributes.read_ns <= attributes.written_ns.max(attributes.changed_ns);
+        if stale || time - attributes.read_ns >= DAY_NS {
+            attributes.read_ns = time;
+        }
+    }
+
+    /// write(2) and pwrite(2).
+    pub(crate) fn disk_write(&mut self, me: ThreadId, id: FileId, input: &In<'_>, offset: Option<u64>) -> Step {
+        let synchronous = self.files[id].flags & (libc::O_SYNC | libc::O_DSYNC) != 0;
+        if self.threads[me].progress.begun {
+            // The bytes are in the cache: only their way to the disk is waited for.
+            self.finish_sync(me, id, self.files[id].flags & libc::O_SYNC == libc::O_SYNC)?;
+            return Ok(self.threads[me].progress.done as i64);
+        }
+        let (host, inode, regular) = self.regular_file(id)?;
+        let end = regular.content().bytes();
+        let (position, at) = match &self.files[id].kind {
+            // pwrite(2), BUGS: with O_APPEND, Linux appends whatever the offset.
+            Kind::Disk(_) if self.files[id].flags & libc::O_APPEND != 0 => (offset.is_none(), end),
+            Kind::Disk(open) => (offset.is_none(), offset.unwrap_or(open.position)),
+            _ => return Err(Stop::Errno(EINVAL)),
+        };
+        let total = input.len().min(MOVED_BYTES_MAX);
+        if total == 0 {
+            return Ok(0);
+        }
+        if at >= FILE_BYTES_MAX {
+            return Err(Stop::Errno(EFBIG));
+        }
+        self.absorb_mapped(host, inode);
+        let total = total.min((FILE_BYTES_MAX - at) as usize);
+        let Kernel { hosts, now, .. } = self;
+        let disk = &mut hosts[host].disk;
+        let wanted = total as u64;
+        let total = disk.room_for(inode, at, wanted);
+        disk.space.refused += u64::from(total < wanted);
+        if total == 0 {
+            return Err(Stop::Errno(ENOSPC));
+        }
+        let mut to = at;
+        disk.change(inode, |regular| {
+            input.pieces(0, total as usize, |bytes| {
+                regular.write(*now, to, bytes);
+                to += bytes.len() as u64;
+            });
+        });
+        self.show_mapped(host, inode, at, total);
+        if let (true, Kind::Disk(open)) = (position, &mut self.files[id].kind) {
+            open.position = to;
+        }
+        self.stamp(host, inode, true);
+        self.notice_open(id, libc::IN_MODIFY);
+        if synchronous {
+            self.threads[me].progress.done = total;
+            self.finish_sync(me, id, self.files[id].flags & libc::O_SYNC == libc::O_SYNC)?;
+        }
+        Ok(total as i64)
+    }
+
+    /// Sets a file's size, and gives back what it does not need any more.
+    pub(super) fn set_size(&mut self, host: HostId, inode: InodeId, bytes: u64) {
+        self.absorb_mapped(host, inode);
+        let now = self.now;
+        self.hosts[host].disk.change(inode, |regular| regular.resize(now, bytes));
+        self.resize_mapped(host, inode);
+        self.stamp(host, inode, true);
+    }
+
+    /// A directory of the disk, given its path: taken over from what lies beneath where need be.
+    ///
+    /// # Errors
+    /// `ENOTDIR`: something else is there.
+    pub(super) fn directory_at(&mut self, me: ThreadId, path: &Path) -> Result<InodeId, Stop> {
+        use std::os::unix::ffi::OsStrExt;
+        let host = self.host_id(me);
+        let mut here = self.hosts[host].disk.root();
+        let mut so_far = PathBuf::from("/");
+        for part in path.components().skip(1) {
+            so_far.push(part);
+            let name = part.as_os_str().as_bytes();
+            here = match self.hosts[host].disk.entry(here, name) {
+                Some(Entry::Inode(next)) => next,
+                Some(Entry::Gone) => return Err(Stop::Errno(libc::ENOENT)),
+                None => {
+                    let what = What::Directory(Directory::over(so_far.clone()));
+                    let attributes = self.attributes_beneath(&so_far, &super::Node::Directory);
+                    self.hosts[host].disk.adopt(here, name, stat::inode(&so_far), what, attributes)
+                }
+            };
+        }
+        if self.hosts[host].disk.inode(here).directory().is_none() {
+            return Err(Stop::Errno(ENOTDIR));
+        }
+        Ok(here)
+    }
+
+    /// The directory that a name is to be made in, changed in or removed from.
+    ///
+    /// # Errors
+    /// `EACCES` and its like.
+    pub(super) fn directory_to_change(&mut self, me: ThreadId, path: &Path) -> Result<InodeId, Stop> {
+        if access::is_systems(path) {
+            return Err(Stop::Errno(access::refusal(path)));
+        }
+        let directory = self.directory_at(me, path)?;
+        let may = access::may(self.disk(me).inode(directory), libc::W_OK | libc::X_OK);
+        if may { Ok(directory) } else { Err(Stop::Errno(EACCES)) }
+    }
+
+    /// What a directory holds, in the order in which it is listed: `.`, `..`, then by name.
+    pub(super) fn list_disk(&self, me: ThreadId, inode: InodeId) -> Result<Vec<Listed>, i32> {
+        let disk = &self.hosts[self.host_id(me)].disk;
+        let Some(directory) = disk.inode(inode).directory() else { return Err(ENOTDIR) };
+        let beneath = match &directory.beneath {
+            Some(beneath) => self.list_beneath(self.who(me), beneath)?,
+            None => Vec::new(),
+        };
+        let mut all: Vec<Listed> =
+            beneath.into_iter().filter(|listed| !directory.current.contains_key(&listed.name)).collect();
+        for (name, entry) in &directory.current {
+            if let Entry::Inode(inode) = entry {
+                let Inode { number, what, .. } = disk.inode(*inode);
+                all.push(Listed { name: name.clone(), kind: what.file_type(), inode: *number });
+            }
+        }
+        all.sort();
+        let number = |inode: InodeId| disk.inode(inode).number;
+        let above = directory.above.as_ref().map_or(inode, |(above, _)| *above);
+        let dot = |name: &[u8], inode| Listed { name: name.to_vec(), kind: libc::S_IFDIR, inode: number(inode) };
+        Ok([dot(b".", inode), dot(b"..", above)].into_iter().chain(all).collect())
+    }
+
+    /// lseek(2).
+    pub(super) fn seek_on_disk(&mut self, id: FileId, offset: i64, whence: Whence) -> Step {
+        let (host, inode) = self.disk_file(id)?;
+        let Kind::Disk(open) = &self.files[id].kind else { return Err(Stop::Errno(EINVAL)) };
+        let inode = self.hosts[host].disk.inode(inode);
+        let content = inode.regular().map(Regular::content);
+        let end = content.map_or(0, |content| content.bytes());
+        let within = || u64::try_from(offset).ok().filter(|offset| *offset < end).ok_or(Stop::Errno(libc::ENXIO));
+        let to = match (whence, content) {
+            (Whence::Start, _) => Some(offset),
+            (Whence::Current, _) => (open.position as i64).checked_add(offset),
+            (Whence::End, _) => (end as i64).checked_add(offset),
+            (Whence::Data, Some(content)) => Some(content.next_data(within()?).ok_or(Stop::Errno(libc::ENXIO))? as i64),
+            (Whence::Hole, Some(content)) => Some(content.next_hole(within()?) as i64),
+            (Whence::Data | Whence::Hole, None) => return Err(Stop::Errno(EINVAL)),
+        };
+        let to = to.filter(|to| *to >= 0).ok_or(Stop::Errno(EINVAL))?;
+        if let Kind::Disk(open) = &mut self.files[id].kind {
+            open.position = to as u64;
+        }
+        Ok(to)
+    }
+
+    /// getdents64(2).
+    pub(crate) fn disk_entries(&mut self, me: ThreadId, id: FileId, out: &mut Out<'_>) -> Step {
+        let (host, inode) = self.disk_file(id)?;
+        let Kind::Disk(open) = &self.files[id].kind else { return Err(Stop::Errno(ENOTDIR)) };
+        if self.hosts[host].disk.inode(inode).directory().is_none() {
+            return Err(Stop::Errno(ENOTDIR));
+        }
+        if open.position == 0 || open.listing.is_none() {
+            let gone = self.hosts[host].disk.inode(inode).links == 0;
+            let listing = if gone { Vec::new() } else { self.list_disk(me, inode).map_err(Stop::Errno)? };
+            if let Kind::Disk(open) = &mut self.files[id].kind {
+                open.listing = Some(listing);
+            }
+        }
+        let Kind::Disk(open) = &mut self.files[id].kind else { return Err(Stop::Errno(ENOTDIR)) };
+        let step = super::outside::put_entries(open.listing.as_deref().unwrap_or_default(), open.position, out)?;
+        open.position = step.position;
+        self.log.returned(&step.records);
+        out.write_at(0, &step.records);
+        self.note_read(id, host, inode);
+        Ok(step.records.len() as i64)
+    }
+
+    /// Whether a descriptor is of a file of the disk.
+    pub(crate) fn is_on_disk(&self, me: ThreadId, fd: c_int) -> bool {
+        self.file(me, fd).is_ok_and(|id| matches!(self.files[id].kind, Kind::Disk(_)))
+    }
+
+    /// Bytes from a regular file's position to its end (`FIONREAD`).
+    pub(crate) fn left_on_disk(&self, id: FileId) -> Option<usize> {
+        let Kind::Disk(open) = &self.files[id].kind else { return None };
+        let regular = self.hosts[open.host].disk.has(open.inode).then(|| self.hosts[open.host].disk.inode(open.inode));
+        Some(regular?.regular()?.content().bytes().saturating_sub(open.position) as usize)
+    }
+
+    /// The bytes of an open file from a position on, without moving it.
+    pub(super) fn peek_disk(&mut self, id: FileId, offset: Option<u64>, bytes: usize) -> Result<Vec<u8>, Stop> {
+        let from = match &self.files[id].kind {
+            Kind::Disk(open) => offset.unwrap_or(open.position),
+            _ => return Err(Stop::Errno(EINVAL)),
+        };
+        let (host, inode) = self.disk_file(id)?;
+        self.absorb_mapped(host, inode);
+        let (_, _, regular) = self.regular_file(id)?;
+        let mut buffer = vec![0; bytes.min(BLOCK_BYTES)];
+        let count = regular.content().read(from, &mut buffer);
+        buffer.truncate(count);
+        Ok(buffer)
+    }
+}
