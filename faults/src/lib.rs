@@ -44,7 +44,7 @@ pub use effect::dns::{Answer, DnsHijack};
 pub use effect::network::{Bandwidth, Corruption, Distribution, Duplication, Latency, Loss, Reordering};
 pub use effect::partition::Partition;
 pub use effect::process::{CpuBurn, Crash, Manner, MemoryPressure, Pause, Pressure, Resource, TaskLeak};
-pub use effect::storage::{DiskFull, InodeExhaustion, IoThrottle};
+pub use effect::storage::{BitRot, DiskErrors, DiskFull, InodeExhaustion, IoThrottle};
 pub use effect::time::{ClockDrift, ClockSkew, Correction, Onset};
 pub use effect::{Effect, Kind, Target};
 pub use error::ParseError;

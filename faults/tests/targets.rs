@@ -99,6 +99,8 @@ fn every_kind_is_read_by_its_name_and_strikes_something() {
         "1s disk-full kv0 free 4KiB",
         "1s io-throttle kv0 1MiB/s delay 5ms",
         "1s inode-exhaustion kv0 free 3",
+        "1s disk-errors kv0 reads 10% syncs 50%",
+        "1s bit-rot kv0 bits 3",
         "1s cpu-burn kv0 80%",
         "1s memory-pressure kv0 oom-kill",
         "1s task-leak kv0 10 tasks",

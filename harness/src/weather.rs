@@ -10,11 +10,11 @@ use windtunnel_faults::{
     Answer, Correction, Distribution, Effect, Fault, Kind, Latency, Link, Manner, Onset, Plan, Size, Start, Struck,
     Topology,
 };
-use windtunnel_sim::weather::{self, Begins, FaultKind, FaultReport, Links, NameAnswer, Spread};
+use windtunnel_sim::weather::{self, Begins, DiskTrouble, FaultKind, FaultReport, Links, NameAnswer, Spread};
 use windtunnel_sim::world::HostId;
 
 /// What the simulated world can do so far.
-pub(crate) const SUPPORTED: [Kind; 13] = [
+pub(crate) const SUPPORTED: [Kind; 18] = [
     Kind::Partition,
     Kind::Latency,
     Kind::Loss,
@@ -25,6 +25,11 @@ pub(crate) const SUPPORTED: [Kind; 13] = [
     Kind::DnsHijack,
     Kind::ClockSkew,
     Kind::ClockDrift,
+    Kind::DiskFull,
+    Kind::IoThrottle,
+    Kind::InodeExhaustion,
+    Kind::DiskErrors,
+    Kind::BitRot,
     Kind::Crash,
     Kind::Pause,
     Kind::CpuBurn,
@@ -140,6 +145,17 @@ fn kinds(
             let (ppm, stepped) = (i64::from(drift.rate.as_ppm()), drift.correction == Correction::Step);
             hosts.iter().map(|host| Ok(FaultKind::Drift { host: id(&host.name)?, ppm, stepped })).collect()
         }
+        (
+            Struck::Hosts(hosts),
+            Effect::DiskFull(_)
+            | Effect::IoThrottle(_)
+            | Effect::InodeExhaustion(_)
+            | Effect::DiskErrors(_)
+            | Effect::BitRot(_),
+        ) => {
+            let trouble = trouble(&fault.effect).ok_or_else(|| unsupported(fault.kind()))?;
+            hosts.iter().map(|host| Ok(FaultKind::Disk { host: id(&host.name)?, trouble })).collect()
+        }
         (Struck::Hosts(hosts), effect) => {
             let make: fn(HostId) -> FaultKind = match effect {
                 Effect::Crash(crash) if crash.manner == Manner::Kill => |host| FaultKind::Kill { host },
@@ -172,6 +188,22 @@ fn kinds(
             });
             kinds.collect()
         }
+    }
+}
+
+/// What is wrong with a disk.
+fn trouble(effect: &Effect) -> Option<DiskTrouble> {
+    match effect {
+        Effect::DiskFull(full) => Some(DiskTrouble::Full { free_bytes: full.free.as_bytes() }),
+        Effect::IoThrottle(throttle) => {
+            Some(DiskTrouble::Slow { bytes_per_second: throttle.rate.0.as_bytes(), delay: throttle.delay })
+        }
+        Effect::InodeExhaustion(exhaustion) => Some(DiskTrouble::NoInodes { free: u64::from(exhaustion.free) }),
+        Effect::DiskErrors(errors) => {
+            Some(DiskTrouble::Failing { reads: errors.reads.fraction(), syncs: errors.syncs.fraction() })
+        }
+        Effect::BitRot(rot) => Some(DiskTrouble::Rotting { bits: rot.bits }),
+        _ => None,
     }
 }
 
@@ -278,9 +310,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused_by_name() {
-        let refused = forecast("0s disk-full kv0 for 1s").expect_err("there are no disks yet");
+        let refused = forecast("0s task-leak kv0 10 threads for 1s").expect_err("nothing leaks yet");
         assert!(
-            refused.starts_with("disk-full: the simulated world cannot do this fault yet; it does partition, "),
+            refused.starts_with("task-leak: the simulated world cannot do this fault yet; it does partition, "),
             "{refused}"
         );
         let unknown = forecast("0s crash kv9 restart after 1s").expect_err("there is no such host");

@@ -155,7 +155,14 @@ pub enum FaultKind {
         /// The share of their time that is taken: from 0 to 1.
         load: f64,
     },
-    /// Power loss: nobody is told. The program is started again when the fault ends.
+    /// A disk is in trouble.
+    Disk {
+        /// Whose.
+        host: HostId,
+        /// What is wrong with it.
+        trouble: DiskTrouble,
+    },
+    /// Power loss: nobody is told, and what was not synced to the disk may be gone. The program is started again when the fault ends.
     Crash {
         /// Whose.
         host: HostId,
@@ -169,6 +176,42 @@ pub enum FaultKind {
     Pause {
         /// Whose program.
         host: HostId,
+    },
+}
+
+/// What is wrong with a disk.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum DiskTrouble {
+    /// Somebody else has taken its space: writes that need more fail with `ENOSPC`.
+    Full {
+        /// How much was left, in whole pages of 4 KiB.
+        free_bytes: u64,
+    },
+    /// Somebody else has taken its inodes: what makes a file fails with `ENOSPC`.
+    NoInodes {
+        /// How many were left.
+        free: u64,
+    },
+    /// It takes longer: syncs, writes that are synchronous, and writes to the page cache that are more than a second
+    /// ahead of it.
+    Slow {
+        /// At most this. Above zero.
+        bytes_per_second: u64,
+        /// Added to each operation.
+        delay: Duration,
+    },
+    /// Operations fail with `EIO`. Pages that a failed fsync(2) has not written are lost although they can still be
+    /// read, and the next fsync(2) says nothing of them, as on Linux.
+    Failing {
+        /// Of each read to fail: from 0 to 1.
+        reads: f64,
+        /// Of each fsync(2) and its like to fail: from 0 to 1.
+        syncs: f64,
+    },
+    /// Bits of what is on it flip, once, as the fault begins. They stay so.
+    Rotting {
+        /// How many.
+        bits: u32,
     },
 }
 
@@ -232,7 +275,8 @@ pub struct FaultReport {
     /// asked for.
     pub ended: Option<Duration>,
     /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; how often who asked for
-    /// a name was misled, or who was woken waited for a turn; 1 if somebody read a wall clock that was wrong or waited
+    /// a name was misled, or who was woken waited for a turn; how many operations a disk refused, failed or delayed, or
+    /// how many of its bits flipped; 1 if somebody read a wall clock that was wrong or waited
     /// for a time of day, if clocks drifted, or if it felled or paused its host, and 0 if the host was down, or to be
     /// paused and paused already.
     pub bit: u64,
@@ -253,6 +297,7 @@ impl FaultKind {
             | FaultKind::Drift { host, .. }
             | FaultKind::Hijack { host, .. }
             | FaultKind::Burn { host, .. }
+            | FaultKind::Disk { host, .. }
             | FaultKind::Crash { host }
             | FaultKind::Kill { host }
             | FaultKind::Pause { host } => Place::Host(*host),

@@ -25,7 +25,7 @@ use network::{Bandwidth, Corruption, Duplication, Latency, Loss, Reordering};
 use partition::Partition;
 use process::{CpuBurn, Crash, MemoryPressure, Pause, TaskLeak};
 use std::fmt::{self, Display, Formatter};
-use storage::{DiskFull, InodeExhaustion, IoThrottle};
+use storage::{BitRot, DiskErrors, DiskFull, InodeExhaustion, IoThrottle};
 use time::{ClockDrift, ClockSkew};
 
 /// A parameter that makes no sense.
@@ -78,7 +78,7 @@ macro_rules! classes {
         /// ```
         /// use windtunnel_faults::Kind;
         ///
-        /// assert_eq!(Kind::ALL.len(), 18);
+        /// assert_eq!(Kind::ALL.len(), 20);
         /// assert_eq!(Kind::IoThrottle.name(), "io-throttle");
         /// assert_eq!(Kind::from_name("io-throttle"), Some(Kind::IoThrottle));
         /// ```
@@ -215,6 +215,10 @@ classes! {
     IoThrottle io_throttle "io-throttle",
     /// Disks have no inodes left, so that no file can be made.
     InodeExhaustion inode_exhaustion "inode-exhaustion",
+    /// Reads and syncs of disks fail.
+    DiskErrors disk_errors "disk-errors",
+    /// Bits of what is on disks flip.
+    BitRot bit_rot "bit-rot",
     /// Processors are busy with something else.
     CpuBurn cpu_burn "cpu-burn",
     /// Memory is taken by something else, up to the OOM kill.

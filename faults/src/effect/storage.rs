@@ -1,9 +1,9 @@
-//! Disks that are full, out of inodes, or slow.
+//! Disks that are full, out of inodes, slow, failing, or rotting.
 
 use super::{Class, Complaint, strikes_hosts};
 use crate::duration::Shown;
 use crate::error::ParseError;
-use crate::quantity::{Rate, Size};
+use crate::quantity::{Percent, Rate, Size};
 use crate::selector::Selector;
 use crate::severity::Severity;
 use crate::text::{Cursor, Read};
@@ -160,5 +160,120 @@ impl Class for InodeExhaustion {
 
     fn complaint(&self) -> Option<Complaint> {
         None
+    }
+}
+
+/// Reads and syncs of disks fail with `EIO`: `kv1 reads 10%`, `kv1 syncs 50%`, `kv1 reads 10% syncs 50%`. What a failed
+/// fsync(2) has not written is lost, although it can still be read and the next fsync(2) succeeds, as on Linux.
+///
+/// ```
+/// use windtunnel_faults::{DiskErrors, Percent, Selector};
+///
+/// let errors = DiskErrors { hosts: Selector::name("kv1"), reads: Percent::ZERO, syncs: Percent::new(50) };
+/// assert_eq!(errors.to_string(), "kv1 syncs 50%");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiskErrors {
+    /// Whose disks.
+    pub hosts: Selector,
+    /// How likely each read fails. None unless given.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub reads: Percent,
+    /// How likely each sync fails. None unless given.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub syncs: Percent,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_never(share: &Percent) -> bool {
+    *share == Percent::ZERO
+}
+
+impl Display for DiskErrors {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.hosts)?;
+        for (word, share) in [("reads", &self.reads), ("syncs", &self.syncs)] {
+            if !is_never(share) {
+                write!(f, " {word} {share}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Read for DiskErrors {
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, ParseError> {
+        let hosts = Selector::read(cursor)?;
+        let reads = if cursor.accept("reads") { Percent::read(cursor)? } else { Percent::ZERO };
+        let syncs = if cursor.accept("syncs") { Percent::read(cursor)? } else { Percent::ZERO };
+        Ok(Self { hosts, reads, syncs })
+    }
+}
+
+impl Class for DiskErrors {
+    strikes_hosts!();
+
+    fn severity(&self) -> Severity {
+        Severity::High
+    }
+
+    fn complaint(&self) -> Option<Complaint> {
+        let remedy = "add `reads 10%`, `syncs 50%`, or both";
+        let nothing = is_never(&self.reads) && is_never(&self.syncs);
+        nothing.then(|| Complaint::new("syncs", self.syncs, "nothing would fail", remedy))
+    }
+}
+
+/// Bits of what is on disks flip, once, and stay so: `kv1`, `kv1 bits 3`.
+///
+/// ```
+/// use windtunnel_faults::{BitRot, Selector};
+///
+/// assert_eq!(BitRot { hosts: Selector::name("kv1"), bits: 3 }.to_string(), "kv1 bits 3");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BitRot {
+    /// Whose disks.
+    pub hosts: Selector,
+    /// How many, anywhere in the files. One unless given.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub bits: u32,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_one(count: &u32) -> bool {
+    *count == 1
+}
+
+impl Display for BitRot {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.hosts)?;
+        if self.bits == 1 { Ok(()) } else { write!(f, " bits {}", self.bits) }
+    }
+}
+
+impl Read for BitRot {
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, ParseError> {
+        let hosts = Selector::read(cursor)?;
+        let bits = if cursor.accept("bits") { cursor.parse("how many bits", |word| word.parse().ok())? } else { 1 };
+        Ok(Self { hosts, bits })
+    }
+}
+
+impl Class for BitRot {
+    strikes_hosts!();
+
+    fn severity(&self) -> Severity {
+        Severity::High
+    }
+
+    fn complaint(&self) -> Option<Complaint> {
+        (self.bits == 0).then(|| Complaint::new("bits", self.bits, "nothing would rot", "write more than `0`"))
     }
 }

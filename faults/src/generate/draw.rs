@@ -8,7 +8,7 @@ use crate::effect::dns::{Answer, DnsHijack};
 use crate::effect::network::{Bandwidth, Corruption, Distribution, Duplication, Latency, Loss, Reordering};
 use crate::effect::partition::{Partition, RING_HOSTS_MIN};
 use crate::effect::process::{CpuBurn, Crash, Manner, MemoryPressure, Pause, Pressure, Resource, TaskLeak};
-use crate::effect::storage::{DiskFull, InodeExhaustion, IoThrottle};
+use crate::effect::storage::{BitRot, DiskErrors, DiskFull, InodeExhaustion, IoThrottle};
 use crate::effect::time::{ClockDrift, ClockSkew, Correction, Onset};
 use crate::effect::{Effect, Kind};
 use crate::fault::Fault;
@@ -210,6 +210,19 @@ impl<'a, 'r> Draw<'a, 'r> {
                 let delay = self.dice.length(ms(1), by(intensity, [ms(5), ms(50), ms(500)]));
                 let delay = if self.dice.once_in(2) { Duration::ZERO } else { delay };
                 IoThrottle { hosts, rate, delay }.into()
+            }
+            Kind::DiskErrors => {
+                let share = by(intensity, [5, 25, 100]);
+                let (reads, syncs) = match self.dice.below(3) {
+                    0 => (self.percent(share), Percent::ZERO),
+                    1 => (Percent::ZERO, self.percent(share)),
+                    _ => (self.percent(share), self.percent(share)),
+                };
+                DiskErrors { hosts, reads, syncs }.into()
+            }
+            Kind::BitRot => {
+                let bits = self.dice.magnitude(1, by(intensity, [1, 10, 1_000])) as u32;
+                BitRot { hosts, bits }.into()
             }
             Kind::InodeExhaustion => InodeExhaustion { hosts, free: self.dice.below(4) as u32 }.into(),
             Kind::CpuBurn => CpuBurn { hosts, load: by(intensity, [50, 80, 99].map(Percent::new)) }.into(),

@@ -182,6 +182,10 @@ family! {
         throttles IoThrottle,
         /// Disks on which no file can be made.
         inode_exhaustions InodeExhaustion,
+        /// Disks that fail to read and to sync.
+        errors DiskErrors,
+        /// Disks on which bits flip.
+        bit_rot BitRot,
     }
 }
 

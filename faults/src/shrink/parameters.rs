@@ -42,6 +42,15 @@ pub(crate) fn weaker(effect: &Effect) -> Vec<Effect> {
         Effect::DiskFull(one) => {
             vary(one, (one.free != Size::default()).then_some(Size::default()), |new, free| new.free = free)
         }
+        Effect::DiskErrors(one) => {
+            let both = one.reads != Percent::ZERO && one.syncs != Percent::ZERO;
+            let without_reads = vary(one, both.then_some(Percent::ZERO), |new, share| new.reads = share);
+            let without_syncs = vary(one, both.then_some(Percent::ZERO), |new, share| new.syncs = share);
+            let reads = vary(one, rarer(one.reads), |new, share| new.reads = share);
+            let syncs = vary(one, rarer(one.syncs), |new, share| new.syncs = share);
+            [without_reads, without_syncs, reads, syncs].concat()
+        }
+        Effect::BitRot(one) => vary(one, powers_of_ten(one.bits, 1), |new, bits| new.bits = bits),
         Effect::InodeExhaustion(one) => vary(one, (one.free != 0).then_some(0), |new, free| new.free = free),
         Effect::IoThrottle(one) => {
             let plain = (!one.delay.is_zero()).then_some(Duration::ZERO);

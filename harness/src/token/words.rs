@@ -5,7 +5,7 @@
 /// What the bytes from 0x80 stand for. Their order is part of version 1 of the token: words may be added at the end,
 /// and none may be moved, changed or removed.
 #[rustfmt::skip]
-const WORDS: [&str; 116] = [
+const WORDS: [&str; 124] = [
     // Between faults, and from a fault's words to its length.
     "s; ", "ms; ", "us; ", "; ", "s for ", "ms for ", "% for ", "} for ", " for ", " restart after ", " by kill",
     " by kill restart after ", "0ms", "00ms", ".5s", "0s ",
@@ -27,6 +27,8 @@ const WORDS: [&str; 116] = [
     "ms jitter ", "s jitter ", "ms normal", "ms pareto", "% correlation ", "% by ", "KiB/s", "MiB/s", " queue ", "KiB",
     "MiB", "\" answers ", "servfail", "nxdomain", "nothing", " free ", " delay ", " tasks", " threads",
     " descriptors", " slewed", " severity ",
+    // What came later.
+    "s disk-errors ", "ms disk-errors ", " disk-errors ", "s bit-rot ", "ms bit-rot ", " bit-rot ", " reads ", " syncs ",
 ];
 
 /// The next byte stands for itself.

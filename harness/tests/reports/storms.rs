@@ -223,7 +223,7 @@ fn a_plan_that_makes_no_sense_is_refused_with_its_reason() {
     assert!(unreadable.sentence().starts_with("impossible: `plan` cannot be read"), "{}", unreadable.text);
     unreadable.contains("1s crahs store").contains("   ^").contains("crash");
     let disks = run("asks_for_what_is_not_there_yet").printed();
-    assert!(disks.sentence().contains("disk-full: the simulated world cannot do this fault yet"), "{}", disks.text);
+    assert!(disks.sentence().contains("task-leak: the simulated world cannot do this fault yet"), "{}", disks.text);
 }
 
 #[test]

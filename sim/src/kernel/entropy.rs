@@ -38,6 +38,8 @@ pub(crate) enum Purpose {
     DiskCrash = 13,
     /// How long a disk takes; entity = host.
     DiskPace = 14,
+    /// Which operations of a failing disk fail, and which bits rot; entity = host.
+    DiskErrors = 15,
 }
 
 /// A stream of random values.

@@ -6,7 +6,7 @@ use super::disk::{Disk, Drawn};
 use super::dispatch::{Event, Kernel};
 use super::entropy::{Purpose, Stream, mix};
 use super::event::What;
-use super::machine::{DiskDevice, VOLATILE};
+use super::machine::{DiskDevice, Troubles, VOLATILE};
 use super::process::ProcessId;
 use super::wall::Wall;
 use crate::world::{Exit, HostId, HostState, OnExit, Outcome, Program};
@@ -42,8 +42,10 @@ pub(crate) struct Host {
     pub(crate) next_pid: i32,
     pub(crate) disk: Disk,
     pub(crate) device: DiskDevice,
-    /// What a crash leaves of its disk, and how long that takes.
+    pub(crate) troubles: Troubles,
+    /// What a crash leaves of its disk, how long that takes, and what of it fails.
     pub(crate) disk_crash: Stream,
+    pub(crate) disk_errors: Stream,
     pub(crate) disk_pace: Stream,
     /// What it adds to virtual time for its clocks.
     pub(crate) wall: Wall,
@@ -125,7 +127,9 @@ impl Kernel {
             next_pid: 101,
             disk: Disk::new(root, self.syncs),
             device: DiskDevice::default(),
+            troubles: Troubles::default(),
             disk_crash: Stream::new(self.seed, Purpose::DiskCrash, u64::from(id.0)),
+            disk_errors: Stream::new(self.seed, Purpose::DiskErrors, u64::from(id.0)),
             disk_pace: Stream::new(self.seed, Purpose::DiskPace, u64::from(id.0)),
             wall: Wall::right(self.start_unix_ns as i64),
             beat: Beat::right(UPTIME_NS),

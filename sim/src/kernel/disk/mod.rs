@@ -453,6 +453,16 @@ impl Disk {
         found
     }
 
+    /// Files that are on the disk, with their sizes there.
+    pub(crate) fn durable_files(&self) -> impl Iterator<Item = (InodeId, u64)> + '_ {
+        self.files().filter_map(|id| Some((id, self.inodes[id].regular()?.durable_bytes()))).filter(|file| file.1 > 0)
+    }
+
+    /// Flips a bit of what is on the disk of a file; answers whether there was one to flip.
+    pub(crate) fn rot(&mut self, id: InodeId, byte: u64, bit: u8) -> bool {
+        self.inodes[id].regular_mut().is_some_and(|regular| regular.rot(byte, bit))
+    }
+
     /// Regular files on the disk, in order of their numbers.
     pub(crate) fn files(&self) -> impl Iterator<Item = InodeId> + '_ {
         self.inodes.iter().filter(|(_, inode)| inode.links > 0 && inode.regular().is_some()).map(|(id, _)| id)

@@ -15,8 +15,9 @@ pub(crate) struct Space {
     /// Taken by somebody else: faults.
     pub(crate) pages_gone: u64,
     pub(crate) inodes_gone: u64,
-    /// How often something found no space.
-    pub(crate) refused: u64,
+    /// How often something found no page, or no inode.
+    pub(crate) refused_pages: u64,
+    pub(crate) refused_inodes: u64,
 }
 
 impl Space {

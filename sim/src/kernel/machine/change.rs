@@ -77,7 +77,7 @@ impl Kernel {
         }
         let disk = self.disk(me);
         if disk.space.inodes_free() == 0 {
-            disk.space.refused += 1;
+            disk.space.refused_inodes += 1;
             return Err(Stop::Errno(ENOSPC));
         }
         Ok(disk.make(what, attributes))

@@ -1,5 +1,6 @@
 //! Open files and directories of a host's disk: reading, writing, listing.
 
+use super::trouble::Operation;
 use super::{Whence, access, stat};
 use crate::abi::user::{In, Out};
 use crate::kernel::disk::{Directory, Disk, Entry, Inode, InodeId, Regular, What};
@@ -132,6 +133,9 @@ impl Kernel {
         let (host, inode) = self.disk_file(id)?;
         self.absorb_mapped(host, inode);
         self.regular_file(id)?;
+        if self.disk_fails(host, Operation::Read) {
+            return Err(Stop::Errno(EIO));
+        }
         let total = out.len().min(MOVED_BYTES_MAX);
         let mut buffer = [0; 4096];
         let mut done = 0;
@@ -171,7 +175,11 @@ impl Kernel {
         let synchronous = self.files[id].flags & (libc::O_SYNC | libc::O_DSYNC) != 0;
         if self.threads[me].progress.begun {
             // The bytes are in the cache: only their way to the disk is waited for.
-            self.finish_sync(me, id, self.files[id].flags & libc::O_SYNC == libc::O_SYNC)?;
+            if synchronous {
+                self.finish_sync(me, id, self.files[id].flags & libc::O_SYNC == libc::O_SYNC)?;
+            } else if !self.expired(me) {
+                return Err(Stop::Block);
+            }
             return Ok(self.threads[me].progress.done as i64);
         }
         let (host, inode, regular) = self.regular_file(id)?;
@@ -195,7 +203,7 @@ impl Kernel {
         let disk = &mut hosts[host].disk;
         let wanted = total as u64;
         let total = disk.room_for(inode, at, wanted);
-        disk.space.refused += u64::from(total < wanted);
+        disk.space.refused_pages += u64::from(total < wanted);
         if total == 0 {
             return Err(Stop::Errno(ENOSPC));
         }
@@ -212,9 +220,13 @@ impl Kernel {
         }
         self.stamp(host, inode, true);
         self.notice_open(id, libc::IN_MODIFY);
+        self.threads[me].progress.done = total;
         if synchronous {
-            self.threads[me].progress.done = total;
+            self.pin(me, id);
             self.finish_sync(me, id, self.files[id].flags & libc::O_SYNC == libc::O_SYNC)?;
+        } else if let Err(stop) = self.wait_for_writeback(me, host, total) {
+            self.pin(me, id);
+            return Err(stop);
         }
         Ok(total as i64)
     }

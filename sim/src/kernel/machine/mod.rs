@@ -42,6 +42,7 @@ mod sockets;
 mod stat;
 mod sync;
 mod tree;
+mod trouble;
 mod walk;
 mod watch;
 
@@ -56,7 +57,8 @@ pub(crate) use mapped::MappedFiles;
 pub(crate) use outside::{Outside, Whence};
 pub(crate) use own::Own;
 pub(crate) use stat::Stat;
-pub(crate) use sync::{Device as DiskDevice, Throttle};
+pub(crate) use sync::Device as DiskDevice;
+pub(crate) use trouble::Troubles;
 pub(crate) use walk::{Last, Place};
 pub(crate) use watch::{Inotify, Watched};
 

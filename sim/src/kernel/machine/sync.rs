@@ -3,6 +3,7 @@
 
 use super::access;
 use super::disk_file::FILE_BYTES_MAX;
+use super::trouble::Operation;
 use super::walk::Last;
 use super::{At, Node};
 use crate::kernel::disk::InodeId;
@@ -24,7 +25,9 @@ pub(crate) struct Device {
     /// When it has done all that it was given so far.
     pub(crate) free_at: u64,
     /// Faults: how fast it is at most, and how long each operation takes more.
-    pub(crate) throttles: Throttle,
+    throttle: Throttle,
+    /// What was written under a limit will have been written back by then.
+    written_back_at: u64,
     /// How many operations faults have made slower.
     pub(crate) throttled: u64,
 }
@@ -37,18 +40,39 @@ pub(crate) struct Throttle {
     pub(crate) delay_ns: u64,
 }
 
+/// How much of a slow disk's time the page cache holds before those who write to it wait (`balance_dirty_pages`).
+const WRITEBACK_AHEAD_NS: u64 = 1_000_000_000;
+
 impl Device {
-    /// Gives it an operation that would take so long by itself; answers when it is done.
-    fn take(&mut self, now: u64, bytes: u64, alone_ns: u64) -> u64 {
-        let Throttle { bytes_per_second, delay_ns } = self.throttles;
-        let at_rate_ns = match bytes_per_second {
+    /// Sets what slows it down.
+    pub(crate) fn throttle(&mut self, throttle: Throttle) {
+        self.throttle = throttle;
+    }
+
+    fn at_rate_ns(&self, bytes: u64) -> u64 {
+        match self.throttle.bytes_per_second {
             0 => 0,
             rate => u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX),
-        };
-        if self.throttles != Throttle::default() {
+        }
+    }
+
+    /// Notes a write to the page cache; answers until when its writer waits, if it does.
+    fn write(&mut self, now: u64, bytes: u64) -> Option<u64> {
+        if self.throttle.bytes_per_second == 0 {
+            return None;
+        }
+        self.written_back_at = self.written_back_at.max(now).saturating_add(self.at_rate_ns(bytes));
+        let waits_until = self.written_back_at.saturating_sub(WRITEBACK_AHEAD_NS);
+        self.throttled += u64::from(waits_until > now);
+        (waits_until > now).then_some(waits_until)
+    }
+
+    /// Gives it an operation that would take so long by itself; answers when it is done.
+    fn take(&mut self, now: u64, bytes: u64, alone_ns: u64) -> u64 {
+        if self.throttle != Throttle::default() {
             self.throttled += 1;
         }
-        let takes_ns = alone_ns.max(at_rate_ns).saturating_add(delay_ns);
+        let takes_ns = alone_ns.max(self.at_rate_ns(bytes)).saturating_add(self.throttle.delay_ns);
         self.free_at = self.free_at.max(now).saturating_add(takes_ns);
         self.free_at
     }
@@ -66,6 +90,20 @@ impl Kernel {
             self.threads[me].progress.uninterruptible = true;
         }
         if self.expired(me) { Ok(()) } else { Err(Stop::Block) }
+    }
+
+    /// Waits, after a write to the page cache of a slow disk, until enough of it has been written back. A look waits for
+    /// nothing.
+    pub(super) fn wait_for_writeback(&mut self, me: ThreadId, host: HostId, bytes: u64) -> Result<(), Stop> {
+        let looks = self.threads[me].pending.is_some_and(|pending| pending.looking());
+        match self.hosts[host].device.write(self.now, bytes) {
+            Some(until) if !looks => {
+                self.deadline(me, Some(until));
+                self.threads[me].progress.uninterruptible = true;
+                Err(Stop::Block)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What one flush takes: now and then much longer.
@@ -97,7 +135,7 @@ impl Kernel {
         self.absorb_mapped(host, inode);
         let bytes = self.hosts[host].disk.unsynced_bytes(inode);
         self.wait_for_disk(me, host, bytes)?;
-        if self.sync_fails(host) {
+        if self.disk_fails(host, Operation::Sync) {
             self.hosts[host].disk.fail_sync(inode);
             return Err(Stop::Errno(EIO));
         }
@@ -232,7 +270,7 @@ impl Kernel {
         if !punches {
             let disk = &mut self.hosts[host].disk;
             if disk.room_for(inode, offset, bytes) < bytes {
-                disk.space.refused += 1;
+                disk.space.refused_pages += 1;
                 return Err(Stop::Errno(ENOSPC));
             }
             disk.change(inode, |regular| regular.take_pages(offset, bytes));
@@ -250,11 +288,6 @@ impl Kernel {
         let size = self.hosts[host].disk.inode(inode).bytes();
         self.hosts[host].disk.change(inode, |regular| regular.clear(now, offset, bytes));
         self.show_mapped(host, inode, offset, bytes.min(size.saturating_sub(offset)));
-    }
-
-    /// Whether fsync(2) fails on a host now.
-    fn sync_fails(&mut self, _host: HostId) -> bool {
-        false
     }
 
     /// Whether programs may do this with what a path has led to.

@@ -15,7 +15,7 @@ use super::host::UPTIME_NS;
 use super::net::{Draws, Harm, delay_ns};
 use super::timers::TimerKey;
 use super::wall::Motion;
-use crate::weather::{Begins, Fault, FaultKind, FaultReport, NameAnswer, WeatherReport};
+use crate::weather::{Begins, DiskTrouble, Fault, FaultKind, FaultReport, NameAnswer, WeatherReport};
 use crate::world::{FaultId, HostId, HostState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -109,6 +109,8 @@ enum Grip {
     Processors(HostId, f64, u64),
     /// A name.
     Name(u64),
+    /// A disk: which of its troubles it is, of what kind, and how often that kind had bitten before.
+    Disk(HostId, u64, DiskTrouble, u64),
     /// A host's program.
     Host(HostId),
 }
@@ -122,6 +124,7 @@ impl Grip {
             Grip::Clock(host, _, _, reads) => u64::from(reads.is_none_or(|before| kernel.wall_reads(host) > before)),
             Grip::Processors(host, _, before) => kernel.waited(host) - before,
             Grip::Name(hijack) => kernel.net.misled(hijack),
+            Grip::Disk(host, _, trouble, before) => kernel.disk_bitten(host, trouble) - before,
             Grip::Drift(..) | Grip::Host(_) => 1,
         }
     }
@@ -241,6 +244,14 @@ impl Kernel {
             FaultKind::Skew { by_ns, .. } if by_ns.unsigned_abs() > SKEW_NS_MAX => {
                 Err("no clock can be moved by more than 200 years".to_owned())
             }
+            FaultKind::Disk { trouble: DiskTrouble::Failing { reads, syncs }, .. }
+                if ![reads, syncs].into_iter().all(|share| (0.0..=1.0).contains(share)) =>
+            {
+                Err(format!("{reads} and {syncs} are no probabilities; they would be from 0 to 1"))
+            }
+            FaultKind::Disk { trouble: DiskTrouble::Slow { bytes_per_second: 0, .. }, .. } => {
+                Err("nothing would ever be on a disk of 0 bytes per second".to_owned())
+            }
             FaultKind::Narrow { bytes_per_second: 0, .. } => {
                 Err("nothing would get through a link of 0 bytes per second: that is a partition".to_owned())
             }
@@ -255,6 +266,7 @@ impl Kernel {
             | FaultKind::Drift { .. }
             | FaultKind::Hijack { .. }
             | FaultKind::Burn { .. }
+            | FaultKind::Disk { .. }
             | FaultKind::Crash { .. }
             | FaultKind::Kill { .. }
             | FaultKind::Pause { .. } => Ok(()),
@@ -323,7 +335,8 @@ impl Kernel {
             | FaultKind::Skew { .. }
             | FaultKind::Drift { .. }
             | FaultKind::Hijack { .. }
-            | FaultKind::Burn { .. } => true,
+            | FaultKind::Burn { .. }
+            | FaultKind::Disk { .. } => true,
             FaultKind::Crash { host } | FaultKind::Kill { host } => {
                 !matches!(self.host_state(*host), HostState::Down(_))
             }
@@ -350,6 +363,7 @@ fn harm(kind: &FaultKind) -> Option<Harm> {
         | FaultKind::Drift { .. }
         | FaultKind::Hijack { .. }
         | FaultKind::Burn { .. }
+        | FaultKind::Disk { .. }
         | FaultKind::Crash { .. }
         | FaultKind::Kill { .. }
         | FaultKind::Pause { .. } => return None,
@@ -395,6 +409,10 @@ impl Weather {
                 Grip::Clock(*host, shift, motion, if waited_for { None } else { Some(reads) })
             }
             FaultKind::Burn { host, load } => Grip::Processors(*host, *load, kernel.burn(*host, *load)),
+            FaultKind::Disk { host, trouble } => {
+                let (number, before) = kernel.trouble_disk(*host, *trouble);
+                Grip::Disk(*host, number, *trouble, before)
+            }
             FaultKind::Hijack { host, name, answer } => Grip::Name(kernel.net.hijack(*host, name, *answer)),
             FaultKind::Drift { host, ppm, stepped } => {
                 let motion = if *stepped { Motion::Step } else { Motion::Slew };
@@ -432,6 +450,7 @@ impl Weather {
             Grip::Clock(host, shift, motion, _) => kernel.right_clock(host, shift, motion),
             Grip::Processors(host, load, _) => kernel.end_burn(host, load),
             Grip::Name(hijack) => drop(kernel.net.end_hijack(hijack)),
+            Grip::Disk(host, number, ..) => kernel.end_trouble(host, number),
             Grip::Drift(host, shift, ppm, motion) => kernel.steady_clocks(host, ppm, shift, motion),
             Grip::Nothing | Grip::Host(_) => {}
         }
@@ -443,6 +462,9 @@ impl Weather {
             Grip::Links(_) => format!(", which bit on {bit} segments and datagrams"),
             Grip::Processors(..) => format!(", for which somebody waited {bit} times"),
             Grip::Name(_) => format!(", which misled {bit} times"),
+            Grip::Disk(.., DiskTrouble::Rotting { .. }, _) => format!(", which flipped {bit} bits"),
+            Grip::Disk(.., DiskTrouble::Slow { .. }, _) => format!(", which made {bit} operations slower"),
+            Grip::Disk(..) => format!(", which made {bit} operations fail"),
             Grip::Nothing | Grip::Clock(..) | Grip::Drift(..) | Grip::Host(_) => String::new(),
         };
         let text = format!("fault {} ends: {what}{effect}", number + 1);

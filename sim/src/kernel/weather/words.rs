@@ -1,7 +1,7 @@
 //! What the log says of faults.
 
 use crate::kernel::dispatch::Kernel;
-use crate::weather::{FaultKind, Links, NameAnswer};
+use crate::weather::{DiskTrouble, FaultKind, Links, NameAnswer};
 use crate::world::HostId;
 use std::time::Duration;
 
@@ -53,10 +53,28 @@ impl Kernel {
                 NameAnswer::Nothing => format!("the name server is silent about `{name}`"),
             },
             FaultKind::Burn { load, .. } => format!("processors that are busy for {} of their time", percent(*load)),
+            FaultKind::Disk { trouble, .. } => describe_trouble(*trouble),
             FaultKind::Crash { .. } => "crash".to_owned(),
             FaultKind::Kill { .. } => "kill".to_owned(),
             FaultKind::Pause { .. } => "pause".to_owned(),
         }
+    }
+}
+
+fn describe_trouble(trouble: DiskTrouble) -> String {
+    match trouble {
+        DiskTrouble::Full { free_bytes } => format!("a disk with {free_bytes} bytes left"),
+        DiskTrouble::NoInodes { free } => format!("a disk with {free} inodes left"),
+        DiskTrouble::Slow { bytes_per_second, delay } if delay.is_zero() => {
+            format!("a disk of {bytes_per_second} bytes per second")
+        }
+        DiskTrouble::Slow { bytes_per_second, delay } => {
+            format!("a disk of {bytes_per_second} bytes per second, {delay:?} later")
+        }
+        DiskTrouble::Failing { reads, syncs } => {
+            format!("a disk that fails {} of its reads and {} of its syncs", percent(reads), percent(syncs))
+        }
+        DiskTrouble::Rotting { bits } => format!("{bits} bits that flip on the disk"),
     }
 }
 
