@@ -7,33 +7,11 @@ use crate::blackbox::FaultAccount;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use windtunnel_faults::{
-    Answer, Correction, Distribution, Effect, Fault, Kind, Latency, Link, Manner, Onset, Plan, Size, Start, Struck,
-    Topology,
+    Answer, Correction, Distribution, Effect, Fault, Latency, Link, Manner, Onset, Plan, Pressure, Resource, Size,
+    Start, Struck, TaskLeak, Topology,
 };
-use windtunnel_sim::weather::{self, Begins, DiskTrouble, FaultKind, FaultReport, Links, NameAnswer, Spread};
+use windtunnel_sim::weather::{self, Begins, DiskTrouble, FaultKind, FaultReport, Lack, Links, NameAnswer, Spread};
 use windtunnel_sim::world::HostId;
-
-/// What the simulated world can do so far.
-pub(crate) const SUPPORTED: [Kind; 18] = [
-    Kind::Partition,
-    Kind::Latency,
-    Kind::Loss,
-    Kind::Duplication,
-    Kind::Reordering,
-    Kind::Corruption,
-    Kind::Bandwidth,
-    Kind::DnsHijack,
-    Kind::ClockSkew,
-    Kind::ClockDrift,
-    Kind::DiskFull,
-    Kind::IoThrottle,
-    Kind::InodeExhaustion,
-    Kind::DiskErrors,
-    Kind::BitRot,
-    Kind::Crash,
-    Kind::Pause,
-    Kind::CpuBurn,
-];
 
 /// A plan as the kernel takes it.
 #[derive(Debug, Default)]
@@ -48,7 +26,7 @@ impl Forecast {
     /// Translates a plan for the hosts of a world.
     ///
     /// # Errors
-    /// A sentence: a fault makes no sense, names a host that is not there, or is of a kind that this world cannot do.
+    /// A sentence: a fault makes no sense, or names a host that is not there.
     pub(crate) fn of(plan: &Plan, topology: &Topology, id: impl Fn(&str) -> Option<HostId>) -> Result<Self, String> {
         plan.validate_for(topology).map_err(|problems| {
             let late = "hosts and clients that are made after the storm has begun cannot be struck";
@@ -61,7 +39,7 @@ impl Forecast {
     /// begins.
     ///
     /// # Errors
-    /// A sentence: a fault is of a kind that this world cannot do.
+    /// A sentence: a fault makes no sense.
     pub(crate) fn of_drawn(
         plan: &Plan,
         topology: &Topology,
@@ -119,14 +97,36 @@ fn kinds(
     id: impl Fn(&str) -> Result<HostId, String>,
 ) -> Result<Vec<FaultKind>, String> {
     let struck = fault.resolve(topology).map_err(|error| format!("`{fault}`: {error}"))?;
-    match (struck, &fault.effect) {
-        (Struck::Hosts(hosts), Effect::ClockSkew(skew)) => {
-            let slewed = skew.onset == Onset::Slew;
-            let by_ns = i64::try_from(skew.offset.nanoseconds());
-            let by_ns = by_ns.map_err(|_| format!("`{fault}`: no clock can be moved by more than 200 years"))?;
-            hosts.iter().map(|host| Ok(FaultKind::Skew { host: id(&host.name)?, by_ns, slewed })).collect()
+    let problem = |problem: &str| format!("`{fault}`: {problem}");
+    match struck {
+        Struck::Hosts(hosts) => hosts
+            .iter()
+            .map(|host| on_host(&fault.effect, id(&host.name)?, &id)?.ok_or_else(|| problem("it strikes links")))
+            .collect(),
+        Struck::Links(links) => {
+            let sets = link_sets(&links, id)?;
+            sets.into_iter()
+                .map(|links| on_links(&fault.effect, links).ok_or_else(|| problem("it strikes hosts")))
+                .collect()
         }
-        (Struck::Hosts(hosts), Effect::DnsHijack(hijack)) => {
+    }
+}
+
+/// What an effect is on a host; nothing if it is none of those that strike hosts.
+fn on_host(
+    effect: &Effect,
+    host: HostId,
+    id: &impl Fn(&str) -> Result<HostId, String>,
+) -> Result<Option<FaultKind>, String> {
+    let disk = |trouble| FaultKind::Disk { host, trouble };
+    let lack = |lack| FaultKind::Lack { host, lack };
+    Ok(Some(match effect {
+        Effect::ClockSkew(skew) => {
+            let by_ns = i64::try_from(skew.offset.nanoseconds());
+            let by_ns = by_ns.map_err(|_| "no clock can be moved by more than 200 years".to_owned())?;
+            FaultKind::Skew { host, by_ns, slewed: skew.onset == Onset::Slew }
+        }
+        Effect::DnsHijack(hijack) => {
             let answer = match &hijack.answer {
                 Answer::Address(ip) => NameAnswer::Address(*ip),
                 Answer::Host(name) => NameAnswer::Host(id(name)?),
@@ -134,77 +134,65 @@ fn kinds(
                 Answer::Failure => NameAnswer::Failure,
                 Answer::Nothing => NameAnswer::Nothing,
             };
-            let misled = |name: &str| Ok(FaultKind::Hijack { host: id(name)?, name: hijack.name.clone(), answer });
-            hosts.iter().map(|host| misled(&host.name)).collect()
+            FaultKind::Hijack { host, name: hijack.name.clone(), answer }
         }
-        (Struck::Hosts(hosts), Effect::CpuBurn(burn)) => {
-            let load = burn.load.fraction();
-            hosts.iter().map(|host| Ok(FaultKind::Burn { host: id(&host.name)?, load })).collect()
-        }
-        (Struck::Hosts(hosts), Effect::ClockDrift(drift)) => {
+        Effect::ClockDrift(drift) => {
             let (ppm, stepped) = (i64::from(drift.rate.as_ppm()), drift.correction == Correction::Step);
-            hosts.iter().map(|host| Ok(FaultKind::Drift { host: id(&host.name)?, ppm, stepped })).collect()
+            FaultKind::Drift { host, ppm, stepped }
         }
-        (
-            Struck::Hosts(hosts),
-            Effect::DiskFull(_)
-            | Effect::IoThrottle(_)
-            | Effect::InodeExhaustion(_)
-            | Effect::DiskErrors(_)
-            | Effect::BitRot(_),
-        ) => {
-            let trouble = trouble(&fault.effect).ok_or_else(|| unsupported(fault.kind()))?;
-            hosts.iter().map(|host| Ok(FaultKind::Disk { host: id(&host.name)?, trouble })).collect()
+        Effect::CpuBurn(burn) => FaultKind::Burn { host, load: burn.load.fraction() },
+        Effect::MemoryPressure(pressure) => lack(Lack::Memory {
+            share: match pressure.pressure {
+                Pressure::Taken(share) => share.fraction(),
+                Pressure::OomKill => 1.0,
+            },
+        }),
+        Effect::TaskLeak(TaskLeak { count, resource, .. }) => lack(match resource {
+            Resource::Tasks => Lack::Tasks { count: *count },
+            Resource::Threads => Lack::Threads { count: *count },
+            Resource::Descriptors => Lack::Descriptors { count: *count },
+        }),
+        Effect::DiskFull(full) => disk(DiskTrouble::Full { free_bytes: full.free.as_bytes() }),
+        Effect::IoThrottle(throttle) => {
+            disk(DiskTrouble::Slow { bytes_per_second: throttle.rate.0.as_bytes(), delay: throttle.delay })
         }
-        (Struck::Hosts(hosts), effect) => {
-            let make: fn(HostId) -> FaultKind = match effect {
-                Effect::Crash(crash) if crash.manner == Manner::Kill => |host| FaultKind::Kill { host },
-                Effect::Crash(_) => |host| FaultKind::Crash { host },
-                Effect::Pause(_) => |host| FaultKind::Pause { host },
-                other => return Err(unsupported(other.kind())),
-            };
-            hosts.iter().map(|host| Ok(make(id(&host.name)?))).collect()
+        Effect::InodeExhaustion(exhaustion) => disk(DiskTrouble::NoInodes { free: u64::from(exhaustion.free) }),
+        Effect::DiskErrors(errors) => {
+            disk(DiskTrouble::Failing { reads: errors.reads.fraction(), syncs: errors.syncs.fraction() })
         }
-        (Struck::Links(links), effect) => {
-            let sets = link_sets(&links, id)?;
-            let kinds = sets.into_iter().map(|links| match effect {
-                Effect::Partition(_) => Ok(FaultKind::Partition { links }),
-                Effect::Latency(latency) => Ok(slow(latency, links)),
-                Effect::Loss(loss) => {
-                    let (probability, correlation) = (loss.probability.fraction(), loss.correlation.fraction());
-                    Ok(FaultKind::Lossy { links, probability, correlation })
-                }
-                Effect::Duplication(one) => Ok(FaultKind::Doubling { links, probability: one.probability.fraction() }),
-                Effect::Reordering(one) => {
-                    Ok(FaultKind::Overtaking { links, probability: one.probability.fraction(), by: one.by })
-                }
-                Effect::Corruption(one) => Ok(FaultKind::Flipping { links, probability: one.probability.fraction() }),
-                Effect::Bandwidth(one) => Ok(FaultKind::Narrow {
-                    links,
-                    bytes_per_second: one.rate.0.as_bytes(),
-                    queue_bytes: one.queue.map(Size::as_bytes),
-                }),
-                other => Err(unsupported(other.kind())),
-            });
-            kinds.collect()
-        }
-    }
+        Effect::BitRot(rot) => disk(DiskTrouble::Rotting { bits: rot.bits }),
+        Effect::Crash(crash) if crash.manner == Manner::Kill => FaultKind::Kill { host },
+        Effect::Crash(_) => FaultKind::Crash { host },
+        Effect::Pause(_) => FaultKind::Pause { host },
+        Effect::Partition(_)
+        | Effect::Latency(_)
+        | Effect::Loss(_)
+        | Effect::Duplication(_)
+        | Effect::Reordering(_)
+        | Effect::Corruption(_)
+        | Effect::Bandwidth(_) => return Ok(None),
+    }))
 }
 
-/// What is wrong with a disk.
-fn trouble(effect: &Effect) -> Option<DiskTrouble> {
-    match effect {
-        Effect::DiskFull(full) => Some(DiskTrouble::Full { free_bytes: full.free.as_bytes() }),
-        Effect::IoThrottle(throttle) => {
-            Some(DiskTrouble::Slow { bytes_per_second: throttle.rate.0.as_bytes(), delay: throttle.delay })
+/// What an effect is on links; nothing if it is none of those that strike links.
+fn on_links(effect: &Effect, links: Links) -> Option<FaultKind> {
+    Some(match effect {
+        Effect::Partition(_) => FaultKind::Partition { links },
+        Effect::Latency(latency) => slow(latency, links),
+        Effect::Loss(loss) => {
+            let (probability, correlation) = (loss.probability.fraction(), loss.correlation.fraction());
+            FaultKind::Lossy { links, probability, correlation }
         }
-        Effect::InodeExhaustion(exhaustion) => Some(DiskTrouble::NoInodes { free: u64::from(exhaustion.free) }),
-        Effect::DiskErrors(errors) => {
-            Some(DiskTrouble::Failing { reads: errors.reads.fraction(), syncs: errors.syncs.fraction() })
-        }
-        Effect::BitRot(rot) => Some(DiskTrouble::Rotting { bits: rot.bits }),
-        _ => None,
-    }
+        Effect::Duplication(one) => FaultKind::Doubling { links, probability: one.probability.fraction() },
+        Effect::Reordering(one) => FaultKind::Overtaking { links, probability: one.probability.fraction(), by: one.by },
+        Effect::Corruption(one) => FaultKind::Flipping { links, probability: one.probability.fraction() },
+        Effect::Bandwidth(one) => FaultKind::Narrow {
+            links,
+            bytes_per_second: one.rate.0.as_bytes(),
+            queue_bytes: one.queue.map(Size::as_bytes),
+        },
+        _ => return None,
+    })
 }
 
 /// A plan's uniform jitter goes up and down; the kernel's comes on top.
@@ -219,12 +207,6 @@ fn slow(latency: &Latency, links: Links) -> FaultKind {
         Distribution::Normal => FaultKind::Slow { links, latency: *delay, jitter: *jitter, spread: Spread::Normal },
         Distribution::Pareto => FaultKind::Slow { links, latency: *delay, jitter: *jitter, spread: Spread::Pareto },
     }
-}
-
-/// Says that a kind of fault cannot be done here, and what can.
-pub(crate) fn unsupported(kind: Kind) -> String {
-    let supported = SUPPORTED.map(Kind::name).join(", ");
-    format!("{kind}: the simulated world cannot do this fault yet; it does {supported}")
 }
 
 /// Links as sets of senders and receivers: one where that is possible, so that the log has one line for a partition.
@@ -309,14 +291,40 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_refused_by_name() {
-        let refused = forecast("0s task-leak kv0 10 threads for 1s").expect_err("nothing leaks yet");
-        assert!(
-            refused.starts_with("task-leak: the simulated world cannot do this fault yet; it does partition, "),
-            "{refused}"
-        );
+    fn a_fault_of_nobody_is_refused_by_name() {
         let unknown = forecast("0s crash kv9 restart after 1s").expect_err("there is no such host");
         assert!(unknown.contains("kv9"), "{unknown}");
+    }
+
+    #[test]
+    fn every_kind_can_be_done() {
+        let lines = [
+            "partition kv0 | kv1",
+            "latency kv0->kv1 5ms",
+            "loss kv0 5%",
+            "duplication kv0<->kv1 5%",
+            "reordering kv0 5% by 1ms",
+            "corruption kv0 5%",
+            "bandwidth kv0 64KiB/s",
+            "dns-hijack kv0 \"kv1\" answers nxdomain",
+            "clock-skew kv0 -1h",
+            "clock-drift kv0 -200ppm",
+            "disk-full kv0",
+            "io-throttle kv0 1MiB/s",
+            "inode-exhaustion kv0",
+            "disk-errors kv0 syncs 50%",
+            "bit-rot kv0",
+            "cpu-burn kv0 80%",
+            "memory-pressure kv0 oom-kill",
+            "task-leak kv0 10 tasks",
+            "crash kv0 restart after 1h",
+            "pause kv0 for 1s",
+        ];
+        let faults = lines.map(|line| format!("1s {line}").parse::<Fault>().expect("a literal of this test"));
+        assert_eq!(faults.each_ref().map(Fault::kind), windtunnel_faults::Kind::ALL);
+        for line in lines {
+            assert!(!kinds_of(&format!("1s {line}")).is_empty(), "{line}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::abi::{call, look, simulated};
 use crate::kernel::net::{Draws, Harm, delay_ns};
 use crate::kernel::{Kernel, Stop, ThreadId};
 use crate::weather::{Fault, Links, Spread, WeatherReport};
-use crate::world::{FaultId, HostId, HostState, Outcome, Position, Program};
+use crate::world::{FaultId, HostId, HostState, Limits, Outcome, Position, Program, Usage};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -88,6 +88,17 @@ pub fn restart(host: HostId) -> Result<(), String> {
         Some(program) => k.start_program(host, program),
         None => Err(format!("host {} has no program to restart", k.hosts[host].name)),
     })
+}
+
+/// Limits what programs of a host may have, from its next start on.
+pub fn limit(host: HostId, limits: Limits) {
+    command("limit", true, |k, _| k.hosts[host].lacks.limits = limits);
+}
+
+/// What a host's program has now; nothing when it is down.
+#[must_use]
+pub fn usage(host: HostId) -> Usage {
+    command("usage", false, |k, _| k.usage(host))
 }
 
 /// Sends SIGTERM to a host's program.

@@ -155,6 +155,13 @@ pub enum FaultKind {
         /// The share of their time that is taken: from 0 to 1.
         load: f64,
     },
+    /// A program gets less than it may need, as if something had been leaked or taken by another.
+    Lack {
+        /// Whose program.
+        host: HostId,
+        /// What it gets less of.
+        lack: Lack,
+    },
     /// A disk is in trouble.
     Disk {
         /// Whose.
@@ -176,6 +183,32 @@ pub enum FaultKind {
     Pause {
         /// Whose program.
         host: HostId,
+    },
+}
+
+/// What a program gets less of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Lack {
+    /// Memory: an allocation that goes beyond what is left gets the program killed. It is started again when the fault
+    /// ends. When all is taken, that is at once.
+    Memory {
+        /// The share of the machine's memory that is taken: from 0 to 1.
+        share: f64,
+    },
+    /// Memory that so many tasks of an asynchronous runtime take which never end: a KiB for each.
+    Tasks {
+        /// How many.
+        count: u32,
+    },
+    /// Threads: they count against the host's limit.
+    Threads {
+        /// How many; the limit is the most that are taken.
+        count: u32,
+    },
+    /// Descriptors: they are open, in the lowest free numbers.
+    Descriptors {
+        /// How many; the limit is the most that are taken.
+        count: u32,
     },
 }
 
@@ -276,7 +309,8 @@ pub struct FaultReport {
     pub ended: Option<Duration>,
     /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; how often who asked for
     /// a name was misled, or who was woken waited for a turn; how many operations a disk refused, failed or delayed, or
-    /// how many of its bits flipped; 1 if somebody read a wall clock that was wrong or waited
+    /// how many of its bits flipped; how many threads or descriptors were refused, or how often a program was killed for
+    /// want of memory; 1 if somebody read a wall clock that was wrong or waited
     /// for a time of day, if clocks drifted, or if it felled or paused its host, and 0 if the host was down, or to be
     /// paused and paused already.
     pub bit: u64,
@@ -298,6 +332,7 @@ impl FaultKind {
             | FaultKind::Hijack { host, .. }
             | FaultKind::Burn { host, .. }
             | FaultKind::Disk { host, .. }
+            | FaultKind::Lack { host, .. }
             | FaultKind::Crash { host }
             | FaultKind::Kill { host }
             | FaultKind::Pause { host } => Place::Host(*host),

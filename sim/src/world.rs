@@ -39,6 +39,30 @@ pub struct Config {
     pub heap_record: Option<HeapRecord>,
 }
 
+/// What a host's program may have. Nothing is limited unless it is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Memory of the machine, in bytes: 8 GiB if not said. An allocation that goes beyond it gets the program killed, as
+    /// by Linux's OOM killer. What counts is what malloc(3) and its relatives have given.
+    pub memory_bytes: Option<u64>,
+    /// Descriptors of the program (`RLIMIT_NOFILE`): 1,048,576 if not said. Opening more fails with `EMFILE`.
+    pub descriptors: Option<u32>,
+    /// Threads of the program (`RLIMIT_NPROC`): 63,536 if not said. Starting more fails with `EAGAIN`.
+    pub threads: Option<u32>,
+}
+
+/// What a host's program has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Open descriptors, of which three are the console.
+    pub descriptors: u32,
+    /// Threads that have not ended.
+    pub threads: u32,
+    /// Bytes that malloc(3) and its relatives have given and not been given back. Not equal in every replay: what
+    /// writes more logs allocates more.
+    pub memory_bytes: u64,
+}
+
 /// Kinds of randomness, each of which can be switched off by itself. The streams of the others stay as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Quiet {

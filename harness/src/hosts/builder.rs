@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
+use windtunnel_faults::Size;
 use windtunnel_sim::{control, world};
 
 /// How long a host may take to become ready, in virtual time.
@@ -90,6 +91,7 @@ pub struct HostBuilder<S> {
     probe: Option<Probe>,
     ready_within: Duration,
     on_exit: OnExit,
+    limits: world::Limits,
     started: PhantomData<fn() -> S>,
 }
 
@@ -126,6 +128,7 @@ impl<S: Started> HostBuilder<S> {
             probe: None,
             ready_within: READY_WITHIN,
             on_exit: OnExit::default(),
+            limits: world::Limits::default(),
             started: PhantomData,
         }
     }
@@ -237,6 +240,41 @@ impl<S: Started> HostBuilder<S> {
         self
     }
 
+    /// How much memory each host has; 8 GiB unless set. `/proc/meminfo`, cgroups and sysinfo(2) say so, and a program
+    /// whose allocations go beyond it is killed, as by Linux's OOM killer. What counts is what `malloc` gives, and so
+    /// Rust's allocator unless the program brings another.
+    ///
+    /// ```no_run
+    /// # use windtunnel::prelude::*;
+    /// # async fn serve() {}
+    /// # async fn example(cx: Chaos) -> Result<()> {
+    /// let small = cx.host("small").main(serve).memory("64MiB").descriptors(128).threads(16).start().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// The text is no size.
+    #[track_caller]
+    pub fn memory(mut self, size: &str) -> Self {
+        let size: Size = size.parse().unwrap_or_else(|error| panic!("`memory`: {error}"));
+        self.limits.memory_bytes = Some(size.as_bytes());
+        self
+    }
+
+    /// How many descriptors each program may have open (`RLIMIT_NOFILE`); 1,048,576 unless set. Opening more fails with
+    /// `EMFILE`.
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.limits.descriptors = Some(most);
+        self
+    }
+
+    /// How many threads each program may have; 63,536 unless set. Starting more fails with `EAGAIN`.
+    pub fn threads(mut self, most: u32) -> Self {
+        self.limits.threads = Some(most);
+        self
+    }
+
     /// Starts every host, then waits until all are ready.
     ///
     /// # Errors
@@ -261,6 +299,7 @@ impl<S: Started> HostBuilder<S> {
         let mut hosts = Vec::new();
         for name in self.names.iter() {
             let id = self.shared.add_host(name)?;
+            control::limit(id, self.limits);
             let probe = self.probe.clone();
             let host = Host::new(id, name.clone(), &self.shared, probe, self.ready_within, self.on_exit);
             let mut state = self.shared.state();

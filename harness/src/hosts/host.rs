@@ -11,7 +11,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::sleep;
 use windtunnel_sim::control;
-use windtunnel_sim::world::{Exit, HostId, HostState as SimState};
+use windtunnel_sim::world::{Exit, HostId, HostState as SimState, Usage};
 
 /// How often waiting for a host's end looks; it costs nothing but an event.
 const LOOK: Duration = Duration::from_millis(1);
@@ -147,6 +147,22 @@ impl Host {
             SimState::Down(Some(Exit::Code(code))) => HostState::Exited(code),
             SimState::Down(Some(Exit::Signal(signal))) => HostState::Killed(signal),
         }
+    }
+
+    /// What its program has open now, and how many threads; nothing when it is down. A test that compares two of these
+    /// finds what its service leaks.
+    ///
+    /// ```no_run
+    /// # use windtunnel::prelude::*;
+    /// # async fn example(cx: Chaos, kv: Host) -> Result<()> {
+    /// let before = kv.usage();
+    /// cx.storm(async || { /* connect, be cut off, connect again */ }).await;
+    /// eventually!(within = "60s", kv.usage().descriptors <= before.descriptors);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn usage(&self) -> Usage {
+        control::usage(self.id())
     }
 
     /// Asks its program to end: SIGTERM. It stays down after that, also at a storm's end.

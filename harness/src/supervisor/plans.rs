@@ -5,7 +5,6 @@ use super::run_case::CaseReport;
 use crate::cases::Case;
 use crate::definition::TestDefinition;
 use crate::duration::for_people;
-use crate::weather::{SUPPORTED, unsupported};
 use std::sync::OnceLock;
 use std::time::Duration;
 use windtunnel_faults::{Faults, Plan, Topology, Window};
@@ -143,16 +142,10 @@ fn pinned(text: &str) -> Result<Plan, String> {
     if plan.faults.is_empty() {
         return Err("`plan` has no faults: leave it out, or write some, such as `1s pause kv1 for 2s`".to_owned());
     }
-    match plan.faults.iter().find(|fault| !SUPPORTED.contains(&fault.kind())) {
-        Some(fault) => Err(format!("`plan` asks for {}", unsupported(fault.kind()))),
-        None => Ok(plan),
-    }
+    Ok(plan)
 }
 
 fn drawn(faults: &Faults) -> Result<Faults, String> {
-    if let Some(kind) = faults.kinds_in_play().iter().find(|kind| !SUPPORTED.contains(kind)) {
-        return Err(format!("`faults` asks for {}", unsupported(kind)));
-    }
     if faults.most() == 0 {
         return Err("`faults` asks for at most 0 faults in a plan: leave it out, or ask for more".to_owned());
     }

@@ -249,12 +249,6 @@ async fn has_a_plan_that_cannot_be_read(cx: Chaos) -> Result<()> {
     everything_counted_is_there(cx).await
 }
 
-#[chaos_test(faults = disk::full())]
-#[ignore = "a fixture"]
-async fn asks_for_what_is_not_there_yet(cx: Chaos) -> Result<()> {
-    everything_counted_is_there(cx).await
-}
-
 #[chaos_test(cases = 8, faults = net::partitions())]
 #[ignore = "a fixture"]
 async fn talks_to_nobody(cx: Chaos) -> Result<()> {

@@ -46,13 +46,25 @@ unsafe fn allocate(request: Request, caller: usize) -> Option<Given> {
     // SAFETY: hooks run on lent threads, whose record is their own; libc's functions take any size.
     unsafe {
         match (*lent).heap {
-            Some(heap) if (*lent).code.contains(caller) => heap::allocate(lent, heap, request),
+            Some(heap) if (*lent).code.contains(caller) => {
+                let given = heap::allocate(lent, heap, request);
+                if heap.is_over_its_limit() {
+                    out_of_its_memory();
+                }
+                given
+            }
             _ => {
                 let address = __libc_memalign(request.alignment.max(ALIGNMENT), request.bytes).addr();
                 (address != 0).then_some(Given { address, zero: false })
             }
         }
     }
+}
+
+/// Linux gives memory freely and kills when there is none left (proc(5), `overcommit_memory`).
+#[cold]
+fn out_of_its_memory() {
+    super::call("out of memory", |k, me| k.out_of_memory(me));
 }
 
 /// [`allocate`] as C wants it.

@@ -57,8 +57,8 @@ hooks! {
     fn sysconf(name: c_int) -> c_long {
         match name {
             libc::_SC_NPROCESSORS_ONLN | libc::_SC_NPROCESSORS_CONF => cpus(),
-            libc::_SC_PHYS_PAGES => (8 << 30) / 4096,
-            libc::_SC_AVPHYS_PAGES => (4 << 30) / 4096,
+            libc::_SC_PHYS_PAGES => look("sysconf", |k, me| Ok(k.memory_of(me).0 as i64 / 4096)),
+            libc::_SC_AVPHYS_PAGES => look("sysconf", |k, me| Ok(k.memory_of(me).1 as i64 / 4096)),
             libc::_SC_OPEN_MAX => 1024 * 1024,
             _ => crate::carrier::real::sysconf(name),
         }

@@ -154,16 +154,17 @@ hooks! {
     }
 
     fn sysinfo(out: *mut libc::sysinfo) -> c_int {
-        let mut facts = (0, 0);
+        let (mut facts, mut memory) = ((0, 0), (0, 0));
         look("sysinfo", |k: &mut Kernel, me: ThreadId| {
             facts = (k.uptime_seconds(me), k.processes[k.threads[me].process].threads.len());
+            memory = k.memory_of(me);
             Ok(0)
         });
         std::ptr::write_bytes(out, 0, 1);
         let out = &mut *out;
         out.uptime = facts.0 as libc::c_long;
         // The sizes of `/proc/meminfo` and of sysconf(3).
-        (out.totalram, out.freeram, out.bufferram) = (8 << 30, 4 << 30, 256 << 20);
+        (out.totalram, out.freeram, out.bufferram) = (memory.0, memory.1, memory.0 / 32);
         (out.procs, out.mem_unit) = (facts.1 as u16, 1);
         0
     }

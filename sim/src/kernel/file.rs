@@ -196,6 +196,7 @@ impl Kernel {
         self.files[file].references += 1;
         let installed = self.table(me).install(Descriptor { file, close_on_exec }, 0);
         if installed.is_err() {
+            self.note_refused_descriptor(me);
             self.release_file(file);
         }
         installed
@@ -268,7 +269,11 @@ impl Kernel {
             DupTo::Least(least) => {
                 let least = usize::try_from(least).ok().filter(|least| *least < limit).ok_or(libc::EINVAL)?;
                 let entry = Descriptor { file, close_on_exec };
-                self.table(me).install(entry, least)?
+                let installed = self.table(me).install(entry, least);
+                if installed.is_err() {
+                    self.note_refused_descriptor(me);
+                }
+                installed?
             }
             DupTo::Exactly(new) => {
                 let index = usize::try_from(new).ok().filter(|index| *index < limit).ok_or(EBADF)?;

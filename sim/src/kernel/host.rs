@@ -6,6 +6,7 @@ use super::disk::{Disk, Drawn};
 use super::dispatch::{Event, Kernel};
 use super::entropy::{Purpose, Stream, mix};
 use super::event::What;
+use super::lack::Lacks;
 use super::machine::{DiskDevice, Troubles, VOLATILE};
 use super::process::ProcessId;
 use super::wall::Wall;
@@ -51,6 +52,7 @@ pub(crate) struct Host {
     pub(crate) wall: Wall,
     pub(crate) beat: Beat,
     pub(crate) burn: Burn,
+    pub(crate) lacks: Lacks,
     /// Its `getrandom`.
     pub(crate) entropy: Stream,
 }
@@ -134,6 +136,7 @@ impl Kernel {
             wall: Wall::right(self.start_unix_ns as i64),
             beat: Beat::right(UPTIME_NS),
             burn: Burn::default(),
+            lacks: Lacks::default(),
             entropy: Stream::new(self.entropy_seed(name), Purpose::Host, u64::from(id.0)),
         });
         Ok(id)

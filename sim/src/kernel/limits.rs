@@ -1,4 +1,5 @@
-//! Resource limits of processes, getrlimit(2). All are kept; the one on descriptors is enforced.
+//! Resource limits of processes, getrlimit(2). All are kept; the one on descriptors is enforced, and the one on threads as
+//! the host has it.
 
 use super::{Step, Stop};
 use libc::{EINVAL, EPERM, RLIM_INFINITY, rlimit};
@@ -23,6 +24,17 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Those of a program on a host.
+    pub(crate) fn of(host: &crate::world::Limits) -> Limits {
+        let mut limits = Limits::default();
+        let mut set = |resource: u32, most: u64| {
+            limits.0[resource as usize] = rlimit { rlim_cur: most, rlim_max: most };
+        };
+        set(libc::RLIMIT_NOFILE, host.descriptors.map_or(DESCRIPTORS_MAX, u64::from));
+        set(libc::RLIMIT_NPROC, u64::from(host.threads.unwrap_or(super::lack::THREADS_MAX)));
+        limits
+    }
+
     /// A limit.
     ///
     /// # Errors

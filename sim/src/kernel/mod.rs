@@ -20,6 +20,7 @@ mod file;
 mod futex;
 mod host;
 mod keys;
+mod lack;
 mod limits;
 pub(crate) mod machine;
 pub(crate) mod net;

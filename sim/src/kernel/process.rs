@@ -128,10 +128,11 @@ impl Kernel {
         let pid = self.hosts[host].next_pid;
         self.hosts[host].next_pid += 1;
         let env = with_defaults(start.env);
+        let limits = super::limits::Limits::of(&self.hosts[host].lacks.limits);
         let shared = if start.image.is_none() { self.hosts[TEST].process.filter(|_| host != TEST) } else { None };
         let table = match shared {
             Some(test) => self.processes[test].table,
-            None => self.tables.insert(Descriptors::new(super::limits::Limits::default().descriptors())),
+            None => self.tables.insert(Descriptors::new(limits.descriptors())),
         };
         // Processes of the original image share what is in it, and so its heap, which is as old as the test.
         let test = self.hosts[TEST].process.filter(|_| start.image.is_none() && host != TEST);
@@ -145,7 +146,7 @@ impl Kernel {
             threads: Vec::new(),
             next_tid: pid,
             table,
-            limits: super::limits::Limits::default(),
+            limits,
             held: None,
             dispositions: initial_dispositions(),
             signals: 0,
@@ -155,6 +156,7 @@ impl Kernel {
             place: Place::new(&self.own, self.now, env),
         });
         self.hosts[host].process = Some(process);
+        self.limit_memory(host);
         if shared.is_none() {
             self.open_console(process);
         }
@@ -257,6 +259,7 @@ impl Kernel {
         attributes: Option<&pthread_attr_t>,
     ) -> Result<pthread_t, Stop> {
         let (process, mask) = (self.threads[me].process, self.threads[me].signal_mask);
+        self.check_threads(process)?;
         let id = self.new_thread(process, start, attributes, mask)?;
         // pthread_setname_np(3): a new thread starts with its creator's name.
         self.threads[id].name = self.threads[me].name.clone();

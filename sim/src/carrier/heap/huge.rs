@@ -76,6 +76,11 @@ pub(super) fn allocate(owner: u32, bytes: usize, alignment: usize) -> Option<usi
     })
 }
 
+/// The number of the heap that a block belongs to.
+pub(super) fn owner(address: usize) -> u32 {
+    Slot::at(address).owner().load(Ordering::Relaxed)
+}
+
 /// Gives a block back. False when it is none.
 pub(super) fn release(address: usize) -> bool {
     let slot = Slot::at(address);

@@ -107,6 +107,11 @@ fn number(heap: Heap) -> u32 {
     ((heap.base() - FIRST) / HEAP_BYTES + 1) as u32
 }
 
+/// The live heap of a number.
+fn of_number(number: u32) -> Option<Heap> {
+    heap_of(FIRST + (number as usize).checked_sub(1)? * HEAP_BYTES)
+}
+
 /// Whether an address was given by one of these heaps, and not by libc's.
 #[inline]
 pub(crate) fn owns(address: usize) -> bool {
@@ -163,6 +168,7 @@ pub(crate) unsafe fn allocate(lent: *mut Lent, heap: Heap, request: Request) -> 
 fn allocate_huge(heap: Heap, request: Request) -> Option<Given> {
     let address = huge::allocate(number(heap), request.bytes, request.alignment)?;
     heap.set_huge(heap.huge() + 1);
+    heap.count(huge::usable_bytes(address), 0);
     Some(Given { address, zero: true })
 }
 
@@ -171,7 +177,15 @@ fn allocate_huge(heap: Heap, request: Request) -> Option<Given> {
 pub(crate) fn release(address: usize) -> bool {
     match heap_of(address) {
         Some(heap) => heap.release(address),
-        None => huge::owns(address) && huge::release(address),
+        None if huge::owns(address) => {
+            let (owner, bytes) = (huge::owner(address), huge::usable_bytes(address));
+            let given_back = huge::release(address);
+            if let Some(heap) = of_number(owner).filter(|_| given_back) {
+                heap.count(0, bytes);
+            }
+            given_back
+        }
+        None => false,
     }
 }
 
@@ -189,7 +203,12 @@ pub(crate) fn usable_bytes(address: usize) -> usize {
 #[inline]
 pub(crate) fn resize(address: usize, bytes: usize) -> Option<usize> {
     if huge::owns(address) {
-        return if bytes > SMALL_MAX { huge::resize(address, bytes) } else { None };
+        let (owner, before) = (huge::owner(address), huge::usable_bytes(address));
+        let moved = if bytes > SMALL_MAX { huge::resize(address, bytes) } else { None };
+        if let (Some(address), Some(heap)) = (moved, of_number(owner)) {
+            heap.count(huge::usable_bytes(address), before);
+        }
+        return moved;
     }
     let fits = bytes <= SMALL_MAX && classes::bytes_of(classes::holding(bytes)) == usable_bytes(address);
     fits.then_some(address)

@@ -86,6 +86,9 @@ const IN_NURSERY: [u32; SMALL] = {
 struct Head {
     /// Per class: the lowest word of `full` that may have room, and the lowest slot that was never taken.
     classes: [(u32, u32); SMALL],
+    /// Bytes of all blocks that are taken, and the most that may be; 0 for no limit.
+    taken: usize,
+    most: usize,
     /// Blocks that have mappings of their own.
     huge: usize,
     /// Where the heap for what follows no record lies; see `follow.rs`.
@@ -234,6 +237,7 @@ impl Heap {
             let never = &mut (*self.head()).classes[class].1;
             let fresh = slot >= *never as usize;
             *never = (*never).max(slot as u32 + 1);
+            (*self.head()).taken += bytes_of(class);
             Block { address: self.address(class, slot), fresh }
         }
     }
@@ -273,8 +277,10 @@ impl Heap {
                 *self.full(class, word / WORD) &= !(1 << (word % WORD));
             }
             *taken &= !bit;
-            let lowest = &mut (*self.head()).classes[class].0;
+            let head = &mut *self.head();
+            let lowest = &mut head.classes[class].0;
             *lowest = (*lowest).min((word / WORD) as u32);
+            head.taken -= bytes_of(class);
         }
         true
     }
@@ -283,6 +289,29 @@ impl Heap {
     #[inline]
     pub(super) fn usable_bytes(self, address: usize) -> usize {
         self.part(address).map_or(0, |(class, ..)| bytes_of(class))
+    }
+
+    /// Bytes of all blocks that are taken.
+    pub(crate) fn taken(self) -> usize {
+        unsafe { (*self.head()).taken }
+    }
+
+    /// Counts bytes that lie elsewhere.
+    pub(super) fn count(self, more: usize, less: usize) {
+        let head = unsafe { &mut *self.head() };
+        head.taken = head.taken + more - less;
+    }
+
+    /// Sets the most that may be taken.
+    pub(crate) fn limit(self, most: Option<usize>) {
+        unsafe { (*self.head()).most = most.map_or(0, |most| most.max(1)) }
+    }
+
+    /// Whether more is taken than may be.
+    #[inline]
+    pub(crate) fn is_over_its_limit(self) -> bool {
+        let head = unsafe { &*self.head() };
+        head.taken > head.most && head.most != 0
     }
 
     /// How many blocks with mappings of their own this heap holds.

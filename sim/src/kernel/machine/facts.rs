@@ -12,47 +12,72 @@ pub(super) const TICK_NS: u64 = 1_000_000_000 / TICKS_PER_SECOND;
 pub(super) const RELEASE_LINE: &str = "6.1.0-windtunnel\n";
 pub(super) const VERSION: &str = "Linux version 6.1.0-windtunnel (windtunnel@localhost) #1 SMP PREEMPT_DYNAMIC\n";
 
-/// proc(5): 8 GiB, half of them free.
-pub(super) const MEMORY: &str = "MemTotal:        8388608 kB\n\
-    MemFree:         4194304 kB\n\
-    MemAvailable:    6291456 kB\n\
-    Buffers:          262144 kB\n\
-    Cached:          2097152 kB\n\
-    SwapCached:            0 kB\n\
-    Active:          1048576 kB\n\
-    Inactive:        1048576 kB\n\
-    Active(anon):     524288 kB\n\
-    Inactive(anon):        0 kB\n\
-    Active(file):     524288 kB\n\
-    Inactive(file):  1048576 kB\n\
-    Unevictable:           0 kB\n\
-    Mlocked:               0 kB\n\
-    SwapTotal:             0 kB\n\
-    SwapFree:              0 kB\n\
-    Dirty:                 0 kB\n\
-    Writeback:             0 kB\n\
-    AnonPages:        524288 kB\n\
-    Mapped:           262144 kB\n\
-    Shmem:                 0 kB\n\
-    KReclaimable:     131072 kB\n\
-    Slab:             262144 kB\n\
-    SReclaimable:     131072 kB\n\
-    SUnreclaim:       131072 kB\n\
-    KernelStack:        8192 kB\n\
-    PageTables:         8192 kB\n\
-    NFS_Unstable:          0 kB\n\
-    Bounce:                0 kB\n\
-    WritebackTmp:          0 kB\n\
-    CommitLimit:     4194304 kB\n\
-    Committed_AS:    1048576 kB\n\
-    VmallocTotal:   34359738367 kB\n\
-    VmallocUsed:       32768 kB\n\
-    VmallocChunk:          0 kB\n\
-    Percpu:             4096 kB\n\
-    AnonHugePages:         0 kB\n\
-    HugePages_Total:       0\n\
-    HugePages_Free:        0\n\
-    Hugepagesize:       2048 kB\n";
+/// `/proc/meminfo` (proc(5)): what a machine of this size shows that is half idle, less what faults have taken.
+pub(super) fn memory(k: &mut Kernel, who: Who) -> Vec<u8> {
+    let lacks = &k.host_of(who.process).lacks;
+    let (total, left) = (lacks.memory_bytes() / 1024, lacks.memory_left() / 1024);
+    let part = |of: u64, share: u64| of / 1024 * share; // in 1024ths
+    let rows = [
+        ("MemTotal", total),
+        ("MemFree", part(left, 512)),
+        ("MemAvailable", part(left, 768)),
+        ("Buffers", part(total, 32)),
+        ("Cached", part(left, 256)),
+        ("SwapCached", 0),
+        ("Active", part(total, 128)),
+        ("Inactive", part(total, 128)),
+        ("Active(anon)", part(total, 64)),
+        ("Inactive(anon)", 0),
+        ("Active(file)", part(total, 64)),
+        ("Inactive(file)", part(total, 128)),
+        ("Unevictable", 0),
+        ("Mlocked", 0),
+        ("SwapTotal", 0),
+        ("SwapFree", 0),
+        ("Dirty", 0),
+        ("Writeback", 0),
+        ("AnonPages", part(total, 64)),
+        ("Mapped", part(total, 32)),
+        ("Shmem", 0),
+        ("KReclaimable", part(total, 16)),
+        ("Slab", part(total, 32)),
+        ("SReclaimable", part(total, 16)),
+        ("SUnreclaim", part(total, 16)),
+        ("KernelStack", part(total, 1)),
+        ("PageTables", part(total, 1)),
+        ("NFS_Unstable", 0),
+        ("Bounce", 0),
+        ("WritebackTmp", 0),
+        ("CommitLimit", part(total, 512)),
+        ("Committed_AS", part(total, 128)),
+        ("VmallocTotal", 34_359_738_367),
+        ("VmallocUsed", part(total, 4)),
+        ("VmallocChunk", 0),
+        ("Percpu", 4096),
+        ("AnonHugePages", 0),
+    ];
+    let mut text = String::new();
+    for (name, kib) in rows {
+        let _ = writeln!(text, "{:<15} {kib:>8} kB", format!("{name}:"));
+    }
+    text.push_str("HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n");
+    text.into_bytes()
+}
+
+/// A limit of a control group: `max` when there is none.
+fn limit(value: Option<u64>) -> Vec<u8> {
+    value.map_or_else(|| b"max\n".to_vec(), |value| format!("{value}\n").into_bytes())
+}
+
+/// `memory.max` (Documentation/admin-guide/cgroup-v2.rst).
+pub(super) fn memory_limit(k: &mut Kernel, who: Who) -> Vec<u8> {
+    limit(k.host_of(who.process).lacks.limits.memory_bytes)
+}
+
+/// `pids.max`.
+pub(super) fn thread_limit(k: &mut Kernel, who: Who) -> Vec<u8> {
+    limit(k.host_of(who.process).lacks.limits.threads.map(u64::from))
+}
 
 /// Controllers of version 1: none is mounted.
 pub(super) const CGROUPS: &str = "#subsys_name\thierarchy\tnum_cgroups\tenabled\n\

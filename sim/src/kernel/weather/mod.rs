@@ -15,7 +15,7 @@ use super::host::UPTIME_NS;
 use super::net::{Draws, Harm, delay_ns};
 use super::timers::TimerKey;
 use super::wall::Motion;
-use crate::weather::{Begins, DiskTrouble, Fault, FaultKind, FaultReport, NameAnswer, WeatherReport};
+use crate::weather::{Begins, DiskTrouble, Fault, FaultKind, FaultReport, Lack, NameAnswer, WeatherReport};
 use crate::world::{FaultId, HostId, HostState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -109,6 +109,8 @@ enum Grip {
     Processors(HostId, f64, u64),
     /// A name.
     Name(u64),
+    /// What a program gets less of: which taking it is, of what, and how often such had bitten before.
+    Lack(HostId, u64, Lack, u64),
     /// A disk: which of its troubles it is, of what kind, and how often that kind had bitten before.
     Disk(HostId, u64, DiskTrouble, u64),
     /// A host's program.
@@ -125,6 +127,7 @@ impl Grip {
             Grip::Processors(host, _, before) => kernel.waited(host) - before,
             Grip::Name(hijack) => kernel.net.misled(hijack),
             Grip::Disk(host, _, trouble, before) => kernel.disk_bitten(host, trouble) - before,
+            Grip::Lack(host, _, lack, before) => kernel.lack_bitten(host, lack) - before,
             Grip::Drift(..) | Grip::Host(_) => 1,
         }
     }
@@ -221,8 +224,10 @@ impl Kernel {
             return Err("host `test` runs the test itself; choose another host to fall or pause".to_owned());
         }
         match kind {
-            FaultKind::Burn { load: share, .. } if !(0.0..=1.0).contains(share) => {
-                Err(format!("{share} is no share of time; it would be from 0 to 1"))
+            FaultKind::Burn { load: share, .. } | FaultKind::Lack { lack: Lack::Memory { share }, .. }
+                if !(0.0..=1.0).contains(share) =>
+            {
+                Err(format!("{share} is no share; it would be from 0 to 1"))
             }
             FaultKind::Lossy { probability: share, .. }
             | FaultKind::Doubling { probability: share, .. }
@@ -267,6 +272,7 @@ impl Kernel {
             | FaultKind::Hijack { .. }
             | FaultKind::Burn { .. }
             | FaultKind::Disk { .. }
+            | FaultKind::Lack { .. }
             | FaultKind::Crash { .. }
             | FaultKind::Kill { .. }
             | FaultKind::Pause { .. } => Ok(()),
@@ -314,6 +320,14 @@ impl Kernel {
         self.weather.as_ref().map(|weather| weather.report(self))
     }
 
+    /// Memory is lacking on a host: whether a fault is to blame, which starts its program again when it ends.
+    pub(crate) fn weather_kills_for_memory(&mut self, host: HostId) -> bool {
+        let Some(mut weather) = self.weather.take() else { return false };
+        let to_blame = weather.hold_for_memory(self, host);
+        self.weather = Some(weather);
+        to_blame
+    }
+
     /// Tells the digest, and the reader of the log, what happens to a fault.
     fn note_weather(&mut self, number: usize, turn: Turn, kind: &FaultKind, bit: u64, text: &str) {
         self.record(0, What::Weather, (number as i64) << 1 | i64::from(turn == Turn::Ends), bit);
@@ -337,7 +351,8 @@ impl Kernel {
             | FaultKind::Hijack { .. }
             | FaultKind::Burn { .. }
             | FaultKind::Disk { .. } => true,
-            FaultKind::Crash { host } | FaultKind::Kill { host } => {
+            FaultKind::Lack { lack: Lack::Memory { .. } | Lack::Tasks { .. }, host } => self.runs_program(*host),
+            FaultKind::Lack { host, .. } | FaultKind::Crash { host } | FaultKind::Kill { host } => {
                 !matches!(self.host_state(*host), HostState::Down(_))
             }
             FaultKind::Pause { host } => self.host_state(*host) == HostState::Up,
@@ -364,6 +379,7 @@ fn harm(kind: &FaultKind) -> Option<Harm> {
         | FaultKind::Hijack { .. }
         | FaultKind::Burn { .. }
         | FaultKind::Disk { .. }
+        | FaultKind::Lack { .. }
         | FaultKind::Crash { .. }
         | FaultKind::Kill { .. }
         | FaultKind::Pause { .. } => return None,
@@ -409,6 +425,14 @@ impl Weather {
                 Grip::Clock(*host, shift, motion, if waited_for { None } else { Some(reads) })
             }
             FaultKind::Burn { host, load } => Grip::Processors(*host, *load, kernel.burn(*host, *load)),
+            FaultKind::Lack { host, lack } => {
+                let (taking, before) = kernel.take_away(*host, *lack);
+                if *lack == (Lack::Memory { share: 1.0 }) {
+                    self.hold(kernel, number, *host, Plight::Felled { startable: kernel.runs_program(*host) });
+                    kernel.kill_for_memory(*host);
+                }
+                Grip::Lack(*host, taking, *lack, before)
+            }
             FaultKind::Disk { host, trouble } => {
                 let (number, before) = kernel.trouble_disk(*host, *trouble);
                 Grip::Disk(*host, number, *trouble, before)
@@ -437,6 +461,14 @@ impl Weather {
         }
     }
 
+    /// Whether a fault that takes memory has hold of a host: then the host is its to start again.
+    fn hold_for_memory(&mut self, kernel: &Kernel, host: HostId) -> bool {
+        let takes = |entry: &Entry| matches!(entry.grip, Some(Grip::Lack(of, _, Lack::Memory { .. } | Lack::Tasks { .. }, _)) if of == host);
+        let Some(number) = self.entries.iter().rposition(takes) else { return false };
+        self.hold(kernel, number, host, Plight::Felled { startable: kernel.runs_program(host) });
+        true
+    }
+
     fn hold(&mut self, kernel: &Kernel, fault: usize, host: HostId, plight: Plight) {
         self.holds.insert(host, Hold { fault, starts: kernel.hosts[host].starts, plight });
     }
@@ -451,6 +483,7 @@ impl Weather {
             Grip::Processors(host, load, _) => kernel.end_burn(host, load),
             Grip::Name(hijack) => drop(kernel.net.end_hijack(hijack)),
             Grip::Disk(host, number, ..) => kernel.end_trouble(host, number),
+            Grip::Lack(host, number, ..) => kernel.give_back(host, number),
             Grip::Drift(host, shift, ppm, motion) => kernel.steady_clocks(host, ppm, shift, motion),
             Grip::Nothing | Grip::Host(_) => {}
         }
@@ -462,6 +495,10 @@ impl Weather {
             Grip::Links(_) => format!(", which bit on {bit} segments and datagrams"),
             Grip::Processors(..) => format!(", for which somebody waited {bit} times"),
             Grip::Name(_) => format!(", which misled {bit} times"),
+            Grip::Lack(.., Lack::Memory { .. } | Lack::Tasks { .. }, _) => {
+                format!(", for which {bit} programs were killed")
+            }
+            Grip::Lack(..) => format!(", for which {bit} were refused"),
             Grip::Disk(.., DiskTrouble::Rotting { .. }, _) => format!(", which flipped {bit} bits"),
             Grip::Disk(.., DiskTrouble::Slow { .. }, _) => format!(", which made {bit} operations slower"),
             Grip::Disk(..) => format!(", which made {bit} operations fail"),
@@ -471,7 +508,7 @@ impl Weather {
         // Looking at a clock is no event, so whether anybody has is none either.
         let recorded = if matches!(grip, Grip::Clock(..)) { 0 } else { bit };
         kernel.note_weather(number, Turn::Ends, &fault.kind, recorded, &text);
-        if let Grip::Host(host) = grip {
+        if let Grip::Host(host) | Grip::Lack(host, ..) = grip {
             self.release(kernel, number, host, felled);
         }
     }

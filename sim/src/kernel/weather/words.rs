@@ -1,7 +1,7 @@
 //! What the log says of faults.
 
 use crate::kernel::dispatch::Kernel;
-use crate::weather::{DiskTrouble, FaultKind, Links, NameAnswer};
+use crate::weather::{DiskTrouble, FaultKind, Lack, Links, NameAnswer};
 use crate::world::HostId;
 use std::time::Duration;
 
@@ -53,6 +53,12 @@ impl Kernel {
                 NameAnswer::Nothing => format!("the name server is silent about `{name}`"),
             },
             FaultKind::Burn { load, .. } => format!("processors that are busy for {} of their time", percent(*load)),
+            FaultKind::Lack { lack, .. } => match lack {
+                Lack::Memory { share } => format!("{} of the memory taken", percent(*share)),
+                Lack::Tasks { count } => format!("{count} tasks that never end"),
+                Lack::Threads { count } => format!("{count} threads that never end"),
+                Lack::Descriptors { count } => format!("{count} descriptors that are never closed"),
+            },
             FaultKind::Disk { trouble, .. } => describe_trouble(*trouble),
             FaultKind::Crash { .. } => "crash".to_owned(),
             FaultKind::Kill { .. } => "kill".to_owned(),
