@@ -90,12 +90,12 @@ impl Fault {
         self.declared_severity.unwrap_or_else(|| self.effect.severity())
     }
 
-    /// When it begins, unless that depends on a mark.
+    /// When it begins, unless that depends on a mark or an event.
     #[must_use]
     pub const fn begins(&self) -> Option<Duration> {
         match self.start {
             Start::At(time) => Some(time),
-            Start::AfterMark { .. } => None,
+            Start::AfterMark { .. } | Start::AtEvent(_) => None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! When a fault begins: at a time, or after a mark.
+//! When a fault begins: at a time, after a mark, or at an event.
 
 use crate::duration::{self, Shown};
 use crate::error::ParseError;
@@ -13,6 +13,7 @@ use std::time::Duration;
 /// use windtunnel_faults::Start;
 ///
 /// assert_eq!("3.877s".parse::<Start>()?, Start::At(Duration::from_millis(3877)));
+/// assert_eq!("at event 1204".parse::<Start>()?, Start::AtEvent(1204));
 /// let marked = Start::AfterMark { mark: "msg-10".into(), offset: Duration::from_millis(5) };
 /// assert_eq!(marked.to_string(), r#"at mark "msg-10" + 5ms"#);
 /// # Ok::<(), windtunnel_faults::ParseError>(())
@@ -29,6 +30,9 @@ pub enum Start {
         /// How much later; zero unless given.
         offset: Duration,
     },
+    /// As soon as the case's event of this number has happened. Only one and the same run has the same events: another
+    /// seed, or another build, has others. Sweeps over all moments of a run are made of these.
+    AtEvent(u64),
 }
 
 impl Display for Start {
@@ -39,6 +43,7 @@ impl Display for Start {
                 write!(f, "at mark {}", quote(mark))?;
                 if offset.is_zero() { Ok(()) } else { write!(f, " + {}", Shown(*offset)) }
             }
+            Self::AtEvent(number) => write!(f, "at event {number}"),
         }
     }
 }
@@ -46,6 +51,9 @@ impl Display for Start {
 impl Read for Start {
     fn read(cursor: &mut Cursor<'_>) -> Result<Self, ParseError> {
         if cursor.accept("at") {
+            if cursor.accept("event") {
+                return cursor.parse("the event's number, such as `1204`", |word| word.parse().ok()).map(Self::AtEvent);
+            }
             cursor.require("mark")?;
             let mark = cursor.quoted("the mark's name")?;
             let offset = if cursor.eat("+") { cursor.duration()? } else { Duration::ZERO };
@@ -62,6 +70,6 @@ impl Read for Start {
 text_form!(
     Start,
     "Start",
-    "A length of time since the storm began, or `at mark \"…\"` with an optional `+ 5ms`.",
-    ["3.877s", "at mark \"msg-10\" + 5ms"]
+    "A length of time since the storm began, `at mark \"…\"` with an optional `+ 5ms`, or `at event` and a number.",
+    ["3.877s", "at mark \"msg-10\" + 5ms", "at event 1204"]
 );

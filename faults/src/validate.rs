@@ -127,6 +127,7 @@ impl Fault {
         }
         let offset = match self.start {
             Start::At(time) | Start::AfterMark { offset: time, .. } => time,
+            Start::AtEvent(_) => std::time::Duration::ZERO,
         };
         for (field, time) in [("at", offset), ("for", self.lasts.unwrap_or_default())] {
             if time > LONGEST {

@@ -28,6 +28,8 @@ pub(crate) struct Cases {
     pub(crate) base: u64,
     /// How many cases run, the rehearsal not counted.
     pub(crate) count: u32,
+    /// All cases have the same seed: they differ in their plans.
+    pub(crate) one_seed: bool,
 }
 
 /// Where a base seed comes from when nobody gives one.
@@ -79,8 +81,9 @@ impl Cases {
             CasesSetting::Times(factor) => attribute.saturating_mul(factor.get()),
         });
         let rehearsal_seed = own_seed(definition);
-        let pinned = |base, only_calm| Self { rehearsal: false, only_calm, rehearsal_seed, base, count: 1 };
-        let from = |base, count| Self { rehearsal: true, only_calm: false, rehearsal_seed, base, count };
+        let one_seed = settings.sweep.is_some();
+        let pinned = |base, only_calm| Self { rehearsal: false, only_calm, rehearsal_seed, base, count: 1, one_seed };
+        let from = |base, count| Self { rehearsal: true, only_calm: false, rehearsal_seed, base, count, one_seed };
         match (settings.seed, definition.seed) {
             (Some(SeedSetting::One { seed, calm: true }), _) => pinned(seed, true),
             (Some(SeedSetting::One { seed, calm: false }), _) => match asked {
@@ -105,7 +108,7 @@ impl Cases {
         if number == 0 {
             return self.rehearsal();
         }
-        let offset = u64::from(number - 1);
+        let offset = if self.one_seed { 0 } else { u64::from(number - 1) };
         Case { number, seed: self.base.wrapping_add(offset), calm: self.only_calm }
     }
 
@@ -122,6 +125,9 @@ impl Cases {
     /// The line that is printed before anything can go wrong.
     pub(crate) fn announcement(&self, test: &str) -> String {
         let seed = seed_text(self.base, self.only_calm);
+        if self.one_seed {
+            return format!("chaos: {test}, a sweep of seed {seed} (CHAOS_SEED={seed})");
+        }
         let cases = match self.count {
             1 => "one case, seed".to_owned(),
             count => format!("{count} cases from seed"),
@@ -172,7 +178,14 @@ mod tests {
         let cases = Cases::of(&definition(), &Settings::default(), DESK);
         assert_eq!(
             cases,
-            Cases { rehearsal: true, only_calm: false, rehearsal_seed: OWN, base: 77, count: DEFAULT_CASES }
+            Cases {
+                rehearsal: true,
+                only_calm: false,
+                rehearsal_seed: OWN,
+                base: 77,
+                count: DEFAULT_CASES,
+                one_seed: false
+            }
         );
         assert_eq!(cases.first(), 0);
         assert_eq!(cases.case(0), Case { number: 0, seed: OWN, calm: true });
@@ -183,7 +196,10 @@ mod tests {
     #[test]
     fn the_seed_of_a_failing_case_is_an_exact_replay() {
         let cases = Cases::of(&definition(), &seed("0x5f1d"), DESK);
-        assert_eq!(cases, Cases { rehearsal: false, only_calm: false, rehearsal_seed: OWN, base: 0x5f1d, count: 1 });
+        assert_eq!(
+            cases,
+            Cases { rehearsal: false, only_calm: false, rehearsal_seed: OWN, base: 0x5f1d, count: 1, one_seed: false }
+        );
         assert_eq!(cases.case(cases.first()), Case { number: 1, seed: 0x5f1d, calm: false });
         let calm = Cases::of(&definition(), &seed("calm:7"), DESK);
         assert_eq!(calm.case(calm.first()), Case { number: 1, seed: 7, calm: true });
@@ -195,7 +211,7 @@ mod tests {
         assert_eq!(Cases::of(&pinned, &Settings::default(), DESK).count, 10);
         assert_eq!(
             Cases::of(&pinned, &seed("9-12"), DESK),
-            Cases { rehearsal: true, only_calm: false, rehearsal_seed: OWN, base: 9, count: 4 }
+            Cases { rehearsal: true, only_calm: false, rehearsal_seed: OWN, base: 9, count: 4, one_seed: false }
         );
         let ten_times = Settings { cases: NonZeroU32::new(10).map(CasesSetting::Times), ..Settings::default() };
         assert_eq!(Cases::of(&pinned, &ten_times, DESK).count, 100);
@@ -206,7 +222,7 @@ mod tests {
         let pinned = TestDefinition { seed: Some(1), ..definition() };
         assert_eq!(
             Cases::of(&pinned, &Settings::default(), DESK),
-            Cases { rehearsal: false, only_calm: false, rehearsal_seed: OWN, base: 1, count: 1 }
+            Cases { rehearsal: false, only_calm: false, rehearsal_seed: OWN, base: 1, count: 1, one_seed: false }
         );
     }
 

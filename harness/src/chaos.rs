@@ -14,7 +14,7 @@ use std::time::Duration;
 use windtunnel_faults::{Part, Plan, Topology};
 use windtunnel_sim::control;
 use windtunnel_sim::weather::WeatherReport;
-use windtunnel_sim::world::HostId;
+use windtunnel_sim::world::{HostId, Position};
 
 /// A test's handle on its world: it makes hosts and clients, raises storms, and tells time and chance.
 ///
@@ -118,7 +118,8 @@ impl Shared {
             .members()
             .iter()
             .map(|member| (member.name.clone(), member.group.clone(), member.part == Part::Client));
-        let began = StormBegan { at_ns: control::position().now_ns, hosts: hosts.collect() };
+        let Position { event, now_ns } = control::position();
+        let began = StormBegan { at_ns: now_ns, event, hosts: hosts.collect() };
         self.blackbox.findings().push(&Finding::StormBegan(began));
         state.storms += 1;
         let Planned { plan, is_drawn, becalmed } = &self.planned;
@@ -141,7 +142,7 @@ impl Shared {
     pub(crate) fn end_weather(&self) -> (Vec<Host>, Vec<Host>) {
         let mut state = self.state();
         let report = control::end_weather();
-        self.account(state.forecast.take(), &report, control::position().now_ns);
+        self.account(state.forecast.take(), &report, control::position());
         let of = |ids: &[HostId]| {
             ids.iter().filter_map(|id| state.hosts.iter().find(|host| host.id() == *id).cloned()).collect()
         };
@@ -149,9 +150,10 @@ impl Shared {
     }
 
     /// Writes down what became of the plan.
-    pub(crate) fn account(&self, forecast: Option<Forecast>, report: &WeatherReport, at_ns: u64) {
+    pub(crate) fn account(&self, forecast: Option<Forecast>, report: &WeatherReport, at: Position) {
+        let (at_ns, event) = (at.now_ns, at.event);
         let faults = forecast.map_or_else(Vec::new, |forecast| forecast.accounts(&report.faults));
-        self.blackbox.findings().push(&Finding::StormEnded(StormEnded { at_ns, faults }));
+        self.blackbox.findings().push(&Finding::StormEnded(StormEnded { at_ns, event, faults }));
     }
 
     /// As [`Shared::state`], but after the world's end, when somebody who never runs again may hold it.

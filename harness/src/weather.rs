@@ -86,6 +86,7 @@ impl Forecast {
 fn begins(start: &Start) -> Begins {
     match start {
         Start::At(time) => Begins::At(*time),
+        Start::AtEvent(number) => Begins::Event(*number),
         Start::AfterMark { mark, offset } => Begins::Mark { label: mark.clone(), after: *offset },
     }
 }

@@ -54,6 +54,8 @@ pub enum Begins {
         /// Time between label and fault.
         after: Duration,
     },
+    /// As soon as the world's event of this number has happened: for sweeps over all moments of one and the same run.
+    Event(u64),
 }
 
 /// What goes wrong.

@@ -31,8 +31,6 @@ pub struct Config {
     /// For tests of the comparison itself: move the clock on by one nanosecond at the event of
     /// this number.
     pub perturb: Option<u64>,
-    /// For sweeps: crash this host at the event of this number.
-    pub crash_at: Option<(String, u64)>,
     /// What fsync(2) is worth on every host's disk.
     pub syncs: Syncs,
     /// A record of what programs' `malloc` gave, to be kept or followed.

@@ -2,11 +2,12 @@
 //! holds anybody up.
 
 mod common;
-use common::{world, world_with};
+use common::world;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use windtunnel_sim::control;
+use windtunnel_sim::weather::{Begins, Fault, FaultKind};
 use windtunnel_sim::world::{HostState, OnExit, Program};
 
 static STARTS: AtomicU32 = AtomicU32::new(7);
@@ -105,13 +106,16 @@ unsafe fn busy(_: usize, _: &[u8]) -> i32 {
     0
 }
 
-fn crash_scenario() {
-    let hosts = ["a", "b"].map(|name| {
-        let host = control::add_host(name);
-        control::start(host, &program(busy, &[name], OnExit::Ignore)).unwrap();
-        host
-    });
+/// Runs two hosts, of which the first loses power after the event of this number.
+fn crash_scenario(at: u64) {
+    let hosts = ["a", "b"].map(control::add_host);
+    let kind = FaultKind::Crash { host: hosts[0] };
+    control::begin_weather(&[Fault { begins: Begins::Event(at), lasts: Duration::MAX, kind }]);
+    for (host, name) in hosts.iter().zip(["a", "b"]) {
+        control::start(*host, &program(busy, &[name], OnExit::Ignore)).unwrap();
+    }
     std::thread::sleep(Duration::from_secs(1));
+    control::end_weather();
     assert!(hosts.iter().all(|h| matches!(control::state(*h), HostState::Down(_))));
     control::restart(hosts[0]).unwrap();
     std::thread::sleep(Duration::from_secs(1));
@@ -120,14 +124,12 @@ fn crash_scenario() {
 
 #[test]
 fn a_crash_at_any_event_holds_nobody_up() {
-    let undisturbed = world(3, crash_scenario);
+    let undisturbed = world(3, || crash_scenario(u64::MAX));
     assert_eq!(undisturbed.outcome, "");
     let events: u64 = undisturbed.digest.split(' ').nth(1).unwrap().parse().unwrap();
     assert!(events > 50, "the run has {events} events");
     for at in 1..events {
-        let config = common::config(3);
-        let config = windtunnel_sim::world::Config { crash_at: Some(("a".to_owned(), at)), ..config };
-        let run = world_with(config, crash_scenario);
+        let run = world(3, move || crash_scenario(at));
         assert!(run.outcome.is_empty() && run.output.ends_with("over\n"), "crash at event {at}: {run:#?}");
         let finished = run.output.matches("worker 1 round 2").count();
         assert!(finished >= 2, "crash at event {at}: b or the restarted a did not finish: {}", run.output);

@@ -118,14 +118,14 @@ unsafe fn spawns(_: usize, _: &[u8]) -> i32 {
     let mut threads = Vec::new();
     let error = loop {
         let receiver = receiver.clone();
-        match std::thread::Builder::new().spawn(move || drop(receiver.lock().unwrap().recv())) {
+        match std::thread::Builder::new().spawn(move || receiver.lock().unwrap().recv().is_ok()) {
             Ok(thread) => threads.push(thread),
             Err(error) => break error,
         }
     };
     println!("{} {:?}", threads.len(), error.raw_os_error());
     drop(sender);
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads.into_iter().for_each(|thread| assert!(!thread.join().unwrap()));
     0
 }
 

@@ -84,7 +84,6 @@ fn main() {
         sink: Box::new(Complain),
         record: false,
         perturb: None,
-        crash_at: None,
         syncs: windtunnel_sim::world::Syncs::Kept,
         heap_record: None,
     };

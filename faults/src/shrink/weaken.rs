@@ -189,6 +189,7 @@ pub(crate) fn rounded(plan: &Plan, unit: Duration) -> Plan {
         match &mut fault.start {
             Start::At(time) => *time = rounded_down(*time, unit),
             Start::AfterMark { offset, .. } => *offset = rounded_down(*offset, unit),
+            Start::AtEvent(_) => {}
         }
         fault.lasts = fault.lasts.map(up);
     }
@@ -204,6 +205,8 @@ pub(crate) fn starts(fault: &Fault) -> Vec<Fault> {
             let offsets = earlier(*offset).into_iter();
             offsets.map(|offset| with(Start::AfterMark { mark: mark.clone(), offset })).collect()
         }
+        // The moment is all that there is to it.
+        Start::AtEvent(_) => Vec::new(),
     }
 }
 

@@ -78,6 +78,8 @@ pub(crate) enum Drawing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StormBegan {
     pub(crate) at_ns: u64,
+    /// The number of the last event before it.
+    pub(crate) event: u64,
     /// Name and group of each host, and whether it runs a part of the test.
     pub(crate) hosts: Vec<(String, String, bool)>,
 }
@@ -86,6 +88,8 @@ pub(crate) struct StormBegan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StormEnded {
     pub(crate) at_ns: u64,
+    /// The number of its last event.
+    pub(crate) event: u64,
     /// What became of each fault of the plan, in its order.
     pub(crate) faults: Vec<FaultAccount>,
 }

@@ -32,8 +32,8 @@ pub(crate) struct Orders {
     pub(crate) quiet: Quiet,
     /// Let the faults of the plan do nothing, for tests of tests.
     pub(crate) becalmed: bool,
-    /// Crash this host at this event, for sweeps.
-    pub(crate) crash_at: Option<(String, u64)>,
+    /// Let no fsync keep anything, for tests of tests.
+    pub(crate) forgetful: bool,
     /// `RUST_LOG` for hosts and test.
     pub(crate) rust_log: Option<String>,
     /// `RUST_BACKTRACE` for hosts and test.
@@ -52,8 +52,7 @@ pub(crate) enum RecordingMode {
     Compare,
 }
 
-const NUMBERS: usize = 9;
-const HOST_BYTES: usize = 64;
+const NUMBERS: usize = 8;
 /// The longest list of streams of one kind that are not quiet: sixty links between hosts with the longest names,
 /// hundreds with usual ones. A longer one would be cut, so whoever orders it has to look.
 pub(crate) const HUSH_BYTES: usize = 8 << 10;
@@ -62,13 +61,8 @@ const RUST_BACKTRACE_BYTES: usize = 16;
 /// The longest plan: a thousand faults and more. A longer one would be cut, so whoever orders it has to look.
 pub(crate) const PLAN_BYTES: usize = 128 << 10;
 /// Numbers, then texts, each behind its length.
-pub(super) const ORDERS_BYTES: usize = 8 * (NUMBERS + 8)
-    + 3 * HUSH_BYTES
-    + HOST_BYTES
-    + RUST_LOG_BYTES
-    + RUST_BACKTRACE_BYTES
-    + PLAN_BYTES
-    + PATHS_BYTES_MAX;
+pub(super) const ORDERS_BYTES: usize =
+    8 * (NUMBERS + 7) + 3 * HUSH_BYTES + RUST_LOG_BYTES + RUST_BACKTRACE_BYTES + PLAN_BYTES + PATHS_BYTES_MAX;
 
 /// Stands for no number, and for no text.
 const NONE: u64 = u64::MAX;
@@ -77,6 +71,7 @@ const IN_DEBUGGER: u64 = 2;
 const BECALMED: u64 = 4;
 const QUIET_SCHEDULING: u64 = 8;
 const PLAN_IS_DRAWN: u64 = 16;
+const FORGETFUL: u64 = 32;
 
 /// Stands for all streams.
 const ALL: &str = "*";
@@ -110,28 +105,26 @@ impl Orders {
             Some(HeapRecordUse::Keep) => 1,
             Some(HeapRecordUse::Follow) => 2,
         };
-        let (crash_host, crash_event) = self.crash_at.as_ref().map_or((None, 0), |(host, event)| (Some(host), *event));
         let numbers: [u64; NUMBERS] = [
             self.seed,
             self.start_unix_ns,
             self.virtual_timeout_ns,
             self.perturb.unwrap_or(NONE),
             self.known_arguments.unwrap_or(NONE),
-            crash_event,
             recording,
             heap_record,
             flag(self.calm, CALM)
                 | flag(self.in_debugger, IN_DEBUGGER)
                 | flag(self.becalmed, BECALMED)
                 | flag(self.quiet.scheduling, QUIET_SCHEDULING)
-                | flag(self.plan_is_drawn, PLAN_IS_DRAWN),
+                | flag(self.plan_is_drawn, PLAN_IS_DRAWN)
+                | flag(self.forgetful, FORGETFUL),
         ];
         let mut bytes = Bytes { bytes: [0; ORDERS_BYTES], at: 0 };
         numbers.into_iter().for_each(|number| bytes.put_number(number));
         bytes.put_text(hush_text(&self.quiet.links).as_deref(), HUSH_BYTES);
         bytes.put_text(hush_text(&self.quiet.entropy).as_deref(), HUSH_BYTES);
         bytes.put_text(hush_text(&self.quiet.calls).as_deref(), HUSH_BYTES);
-        bytes.put_text(crash_host.map(String::as_str), HOST_BYTES);
         bytes.put_text(self.rust_log.as_deref(), RUST_LOG_BYTES);
         bytes.put_text(self.rust_backtrace.as_deref(), RUST_BACKTRACE_BYTES);
         bytes.put_text(self.plan.as_deref(), PLAN_BYTES);
@@ -141,10 +134,9 @@ impl Orders {
 
     pub(super) fn from_bytes(bytes: &[u8; ORDERS_BYTES]) -> Self {
         let mut bytes = Bytes { bytes: *bytes, at: 0 };
-        let [seed, start_unix_ns, virtual_timeout_ns, perturb, known, crash_event, recording, heap_record, flags] =
+        let [seed, start_unix_ns, virtual_timeout_ns, perturb, known, recording, heap_record, flags] =
             std::array::from_fn(|_| bytes.take_number());
         let [links, entropy, calls] = std::array::from_fn(|_| hush(bytes.take_text(HUSH_BYTES).as_deref()));
-        let crash_host = bytes.take_text(HOST_BYTES);
         Self {
             seed,
             calm: flags & CALM != 0,
@@ -165,7 +157,7 @@ impl Orders {
             quiet: Quiet { scheduling: flags & QUIET_SCHEDULING != 0, links, entropy, calls },
             plan_is_drawn: flags & PLAN_IS_DRAWN != 0,
             perturb: (perturb != NONE).then_some(perturb),
-            crash_at: crash_host.map(|host| (host, crash_event)),
+            forgetful: flags & FORGETFUL != 0,
             rust_log: bytes.take_text(RUST_LOG_BYTES),
             rust_backtrace: bytes.take_text(RUST_BACKTRACE_BYTES),
             plan: bytes.take_text(PLAN_BYTES),
@@ -233,7 +225,7 @@ mod tests {
                 calls: Hush::Everything,
             },
             perturb: Some(0),
-            crash_at: Some(("kv1".to_owned(), 99)),
+            forgetful: true,
             rust_log: Some("kv=trace,info".to_owned()),
             rust_backtrace: Some("full".to_owned()),
             plan: Some("1s crash kv1 restart after 2s".to_owned()),

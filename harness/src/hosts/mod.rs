@@ -16,7 +16,7 @@ mod targets;
 
 pub use builder::{HostBuilder, Member, Started};
 pub use host::{Host, HostError, HostState, Hosts};
-pub use windtunnel_sim::world::Usage;
 pub use program::{HostMain, OnExit, Runtime};
 pub use ready::{NotReady, Probe, http, probe, tcp};
 pub use targets::Targets;
+pub use windtunnel_sim::world::Usage;

@@ -28,7 +28,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// Every variable, with its values and its meaning.
-const VARIABLES: [(&str, &str, &str); 14] = [
+const VARIABLES: [(&str, &str, &str); 15] = [
     ("CHAOS_SEED", "0x5f1d, 24349, 1-1000 or calm:0x5f1d", "run the case of this seed, or the cases of these"),
     ("CHAOS_REPLAY", "c1_… or a file", "run the case of this token, the cases of a regression file, or a plan"),
     ("CHAOS_CASES", "500 or x10", "run this many cases, or this many times as many"),
@@ -54,10 +54,11 @@ const VARIABLES: [(&str, &str, &str); 14] = [
         "1",
         "with CHAOS_REPLAY or CHAOS_SEED: write every event of the one case to events.txt, to compare runs",
     ),
+    ("CHAOS_SWEEP", "1 or 50", "crash each host after every event of one run, or after each fiftieth"),
     (
         "CHAOS_PERTURB",
-        "1204 or weather",
-        "disturb this event in second runs, or let faults do nothing: to see that it is noticed",
+        "1204, weather or fsync",
+        "disturb this event in second runs, let faults do nothing, or let fsync keep nothing: to see that it is noticed",
     ),
 ];
 
@@ -84,7 +85,11 @@ pub(crate) struct Settings {
     pub(crate) perturb: Option<u64>,
     /// `CHAOS_PERTURB=weather`.
     pub(crate) becalmed: bool,
+    /// `CHAOS_PERTURB=fsync`.
+    pub(crate) forgetful: bool,
     pub(crate) events: bool,
+    /// Each host is crashed after every so-manieth event of one run.
+    pub(crate) sweep: Option<NonZeroU32>,
     pub(crate) look: Look,
     /// What shrinking a plan may spend.
     pub(crate) shrink: ShrinkBudget,
@@ -302,6 +307,18 @@ impl Settings {
         if alone.is_some() {
             return alone;
         }
+        if self.sweep.is_some() {
+            let one_run = "a sweep is all about one run";
+            let others = [
+                ("CHAOS_REPLAY", self.replay.is_some()),
+                ("CHAOS_CASES", self.cases.is_some()),
+                ("CHAOS_DEBUG", self.debug),
+                ("CHAOS_EVENTS", self.events),
+            ];
+            if let Some((other, _)) = others.into_iter().find(|(_, set)| *set) {
+                return contradiction(other, "CHAOS_SWEEP", one_run);
+            }
+        }
         if self.debug && self.cases.is_some() {
             return contradiction("CHAOS_CASES", "CHAOS_DEBUG", "a debugger follows one case");
         }
@@ -336,7 +353,9 @@ impl Settings {
             "CHAOS_LOG" => self.log = log(value).map_err(malformed("CHAOS_LOG"))?,
             "CHAOS_DEBUG" => self.debug = flag(value).map_err(malformed("CHAOS_DEBUG"))?,
             "CHAOS_PERTURB" if value == "weather" => self.becalmed = true,
+            "CHAOS_PERTURB" if value == "fsync" => self.forgetful = true,
             "CHAOS_PERTURB" => self.perturb = Some(event(value).map_err(malformed("CHAOS_PERTURB"))?),
+            "CHAOS_SWEEP" => self.sweep = Some(positive(value).map_err(malformed("CHAOS_SWEEP"))?),
             "CHAOS_EVENTS" => self.events = flag(value).map_err(malformed("CHAOS_EVENTS"))?,
             "CHAOS_OUT" => self.out = Some(PathBuf::from(value)),
             // Set for workers only; they do not come here.

@@ -52,6 +52,7 @@ impl Asked {
                     remark: None,
                 }),
             },
+            None if settings.sweep.is_some() => Ok(plain(Plans::swept())),
             None => match LastFailure::of_earlier_attempt(definition, settings) {
                 Some(token) if settings.seed.is_none() => {
                     let again = Self::of_token(definition, cases, &token)?;

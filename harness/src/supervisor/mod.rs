@@ -12,6 +12,7 @@
 //! shrink.rs       the smallest case that fails in the same way
 //! hands.rs        smaller cases, on several workers
 //! quieten.rs      which randomness a failure needs
+//! sweep.rs        a crash of each host at every moment of one run
 //! story.rs        how it was found, and keeping that
 //! telling.rs      reports
 //! debugged.rs     one case in this process's place
@@ -30,6 +31,7 @@ mod saved;
 mod search;
 mod shrink;
 mod story;
+mod sweep;
 mod telling;
 
 pub(crate) use telling::report_debugged;
@@ -86,6 +88,7 @@ impl Context<'_> {
             plan_is_drawn: self.definition.faults.is_some() && !self.has_a_plan_file(),
             arguments: self.arguments.as_ref().filter(|paths| !paths.is_empty()).map(ToString::to_string),
             becalmed: self.settings.becalmed,
+            forgetful: self.settings.forgetful,
             recording: if self.settings.events { RecordingMode::Keep } else { RecordingMode::Off },
             ..Orders::default()
         }

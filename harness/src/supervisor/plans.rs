@@ -2,9 +2,11 @@
 //! hosts and the time that the rehearsal showed.
 
 use super::run_case::CaseReport;
+use super::sweep::Sweep;
 use crate::cases::Case;
 use crate::definition::TestDefinition;
 use crate::duration::for_people;
+use std::num::NonZeroU32;
 use std::sync::OnceLock;
 use std::time::Duration;
 use windtunnel_faults::{Faults, Plan, Topology, Window};
@@ -33,6 +35,8 @@ enum Source {
     Pinned(Plan),
     /// Each seed has its own.
     Drawn(Faults),
+    /// None in the first case; in each of the others a host crashes after one of the first one's events.
+    Swept(OnceLock<Sweep>),
 }
 
 /// What the rehearsal showed.
@@ -62,6 +66,21 @@ impl Plans {
         Self { source: Source::Pinned(plan), rehearsed: OnceLock::new() }
     }
 
+    /// One crash in each case, at all moments of one run.
+    pub(super) fn swept() -> Self {
+        Self { source: Source::Swept(OnceLock::new()), rehearsed: OnceLock::new() }
+    }
+
+    /// Learns from a sweep's first case what there is to be swept; answers it.
+    ///
+    /// # Errors
+    /// A sentence: there is no storm, or nobody in it to crash.
+    pub(super) fn sweep(&self, first: &CaseReport, stride: NonZeroU32) -> Result<&Sweep, String> {
+        let Source::Swept(sweep) = &self.source else { return Err("no sweep was asked for".to_owned()) };
+        let found = Sweep::of(first, stride)?;
+        Ok(sweep.get_or_init(|| found))
+    }
+
     /// Whether each seed has a plan of its own. One that somebody wrote is as small as they want it.
     pub(super) fn are_drawn(&self) -> bool {
         matches!(self.source, Source::Drawn(_))
@@ -77,7 +96,7 @@ impl Plans {
     /// # Errors
     /// A sentence: there is nothing for which a plan could be drawn.
     pub(super) fn learn(&self, rehearsal: &CaseReport) -> Result<(), String> {
-        if matches!(self.source, Source::Nothing) {
+        if matches!(self.source, Source::Nothing | Source::Swept(_)) {
             return Ok(());
         }
         let Some(storm) = &rehearsal.storm else {
@@ -113,6 +132,9 @@ impl Plans {
             (Source::Pinned(plan), _) if !case.calm => plan.clone(),
             (Source::Drawn(faults), Some(Rehearsed { topology, window })) if !case.calm => {
                 faults.draw(case.seed, topology, *window)
+            }
+            (Source::Swept(sweep), _) if !case.calm => {
+                sweep.get().and_then(|sweep| sweep.plan(case.number)).unwrap_or_default()
             }
             _ => Plan::default(),
         }

@@ -5,6 +5,7 @@ use super::confirm::run_confirmed;
 use super::process::{Worker, WorkerError};
 use super::run_case::CaseReport;
 use super::saved;
+use super::sweep::RECORDED;
 use super::telling::weaker;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,6 +55,8 @@ struct Progress {
     next: AtomicU32,
     /// Cases from here on need not run.
     end: AtomicU32,
+    /// After so many cases one more line is printed; 0 for none.
+    tenth: u32,
     found: Mutex<(Tally, Option<CaseReport>, Option<WorkerError>)>,
 }
 
@@ -81,12 +84,32 @@ pub(super) fn search(context: &Context<'_>) -> Result<(Tally, Option<CaseReport>
     {
         return Ok((tally, Some(report)));
     }
+    let (first, count) = match context.settings.sweep {
+        None => (1, context.cases.count),
+        Some(stride) => {
+            let recorded = run_confirmed(context, &mut worker, context.cases.case(RECORDED))?;
+            context.enter(&recorded);
+            if recorded.failure.is_some() {
+                return Ok((tally, Some(recorded)));
+            }
+            tally.cases += 1;
+            tally.add(&recorded);
+            match context.plans.sweep(&recorded, stride) {
+                Ok(sweep) => {
+                    eprintln!("{}", sweep.announcement());
+                    (RECORDED + 1, sweep.cases())
+                }
+                Err(reason) => return Ok((tally, Some(recorded.impossible(reason)))),
+            }
+        }
+    };
     let progress = Progress {
-        next: AtomicU32::new(1),
-        end: AtomicU32::new(context.cases.count.saturating_add(1)),
+        next: AtomicU32::new(first),
+        end: AtomicU32::new(first.saturating_add(count)),
+        tenth: if context.settings.sweep.is_some() { count.div_ceil(10) } else { 0 },
         found: Mutex::new((tally, None, None)),
     };
-    let jobs = context.settings.jobs.map_or(1, |jobs| jobs.get()).min(context.cases.count);
+    let jobs = context.settings.jobs.map_or(1, |jobs| jobs.get()).min(count);
     std::thread::scope(|scope| {
         // Each worker belongs to the thread that starts it: it dies when that thread ends.
         let others = (1..jobs).map(|_| {
@@ -130,6 +153,9 @@ impl Progress {
             if report.failure.is_none() {
                 found.0.cases += 1;
                 found.0.add(&report);
+                if self.tenth > 0 && found.0.cases.is_multiple_of(u64::from(self.tenth)) {
+                    eprintln!("chaos: {} cases have passed", found.0.cases);
+                }
             } else if found.1.as_ref().is_none_or(|other| report.case.number < other.case.number) {
                 self.end.fetch_min(report.case.number, Ordering::Relaxed);
                 found.1 = Some(report);

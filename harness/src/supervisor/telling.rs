@@ -325,7 +325,8 @@ pub(crate) fn report_debugged(definition: &TestDefinition, location: &Location<'
     let end = ProcessEnd { end: End::Exited(0), timed_out: false, last_words: String::new() };
     let mut report = judge(definition, case, blackbox, &end);
     let settings = Settings::default();
-    let cases = Cases { rehearsal: false, only_calm: case.calm, rehearsal_seed: case.seed, base: case.seed, count: 1 };
+    let (rehearsal_seed, base, count) = (case.seed, case.seed, 1);
+    let cases = Cases { rehearsal: false, only_calm: case.calm, rehearsal_seed, base, count, one_seed: false };
     let plan: Plan = orders.plan.as_deref().and_then(|plan| plan.parse().ok()).unwrap_or_default();
     // So that its replay is this case and no other.
     report.plan = plan.clone();

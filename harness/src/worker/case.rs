@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_faults::Plan;
 use windtunnel_sim::worker::CPUS;
-use windtunnel_sim::world::{self, Config, Exit, HeapRecord, Outcome};
+use windtunnel_sim::world::{self, Config, Exit, HeapRecord, Outcome, Syncs};
 
 /// Runs the case that the flight recorder orders.
 pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
@@ -50,8 +50,7 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         }),
         record: orders.recording != crate::blackbox::RecordingMode::Off,
         perturb: orders.perturb,
-        crash_at: orders.crash_at.clone(),
-        syncs: windtunnel_sim::world::Syncs::Kept,
+        syncs: if orders.forgetful { Syncs::Ignored } else { Syncs::Kept },
         heap_record: orders.heap_record.map(|wanted| HeapRecord { wanted, words: blackbox.heap_record() }),
     };
     let plan = Planned { plan, is_drawn: orders.plan_is_drawn, becalmed: orders.becalmed };
@@ -60,7 +59,7 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
     let ending = world::run(config, Box::new(move || test_main(cx, body, blackbox)));
     blackbox.progress().reached(ending.at.into(), "", "");
     if let (Some(weather), Some(mut state)) = (&ending.weather, shared.state_afterwards()) {
-        shared.account(state.forecast.take(), weather, ending.at.now_ns);
+        shared.account(state.forecast.take(), weather, ending.at);
     }
     blackbox.findings().push(&Finding::Ending(Ending {
         digest: ((ending.digest >> 64) as u64, ending.digest as u64),

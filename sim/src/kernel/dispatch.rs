@@ -121,8 +121,9 @@ pub(crate) struct Kernel {
     next_rarity: u64,
     record: bool,
     perturb: Option<u64>,
-    crash_at: Option<(String, u64)>,
-    crash_due: bool,
+    /// The event after which a fault begins, and that it has happened.
+    fault_event: u64,
+    fault_due: bool,
     reporting: Option<VecDeque<ThreadId>>,
     /// What the thread that reports now waited for when the world ended.
     pub(super) reported_wait: String,
@@ -180,8 +181,8 @@ impl Kernel {
             next_rarity: 0,
             record: config.record,
             perturb: config.perturb,
-            crash_at: config.crash_at,
-            crash_due: false,
+            fault_event: u64::MAX,
+            fault_due: false,
             reporting: None,
             reported_wait: String::new(),
             running: None,
@@ -214,7 +215,7 @@ impl Kernel {
         thread.pending = Some(pending);
         thread.progress = FRESH;
         let answered = self.attempt(me, pending);
-        self.crash_if_due();
+        self.fault_if_due();
         if answered && self.outcome.is_none() && self.goes_on(me, pending) { Next::Same } else { self.dispatch() }
     }
 
@@ -367,8 +368,8 @@ impl Kernel {
         if self.perturb == Some(number) {
             self.now += 1;
         }
-        if self.crash_at.as_ref().is_some_and(|(_, at)| *at == number) {
-            self.crash_due = true; // at the next safe point: this may be in the middle of a change
+        if number >= self.fault_event {
+            (self.fault_due, self.fault_event) = (true, u64::MAX); // at the next safe point: this may be amid a change
         }
         if number >= self.next_progress {
             self.next_progress = number + PROGRESS_EVENTS;
@@ -377,8 +378,7 @@ impl Kernel {
             self.sink.progress(at, &host, &thread);
         }
         let every = if self.record { number + 1 } else { u64::MAX };
-        let crash = self.crash_at.as_ref().map_or(u64::MAX, |(_, at)| *at);
-        let special = [every, self.next_progress, self.perturb.unwrap_or(u64::MAX), crash];
+        let special = [every, self.next_progress, self.perturb.unwrap_or(u64::MAX), self.fault_event];
         self.next_rarity = special.into_iter().filter(|at| *at > number).min().unwrap_or(u64::MAX);
     }
 
@@ -394,20 +394,22 @@ impl Kernel {
         self.sink.event(&EventLine { at, host: &host, tid, what: what.name(), detail: &detail });
     }
 
-    /// The crash of a sweep, if its event has happened.
-    #[inline]
-    fn crash_if_due(&mut self) {
-        if self.crash_due {
-            self.crash_now();
+    /// Has a fault begin after the event of this number.
+    pub(crate) fn await_event(&mut self, number: u64) {
+        if number <= self.log.position(self.now).event {
+            self.fault_due = true;
+        } else {
+            self.fault_event = number;
+            self.next_rarity = self.next_rarity.min(number);
         }
     }
 
-    #[cold]
-    fn crash_now(&mut self) {
-        self.crash_due = false;
-        let Some((name, _)) = self.crash_at.take() else { return };
-        if let Some(host) = self.hosts.by_name(&name) {
-            self.crash_host(host);
+    /// Lets a fault begin whose event has happened.
+    #[inline]
+    fn fault_if_due(&mut self) {
+        if self.fault_due {
+            self.fault_due = false;
+            self.weather_reached();
         }
     }
 
@@ -427,7 +429,7 @@ impl Kernel {
                 return self.wind_up();
             }
             self.fire_due();
-            self.crash_if_due();
+            self.fault_if_due();
             let Some(thread) = self.sched.pop() else {
                 self.advance();
                 continue;
@@ -447,7 +449,7 @@ impl Kernel {
             return Some(Next::Thread(self.resume(thread)));
         };
         let answered = self.attempt(thread, pending);
-        self.crash_if_due();
+        self.fault_if_due();
         if answered {
             let alive = self.threads.get(thread).is_some_and(|t| t.state == State::Running);
             return (alive && self.outcome.is_none()).then(|| Next::Thread(self.resume(thread)));

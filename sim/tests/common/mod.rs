@@ -131,7 +131,6 @@ pub fn config(seed: u64) -> Config {
         sink: Box::new(Nowhere),
         record: false,
         perturb: None,
-        crash_at: None,
         syncs: windtunnel_sim::world::Syncs::Kept,
         heap_record: None,
     }

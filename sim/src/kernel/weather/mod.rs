@@ -46,6 +46,8 @@ struct Agenda {
     due: BTreeSet<(u64, usize, Turn)>,
     /// Faults that wait for a label.
     waiting: BTreeMap<String, Vec<usize>>,
+    /// Faults that wait for an event, by its number.
+    awaited: BTreeSet<(u64, usize)>,
 }
 
 impl Agenda {
@@ -58,6 +60,7 @@ impl Agenda {
                     agenda.enter(number, fault, now, *after);
                 }
                 Begins::Mark { label, .. } => agenda.waiting.entry(label.clone()).or_default().push(number),
+                Begins::Event(event) => drop(agenda.awaited.insert((*event, number))),
             }
         }
         agenda
@@ -76,6 +79,12 @@ impl Agenda {
     /// The faults that wait for this label: none if it has come before.
     fn marked(&mut self, label: &str) -> Vec<usize> {
         self.waiting.remove(label).unwrap_or_default()
+    }
+
+    /// The faults whose event has happened.
+    fn reached(&mut self, event: u64) -> Vec<usize> {
+        let later = self.awaited.split_off(&(event + 1, 0));
+        std::mem::replace(&mut self.awaited, later).into_iter().map(|(_, number)| number).collect()
     }
 
     /// What is to be carried out next, if it is due.
@@ -207,7 +216,30 @@ impl Kernel {
             restarted: BTreeSet::new(),
             timers,
         }));
+        self.await_faults();
         Ok(())
+    }
+
+    /// Waits for the event of the next fault that waits for one.
+    fn await_faults(&mut self) {
+        let next = self.weather.as_ref().and_then(|weather| weather.agenda.awaited.first().copied());
+        if let Some((event, _)) = next {
+            self.await_event(event);
+        }
+    }
+
+    /// The event of a fault has happened: it begins now.
+    #[cold]
+    pub(crate) fn weather_reached(&mut self) {
+        let (event, now) = (self.position().event, self.now);
+        let Some(weather) = &mut self.weather else { return };
+        for number in weather.agenda.reached(event) {
+            let times = weather.agenda.enter(number, &weather.entries[number].fault, now, Duration::ZERO);
+            let timers = times.into_iter().flatten().map(|at| self.timers.schedule(at, Event::Weather));
+            weather.timers.extend(timers);
+        }
+        self.weather_due();
+        self.await_faults();
     }
 
     fn check_fault(&self, kind: &FaultKind) -> Result<(), String> {
