@@ -126,8 +126,8 @@ pub use duration::{DurationError, IntoDuration};
 pub use error::{Error, Result};
 pub use fault::Fault;
 pub use hosts::{
-    Host, HostBuilder, HostError, HostMain, HostState, Hosts, Member, NotReady, OnExit, Probe, Runtime, Started,
-    Targets, Usage, http, probe, tcp,
+    CrashStates, Host, HostBuilder, HostError, HostMain, HostState, Hosts, Member, NotReady, OnExit, Probe, Runtime,
+    Started, Targets, Usage, http, probe, tcp,
 };
 /// The strategies that parameters of a test are drawn from: the crate, in the version that windtunnel uses.
 #[doc(no_inline)]

@@ -5,6 +5,8 @@
 
 pub use crate::kernel::disk::Syncs;
 use crate::weather::WeatherReport;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -305,4 +307,32 @@ pub struct FaultId(pub u64);
 /// `main` runs on host `test`, in the original image; the world ends when it returns.
 pub fn run(config: Config, main: Box<dyn FnOnce()>) -> Ending {
     crate::abi::entry::run(config, main)
+}
+
+/// Copies what hosts have written to their disks to a real directory, one below it for each host that has any: as
+/// programs saw it when the world ended. Called after [`run`], in the same process. Permissions are not kept, so that
+/// whoever looks can.
+///
+/// # Errors
+/// Of writing the real files.
+pub fn copy_disks(to: &Path) -> io::Result<()> {
+    for (host, path, content) in crate::abi::entry::disk_entries() {
+        let place = to.join(host).join(path.strip_prefix("/").unwrap_or(&path));
+        if let Some(parent) = place.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        match content {
+            DiskEntry::Directory => std::fs::create_dir_all(&place)?,
+            DiskEntry::File(bytes) => std::fs::write(&place, bytes)?,
+            DiskEntry::Link(target) => std::os::unix::fs::symlink(target, &place)?,
+        }
+    }
+    Ok(())
+}
+
+/// Something on a disk.
+pub(crate) enum DiskEntry {
+    Directory,
+    File(Vec<u8>),
+    Link(PathBuf),
 }

@@ -295,3 +295,39 @@ fn appends_cost_the_same_however_many_are_unsynced() {
     });
     assert_eq!(lines(&run)["bytes"], "160000");
 }
+
+unsafe fn appends_one_record(_: usize, _: &[u8]) -> i32 {
+    match fs::read("/srv/log") {
+        Ok(found) => println!("{:?}", String::from_utf8_lossy(&found)),
+        Err(_) => {
+            let mut file = File::create("/srv/log").unwrap();
+            file.write_all(b"one ").unwrap();
+            file.sync_all().unwrap();
+            File::open("/srv").unwrap().sync_all().unwrap();
+            file.write_all(b"two").unwrap();
+        }
+    }
+    std::thread::sleep(Duration::from_secs(3600));
+    0
+}
+
+#[test]
+fn every_state_that_a_crash_can_leave_can_be_gone_through() {
+    let run = world(1, || {
+        let kv = host("kv", appends_one_record);
+        control::begin_crash_states(kv);
+        let mut states = 0;
+        while control::next_crash_state(kv) {
+            control::restart(kv).unwrap();
+            std::thread::sleep(Duration::from_secs(1));
+            states += 1;
+        }
+        println!("{states}");
+    });
+    assert_eq!(run.outcome, "", "{}", run.output);
+    let mut seen: Vec<&str> = run.output.lines().collect();
+    let states: usize = seen.pop().unwrap().parse().unwrap();
+    assert_eq!(seen.len(), states);
+    let distinct: BTreeSet<&str> = seen.into_iter().collect();
+    assert_eq!(distinct, BTreeSet::from(["\"one \"", "\"one \\0\\0\\0\"", "\"one two\""]));
+}

@@ -34,6 +34,8 @@ pub(crate) struct Orders {
     pub(crate) becalmed: bool,
     /// Let no fsync keep anything, for tests of tests.
     pub(crate) forgetful: bool,
+    /// Copy what is on the hosts' disks to this directory in the end.
+    pub(crate) disks: Option<String>,
     /// `RUST_LOG` for hosts and test.
     pub(crate) rust_log: Option<String>,
     /// `RUST_BACKTRACE` for hosts and test.
@@ -56,13 +58,19 @@ const NUMBERS: usize = 8;
 /// The longest list of streams of one kind that are not quiet: sixty links between hosts with the longest names,
 /// hundreds with usual ones. A longer one would be cut, so whoever orders it has to look.
 pub(crate) const HUSH_BYTES: usize = 8 << 10;
+const DISKS_BYTES: usize = 4096;
 const RUST_LOG_BYTES: usize = 1024;
 const RUST_BACKTRACE_BYTES: usize = 16;
 /// The longest plan: a thousand faults and more. A longer one would be cut, so whoever orders it has to look.
 pub(crate) const PLAN_BYTES: usize = 128 << 10;
 /// Numbers, then texts, each behind its length.
-pub(super) const ORDERS_BYTES: usize =
-    8 * (NUMBERS + 7) + 3 * HUSH_BYTES + RUST_LOG_BYTES + RUST_BACKTRACE_BYTES + PLAN_BYTES + PATHS_BYTES_MAX;
+pub(super) const ORDERS_BYTES: usize = 8 * (NUMBERS + 8)
+    + 3 * HUSH_BYTES
+    + DISKS_BYTES
+    + RUST_LOG_BYTES
+    + RUST_BACKTRACE_BYTES
+    + PLAN_BYTES
+    + PATHS_BYTES_MAX;
 
 /// Stands for no number, and for no text.
 const NONE: u64 = u64::MAX;
@@ -125,6 +133,7 @@ impl Orders {
         bytes.put_text(hush_text(&self.quiet.links).as_deref(), HUSH_BYTES);
         bytes.put_text(hush_text(&self.quiet.entropy).as_deref(), HUSH_BYTES);
         bytes.put_text(hush_text(&self.quiet.calls).as_deref(), HUSH_BYTES);
+        bytes.put_text(self.disks.as_deref(), DISKS_BYTES);
         bytes.put_text(self.rust_log.as_deref(), RUST_LOG_BYTES);
         bytes.put_text(self.rust_backtrace.as_deref(), RUST_BACKTRACE_BYTES);
         bytes.put_text(self.plan.as_deref(), PLAN_BYTES);
@@ -158,6 +167,7 @@ impl Orders {
             plan_is_drawn: flags & PLAN_IS_DRAWN != 0,
             perturb: (perturb != NONE).then_some(perturb),
             forgetful: flags & FORGETFUL != 0,
+            disks: bytes.take_text(DISKS_BYTES),
             rust_log: bytes.take_text(RUST_LOG_BYTES),
             rust_backtrace: bytes.take_text(RUST_BACKTRACE_BYTES),
             plan: bytes.take_text(PLAN_BYTES),
@@ -226,6 +236,7 @@ mod tests {
             },
             perturb: Some(0),
             forgetful: true,
+            disks: Some("/tmp/disks".to_owned()),
             rust_log: Some("kv=trace,info".to_owned()),
             rust_backtrace: Some("full".to_owned()),
             plan: Some("1s crash kv1 restart after 2s".to_owned()),

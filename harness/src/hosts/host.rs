@@ -192,6 +192,26 @@ impl Host {
         control::crash(self.id());
     }
 
+    /// Cuts its power, to go through everything that this can leave of its disk: what was synced, and of the rest every
+    /// legal choice. Their number grows with what is unsynced, as a product; so ask when little is.
+    ///
+    /// ```no_run
+    /// # use windtunnel::prelude::*;
+    /// # async fn example(cx: Chaos, db: Host) -> Result<()> {
+    /// let mut states = db.crash_states();
+    /// while states.next() {
+    ///     db.restart().await?; // recovers, or the test fails
+    ///     // … ask it what it knows
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn crash_states(&self) -> CrashStates {
+        self.felled(true);
+        control::begin_crash_states(self.id());
+        CrashStates { host: self.clone(), seen: 0 }
+    }
+
     /// Suspends its program: it does nothing, while its kernel goes on to take what arrives. A storm's end resumes it.
     pub fn pause(&self) {
         self.noted(|faults, host| faults.paused(host, true));
@@ -254,6 +274,29 @@ pub(super) fn exit_text(exit: Option<Exit>) -> String {
         None => "it is down".to_owned(),
         Some(Exit::Code(code)) => format!("exit code {code}"),
         Some(Exit::Signal(signal)) => format!("signal {signal}"),
+    }
+}
+
+/// Everything that a loss of power can leave of a host's disk, one after the other. Made by [`Host::crash_states`].
+#[derive(Debug)]
+pub struct CrashStates {
+    host: Host,
+    seen: usize,
+}
+
+impl CrashStates {
+    /// Gives the host the next disk. It is down then; [`Host::restart`] starts it. False when it has had all of them.
+    #[expect(clippy::should_implement_trait, reason = "what it gives is a state of the host, not an item")]
+    pub fn next(&mut self) -> bool {
+        self.host.felled(true);
+        let more = control::next_crash_state(self.host.id());
+        self.seen += usize::from(more);
+        more
+    }
+
+    /// How many it has had so far.
+    pub fn seen(&self) -> usize {
+        self.seen
     }
 }
 

@@ -15,7 +15,7 @@ mod ready;
 mod targets;
 
 pub use builder::{HostBuilder, Member, Started};
-pub use host::{Host, HostError, HostState, Hosts};
+pub use host::{CrashStates, Host, HostError, HostState, Hosts};
 pub use program::{HostMain, OnExit, Runtime};
 pub use ready::{NotReady, Probe, http, probe, tcp};
 pub use targets::Targets;

@@ -28,7 +28,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// Every variable, with its values and its meaning.
-const VARIABLES: [(&str, &str, &str); 15] = [
+const VARIABLES: [(&str, &str, &str); 16] = [
     ("CHAOS_SEED", "0x5f1d, 24349, 1-1000 or calm:0x5f1d", "run the case of this seed, or the cases of these"),
     ("CHAOS_REPLAY", "c1_… or a file", "run the case of this token, the cases of a regression file, or a plan"),
     ("CHAOS_CASES", "500 or x10", "run this many cases, or this many times as many"),
@@ -53,6 +53,11 @@ const VARIABLES: [(&str, &str, &str); 15] = [
         "CHAOS_EVENTS",
         "1",
         "with CHAOS_REPLAY or CHAOS_SEED: write every event of the one case to events.txt, to compare runs",
+    ),
+    (
+        "CHAOS_DISKS",
+        "1",
+        "with CHAOS_REPLAY or CHAOS_SEED: copy what the hosts of the one case have on their disks to disks/",
     ),
     ("CHAOS_SWEEP", "1 or 50", "crash each host after every event of one run, or after each fiftieth"),
     (
@@ -88,6 +93,7 @@ pub(crate) struct Settings {
     /// `CHAOS_PERTURB=fsync`.
     pub(crate) forgetful: bool,
     pub(crate) events: bool,
+    pub(crate) disks: bool,
     /// Each host is crashed after every so-manieth event of one run.
     pub(crate) sweep: Option<NonZeroU32>,
     pub(crate) look: Look,
@@ -303,7 +309,8 @@ impl Settings {
             (value && !self.is_one_case()).then(|| SettingsError::Malformed { name, value: "1".to_owned(), reason })
         };
         let alone = wants_one("CHAOS_DEBUG", self.debug, "a debugger follows one case")
-            .or_else(|| wants_one("CHAOS_EVENTS", self.events, "the file holds one case"));
+            .or_else(|| wants_one("CHAOS_EVENTS", self.events, "the file holds one case"))
+            .or_else(|| wants_one("CHAOS_DISKS", self.disks, "the directory holds one case"));
         if alone.is_some() {
             return alone;
         }
@@ -355,6 +362,7 @@ impl Settings {
             "CHAOS_PERTURB" if value == "weather" => self.becalmed = true,
             "CHAOS_PERTURB" if value == "fsync" => self.forgetful = true,
             "CHAOS_PERTURB" => self.perturb = Some(event(value).map_err(malformed("CHAOS_PERTURB"))?),
+            "CHAOS_DISKS" => self.disks = flag(value).map_err(malformed("CHAOS_DISKS"))?,
             "CHAOS_SWEEP" => self.sweep = Some(positive(value).map_err(malformed("CHAOS_SWEEP"))?),
             "CHAOS_EVENTS" => self.events = flag(value).map_err(malformed("CHAOS_EVENTS"))?,
             "CHAOS_OUT" => self.out = Some(PathBuf::from(value)),

@@ -12,6 +12,7 @@ use crate::blackbox::{Finding, Orders, RecordingMode};
 use crate::cases::Case;
 use crate::report::{Difference, Failure, FailureKind};
 use crate::settings::CheckSetting;
+use std::path::Path;
 use windtunnel_sim::world::HeapRecordUse;
 
 /// Each how many cases one that passes is run twice.
@@ -33,12 +34,16 @@ pub(super) fn run_confirmed_as(
 ) -> Result<CaseReport, WorkerError> {
     // What is shown while it happens is shown of every case.
     let looked_at_anyway = context.settings.look.is_wanted() && context.settings.log.is_live();
+    let copying = Orders { disks: context.disks(case), ..orders.clone() };
     let mut report = if looked_at_anyway {
-        let seen = run_case(context, worker, case, &keeping(orders), Showing::Nothing)?;
+        let seen = run_case(context, worker, case, &keeping(&copying), Showing::Nothing)?;
         look(context, worker, orders, seen)?
     } else {
-        run_case(context, worker, case, orders, Showing::Live)?
+        run_case(context, worker, case, &copying, Showing::Live)?
     };
+    if let Some(directory) = copying.disks.filter(|directory| Path::new(directory).exists()) {
+        eprintln!("disks: {directory}");
+    }
     context.write_events(case, worker.blackbox());
     let due = match &report.failure {
         Some(failure) => failure.is_repeatable() && super::is_of_the_case(&failure.kind),

@@ -105,6 +105,18 @@ impl Context<'_> {
         Orders { rust_log, rust_backtrace, ..orders.clone() }
     }
 
+    /// Where the disks of the case that runs next are copied to, when that is asked for. What is there is removed.
+    fn disks(&self, case: Case) -> Option<String> {
+        let is_rehearsal = case.calm && !self.cases.only_calm;
+        if !self.settings.disks || is_rehearsal {
+            return None;
+        }
+        let directory = LogDirectory::of(self.definition, self.settings.out.as_deref());
+        let directory = std::path::absolute(directory.path().join("disks")).ok()?;
+        let _ = std::fs::remove_dir_all(&directory);
+        Some(directory.to_str()?.to_owned())
+    }
+
     /// Writes the events of the case that has just run to a file, when that is asked for.
     fn write_events(&self, case: Case, blackbox: &BlackBox) {
         let is_rehearsal = case.calm && !self.cases.only_calm;

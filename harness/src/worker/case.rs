@@ -57,6 +57,11 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
     let cx = Chaos::new(orders.seed, orders.calm, environment, blackbox, plan, arguments);
     let shared = Arc::clone(cx.shared());
     let ending = world::run(config, Box::new(move || test_main(cx, body, blackbox)));
+    if let Some(directory) = &orders.disks
+        && let Err(error) = world::copy_disks(directory.as_ref())
+    {
+        eprintln!("failed to copy the hosts' disks to {directory}: {error}");
+    }
     blackbox.progress().reached(ending.at.into(), "", "");
     if let (Some(weather), Some(mut state)) = (&ending.weather, shared.state_afterwards()) {
         shared.account(state.forecast.take(), weather, ending.at);

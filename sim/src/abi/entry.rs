@@ -5,8 +5,9 @@ use crate::carrier::lent::Lent;
 use crate::carrier::switch::{self, Context, GoesOn};
 use crate::carrier::{image::Original, real};
 use crate::kernel::{Kernel, Next, ThreadId};
-use crate::world::{Config, Ending};
+use crate::world::{Config, DiskEntry, Ending};
 use libc::c_void;
+use std::path::PathBuf;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -116,6 +117,12 @@ fn kernel_stack() -> u64 {
         real::raw_syscall(libc::SYS_mprotect, [base as usize, 4096, 0, 0, 0, 0]);
         base as u64 + KERNEL_STACK_BYTES as u64
     }
+}
+
+/// What is on the disks of the world that has ended: host, path and content.
+pub(crate) fn disk_entries() -> Vec<(String, PathBuf, DiskEntry)> {
+    // SAFETY: the world is over, so nobody else is in the kernel.
+    unsafe { kernel() }.map_or_else(Vec::new, |kernel| kernel.all_on_disks())
 }
 
 /// Runs a world on the calling kernel thread.

@@ -2,7 +2,7 @@
 
 use super::beat::Beat;
 use super::burn::Burn;
-use super::disk::{Disk, Drawn};
+use super::disk::{Disk, Drawn, Enumerated};
 use super::dispatch::{Event, Kernel};
 use super::entropy::{Purpose, Stream, mix};
 use super::event::What;
@@ -10,11 +10,11 @@ use super::lack::Lacks;
 use super::machine::{DiskDevice, Troubles, VOLATILE};
 use super::process::ProcessId;
 use super::wall::Wall;
-use crate::world::{Exit, HostId, HostState, OnExit, Outcome, Program};
+use crate::world::{DiskEntry, Exit, HostId, HostState, OnExit, Outcome, Program};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::{Index, IndexMut};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A machine that has been up for a while when its world begins, so that no program sees `CLOCK_MONOTONIC` near zero
 /// (subtracting a duration from an `Instant` must work).
@@ -42,6 +42,8 @@ pub(crate) struct Host {
     pub(crate) hushed: bool,
     pub(crate) next_pid: i32,
     pub(crate) disk: Disk,
+    /// The disk as it was when its host lost power, while all that could be left of it is gone through.
+    pub(crate) crash_states: Option<Box<(Disk, Enumerated)>>,
     pub(crate) device: DiskDevice,
     pub(crate) troubles: Troubles,
     /// What a crash leaves of its disk, how long that takes, and what of it fails.
@@ -55,6 +57,11 @@ pub(crate) struct Host {
     pub(crate) lacks: Lacks,
     /// Its `getrandom`.
     pub(crate) entropy: Stream,
+}
+
+/// Directories that are empty after a boot.
+fn volatile() -> [&'static Path; VOLATILE.len()] {
+    VOLATILE.map(Path::new)
 }
 
 /// All hosts, in order of creation.
@@ -128,6 +135,7 @@ impl Kernel {
             hushed,
             next_pid: 101,
             disk: Disk::new(root, self.syncs),
+            crash_states: None,
             device: DiskDevice::default(),
             troubles: Troubles::default(),
             disk_crash: Stream::new(self.seed, Purpose::DiskCrash, u64::from(id.0)),
@@ -172,20 +180,67 @@ impl Kernel {
     pub(crate) fn crash_host(&mut self, id: HostId) {
         self.hosts[id].dark = true;
         self.note_host(id, 3, "crashed");
+        self.cut_power(id);
+        self.crash_disk(id);
+    }
+
+    /// Nothing of a host runs any more; its disk is as it was at that moment.
+    fn cut_power(&mut self, id: HostId) {
         self.net_crash(id);
         if let Some(process) = self.hosts[id].process {
             self.end_process(process, Exit::Signal(libc::SIGKILL));
         }
-        self.crash_disk(id);
+        self.unix_forget_paths(id);
+    }
+
+    /// What is on the disks: host, path and content.
+    pub(crate) fn all_on_disks(&mut self) -> Vec<(String, PathBuf, DiskEntry)> {
+        for id in 0..self.hosts.len() as u32 {
+            self.absorb_all_mapped(HostId(id));
+        }
+        let of_host = |host: &Host| {
+            let name = host.name.clone();
+            host.disk.entries().into_iter().map(move |(path, content)| (name.clone(), path, content))
+        };
+        self.hosts.list.iter().flat_map(of_host).collect()
+    }
+
+    /// Cuts a host's power, to go through all that this can leave of its disk.
+    pub(crate) fn begin_crash_states(&mut self, id: HostId) {
+        self.hosts[id].dark = true;
+        self.note_host(id, 3, "crashed");
+        self.cut_power(id);
+        let disk = self.hosts[id].disk.clone();
+        self.hosts[id].crash_states = Some(Box::new((disk, Enumerated::default())));
+    }
+
+    /// Gives a host, whose power is cut if need be, the next disk that its crash could have left; false when it has had
+    /// all of them, and keeps the last.
+    pub(crate) fn next_crash_state(&mut self, id: HostId) -> bool {
+        let Some(mut states) = self.hosts[id].crash_states.take() else { return false };
+        if self.hosts[id].process.is_some() {
+            self.hosts[id].dark = true;
+            self.note_host(id, 3, "crashed");
+            self.cut_power(id);
+        }
+        let (disk, choices) = &mut *states;
+        let more = !choices.is_over();
+        if more {
+            let mut disk = disk.clone();
+            disk.crash(self.now, &volatile(), choices);
+            self.hosts[id].disk = disk;
+            choices.advance();
+            self.hosts[id].crash_states = Some(states);
+        }
+        self.record(0, What::Host, 9, u64::from(id.0) << 1 | u64::from(more));
+        more
     }
 
     /// The disk loses power as well.
     fn crash_disk(&mut self, id: HostId) {
-        self.unix_forget_paths(id);
         let now = self.now;
         let Host { disk, disk_crash, device, .. } = &mut self.hosts[id];
-        let volatile: Vec<&Path> = VOLATILE.iter().map(Path::new).collect();
-        disk.crash(now, &volatile, &mut Drawn::new(disk_crash));
+        disk.crash(now, &volatile(), &mut Drawn::new(disk_crash));
         device.free_at = now;
     }
 

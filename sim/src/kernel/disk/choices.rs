@@ -96,6 +96,7 @@ pub(crate) struct Enumerated {
     /// What was chosen, and of how many.
     wheels: Vec<(usize, usize)>,
     at: usize,
+    over: bool,
 }
 
 impl Enumerated {
@@ -118,7 +119,13 @@ impl Enumerated {
                 return true;
             }
         }
+        self.over = true;
         false
+    }
+
+    /// Whether the last state was turned past.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) enum Entry {
 pub(crate) type Names = BTreeMap<Vec<u8>, Entry>;
 
 /// A directory.
+#[derive(Clone)]
 pub(crate) struct Directory {
     pub(crate) current: Names,
     pub(super) durable: Names,
@@ -58,6 +59,7 @@ impl Directory {
 }
 
 /// What an inode is.
+#[derive(Clone)]
 pub(crate) enum What {
     Regular(Regular),
     Directory(Directory),
@@ -79,6 +81,7 @@ impl What {
 }
 
 /// An inode.
+#[derive(Clone)]
 pub(crate) struct Inode {
     /// `st_ino`.
     pub(crate) number: u64,

@@ -28,7 +28,7 @@ pub(crate) struct Change {
 }
 
 /// Changes of directories since they were last known to be on the disk, in order.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(crate) struct Journal(Vec<Change>);
 
 impl Journal {

@@ -12,6 +12,7 @@
 
 mod choices;
 mod content;
+mod export;
 mod inode;
 mod journal;
 mod regular;
@@ -19,7 +20,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use choices::{Choices, Drawn};
+pub(crate) use choices::{Choices, Drawn, Enumerated};
 pub(crate) use content::{Content, PAGE_BYTES};
 use inode::Names;
 pub(crate) use inode::{Attributes, Directory, Entry, Inode, InodeId, What};
@@ -47,6 +48,7 @@ pub enum Syncs {
 }
 
 /// A disk.
+#[derive(Clone)]
 pub(crate) struct Disk {
     inodes: Slots<Inode>,
     root: InodeId,

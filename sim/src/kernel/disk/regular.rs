@@ -57,7 +57,7 @@ impl Change {
 }
 
 /// A regular file.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Regular {
     current: Content,
     durable: Content,

@@ -83,7 +83,7 @@ impl Kernel {
     }
 
     /// [`Kernel::absorb_mapped`] for all files of a host.
-    pub(super) fn absorb_all_mapped(&mut self, host: HostId) {
+    pub(crate) fn absorb_all_mapped(&mut self, host: HostId) {
         let all: Vec<InodeId> = self.mapped.keys().filter(|key| key.0 == host).map(|key| key.1).collect();
         for inode in all {
             self.absorb_mapped(host, inode);
