@@ -28,6 +28,9 @@ pub struct Config {
     pub test_env: Vec<(String, String)>,
     /// Where output, progress and reports go.
     pub sink: Box<dyn Sink>,
+    /// End with [`Outcome::Refused`] when a program makes a system call without libc, by an instruction of its own: it
+    /// would reach the real kernel. Where the system does not allow to watch for it (seccomp(2)), nothing is noticed.
+    pub guard: bool,
     /// Hand every event to [`Sink::event`]. Changes nothing in the run.
     pub record: bool,
     /// For tests of the comparison itself: move the clock on by one nanosecond at the event of

@@ -85,6 +85,7 @@ fn main() {
         record: false,
         perturb: None,
         syncs: windtunnel_sim::world::Syncs::Kept,
+        guard: false,
         heap_record: None,
     };
     let body: Box<dyn FnOnce() -> (Arc<Stopwatch>, u64)> = match order.workload {

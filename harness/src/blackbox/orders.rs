@@ -32,6 +32,8 @@ pub(crate) struct Orders {
     pub(crate) quiet: Quiet,
     /// Let the faults of the plan do nothing, for tests of tests.
     pub(crate) becalmed: bool,
+    /// Notice system calls that programs make without libc.
+    pub(crate) guard: bool,
     /// Let no fsync keep anything, for tests of tests.
     pub(crate) forgetful: bool,
     /// Copy what is on the hosts' disks to this directory in the end.
@@ -80,6 +82,7 @@ const BECALMED: u64 = 4;
 const QUIET_SCHEDULING: u64 = 8;
 const PLAN_IS_DRAWN: u64 = 16;
 const FORGETFUL: u64 = 32;
+const GUARD: u64 = 64;
 
 /// Stands for all streams.
 const ALL: &str = "*";
@@ -126,7 +129,8 @@ impl Orders {
                 | flag(self.becalmed, BECALMED)
                 | flag(self.quiet.scheduling, QUIET_SCHEDULING)
                 | flag(self.plan_is_drawn, PLAN_IS_DRAWN)
-                | flag(self.forgetful, FORGETFUL),
+                | flag(self.forgetful, FORGETFUL)
+                | flag(self.guard, GUARD),
         ];
         let mut bytes = Bytes { bytes: [0; ORDERS_BYTES], at: 0 };
         numbers.into_iter().for_each(|number| bytes.put_number(number));
@@ -167,6 +171,7 @@ impl Orders {
             plan_is_drawn: flags & PLAN_IS_DRAWN != 0,
             perturb: (perturb != NONE).then_some(perturb),
             forgetful: flags & FORGETFUL != 0,
+            guard: flags & GUARD != 0,
             disks: bytes.take_text(DISKS_BYTES),
             rust_log: bytes.take_text(RUST_LOG_BYTES),
             rust_backtrace: bytes.take_text(RUST_BACKTRACE_BYTES),
@@ -236,6 +241,7 @@ mod tests {
             },
             perturb: Some(0),
             forgetful: true,
+            guard: true,
             disks: Some("/tmp/disks".to_owned()),
             rust_log: Some("kv=trace,info".to_owned()),
             rust_backtrace: Some("full".to_owned()),

@@ -34,7 +34,9 @@ pub(super) fn run_confirmed_as(
 ) -> Result<CaseReport, WorkerError> {
     // What is shown while it happens is shown of every case.
     let looked_at_anyway = context.settings.look.is_wanted() && context.settings.log.is_live();
-    let copying = Orders { disks: context.disks(case), ..orders.clone() };
+    let every = context.settings.check == Some(CheckSetting::Determinism);
+    let checked = every || case.number % DOUBLE_RUN_SHARE == 1 || context.settings.perturb.is_some();
+    let copying = Orders { disks: context.disks(case), guard: checked, ..orders.clone() };
     let mut report = if looked_at_anyway {
         let seen = run_case(context, worker, case, &keeping(&copying), Showing::Nothing)?;
         look(context, worker, orders, seen)?
@@ -47,10 +49,7 @@ pub(super) fn run_confirmed_as(
     context.write_events(case, worker.blackbox());
     let due = match &report.failure {
         Some(failure) => failure.is_repeatable() && super::is_of_the_case(&failure.kind),
-        None => {
-            let every = context.settings.check == Some(CheckSetting::Determinism);
-            every || case.number % DOUBLE_RUN_SHARE == 1 || context.settings.perturb.is_some()
-        }
+        None => checked,
     };
     if !due {
         return Ok(report);

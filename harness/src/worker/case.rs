@@ -50,6 +50,7 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         }),
         record: orders.recording != crate::blackbox::RecordingMode::Off,
         perturb: orders.perturb,
+        guard: orders.guard,
         syncs: if orders.forgetful { Syncs::Ignored } else { Syncs::Kept },
         heap_record: orders.heap_record.map(|wanted| HeapRecord { wanted, words: blackbox.heap_record() }),
     };

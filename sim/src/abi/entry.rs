@@ -133,6 +133,9 @@ pub(crate) fn run(config: Config, main: Box<dyn FnOnce()>) -> Ending {
     }
     let Some(original) = original() else { real::die("the executable could not be read") };
     super::signal::install_fault_handlers();
+    if config.guard {
+        crate::carrier::guard::watch();
+    }
     if let Some(record) = &config.heap_record {
         crate::carrier::heap::follow::begin(record);
     }

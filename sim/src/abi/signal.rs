@@ -6,7 +6,7 @@
 
 use super::{answer_error, answer_int, call, hooks, look};
 use crate::carrier::lent::current;
-use crate::carrier::real;
+use crate::carrier::{guard, real};
 use crate::kernel::{Delivery, Disposition, Stop};
 use crate::world::Exit;
 use libc::{c_int, c_void, pthread_t, sigset_t, timespec};
@@ -250,7 +250,10 @@ hooks! {
 const FAULT_STACK_BYTES: usize = 256 * 1024;
 
 /// Real signals that a program's own instructions cause.
-const FAULTS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+const FAULTS: [c_int; 6] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+
+const WITHOUT_LIBC: &str = "the simulated kernel is beneath libc, and does not see such a call: use libc's function, or \
+    the crate's feature for libc (rustix: `use-libc`)";
 
 /// Makes faults of simulated programs end their process instead of the world, and lets a watcher ask for a report.
 pub(crate) fn install_fault_handlers() {
@@ -274,6 +277,22 @@ pub(crate) fn install_fault_handlers() {
     super::tsc::trap();
 }
 
+/// `siginfo_t` of a SIGSYS (sigaction(2)): behind signal, errno and code the address, then the call's number.
+#[repr(C)]
+struct SeccompInfo {
+    head: [c_int; 4],
+    address: usize,
+    number: c_int,
+}
+
+/// A program has made a system call by an instruction of its own, and the guard has kept it from happening.
+fn without_libc(number: c_int) {
+    call("system call", |k, me| {
+        k.refuse(me, &format!("system call {number}, made without libc"), WITHOUT_LIBC);
+        Err(Stop::Block)
+    });
+}
+
 /// A program's fault, or ours; or no fault at all, but a look at the time-stamp counter.
 ///
 /// On a simulated thread the handler goes on as any hook would: it enters the kernel, which ends the process and never
@@ -283,6 +302,9 @@ unsafe extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context
     unsafe {
         if super::tsc::answer(signal, info, context) {
             return;
+        }
+        if signal == libc::SIGSYS && (*info).si_code == guard::SYS_SECCOMP && !current().is_null() {
+            without_libc((*info.cast::<SeccompInfo>()).number);
         }
         let address = (*info).si_addr() as usize;
         if current().is_null() {

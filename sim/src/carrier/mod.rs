@@ -13,6 +13,7 @@
 //! This room and `abi` hold all `unsafe` of the crate. It must not know what a call means: that is `kernel`'s.
 
 pub(crate) mod environment;
+pub(crate) mod guard;
 pub(crate) mod heap;
 pub(crate) mod image;
 pub(crate) mod lend;

@@ -132,6 +132,7 @@ pub fn config(seed: u64) -> Config {
         record: false,
         perturb: None,
         syncs: windtunnel_sim::world::Syncs::Kept,
+        guard: false,
         heap_record: None,
     }
 }
