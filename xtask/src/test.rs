@@ -23,12 +23,14 @@ pub enum Step {
     Docs,
     /// The examples in the documentation run.
     Doctests,
+    /// Nothing in the examples' tests reaches past the simulated kernel.
+    Leaks,
     /// Every test, with cargo-nextest.
     Tests,
 }
 
 /// Cheapest first.
-const STEPS: [Step; 6] = [Step::Format, Step::Tidy, Step::Clippy, Step::Docs, Step::Doctests, Step::Tests];
+const STEPS: [Step; 7] = [Step::Format, Step::Tidy, Step::Clippy, Step::Docs, Step::Doctests, Step::Leaks, Step::Tests];
 
 impl Step {
     fn name(self) -> String {
@@ -52,6 +54,12 @@ impl Step {
                 run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))
             }
             Self::Doctests => run_command(&mut cargo(root, &["test", "--workspace", "--doc", "--locked"])),
+            Self::Leaks => {
+                let packages = examples(root)?;
+                let packages = packages.iter().flat_map(|package| ["-p", package.as_str()]);
+                let scan = ["run", "--quiet", "--locked", "-p", "cargo-chaos", "--", "leaks", "--", "--locked"];
+                run_command(&mut cargo(root, &scan.into_iter().chain(packages).collect::<Vec<_>>()))
+            }
             Self::Tests => {
                 nextest(root)?;
                 let profile = if std::env::var_os("CI").is_some() { "ci" } else { "default" };
@@ -92,6 +100,19 @@ pub fn run(root: &Path, only: &[Step]) -> Result<()> {
 fn timing(step: Step, took: Duration, passed: bool) -> String {
     let verdict = if passed { "passed" } else { "FAILED" };
     format!("xtask test: {:<8} {verdict} in {:>6.1} s", step.name(), took.as_secs_f64())
+}
+
+/// The packages of `examples/`.
+fn examples(root: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root.join("examples"))? {
+        let manifest = entry?.path().join("Cargo.toml");
+        let text = std::fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+        let manifest: toml::Table = text.parse()?;
+        names.extend(manifest["package"]["name"].as_str().map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// A toolchain installed with rustup's profile `minimal` has neither rustfmt nor clippy.
