@@ -61,6 +61,8 @@ pub enum Unit {
     RoundTrip,
     /// Nanoseconds for each firing of a timer.
     Firing,
+    /// Nanoseconds for each append to a file. The peers have no such disk.
+    Append,
     /// Milliseconds altogether.
     Whole,
 }
@@ -71,6 +73,7 @@ impl Unit {
         match self {
             Unit::RoundTrip => "µs / round trip",
             Unit::Firing => "ns / firing",
+            Unit::Append => "ns / append",
             Unit::Whole => "ms after boot",
         }
     }
@@ -79,7 +82,7 @@ impl Unit {
 impl Plan {
     /// Whether the bar of another workload compares with this one.
     pub fn needed_for(&self, other: &str) -> bool {
-        self.workload == "echo" && other == "pairs"
+        self.workload == "echo" && other == "pairs" || self.workload == "appends-1k" && other == "appends-16k"
     }
 
     fn size_for(&self, subject: Subject) -> u64 {
@@ -95,6 +98,8 @@ pub fn plans() -> Vec<Plan> {
         plan("pairs", "echo, 50 pairs", 50_000, 50_000, Unit::RoundTrip),
         plan("timers", "2,000 hosts, tokio interval of 1 s, 10 min", 2_000, 10, Unit::Firing),
         plan("idle", "2,000 idle hosts, 1 h", 2_000, 5, Unit::Whole),
+        plan("appends-1k", "appends of 100 bytes, 1,000 unsynced", 640_000, 640_000, Unit::Append),
+        plan("appends-16k", "appends of 100 bytes, 16,000 unsynced", 640_000, 640_000, Unit::Append),
     ]
 }
 
@@ -135,8 +140,10 @@ impl Series {
 
 /// Runs a workload in alternating rounds (A B C D A B C D …); the first is a warm-up and counts for nothing.
 pub fn rounds(plan: &Plan, binaries: &Binaries, rounds: usize, cpu: Option<usize>) -> Vec<Series> {
+    let is_peer = |subject: &Subject| matches!(subject, Subject::Madsim | Subject::Turmoil);
     let mut all: Vec<Series> = Subject::ALL
         .into_iter()
+        .filter(|subject| plan.unit != Unit::Append || !is_peer(subject))
         .map(|subject| Series {
             workload: plan.workload,
             subject,

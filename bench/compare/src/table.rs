@@ -22,7 +22,7 @@ fn figure(unit: Unit, sample: &Sample) -> f64 {
     let each_ns = sample.elapsed_ns as f64 / sample.count as f64;
     match unit {
         Unit::RoundTrip => each_ns / 1e3,
-        Unit::Firing => each_ns,
+        Unit::Firing | Unit::Append => each_ns,
         Unit::Whole => sample.elapsed_ns as f64 / 1e6,
     }
 }
@@ -85,6 +85,7 @@ pub fn bars(all: &[Series]) -> String {
         ("50 pairs: at most 1.2 × one pair", over(storm("pairs"), storm("echo")), 1.2),
         ("timers: at most 2 × madsim per firing", over(storm("timers"), madsim("timers")), 2.0),
         ("idle: less than 50 ms after boot", storm("idle"), 50.0),
+        ("16,000 unsynced: no more than 1,000", over(storm("appends-16k"), storm("appends-1k")), 1.05),
     ];
     let mut text = String::new();
     for (bar, value, limit) in bars {

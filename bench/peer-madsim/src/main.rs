@@ -44,6 +44,7 @@ fn main() {
         Workload::Echo { .. } | Workload::Pairs { .. } => echo(&runtime, order.workload),
         Workload::Timers { hosts } => timers(&runtime, hosts),
         Workload::Idle { hosts } => idle(&runtime, hosts),
+        Workload::Appends { .. } => unreachable!("it has no disk that could be compared"),
     }
 }
 

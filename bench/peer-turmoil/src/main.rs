@@ -32,6 +32,7 @@ fn main() {
         Workload::Echo { .. } | Workload::Pairs { .. } => echo(&mut sim, order.workload),
         Workload::Timers { hosts } => timers(&mut sim, hosts),
         Workload::Idle { hosts } => idle(&mut sim, hosts),
+        Workload::Appends { .. } => unreachable!("it has no disk that could be compared"),
     }
 }
 

@@ -13,12 +13,13 @@ mod under {
 }
 
 use std::future::Future;
+use std::io::Write as _;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use windtunnel_sim::world::{Config, Console, EventLine, OnExit, Outcome, Position, Program, Sink, ThreadStack};
 use windtunnel_sim::{control, world};
-use workloads::{IDLE_LASTS, Order, Stopwatch, TIMERS_LAST, Workload};
+use workloads::{IDLE_LASTS, Order, RECORD_BYTES, Stopwatch, TIMERS_LAST, Workload};
 
 /// Each host's own runtime.
 fn on_tokio<T>(body: impl Future<Output = T>) -> T {
@@ -92,6 +93,7 @@ fn main() {
         Workload::Echo { .. } | Workload::Pairs { .. } => Box::new(move || echo(order)),
         Workload::Timers { hosts } => Box::new(move || timers(order, hosts)),
         Workload::Idle { hosts } => Box::new(move || idle(order, hosts)),
+        Workload::Appends { count, unsynced } => Box::new(move || appends(count, unsynced)),
     };
     let (result, results) = mpsc::channel();
     let ending = world::run(config, Box::new(move || result.send(body()).expect("main waits")));
@@ -118,6 +120,21 @@ fn echo(order: Order) -> (Arc<Stopwatch>, u64) {
     }
     all_done.recv().expect("the last client ends");
     (watch, each * pairs as u64)
+}
+
+/// Appends to a file of the test's own host.
+fn appends(count: u64, unsynced: u64) -> (Arc<Stopwatch>, u64) {
+    let watch = Arc::new(Stopwatch::new(1));
+    let mut file = std::fs::File::create("/srv/log").expect("a file can be made");
+    watch.begin();
+    for number in 1..=count {
+        file.write_all(&[number as u8; RECORD_BYTES]).expect("there is space");
+        if number % unsynced == 0 {
+            file.sync_data().expect("the disk is well");
+        }
+    }
+    watch.end();
+    (watch, count)
 }
 
 fn timers(order: Order, hosts: u64) -> (Arc<Stopwatch>, u64) {

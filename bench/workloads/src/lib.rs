@@ -24,6 +24,8 @@ pub const BOOT: Duration = Duration::from_millis(2_500);
 pub const TIMERS_LAST: Duration = Duration::from_secs(600);
 /// Virtual time measured in `idle`.
 pub const IDLE_LASTS: Duration = Duration::from_secs(3_600);
+/// Bytes of an appended record.
+pub const RECORD_BYTES: usize = 100;
 /// The port that servers listen on.
 pub const PORT: u16 = 7000;
 
@@ -44,6 +46,13 @@ pub enum Workload {
     Timers {
         /// Hosts.
         hosts: u64,
+    },
+    /// So many appends of [`RECORD_BYTES`] to a file, which is synced each time that so many are unsynced.
+    Appends {
+        /// Appends altogether.
+        count: u64,
+        /// Appends between two syncs.
+        unsynced: u64,
     },
     /// So many hosts that wait for a connection which never comes, for [`IDLE_LASTS`].
     Idle {
@@ -73,7 +82,8 @@ impl Order {
     /// With the usage, when it cannot be read.
     #[must_use]
     pub fn from_args() -> Order {
-        const USAGE: &str = "arguments: (echo|pairs|timers|idle) N [--seed S] [--calm] [--one-image]";
+        const USAGE: &str =
+            "arguments: (echo|pairs|timers|idle|appends-1k|appends-16k) N [--seed S] [--calm] [--one-image]";
         let args: Vec<String> = std::env::args().skip(1).collect();
         let number = |at: usize| args.get(at).and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{USAGE}"));
         let count = number(1);
@@ -82,6 +92,8 @@ impl Order {
             "pairs" => Workload::Pairs { count },
             "timers" => Workload::Timers { hosts: count },
             "idle" => Workload::Idle { hosts: count },
+            "appends-1k" => Workload::Appends { count, unsynced: 1_000 },
+            "appends-16k" => Workload::Appends { count, unsynced: 16_000 },
             _ => panic!("{USAGE}"),
         };
         let seed = args.iter().position(|a| a == "--seed").map_or(1, |at| number(at + 1));
@@ -97,7 +109,7 @@ impl Workload {
         match self {
             Workload::Echo { count } => (1, count),
             Workload::Pairs { count } => (PAIRS, count.div_ceil(PAIRS as u64)),
-            Workload::Timers { .. } | Workload::Idle { .. } => (0, 0),
+            Workload::Timers { .. } | Workload::Idle { .. } | Workload::Appends { .. } => (0, 0),
         }
     }
 }
@@ -160,7 +172,7 @@ impl Stopwatch {
         last
     }
 
-    /// Prints the line that `compare` reads; `count` is of round trips, firings or hosts.
+    /// Prints the line that `compare` reads; `count` is of round trips, firings, appends or hosts.
     ///
     /// # Panics
     /// When a task has not ended.
