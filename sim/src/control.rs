@@ -121,9 +121,9 @@ pub fn begin_crash_states(host: HostId) {
     command("begin_crash_states", true, |k, _| k.begin_crash_states(host));
 }
 
-/// Gives a host the next disk that its crash could have left: every sector that was not synced as it was at some moment,
-/// every change of a directory done or not, as far as a file system allows. A host that was started meanwhile loses power
-/// once more, and what it has written is forgotten. False when it has had all of them.
+/// Gives a host the next disk that its crash could have left: every sector that was not synced as it was at some
+/// moment, every change of a directory done or not, as far as a file system allows. A host that was started meanwhile
+/// loses power once more, and what it has written is forgotten. False when it has had all of them.
 pub fn next_crash_state(host: HostId) -> bool {
     command("next_crash_state", true, |k, _| k.next_crash_state(host))
 }

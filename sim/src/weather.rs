@@ -171,7 +171,8 @@ pub enum FaultKind {
         /// What is wrong with it.
         trouble: DiskTrouble,
     },
-    /// Power loss: nobody is told, and what was not synced to the disk may be gone. The program is started again when the fault ends.
+    /// Power loss: nobody is told, and what was not synced to the disk may be gone. The program is started again when
+    /// the fault ends.
     Crash {
         /// Whose.
         host: HostId,
@@ -311,8 +312,8 @@ pub struct FaultReport {
     pub ended: Option<Duration>,
     /// What it bit on: how many segments and datagrams it dropped, delayed, doubled or changed; how often who asked for
     /// a name was misled, or who was woken waited for a turn; how many operations a disk refused, failed or delayed, or
-    /// how many of its bits flipped; how many threads or descriptors were refused, or how often a program was killed for
-    /// want of memory; 1 if somebody read a wall clock that was wrong or waited
+    /// how many of its bits flipped; how many threads or descriptors were refused, or how often a program was killed
+    /// for want of memory; 1 if somebody read a wall clock that was wrong or waited
     /// for a time of day, if clocks drifted, or if it felled or paused its host, and 0 if the host was down, or to be
     /// paused and paused already.
     pub bit: u64,

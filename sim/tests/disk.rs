@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use windtunnel_sim::control;
 use windtunnel_sim::world::{Config, HostId, OnExit, Program, Syncs};
 
@@ -183,6 +183,59 @@ fn files_are_read_and_written_as_anywhere() {
     assert_eq!(said["unlinked"], "0 false");
     assert_eq!(said["still"], r#""/srv/data/f (deleted)""#);
     assert_eq!(said["closed"], "Err(PermissionDenied)");
+}
+
+#[test]
+fn what_is_changed_outside_is_changed_for_the_host_alone() {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("disk-changed");
+    let _ = fs::remove_dir_all(&root);
+    fs::create_dir_all(&root).unwrap();
+    for name in ["kept", "appended", "removed", "moved", "touched"] {
+        fs::write(root.join(name), "outside").unwrap();
+    }
+    fs::create_dir(root.join("full")).unwrap();
+    fs::write(root.join("full/inner"), "").unwrap();
+    let before = fs::metadata(root.join("touched")).unwrap().modified().unwrap();
+    let inside = root.clone();
+    let run = world(1, move || {
+        std::env::set_current_dir(&inside).unwrap();
+        fs::write("new", "text").unwrap();
+        fs::OpenOptions::new().append(true).open("appended").unwrap().write_all(b" and more").unwrap();
+        fs::remove_file("removed").unwrap();
+        fs::rename("moved", "full/here").unwrap();
+        fs::set_permissions("touched", fs::Permissions::from_mode(0o600)).unwrap();
+        File::open("touched").unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        fs::hard_link("kept", "again").unwrap();
+        fs::create_dir_all("a/b").unwrap();
+        let mut names: Vec<_> = fs::read_dir(".").unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        println!("names: {names:?}");
+        println!("appended: {}", fs::read_to_string("appended").unwrap());
+        println!("moved: {}", fs::read_to_string("full/here").unwrap());
+        let touched = fs::metadata("touched").unwrap();
+        println!("touched: {:o} {}", touched.mode() & 0o777, touched.mtime());
+        println!("links: {}", fs::metadata("kept").unwrap().nlink());
+        println!("directory: {:?}", fs::rename("full", "elsewhere").map_err(|e| e.kind()));
+        fs::remove_dir_all("full").unwrap();
+        println!("full: {}", Path::new("full/inner").exists());
+        println!("system: {:?}", fs::write("/etc/new", "").map_err(|e| e.kind()));
+    });
+    assert_eq!(run.outcome, "", "{}", run.output);
+    let said = lines(&run);
+    let names = r#"["a", "again", "appended", "full", "kept", "new", "touched"]"#;
+    assert_eq!(said["names"], names);
+    assert_eq!(said["appended"], "outside and more");
+    assert_eq!(said["moved"], "outside");
+    assert_eq!(said["touched"], "600 0");
+    assert_eq!(said["links"], "2");
+    assert_eq!(said["directory"], "Err(CrossesDevices)", "as in overlayfs");
+    assert_eq!(said["full"], "false");
+    assert_eq!(said["system"], "Err(PermissionDenied)");
+    for name in ["kept", "appended", "removed", "moved", "touched"] {
+        assert_eq!(fs::read_to_string(root.join(name)).unwrap(), "outside", "{name}");
+    }
+    assert_eq!(fs::metadata(root.join("touched")).unwrap().modified().unwrap(), before);
+    assert!(!root.join("new").exists() && !root.join("a").exists() && root.join("full/inner").exists());
 }
 
 #[test]

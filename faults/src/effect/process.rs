@@ -75,8 +75,8 @@ pub struct MemoryPressure {
 /// How hard memory is pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pressure {
-    /// This share of the host's memory is taken; an allocation that does not fit gets the program killed. It starts again
-    /// when the fault ends.
+    /// This share of the host's memory is taken; an allocation that does not fit gets the program killed. It starts
+    /// again when the fault ends.
     Taken(Percent),
     /// `oom-kill`: the kernel kills the program, as it does with the largest process when nothing is left. It starts
     /// again when the fault ends.

@@ -63,7 +63,7 @@ const VARIABLES: [(&str, &str, &str); 16] = [
     (
         "CHAOS_PERTURB",
         "1204, weather or fsync",
-        "disturb this event in second runs, let faults do nothing, or let fsync keep nothing: to see that it is noticed",
+        "disturb this event in second runs, let faults do nothing, or fsync keep nothing: to see that it is noticed",
     ),
 ];
 

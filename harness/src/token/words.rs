@@ -28,7 +28,8 @@ const WORDS: [&str; 124] = [
     "MiB", "\" answers ", "servfail", "nxdomain", "nothing", " free ", " delay ", " tasks", " threads",
     " descriptors", " slewed", " severity ",
     // What came later.
-    "s disk-errors ", "ms disk-errors ", " disk-errors ", "s bit-rot ", "ms bit-rot ", " bit-rot ", " reads ", " syncs ",
+    "s disk-errors ", "ms disk-errors ", " disk-errors ", "s bit-rot ", "ms bit-rot ", " bit-rot ", " reads ",
+    " syncs ",
 ];
 
 /// The next byte stands for itself.

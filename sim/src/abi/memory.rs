@@ -1,5 +1,5 @@
-//! Memory mappings: mmap(2), msync(2). Anonymous memory is the real kernel's business, and so are munmap(2), mprotect(2) and
-//! madvise(2), which need no hook.
+//! Memory mappings: mmap(2), msync(2). Anonymous memory is the real kernel's business, and so are munmap(2),
+//! mprotect(2) and madvise(2), which need no hook.
 
 use super::{answer, call, hooks, refuse};
 use crate::carrier::outside::Mapping;

@@ -252,8 +252,8 @@ const FAULT_STACK_BYTES: usize = 256 * 1024;
 /// Real signals that a program's own instructions cause.
 const FAULTS: [c_int; 6] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
 
-const WITHOUT_LIBC: &str = "the simulated kernel is beneath libc, and does not see such a call: use libc's function, or \
-    the crate's feature for libc (rustix: `use-libc`)";
+const WITHOUT_LIBC: &str = "the simulated kernel is beneath libc, and does not see such a call: use libc's function, \
+    or the crate's feature for libc (rustix: `use-libc`)";
 
 /// Makes faults of simulated programs end their process instead of the world, and lets a watcher ask for a report.
 pub(crate) fn install_fault_handlers() {

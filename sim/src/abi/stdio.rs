@@ -10,7 +10,7 @@ use super::user::{In, Out, single};
 use super::{answer, answer_int, call, hooks, look, refuse};
 use crate::carrier::lent::current;
 use crate::carrier::real;
-use crate::kernel::machine::{At, Whence};
+use crate::kernel::machine::{At, TEMPORARY_FILES, Whence};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
 use libc::{AT_FDCWD, FILE, c_char, c_int, c_void, off64_t};
 use std::ptr;
@@ -274,7 +274,7 @@ hooks! {
     }
     @also(tmpfile64)
     fn tmpfile() -> *mut FILE {
-        let at = At { directory: AT_FDCWD, path: b"/tmp" };
+        let at = At { directory: AT_FDCWD, path: TEMPORARY_FILES };
         stream("tmpfile", c"w+".as_ptr(), |k, me, _| k.open(me, at, libc::O_TMPFILE | libc::O_RDWR, 0o600))
     }
     fn tmpnam(_buffer: *mut c_char) -> *mut c_char { refuse("tmpnam", TEMPORARY) as *mut c_char }

@@ -1,9 +1,9 @@
 //! The guard: notices system calls that programs make without libc, by instructions of their own.
 //!
 //! Such a call would reach the real kernel unseen, and what it answers would be no part of the case. A seccomp filter
-//! (seccomp(2)) looks where each call comes from: libc, the loader, and this crate's own place are let through; anything
-//! else becomes SIGSYS before it happens, and the handler names the call. The filter costs each real call a little, and
-//! stays until the process ends, so only checking runs have it.
+//! (seccomp(2)) looks where each call comes from: libc, the loader, and this crate's own place are let through;
+//! anything else becomes SIGSYS before it happens, and the handler names the call. The filter costs each real call a
+//! little, and stays until the process ends, so only checking runs have it.
 
 use super::outside;
 use super::real::{raw_syscall, syscall_made};

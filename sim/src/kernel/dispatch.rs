@@ -20,7 +20,7 @@ use crate::abi::PendingRef;
 use crate::carrier::heap::{self, Heap};
 use crate::carrier::image::{Image, Original};
 use crate::carrier::lent::{LentRef, Resume};
-use crate::world::{Config, Ending, EventLine, HostId, Hush, Outcome, Position, Sink};
+use crate::world::{Config, Ending, HostId, Hush, Outcome, Position, Sink};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Virtual nanoseconds that a call costs which does work: about what a system call costs on a real machine.
@@ -127,7 +127,7 @@ pub(crate) struct Kernel {
     reporting: Option<VecDeque<ThreadId>>,
     /// What the thread that reports now waited for when the world ended.
     pub(super) reported_wait: String,
-    running: Option<ThreadId>,
+    pub(super) running: Option<ThreadId>,
     /// Config of the host `test`, until `boot` takes it.
     pub(crate) test_env: Vec<(String, String)>,
 }
@@ -382,18 +382,6 @@ impl Kernel {
         self.next_rarity = special.into_iter().filter(|at| *at > number).min().unwrap_or(u64::MAX);
     }
 
-    fn describe_event(&mut self, who: u32, what: What, value: i64, extra: u64) {
-        let (host, tid) = match self.running.and_then(|t| self.threads.get(t)) {
-            Some(thread) if thread.serial == who && who != 0 => {
-                (self.host_of(thread.process).name.clone(), thread.tid as u32)
-            }
-            _ => (String::new(), 0),
-        };
-        let at = self.position();
-        let detail = format!("= {value} #{extra:016x}");
-        self.sink.event(&EventLine { at, host: &host, tid, what: what.name(), detail: &detail });
-    }
-
     /// Has a fault begin after the event of this number.
     pub(crate) fn await_event(&mut self, number: u64) {
         if number <= self.log.position(self.now).event {
@@ -410,14 +398,6 @@ impl Kernel {
         if self.fault_due {
             self.fault_due = false;
             self.weather_reached();
-        }
-    }
-
-    /// Host and thread name of whoever runs, for signs of life.
-    pub(crate) fn names_of_running(&self) -> (String, String) {
-        match self.running.and_then(|t| self.threads.get(t)) {
-            Some(thread) => (self.host_of(thread.process).name.clone(), thread.name.clone()),
-            None => (String::new(), String::new()),
         }
     }
 

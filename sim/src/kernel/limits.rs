@@ -1,5 +1,5 @@
-//! Resource limits of processes, getrlimit(2). All are kept; the one on descriptors is enforced, and the one on threads as
-//! the host has it.
+//! Resource limits of processes, getrlimit(2). All are kept; the one on descriptors is enforced, and the one on threads
+//! as the host has it.
 
 use super::{Step, Stop};
 use libc::{EINVAL, EPERM, RLIM_INFINITY, rlimit};

@@ -1,8 +1,9 @@
 //! Where threads stand, for reports: of a world that is stuck, of a program's fault, and of this kernel itself.
 
 use super::dispatch::Kernel;
+use super::event::What;
 use super::thread::ThreadId;
-use crate::world::{KERNEL, ThreadStack};
+use crate::world::{EventLine, KERNEL, ThreadStack};
 
 impl Kernel {
     /// A thread's stack has been captured.
@@ -57,5 +58,26 @@ impl Kernel {
         let top = self.threads[thread].lent.pthread() as usize;
         let bounds = crate::abi::stack_bounds(top);
         bounds.is_some_and(|(low, _)| (low.saturating_sub(1 << 16)..low + 4096).contains(&address))
+    }
+
+    /// Tells the reader of a recorded run of an event.
+    pub(super) fn describe_event(&mut self, who: u32, what: What, value: i64, extra: u64) {
+        let (host, tid) = match self.running.and_then(|t| self.threads.get(t)) {
+            Some(thread) if thread.serial == who && who != 0 => {
+                (self.host_of(thread.process).name.clone(), thread.tid as u32)
+            }
+            _ => (String::new(), 0),
+        };
+        let at = self.position();
+        let detail = format!("= {value} #{extra:016x}");
+        self.sink.event(&EventLine { at, host: &host, tid, what: what.name(), detail: &detail });
+    }
+
+    /// Host and thread name of whoever runs, for signs of life.
+    pub(crate) fn names_of_running(&self) -> (String, String) {
+        match self.running.and_then(|t| self.threads.get(t)) {
+            Some(thread) => (self.host_of(thread.process).name.clone(), thread.name.clone()),
+            None => (String::new(), String::new()),
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Changes of directories that are not known to be on the disk, and which of them a crash can keep.
 //!
 //! A change concerns one name, or two at once: rename(2) is atomic. A name shows one of the entries that it had, in
-//! order, so whoever keeps a change keeps all earlier ones of its names. A change that moves a directory elsewhere keeps
-//! all earlier changes, so that no tree is torn off its root. fsync(2) of a directory keeps those that concern it, and
-//! what these need.
+//! order, so whoever keeps a change keeps all earlier ones of its names. A change that moves a directory elsewhere
+//! keeps all earlier changes, so that no tree is torn off its root. fsync(2) of a directory keeps those that concern
+//! it, and what these need.
 
 use super::choices::Choices;
 use super::inode::{Entry, InodeId};

@@ -18,7 +18,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// What is older than this has been written back: `dirty_expire_centisecs` (30 s) and `dirty_writeback_centisecs` (5 s).
+/// What is older than this has been written back: `dirty_expire_centisecs` (30 s) and `dirty_writeback_centisecs`
+/// (5 s).
 pub(crate) const WRITEBACK_NS: u64 = 35_000_000_000;
 /// Changes are looked through for what has been written back by itself whenever they have grown to twice the rest.
 const LOOK_THROUGH_BYTES: usize = 4 << 20;
@@ -152,9 +153,9 @@ impl Regular {
         self.arena.clear();
     }
 
-    /// fsync(2) that fails: Linux forgets that the pages were to be written (LWN, "PostgreSQL's fsync() surprise", 2018;
-    /// mm/page-writeback.c clears the dirty bit before the write), so the next one succeeds, and they are still not on
-    /// the disk. The size is in the journal, and stays to be written.
+    /// fsync(2) that fails: Linux forgets that the pages were to be written (LWN, "PostgreSQL's fsync() surprise",
+    /// 2018; mm/page-writeback.c clears the dirty bit before the write), so the next one succeeds, and they are still
+    /// not on the disk. The size is in the journal, and stays to be written.
     pub(crate) fn fail_sync(&mut self) {
         for (_, change) in &self.changes {
             let (offset, bytes) = change.stretch().unwrap_or((0, 0));

@@ -13,6 +13,8 @@ const SYSTEM: [&str; 13] =
     ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/sbin", "/sys", "/usr"];
 /// What lies there and is for everybody.
 const EVERYBODYS: &str = "/dev/shm";
+/// stdio.h, `P_tmpdir`.
+pub(crate) const TEMPORARY_FILES: &[u8] = b"/tmp";
 /// What does not outlive a boot (hier(7)).
 pub(crate) const VOLATILE: [&str; 3] = ["/run", "/tmp", EVERYBODYS];
 

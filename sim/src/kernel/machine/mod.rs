@@ -11,9 +11,9 @@
 //! | `/workspace/…` | the checkout (nearest `Cargo.lock` above the real working directory); programs start in it, at the place where the test was started |
 //! | anything else | the file of that path outside |
 //!
-//! A host can write wherever a service may that runs as a user: not to `/etc`, `/usr` and the like ([`access`]). What it
-//! writes is its own; whatever it changes of what is outside, it changes for itself alone. `/tmp`, `/run` and `/dev/shm`
-//! are empty after each boot.
+//! A host can write wherever a service may that runs as a user: not to `/etc`, `/usr` and the like ([`access`]). What
+//! it writes is its own; whatever it changes of what is outside, it changes for itself alone. `/tmp`, `/run` and
+//! `/dev/shm` are empty after each boot.
 //!
 //! **Files outside** can be read and mapped, never changed. Content, size and type are real and enter the digest;
 //! owner, mode, times, inode and device numbers are made up, and directories are listed in order of names, so that a
@@ -46,7 +46,7 @@ mod trouble;
 mod walk;
 mod watch;
 
-pub(crate) use access::VOLATILE;
+pub(crate) use access::{TEMPORARY_FILES, VOLATILE};
 pub(crate) use attributes::{Attribute, Time};
 pub(crate) use change::{At, Doomed, Made};
 pub(crate) use disk_file::DiskFile;

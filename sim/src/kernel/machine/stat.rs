@@ -1,5 +1,5 @@
-//! What stat(2) says. Of a host's disk, what its inodes say; of what is outside, size and type as they are and everything
-//! else made up, so that another checkout or machine says the same.
+//! What stat(2) says. Of a host's disk, what its inodes say; of what is outside, size and type as they are and
+//! everything else made up, so that another checkout or machine says the same.
 
 use super::{Device, Node, access};
 use crate::kernel::disk::{Attributes, Inode};

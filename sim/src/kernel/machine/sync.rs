@@ -92,8 +92,8 @@ impl Kernel {
         if self.expired(me) { Ok(()) } else { Err(Stop::Block) }
     }
 
-    /// Waits, after a write to the page cache of a slow disk, until enough of it has been written back. A look waits for
-    /// nothing.
+    /// Waits, after a write to the page cache of a slow disk, until enough of it has been written back. A look waits
+    /// for nothing.
     pub(super) fn wait_for_writeback(&mut self, me: ThreadId, host: HostId, bytes: u64) -> Result<(), Stop> {
         let looks = self.threads[me].pending.is_some_and(|pending| pending.looking());
         match self.hosts[host].device.write(self.now, bytes) {

@@ -4,7 +4,7 @@ use super::{Node, Own, Who, tree};
 use crate::carrier::outside;
 use crate::kernel::Kernel;
 use crate::kernel::disk::{Disk, Entry, InodeId, What};
-use crate::kernel::file::Kind;
+use crate::kernel::file::{FileId, Kind};
 use libc::{ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, c_int};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
@@ -91,6 +91,24 @@ impl Here {
     fn at(disk: &Disk, path: &Path) -> Here {
         Here { path: path.to_owned(), node: Node::Directory, inode: disk.at(path) }
     }
+
+    fn found(path: PathBuf, node: Node) -> Here {
+        let inode = if let Node::Own(inode, libc::S_IFDIR) = node { Some(inode) } else { None };
+        Here { path, node, inode }
+    }
+}
+
+/// What a link of `/proc/self/fd` at `path` leads to: the open file, wherever it is.
+fn opened(k: &Kernel, disk: &Disk, who: Who, file: FileId, path: PathBuf) -> Here {
+    match &k.files[file].kind {
+        Kind::Outside(open) => Here { path: open.path().to_owned(), node: open.node().clone(), inode: None },
+        Kind::Disk(open) if open.host() == k.processes[who.process].host => {
+            let node = Node::Own(open.inode(), disk.inode(open.inode()).what.file_type());
+            let moved = if node.is_directory() { disk.path_of(open.inode()) } else { None };
+            Here::found(moved.unwrap_or_else(|| open.path().to_owned()), node)
+        }
+        _ => Here { path, node: Node::Handle(file), inode: None },
+    }
 }
 
 /// Resolves a path from a directory.
@@ -135,41 +153,23 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Path, path: &[u8], last: Last) -
             }
             return Err(ENOENT);
         };
-        let inode = match node {
-            Node::Own(inode, libc::S_IFDIR) => Some(inode),
-            _ => None,
-        };
-        if !final_one || follows {
-            if let Some(target) = link_target(disk, &node) {
-                links += 1;
-                if links > LINKS_MAX {
-                    return Err(ELOOP);
-                }
-                if target.starts_with(b"/") {
-                    here = Here::at(disk, Path::new("/"));
-                }
-                here.node = Node::Directory;
-                components(target).rev().for_each(|part| rest.push_front(part));
-                continue;
+        let through = !final_one || follows;
+        if let Some(target) = link_target(disk, &node).filter(|_| through) {
+            links += 1;
+            if links > LINKS_MAX {
+                return Err(ELOOP);
             }
-            if let Node::Handle(file) = node {
-                here = match &k.files[file].kind {
-                    Kind::Outside(open) => {
-                        Here { path: open.path().to_owned(), node: open.node().clone(), inode: None }
-                    }
-                    Kind::Disk(open) if open.host() == k.processes[who.process].host => {
-                        let inode = open.inode();
-                        let node = Node::Own(inode, disk.inode(inode).what.file_type());
-                        let directory = node.is_directory().then_some(inode);
-                        let path = directory.and_then(|inode| disk.path_of(inode));
-                        Here { path: path.unwrap_or_else(|| open.path().to_owned()), node, inode: directory }
-                    }
-                    _ => Here { path: next, node, inode: None },
-                };
-                continue;
+            if target.starts_with(b"/") {
+                here = Here::at(disk, Path::new("/"));
             }
+            here.node = Node::Directory;
+            components(target).rev().for_each(|part| rest.push_front(part));
+            continue;
         }
-        here = Here { path: next, node, inode };
+        here = match node {
+            Node::Handle(file) if through => opened(k, disk, who, file, next),
+            node => Here::found(next, node),
+        };
     }
     if slash && last != Last::Entry && !here.node.is_directory() {
         return Err(ENOTDIR);

@@ -7,100 +7,25 @@
 //! Nothing is drawn here: what is random about a fault belongs to the link or host that it concerns, so that removing
 //! a fault from a plan does not change what the others do.
 
+mod agenda;
+mod checks;
 mod words;
+
+use agenda::{Agenda, Turn};
+use checks::harm;
 
 use super::dispatch::{Event, Kernel};
 use super::event::What;
-use super::host::UPTIME_NS;
-use super::net::{Draws, Harm, delay_ns};
+use super::net::Draws;
 use super::timers::TimerKey;
 use super::wall::Motion;
-use crate::weather::{Begins, DiskTrouble, Fault, FaultKind, FaultReport, Lack, NameAnswer, WeatherReport};
-use crate::world::{FaultId, HostId, HostState};
+use crate::weather::{Begins, DiskTrouble, Fault, FaultKind, FaultReport, Lack, WeatherReport};
+use crate::world::{FaultId, HostId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What may wait before a narrow link: 1,000 packets of 1,500 bytes.
-const QUEUE_BYTES: u64 = 1_500_000;
-
-/// 200 years: what a clock shows has to fit into 63 bits of nanoseconds.
-const SKEW_NS_MAX: u64 = 200 * 365 * 86_400 * 1_000_000_000;
-
-/// Half or one and a half times its speed: what no crystal does.
-const DRIFT_PPM_MAX: i64 = 500_000;
-
 /// The host `test`, on whose log links are told of. It has nobody to start it again.
 const TEST: HostId = HostId(0);
-
-/// What happens to a fault, in this order if at the same instant.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Turn {
-    Begins,
-    Ends,
-}
-
-/// When which fault of a plan begins and ends.
-#[derive(Default)]
-struct Agenda {
-    /// Virtual time, the fault's place in the plan, and what happens to it: in the order in which it is carried out.
-    due: BTreeSet<(u64, usize, Turn)>,
-    /// Faults that wait for a label.
-    waiting: BTreeMap<String, Vec<usize>>,
-    /// Faults that wait for an event, by its number.
-    awaited: BTreeSet<(u64, usize)>,
-}
-
-impl Agenda {
-    /// The agenda of a plan that begins now.
-    fn new(faults: &[Fault], now: u64) -> Agenda {
-        let mut agenda = Agenda::default();
-        for (number, fault) in faults.iter().enumerate() {
-            match &fault.begins {
-                Begins::At(after) => {
-                    agenda.enter(number, fault, now, *after);
-                }
-                Begins::Mark { label, .. } => agenda.waiting.entry(label.clone()).or_default().push(number),
-                Begins::Event(event) => drop(agenda.awaited.insert((*event, number))),
-            }
-        }
-        agenda
-    }
-
-    /// Enters a fault that begins this long after now; answers when it begins and ends. What virtual time cannot count
-    /// to does not happen.
-    fn enter(&mut self, number: usize, fault: &Fault, now: u64, after: Duration) -> [Option<u64>; 2] {
-        let begins = later(now, after);
-        let ends = begins.and_then(|begins| later(begins, fault.lasts));
-        self.due.extend(begins.map(|at| (at, number, Turn::Begins)));
-        self.due.extend(ends.map(|at| (at, number, Turn::Ends)));
-        [begins, ends]
-    }
-
-    /// The faults that wait for this label: none if it has come before.
-    fn marked(&mut self, label: &str) -> Vec<usize> {
-        self.waiting.remove(label).unwrap_or_default()
-    }
-
-    /// The faults whose event has happened.
-    fn reached(&mut self, event: u64) -> Vec<usize> {
-        let later = self.awaited.split_off(&(event + 1, 0));
-        std::mem::replace(&mut self.awaited, later).into_iter().map(|(_, number)| number).collect()
-    }
-
-    /// What is to be carried out next, if it is due.
-    fn take_due(&mut self, now: u64) -> Option<(usize, Turn)> {
-        let (at, number, turn) = *self.due.first()?;
-        (at <= now).then(|| {
-            self.due.pop_first();
-            (number, turn)
-        })
-    }
-}
-
-/// A time this long after another, unless virtual time ends before.
-fn later(now: u64, after: Duration) -> Option<u64> {
-    now.checked_add(u64::try_from(after.as_nanos()).ok()?)
-}
 
 /// What a fault in force has got hold of.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -242,75 +167,6 @@ impl Kernel {
         self.await_faults();
     }
 
-    fn check_fault(&self, kind: &FaultKind) -> Result<(), String> {
-        let links = kind.links().into_iter().flat_map(|links| links.from.iter().chain(&links.to)).copied();
-        let answer = match kind {
-            FaultKind::Hijack { answer: NameAnswer::Host(host), .. } => Some(*host),
-            _ => None,
-        };
-        if let Some(unknown) = links.chain(kind.host()).chain(answer).find(|host| host.0 as usize >= self.hosts.len()) {
-            return Err(format!("there is no host {}; add it before the weather begins", unknown.0));
-        }
-        let fells = matches!(kind, FaultKind::Crash { .. } | FaultKind::Kill { .. } | FaultKind::Pause { .. });
-        if kind.host() == Some(TEST) && fells {
-            return Err("host `test` runs the test itself; choose another host to fall or pause".to_owned());
-        }
-        match kind {
-            FaultKind::Burn { load: share, .. } | FaultKind::Lack { lack: Lack::Memory { share }, .. }
-                if !(0.0..=1.0).contains(share) =>
-            {
-                Err(format!("{share} is no share; it would be from 0 to 1"))
-            }
-            FaultKind::Lossy { probability: share, .. }
-            | FaultKind::Doubling { probability: share, .. }
-            | FaultKind::Overtaking { probability: share, .. }
-            | FaultKind::Flipping { probability: share, .. }
-                if !(0.0..=1.0).contains(share) =>
-            {
-                Err(format!("{share} is no probability; it would be from 0 to 1"))
-            }
-            FaultKind::Lossy { correlation: share, .. } if !(0.0..=1.0).contains(share) => {
-                Err(format!("{share} is no correlation; it would be from 0 to 1"))
-            }
-            FaultKind::Drift { ppm, .. } if !(-DRIFT_PPM_MAX..=DRIFT_PPM_MAX).contains(ppm) => {
-                Err(format!("no clock drifts by {ppm} ppm; it would be at most {DRIFT_PPM_MAX}"))
-            }
-            FaultKind::Skew { by_ns, .. } if self.start_unix_ns as i64 + by_ns.min(&0) < UPTIME_NS => {
-                Err("no clock can show a time before 1970, or less than the time since it was booted".to_owned())
-            }
-            FaultKind::Skew { by_ns, .. } if by_ns.unsigned_abs() > SKEW_NS_MAX => {
-                Err("no clock can be moved by more than 200 years".to_owned())
-            }
-            FaultKind::Disk { trouble: DiskTrouble::Failing { reads, syncs }, .. }
-                if ![reads, syncs].into_iter().all(|share| (0.0..=1.0).contains(share)) =>
-            {
-                Err(format!("{reads} and {syncs} are no probabilities; they would be from 0 to 1"))
-            }
-            FaultKind::Disk { trouble: DiskTrouble::Slow { bytes_per_second: 0, .. }, .. } => {
-                Err("nothing would ever be on a disk of 0 bytes per second".to_owned())
-            }
-            FaultKind::Narrow { bytes_per_second: 0, .. } => {
-                Err("nothing would get through a link of 0 bytes per second: that is a partition".to_owned())
-            }
-            FaultKind::Partition { .. }
-            | FaultKind::Slow { .. }
-            | FaultKind::Lossy { .. }
-            | FaultKind::Doubling { .. }
-            | FaultKind::Overtaking { .. }
-            | FaultKind::Flipping { .. }
-            | FaultKind::Narrow { .. }
-            | FaultKind::Skew { .. }
-            | FaultKind::Drift { .. }
-            | FaultKind::Hijack { .. }
-            | FaultKind::Burn { .. }
-            | FaultKind::Disk { .. }
-            | FaultKind::Lack { .. }
-            | FaultKind::Crash { .. }
-            | FaultKind::Kill { .. }
-            | FaultKind::Pause { .. } => Ok(()),
-        }
-    }
-
     /// Something of the weather may be due.
     pub(crate) fn weather_due(&mut self) {
         let Some(mut weather) = self.weather.take() else { return };
@@ -367,55 +223,6 @@ impl Kernel {
         let host = self.hosts[kind.host().unwrap_or(TEST)].name.clone();
         self.sink.note(at, &host, text);
     }
-
-    /// Whether a fault would make a difference now, as far as can be known.
-    fn is_vulnerable(&self, kind: &FaultKind) -> bool {
-        match kind {
-            FaultKind::Partition { .. }
-            | FaultKind::Slow { .. }
-            | FaultKind::Lossy { .. }
-            | FaultKind::Doubling { .. }
-            | FaultKind::Overtaking { .. }
-            | FaultKind::Flipping { .. }
-            | FaultKind::Narrow { .. }
-            | FaultKind::Skew { .. }
-            | FaultKind::Drift { .. }
-            | FaultKind::Hijack { .. }
-            | FaultKind::Burn { .. }
-            | FaultKind::Disk { .. } => true,
-            FaultKind::Lack { lack: Lack::Memory { .. } | Lack::Tasks { .. }, host } => self.runs_program(*host),
-            FaultKind::Lack { host, .. } | FaultKind::Crash { host } | FaultKind::Kill { host } => {
-                !matches!(self.host_state(*host), HostState::Down(_))
-            }
-            FaultKind::Pause { host } => self.host_state(*host) == HostState::Up,
-        }
-    }
-}
-
-/// What a fault of links does to them.
-fn harm(kind: &FaultKind) -> Option<Harm> {
-    Some(match *kind {
-        FaultKind::Partition { .. } => Harm::Cut,
-        FaultKind::Slow { latency, jitter, spread, .. } => {
-            Harm::Slow { latency_ns: delay_ns(latency), jitter_ns: delay_ns(jitter), spread }
-        }
-        FaultKind::Lossy { probability, correlation, .. } => Harm::Lossy { probability, correlation },
-        FaultKind::Doubling { probability, .. } => Harm::Doubling { probability },
-        FaultKind::Overtaking { probability, by, .. } => Harm::Overtaking { probability, by_ns: delay_ns(by) },
-        FaultKind::Flipping { probability, .. } => Harm::Flipping { probability },
-        FaultKind::Narrow { bytes_per_second, queue_bytes, .. } => {
-            Harm::Narrow { bytes_per_second, queue_bytes: queue_bytes.unwrap_or(QUEUE_BYTES) }
-        }
-        FaultKind::Skew { .. }
-        | FaultKind::Drift { .. }
-        | FaultKind::Hijack { .. }
-        | FaultKind::Burn { .. }
-        | FaultKind::Disk { .. }
-        | FaultKind::Lack { .. }
-        | FaultKind::Crash { .. }
-        | FaultKind::Kill { .. }
-        | FaultKind::Pause { .. } => return None,
-    })
 }
 
 impl Weather {
@@ -495,7 +302,10 @@ impl Weather {
 
     /// Whether a fault that takes memory has hold of a host: then the host is its to start again.
     fn hold_for_memory(&mut self, kernel: &Kernel, host: HostId) -> bool {
-        let takes = |entry: &Entry| matches!(entry.grip, Some(Grip::Lack(of, _, Lack::Memory { .. } | Lack::Tasks { .. }, _)) if of == host);
+        let takes = |entry: &Entry| match entry.grip {
+            Some(Grip::Lack(of, _, Lack::Memory { .. } | Lack::Tasks { .. }, _)) => of == host,
+            _ => false,
+        };
         let Some(number) = self.entries.iter().rposition(takes) else { return false };
         self.hold(kernel, number, host, Plight::Felled { startable: kernel.runs_program(host) });
         true
@@ -573,78 +383,5 @@ impl Weather {
             Plight::Paused | Plight::Felled { .. } => {}
         }
         self.holds.remove(&host);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Turn::{Begins as Begin, Ends as End};
-    use super::{Agenda, Turn};
-    use crate::weather::{Begins, Fault, FaultKind};
-    use crate::world::HostId;
-    use std::time::Duration;
-
-    const NOW: u64 = 1_000;
-
-    fn ns(ns: u64) -> Duration {
-        Duration::from_nanos(ns)
-    }
-
-    fn fault(begins: Begins, lasts: Duration) -> Fault {
-        Fault { begins, lasts, kind: FaultKind::Pause { host: HostId(1) } }
-    }
-
-    fn at(after: u64, lasts: u64) -> Fault {
-        fault(Begins::At(ns(after)), ns(lasts))
-    }
-
-    fn labelled(label: &str, after: u64) -> Fault {
-        fault(Begins::Mark { label: label.to_owned(), after: ns(after) }, ns(1))
-    }
-
-    fn due(agenda: &mut Agenda, now: u64) -> Vec<(usize, Turn)> {
-        std::iter::from_fn(|| agenda.take_due(now)).collect()
-    }
-
-    #[test]
-    fn nothing_is_due_before_its_time_and_everything_once() {
-        let mut agenda = Agenda::new(&[at(5, 10)], NOW);
-        assert_eq!(due(&mut agenda, NOW + 4), []);
-        assert_eq!(due(&mut agenda, NOW + 5), [(0, Begin)]);
-        assert_eq!(due(&mut agenda, NOW + 14), []);
-        assert_eq!(due(&mut agenda, NOW + 1_000), [(0, End)]);
-        assert_eq!(due(&mut agenda, u64::MAX), []);
-    }
-
-    #[test]
-    fn an_instant_follows_the_plan_and_a_fault_of_no_length_still_begins_and_ends() {
-        let mut agenda = Agenda::new(&[at(5, 0), at(0, 5), at(5, 1), at(3, 2)], NOW);
-        assert_eq!(due(&mut agenda, NOW + 3), [(1, Begin), (3, Begin)]);
-        assert_eq!(due(&mut agenda, NOW + 5), [(0, Begin), (0, End), (1, End), (2, Begin), (3, End)]);
-    }
-
-    #[test]
-    fn time_that_has_leapt_is_caught_up_with_in_order_of_time() {
-        let mut agenda = Agenda::new(&[at(5, 5), at(0, 7)], NOW);
-        assert_eq!(due(&mut agenda, NOW + 100), [(1, Begin), (0, Begin), (1, End), (0, End)]);
-    }
-
-    #[test]
-    fn what_virtual_time_cannot_count_to_does_not_come() {
-        let mut agenda = Agenda::new(&[fault(Begins::At(ns(1)), Duration::MAX), at(u64::MAX, 1)], NOW);
-        assert_eq!(due(&mut agenda, u64::MAX), [(0, Begin)]);
-    }
-
-    #[test]
-    fn a_label_concerns_those_that_wait_for_it_once() {
-        let plan = [labelled("a", 2), labelled("b", 0), labelled("a", 0), at(3, 1)];
-        let mut agenda = Agenda::new(&plan, NOW);
-        for number in agenda.marked("a") {
-            let Begins::Mark { after, .. } = plan[number].begins else { unreachable!() };
-            agenda.enter(number, &plan[number], NOW + 1, after);
-        }
-        assert_eq!(agenda.marked("a"), [0; 0]);
-        assert_eq!(due(&mut agenda, NOW + 3), [(2, Begin), (2, End), (0, Begin), (3, Begin)]);
-        assert_eq!(agenda.marked("b"), [1]);
     }
 }
