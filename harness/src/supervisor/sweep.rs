@@ -64,9 +64,10 @@ impl Sweep {
         let (hosts, (first, last)) = (self.hosts.join(", "), self.events);
         let each = match self.stride {
             1 => "every event".to_owned(),
-            stride => format!("each {stride}th event"),
+            stride => format!("one event in {stride}"),
         };
-        format!("chaos: sweep: {hosts} lose power after {each} from {first} to {last}, in {} cases", self.cases())
+        let lose = if self.hosts.len() == 1 { "loses" } else { "lose" };
+        format!("chaos: sweep: {hosts} {lose} power after {each}, from {first} to {last}, in {} cases", self.cases())
     }
 }
 

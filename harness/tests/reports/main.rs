@@ -2,8 +2,10 @@
 //! reads what they print.
 
 mod determinism;
+mod disks;
 mod failures;
 mod fixtures;
+mod ledgers;
 mod settings;
 mod storms;
 
@@ -23,7 +25,8 @@ struct Printed {
 /// Runs a fixture as libtest does for `cargo test -- --exact --nocapture`, with a clean environment.
 fn run(fixture: &str) -> Run {
     let mut command = Command::new(std::env::current_exe().expect("a test has a binary"));
-    command.args(["--exact", &format!("fixtures::{fixture}"), "--include-ignored", "--nocapture", "--test-threads=1"]);
+    let module = if ledgers::NAMES.contains(&fixture) { "ledgers" } else { "fixtures" };
+    command.args(["--exact", &format!("{module}::{fixture}"), "--include-ignored", "--nocapture", "--test-threads=1"]);
     command.env_clear();
     // Fixtures fail by design; what they find belongs into no file of the checkout.
     command.env("CHAOS_SAVE", "never");

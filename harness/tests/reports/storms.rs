@@ -5,7 +5,7 @@ use super::{Printed, run};
 impl Printed {
     /// The lines of the block's plan.
     #[track_caller]
-    fn faults(&self) -> Vec<&str> {
+    pub fn faults(&self) -> Vec<&str> {
         let block = self.block();
         let (_, after) = block.split_once("\n  faults\n").unwrap_or_else(|| panic!("no plan:\n{}", self.text));
         after.lines().take_while(|line| line.starts_with("    ")).map(str::trim).collect()
