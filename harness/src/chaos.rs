@@ -7,6 +7,7 @@ use crate::duration::IntoDuration;
 use crate::fault::{Fault, FaultKind, Faults};
 use crate::hosts::{Host, HostBuilder, Hosts, Targets};
 use crate::storm::Storm;
+use crate::wan::Region;
 use crate::weather::Forecast;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,6 +72,8 @@ pub(crate) struct State {
     pub(crate) clients: Vec<(String, HostId)>,
     pub(crate) faults: Faults,
     pub(crate) storm: bool,
+    /// In which parts of the world hosts are.
+    places: Vec<(HostId, Region)>,
     /// How often a storm has begun.
     pub(crate) storms: u32,
     /// Every host, for plans.
@@ -230,6 +233,54 @@ impl Chaos {
     /// Puts a label into the event stream and the logs of the host that calls it.
     pub fn mark(&self, label: &str) {
         control::mark(label);
+    }
+
+    /// Says what a segment takes between `one` and `other` in good weather, each way: until the end of the test. What
+    /// faults do comes on top. About a millisecond unless it is said.
+    ///
+    /// # Panics
+    /// A name belongs to no host, or the text is no duration.
+    #[track_caller]
+    pub fn distance(&self, one: impl Targets, other: impl Targets, one_way: impl IntoDuration) {
+        let (one, other) = (self.shared.ids(&one.names()), self.shared.ids(&other.names()));
+        self.set_distance(&one, &other, crate::duration::expect(one_way));
+    }
+
+    /// Puts hosts into a part of the world, which decides how far they are from those that were put into another.
+    ///
+    /// ```no_run
+    /// # use windtunnel::prelude::*;
+    /// use windtunnel::wan::Region;
+    /// # fn example(cx: Chaos, kv: Hosts) {
+    /// for (host, region) in kv.iter().zip([Region::UsEast, Region::UsWest, Region::Europe]) {
+    ///     cx.place(host, region);
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// A name belongs to no host.
+    #[track_caller]
+    pub fn place(&self, hosts: impl Targets, region: Region) {
+        for id in self.shared.ids(&hosts.names()) {
+            let mut state = self.shared.state();
+            state.places.retain(|(placed, _)| *placed != id);
+            let others = state.places.clone();
+            state.places.push((id, region));
+            drop(state);
+            for (other, there) in others {
+                self.set_distance(&[id], &[other], region.distance(there));
+            }
+        }
+    }
+
+    fn set_distance(&self, one: &[HostId], other: &[HostId], one_way: Duration) {
+        for (from, to) in one.iter().flat_map(|from| other.iter().map(move |to| (*from, *to))) {
+            if from != to {
+                control::distance(from, to, one_way);
+                control::distance(to, from, one_way);
+            }
+        }
     }
 
     /// Cuts every link between `one` and `other`, in both directions. Streams stall and go on after healing;

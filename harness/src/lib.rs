@@ -117,6 +117,7 @@ mod supervisor;
 mod system;
 mod timestamp;
 mod token;
+pub mod wan;
 mod weather;
 mod worker;
 

@@ -206,6 +206,9 @@ fn slow(latency: &Latency, links: Links) -> FaultKind {
             FaultKind::Slow { links, latency: least, jitter: most - least, spread: Spread::Uniform }
         }
         Distribution::Normal => FaultKind::Slow { links, latency: *delay, jitter: *jitter, spread: Spread::Normal },
+        Distribution::Exponential => {
+            FaultKind::Slow { links, latency: *delay, jitter: *jitter, spread: Spread::Exponential }
+        }
         Distribution::Pareto => FaultKind::Slow { links, latency: *delay, jitter: *jitter, spread: Spread::Pareto },
     }
 }

@@ -189,3 +189,30 @@ async fn clients_have_links_of_their_own(cx: Chaos) -> Result<()> {
     eventually!(within = "10s", !answered.load(Ordering::Relaxed).is_multiple_of(1000));
     Ok(())
 }
+
+#[chaos_test(cases = 8)]
+async fn hosts_are_as_far_from_each_other_as_they_are_placed(cx: Chaos) -> Result<()> {
+    use windtunnel::wan::Region;
+    async fn answer() -> std::io::Result<()> {
+        let socket = tokio::net::UdpSocket::bind("0.0.0.0:9").await?;
+        let mut byte = [0];
+        loop {
+            let (_, from) = socket.recv_from(&mut byte).await?;
+            socket.send_to(&byte, from).await?;
+        }
+    }
+    let hosts = cx.hosts("far", 2).main(answer).start().await?;
+    cx.place("test", Region::UsEast);
+    cx.place(&hosts[0], Region::Europe);
+    cx.distance("test", &hosts[1], "200ms");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for (host, least) in hosts.iter().zip([92, 400]) {
+        let socket = tokio::net::UdpSocket::bind("0.0.0.0:0").await?;
+        let before = std::time::Instant::now();
+        socket.send_to(b"x", host.addr(9)).await?;
+        socket.recv_from(&mut [0]).await?;
+        let took = before.elapsed().as_millis();
+        assert!((least..least + 20).contains(&took), "{} answered after {took} ms", host.name());
+    }
+    Ok(())
+}

@@ -156,6 +156,11 @@ pub fn addresses(host: HostId) -> (Ipv4Addr, Ipv6Addr) {
     command("addresses", false, |k, _| (k.hosts[host].v4, k.hosts[host].v6))
 }
 
+/// Sets what a segment takes from one host to another in good weather; what faults add comes on top.
+pub fn distance(from: HostId, to: HostId, one_way: Duration) {
+    command("distance", true, |k, _| k.net.links.set_distance(from, to, delay_ns(one_way)));
+}
+
 /// Cuts all links between two groups, in both directions or from the first to the second only.
 pub fn partition(from: &[HostId], to: &[HostId], both_ways: bool) -> FaultId {
     command("partition", true, |k, _| k.net_harm(Harm::Cut, &links(from, to, both_ways), Draws::ByHand))

@@ -274,6 +274,8 @@ pub enum Spread {
     Uniform,
     /// Around the latency, the jitter being the standard deviation; never below no latency.
     Normal,
+    /// On top of the latency, exponentially: the jitter is the mean.
+    Exponential,
     /// On top of the latency, with a long tail (Lomax, α = 2) whose mean is the jitter.
     Pareto,
 }

@@ -53,6 +53,8 @@ pub enum Distribution {
     Normal,
     /// A long tail: few segments are very late. The jitter is the scale.
     Pareto,
+    /// On top of the delay, exponentially, as in a queue; the jitter is the mean.
+    Exponential,
 }
 
 impl Distribution {
@@ -65,6 +67,7 @@ impl Distribution {
             Self::Uniform => "uniform",
             Self::Normal => "normal",
             Self::Pareto => "pareto",
+            Self::Exponential => "exponential",
         }
     }
 }
@@ -84,7 +87,7 @@ impl Read for Latency {
         let links = Links::read(cursor)?;
         let delay = cursor.duration()?;
         let jitter = if cursor.accept("jitter") { cursor.duration()? } else { Duration::ZERO };
-        let all = [Distribution::Uniform, Distribution::Normal, Distribution::Pareto];
+        let all = [Distribution::Uniform, Distribution::Normal, Distribution::Pareto, Distribution::Exponential];
         let distribution = all.into_iter().find(|shape| cursor.accept(shape.name())).unwrap_or_default();
         Ok(Self { links, delay, jitter, distribution })
     }

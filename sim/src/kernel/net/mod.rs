@@ -159,7 +159,7 @@ pub(crate) struct Network {
     pub(super) stacks: Vec<Stack>,
     by_address: BTreeMap<IpAddr, HostId>,
     by_name: BTreeMap<String, HostId>,
-    links: Links,
+    pub(crate) links: Links,
     /// Which hosts have joined a multicast group.
     groups: BTreeMap<IpAddr, BTreeSet<HostId>>,
     /// Which hosts have a UDP socket on a port, for broadcasts: the others would ignore them.

@@ -236,11 +236,33 @@ fn spread_ns(stream: &mut Stream, latency_ns: u64, jitter_ns: u64, spread: Sprea
             let sum: u64 = (0..12).map(|_| stream.below(jitter_ns)).sum();
             (latency_ns + sum).saturating_sub(6 * jitter_ns)
         }
+        Spread::Exponential => latency_ns.saturating_add((exponential(stream) * jitter_ns as f64) as u64),
         Spread::Pareto => {
             // Lomax with α = 2: x = 1/√u − 1. A square root is exact to the last digit on every processor (IEEE 754).
             let u = (stream.below(1 << 32) + 1) as f64 / (1_u64 << 32) as f64;
             latency_ns.saturating_add(((1.0 / u.sqrt() - 1.0).min(TAIL_MAX) * jitter_ns as f64) as u64)
         }
+    }
+}
+
+/// An exponentially distributed number of mean 1, without a logarithm: von Neumann's comparison of uniform numbers
+/// ("Various techniques used in connection with random digits", 1951).
+fn exponential(stream: &mut Stream) -> f64 {
+    let mut whole = 0.0;
+    loop {
+        let first = stream.next();
+        let (mut last, mut length) = (first, 1);
+        loop {
+            let next = stream.next();
+            if next >= last {
+                break;
+            }
+            (last, length) = (next, length + 1);
+        }
+        if length % 2 == 1 {
+            return whole + (first >> 11) as f64 * (1.0 / (1_u64 << 53) as f64);
+        }
+        whole += 1.0;
     }
 }
 

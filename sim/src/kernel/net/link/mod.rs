@@ -13,7 +13,7 @@ use super::super::timers::TimerKey;
 use super::tcp::{ConnectionId, Side};
 use crate::world::{FaultId, HostId, Hush};
 use harm::{Concern, Way};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
@@ -170,6 +170,8 @@ pub(crate) struct Links {
     changes: u64,
     seed: u64,
     hush: Hush,
+    /// How far hosts are from each other, where the test says so; by [`pair`].
+    distances: BTreeMap<u64, u64>,
     /// By number.
     hosts: Vec<String>,
 }
@@ -185,6 +187,7 @@ impl Links {
             changes: 0,
             seed,
             hush,
+            distances: BTreeMap::new(),
             hosts: Vec::new(),
         }
     }
@@ -228,8 +231,19 @@ impl Links {
             link.jitter_ns = stream.below(JITTER_NS_MAX);
             link.stream = Some(Box::new(stream));
         }
+        if let Some(ns) = self.distances.get(&pair) {
+            link.base_ns = *ns;
+        }
         self.table.push(link);
         id
+    }
+
+    /// Sets what a segment takes from one host to another in good weather, before its jitter.
+    pub(crate) fn set_distance(&mut self, from: HostId, to: HostId, ns: u64) {
+        self.distances.insert(pair(from, to), ns);
+        if let Some(id) = self.by_pair.get(&pair(from, to)) {
+            self.table[id.0 as usize].base_ns = ns;
+        }
     }
 
     /// The active faults that concern a link; those that did before go on where they were.

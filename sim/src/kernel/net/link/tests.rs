@@ -150,6 +150,8 @@ fn delays_are_spread_as_asked() {
         quantiles(Spread::Normal)[1..].try_into().map(|[a, b, c]: [i64; 3]| [0, a, b, c]).expect("three"),
         [0, 0, 1000, 2330],
     );
+    // −ln(1 − q).
+    near(quantiles(Spread::Exponential), [1, 693, 1840, 4605]);
     // 1/√(1 − q) − 1.
     near(quantiles(Spread::Pareto), [0, 414, 1510, 9000]);
 }
