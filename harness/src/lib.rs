@@ -58,8 +58,11 @@
 //! | `CHAOS_DEBUG` | `1` | with `CHAOS_REPLAY` or `CHAOS_SEED`: run the case in this process, for a debugger (see below) |
 //! | `CHAOS_OUT` | `target/chaos` | where log files and `cases.jsonl` go |
 //! | `CHAOS_EVENTS` | `1` | with `CHAOS_REPLAY` or `CHAOS_SEED`: write every event of the case to `events.txt`, to compare runs |
+//! | `CHAOS_DISKS` | `1` | with `CHAOS_REPLAY` or `CHAOS_SEED`: copy what the hosts have on their disks to `disks/` |
+//! | `CHAOS_SWEEP` | `1`, `50` | crash each host after every event of one run, or after each fiftieth |
 //! | `CHAOS_PERTURB` | `1204` | disturb this event in second runs, to see that the difference is found |
 //! | | `weather` | let the faults of plans do nothing, to see that a test notices |
+//! | | `fsync` | let no fsync keep anything, to see that a test notices |
 //!
 //! Any other `CHAOS_*` is an error, and so are two that contradict each other. `RUST_LOG` and `RUST_BACKTRACE` reach
 //! the hosts; nothing else of the environment does.
