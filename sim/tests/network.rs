@@ -252,6 +252,27 @@ fn loss_delays_and_loses_nothing() {
 }
 
 #[test]
+fn who_writes_to_a_closed_socket_hears_of_it_even_when_the_first_reset_is_lost() {
+    let run = world(1, || {
+        let server = host("server", || {
+            let (mut stream, _) = TcpListener::bind("0.0.0.0:80").unwrap().accept().unwrap();
+            thread::sleep(Duration::from_millis(200));
+            stream.write_all(b"too late").unwrap();
+            println!("{:?}", stream.read(&mut [0; 1]).map_err(|error| error.kind()));
+        });
+        settle();
+        let stream = TcpStream::connect("server:80").unwrap();
+        thread::sleep(Duration::from_millis(100));
+        let loss = control::lossy(&[HostId(0)], &[server], false, 1.0);
+        drop(stream);
+        thread::sleep(Duration::from_secs(1));
+        control::heal(loss);
+        thread::sleep(Duration::from_secs(60));
+    });
+    assert_eq!(run.output, "Err(ConnectionReset)\n", "{run:#?}");
+}
+
+#[test]
 fn datagrams_arrive_are_refused_and_are_cut() {
     let run = world(1, || {
         host("server", || {

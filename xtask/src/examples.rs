@@ -30,6 +30,14 @@ pub fn build(root: &Path, package: &str, arguments: &[&str]) -> Result<PathBuf> 
     bail!("{package} has no test binary `chaos`")
 }
 
+/// The faults that a failure's block lists, in their text form.
+#[must_use]
+pub fn faults(printed: &str) -> Vec<String> {
+    let listed = printed.lines().skip_while(|line| *line != "  faults").skip(1);
+    let faults = listed.map_while(|line| line.strip_prefix("    ")).filter_map(|line| line.split("  ").next());
+    faults.map(str::to_owned).collect()
+}
+
 /// One test in a process of its own, in its package's directory, with these variables of windtunnel's and no others.
 #[must_use]
 pub fn command(binary: &Path, directory: &Path, test: &str, variables: &[(&str, &str)]) -> Command {

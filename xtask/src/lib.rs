@@ -7,6 +7,7 @@
 //! | `cargo xtask demo` | [`demo`]: the two proofs in `examples/` |
 //! | `cargo xtask bench` | [`mod@bench`]: measurements against peers |
 //! | `cargo xtask shrinking` | [`shrinking`]: how small plans become, and in how many simulations |
+//! | `cargo xtask planted` | [`planted`]: whether the bugs in `examples/pitfalls` are found, and their remedies hold |
 //! | `cargo xtask code-map` | [`code_map`]: the generated part of `ARCHITECTURE.md` |
 //! | `cargo xtask schema` | [`schema`]: the JSON Schema of plans |
 //! | `cargo xtask works-with` | [`works_with`]: a generated part of `README.md` |
@@ -16,6 +17,7 @@ pub mod code_map;
 pub mod demo;
 pub mod examples;
 pub mod marked;
+pub mod planted;
 pub mod process;
 pub mod schema;
 pub mod shrinking;

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use xtask::test::Step;
-use xtask::{bench, code_map, demo, root, schema, shrinking, test, tidy, works_with};
+use xtask::{bench, code_map, demo, planted, root, schema, shrinking, test, tidy, works_with};
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about = "What is done to windtunnel's own tree")]
@@ -37,6 +37,15 @@ enum Task {
         #[arg(long, default_value_t = 20)]
         seeds: u64,
     },
+    /// Searches for the bugs in `examples/pitfalls` from many seeds, and runs their remedies for long.
+    Planted {
+        /// How many searches for each bug.
+        #[arg(long, default_value_t = 20)]
+        searches: usize,
+        /// How many cases with each remedy.
+        #[arg(long, default_value_t = 5_000)]
+        cases: u32,
+    },
     /// Holds the tree to its own rules.
     Tidy,
     /// Writes the code map of `ARCHITECTURE.md` from the first sentence of every file.
@@ -54,6 +63,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::run(&root),
         Task::Bench { arguments } => bench::run(&root, &arguments),
         Task::Shrinking { plans, seeds } => shrinking::run(&root, plans, seeds),
+        Task::Planted { searches, cases } => planted::run(&root, searches, cases),
         Task::Tidy => tidy::run(&root),
         Task::CodeMap => code_map::write(&root),
         Task::Schema => schema::print(&root),

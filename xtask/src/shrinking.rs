@@ -118,10 +118,8 @@ fn read(printed: &str) -> Option<Shrunk> {
         let (before, _) = shrunk.split_once(text)?;
         before.split_whitespace().next_back()?.parse().ok()
     };
-    let listed = printed.lines().skip_while(|line| *line != "  faults").skip(1);
-    let faults = listed.map_while(|line| line.strip_prefix("    ")).filter_map(|line| line.split("  ").next());
     let before = number_before(" fault")?;
-    Some(Shrunk { before, runs: number_before(" runs")?, faults: faults.map(str::to_owned).collect() })
+    Some(Shrunk { before, runs: number_before(" runs")?, faults: examples::faults(printed) })
 }
 
 /// Whether every number has at most two digits that are not zeros at an end.

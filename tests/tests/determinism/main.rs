@@ -70,6 +70,22 @@ fn unix_sockets() {
     runs_the_same_everywhere("workloads", "unix_sockets_of_all_kinds_work");
 }
 
+/// What the seed draws of faults is part of the case.
+#[test]
+fn drawn_partitions_latencies_and_pauses() {
+    runs_the_same_everywhere("pitfalls", "tickets::a_majority_hands_out_each_ticket_once");
+}
+
+#[test]
+fn clocks_that_are_skewed_and_drift() {
+    runs_the_same_everywhere("pitfalls", "tokens::a_checked_clock_accepts_nothing_that_has_expired");
+}
+
+#[test]
+fn names_that_are_hijacked() {
+    runs_the_same_everywhere("pitfalls", "names::a_cache_that_forgets_finds_the_way_back");
+}
+
 /// A comparison that sees nothing would let all of the above pass.
 #[test]
 fn one_disturbed_event_is_noticed_and_named() {

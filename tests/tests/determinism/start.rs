@@ -101,7 +101,12 @@ impl Start {
         }
         let output = command.output().unwrap_or_else(|error| panic!("failed to start {command:?}: {error}"));
         let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        let cases = self.scratch.path().join(format!("{}.chaos", self.package)).join(self.test).join("cases.jsonl");
+        let cases = self
+            .scratch
+            .path()
+            .join(format!("{}.chaos", self.package))
+            .join(self.test.replace("::", "."))
+            .join("cases.jsonl");
         let cases =
             std::fs::read_to_string(&cases).unwrap_or_else(|error| panic!("{}: {error}\n{printed}", cases.display()));
         let cases =

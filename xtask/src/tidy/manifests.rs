@@ -16,7 +16,7 @@ enum May {
     All,
 }
 
-const CRATES: [(&str, May); 12] = [
+const CRATES: [(&str, May); 13] = [
     ("windtunnel-faults", May::Only(&[])),
     ("windtunnel-macros", May::Only(&[])),
     ("windtunnel-sim", May::Only(&["windtunnel-faults"])),
@@ -29,6 +29,7 @@ const CRATES: [(&str, May); 12] = [
     ("redis-workload", May::Only(&["windtunnel"])),
     ("workloads", May::Only(&["windtunnel"])),
     ("allocator-workload", May::Only(&["windtunnel", "workloads"])),
+    ("pitfalls", May::Only(&["windtunnel"])),
     ("windtunnel-tests", May::All),
 ];
 

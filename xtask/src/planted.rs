@@ -1,0 +1,191 @@
+//! `cargo xtask planted`: the bugs planted in `examples/pitfalls` are found, from many seeds, and explained by what
+//! causes them; and their remedies are remedies.
+
+use crate::examples;
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+const PACKAGE: &str = "pitfalls";
+/// Seeds that follow one another are one search. These are so far apart that no two searches share a seed.
+const BETWEEN_SEARCHES: u64 = 1 << 32;
+
+/// What is promised: so many cases are enough, in nine of ten searches.
+const CASES_MAX: u32 = 500;
+const FOUND_IN_TENTHS: usize = 9;
+
+/// A bug, and who has it.
+struct Planted {
+    family: &'static str,
+    /// A test that fails by design.
+    buggy: &'static str,
+    /// The same with the remedy.
+    fixed: &'static str,
+    /// What may be left of a plan: the kinds of faults that can cause it.
+    causes: &'static [&'static str],
+}
+
+const PLANTED: [Planted; 6] = [
+    Planted {
+        family: "split brain",
+        buggy: "tickets::split_brain",
+        fixed: "tickets::a_majority_hands_out_each_ticket_once",
+        causes: &["partition", "latency", "pause"],
+    },
+    Planted {
+        family: "stale read",
+        buggy: "replica::stale_read",
+        fixed: "replica::a_confirmed_read_is_never_stale",
+        causes: &["partition", "latency", "loss"],
+    },
+    Planted {
+        family: "token under skew",
+        buggy: "tokens::token_under_skew",
+        fixed: "tokens::a_checked_clock_accepts_nothing_that_has_expired",
+        causes: &["clock-skew", "clock-drift"],
+    },
+    Planted {
+        family: "retry storm",
+        buggy: "retries::retry_storm",
+        fixed: "retries::a_budget_keeps_retries_few",
+        causes: &["loss", "latency"],
+    },
+    Planted {
+        family: "descriptor leak",
+        buggy: "pool::descriptor_leak",
+        fixed: "pool::a_connection_that_is_closed_leaves_nothing",
+        causes: &["partition", "latency", "loss", "pause"],
+    },
+    Planted {
+        family: "poisoned cache",
+        buggy: "names::poisoned_cache",
+        fixed: "names::a_cache_that_forgets_finds_the_way_back",
+        causes: &["dns-hijack"],
+    },
+];
+
+/// What came of a search.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    /// In which case, from 1.
+    case: usize,
+    /// What is left of its plan.
+    faults: Vec<String>,
+}
+
+/// Searches for each bug from so many seeds, and runs so many cases with its remedy.
+///
+/// # Errors
+/// Something could not be built or run, or a promise does not hold.
+pub fn run(root: &Path, searches: usize, cases: u32) -> Result<()> {
+    let pitfalls = Pitfalls {
+        binary: examples::build(root, PACKAGE, &["--release"])?,
+        directory: root.join("examples").join(PACKAGE),
+        place: root.join("target/planted"),
+    };
+    let mut broken = Vec::new();
+    for planted in &PLANTED {
+        println!("\n{}", planted.family);
+        let mut found = Vec::new();
+        for search in 1..=searches as u64 {
+            match pitfalls.search(planted, search * BETWEEN_SEARCHES)? {
+                Some(one) => {
+                    println!("  case {:>3}  {}", one.case, one.faults.join("; "));
+                    found.push(one);
+                }
+                None => println!("  not found in {CASES_MAX} cases"),
+            }
+        }
+        let mut needed: Vec<usize> = found.iter().map(|found| found.case).collect();
+        needed.sort_unstable();
+        let (median, most) = (needed.get(needed.len() / 2).unwrap_or(&0), needed.last().unwrap_or(&0));
+        println!("  found in {} of {searches} searches; {median} cases in the median, at most {most}", found.len());
+        if found.len() * 10 < searches * FOUND_IN_TENTHS {
+            broken.push(format!("{} is found in {} of {searches} searches only", planted.family, found.len()));
+        }
+        if let Some(fault) = found.iter().flat_map(|found| &found.faults).find(|fault| !planted.is_a_cause(fault)) {
+            broken.push(format!("{} is explained by `{fault}`", planted.family));
+        }
+        if pitfalls.passes(planted, cases)? {
+            println!("  its remedy passes {cases} cases");
+        } else {
+            broken.push(format!("the remedy of {} fails within {cases} cases", planted.family));
+        }
+    }
+    ensure!(broken.is_empty(), "{}", broken.join("\n       "));
+    Ok(())
+}
+
+impl Planted {
+    /// Whether this fault, in its text form, is of a kind that can cause the bug: `1.5s pause kv0 for 1s`.
+    fn is_a_cause(&self, fault: &str) -> bool {
+        fault.split_whitespace().nth(1).is_some_and(|kind| self.causes.contains(&kind))
+    }
+}
+
+struct Pitfalls {
+    binary: PathBuf,
+    directory: PathBuf,
+    place: PathBuf,
+}
+
+impl Pitfalls {
+    fn search(&self, planted: &Planted, seed: u64) -> Result<Option<Found>> {
+        let (passed, printed) = self.run(planted.buggy, seed, CASES_MAX, "none")?;
+        if passed {
+            return Ok(None);
+        }
+        read(&printed).map(Some).with_context(|| format!("{} was not explained:\n{printed}", planted.family))
+    }
+
+    fn passes(&self, planted: &Planted, cases: u32) -> Result<bool> {
+        let (passed, printed) = self.run(planted.fixed, BETWEEN_SEARCHES, cases, "failed")?;
+        if !passed {
+            println!("{printed}");
+        }
+        Ok(passed)
+    }
+
+    /// Whether it passed, and what it printed.
+    fn run(&self, test: &str, seed: u64, cases: u32, log: &str) -> Result<(bool, String)> {
+        let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string();
+        let (seed, cases, out) = (format!("{seed:#x}"), cases.to_string(), self.place.to_string_lossy());
+        let mut variables = vec![("CHAOS_SEED", &*seed), ("CHAOS_CASES", &cases), ("CHAOS_JOBS", &jobs)];
+        variables.extend([("CHAOS_OUT", &*out), ("CHAOS_SAVE", "never"), ("CHAOS_LOG", log)]);
+        let mut command = examples::command(&self.binary, &self.directory, test, &variables);
+        let ended = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().context("failed to start a test")?;
+        let ran_one = String::from_utf8_lossy(&ended.stdout).contains("running 1 test");
+        ensure!(ran_one, "{test} did not run ({})", ended.status);
+        Ok((ended.status.success(), String::from_utf8_lossy(&ended.stderr).into_owned()))
+    }
+}
+
+/// Reads a failure's block.
+fn read(printed: &str) -> Option<Found> {
+    let case = printed.lines().find_map(|line| line.strip_prefix("  found ")?.trim().strip_prefix("in case "))?;
+    let case = case.split_whitespace().next()?.parse().ok()?;
+    let faults = examples::faults(printed);
+    (!faults.is_empty()).then_some(Found { case, faults })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_read() {
+        let printed = "chaos: case 11 failed\n\n  found      in case 11 of 500, seed 0x2a, event 6,838, after 3 s\n  \
+            shrunk     8 faults to 1, in 7 runs (2.6 s)\n\n  \
+            faults\n    0s dns-hijack gateway0 \"site2\" answers nxdomain for 100ms  bit 1×\n\n  test\n";
+        let faults = vec!["0s dns-hijack gateway0 \"site2\" answers nxdomain for 100ms".to_owned()];
+        assert_eq!(read(printed), Some(Found { case: 11, faults }));
+        assert_eq!(read("passed 500 cases"), None);
+    }
+
+    #[test]
+    fn a_fault_of_another_kind_is_no_cause() {
+        let [split_brain, ..] = PLANTED;
+        assert!(split_brain.is_a_cause("0s partition node0->node1 for 1s"));
+        assert!(!split_brain.is_a_cause("0s clock-skew node0 +1s for 1s"));
+    }
+}
