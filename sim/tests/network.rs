@@ -273,6 +273,32 @@ fn who_writes_to_a_closed_socket_hears_of_it_even_when_the_first_reset_is_lost()
 }
 
 #[test]
+fn a_segment_acknowledges_what_a_lost_acknowledgement_did_not() {
+    let run = world(1, || {
+        let server = host("server", || {
+            let (mut stream, _) = TcpListener::bind("0.0.0.0:80").unwrap().accept().unwrap();
+            while stream.read_exact(&mut [0; 1]).is_ok() {
+                thread::sleep(Duration::from_millis(10));
+                stream.write_all(b"answer").unwrap(); // Nagle's algorithm holds it back while another is unacknowledged
+            }
+        });
+        settle();
+        let mut stream = TcpStream::connect("server:80").unwrap();
+        stream.write_all(b"1").unwrap();
+        thread::sleep(Duration::from_millis(5));
+        let loss = control::lossy(&[HostId(0)], &[server], false, 1.0);
+        stream.read_exact(&mut [0; 6]).unwrap();
+        thread::sleep(Duration::from_millis(1));
+        control::heal(loss);
+        let asked = Instant::now();
+        stream.write_all(b"2").unwrap();
+        stream.read_exact(&mut [0; 6]).unwrap();
+        println!("{}", asked.elapsed() < Duration::from_millis(50));
+    });
+    assert_eq!(run.output, "true\n", "{run:#?}");
+}
+
+#[test]
 fn datagrams_arrive_are_refused_and_are_cut() {
     let run = world(1, || {
         host("server", || {

@@ -112,9 +112,10 @@ fn drifts(drift: &ClockDrift) -> Vec<Effect> {
     let plain = (drift.correction != Correction::Slew).then_some(Correction::Slew);
     let plain = vary(drift, plain, |new, correction| new.correction = correction);
     let (size, sign) = (drift.rate.as_ppm().unsigned_abs(), drift.rate.as_ppm().signum());
-    // As large, with one digit only.
+    // As large, with one digit or two.
     let leading = 10_u32.pow(size.checked_ilog10().unwrap_or(0));
-    let rates = powers_of_ten(size, 100).into_iter().chain([size / leading * leading]);
+    let second = (leading / 10).max(1);
+    let rates = powers_of_ten(size, 100).into_iter().chain([size / leading * leading, size / second * second]);
     let slower = rates.filter(|new| *new < size).map(|new| Drift::ppm(new as i32 * sign));
     [plain, vary(drift, slower, |new, rate| new.rate = rate)].concat()
 }

@@ -212,6 +212,8 @@ pub(crate) struct Streamed {
     pub(crate) arrival: Option<TimerKey>,
     pub(crate) acknowledgements: VecDeque<Acknowledgement>,
     pub(crate) acknowledged_event: Option<TimerKey>,
+    /// The last acknowledgement was lost: the next segment the other way carries it.
+    pub(crate) acknowledgement_lost: bool,
     /// The writer found no room and wants to hear when there is some (`SOCK_NOSPACE`).
     pub(crate) starved: bool,
 }

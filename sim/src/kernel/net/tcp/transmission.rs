@@ -106,6 +106,9 @@ impl Network {
                     if stream.lost > 0 {
                         self.tcp_hasten(cx, id, side, at);
                     }
+                    if self.connections[id].streams[side.other()].acknowledgement_lost {
+                        self.tcp_acknowledge_along(cx, id, side, at);
+                    }
                 }
                 Some(_) | None => {
                     stream.launch(until, LOST, 0);
@@ -217,20 +220,26 @@ impl Network {
         // RFC 9293 §3.8.6: a receiver should not shrink its window.
         stream.advertised = stream.advertised.max(stream.read + end.window);
         match self.links.fate_of_acknowledgement(end.link, cx.now) {
-            Fate::Arrives(delay) => {
-                let last = stream.acknowledgements.back().map_or(0, |last| last.at);
-                let at = (cx.now + delay).max(last);
-                let (position, edge) = (stream.arrived, stream.advertised);
-                stream.acknowledgements.push_back(Acknowledgement { at, position, edge });
-                if stream.wants_acknowledgements() {
-                    self.tcp_schedule_acknowledged(cx, id, by.other());
-                }
-            }
+            Fate::Arrives(delay) => self.tcp_acknowledge_along(cx, id, by, cx.now + delay),
             Fate::Lost => {
+                stream.acknowledgement_lost = true;
                 if stream.stuck() {
                     self.tcp_arm(cx, id, by.other());
                 }
             }
+        }
+    }
+
+    /// The acknowledgement of `by` arrives at this time, by itself or with a segment: each carries the latest (RFC 9293
+    /// §3.4).
+    fn tcp_acknowledge_along(&mut self, cx: &mut Cx<'_>, id: ConnectionId, by: Side, at: u64) {
+        let stream = &mut self.connections[id].streams[by.other()];
+        stream.acknowledgement_lost = false;
+        let last = stream.acknowledgements.back().map_or(0, |last| last.at);
+        let (position, edge) = (stream.arrived, stream.advertised);
+        stream.acknowledgements.push_back(Acknowledgement { at: at.max(last), position, edge });
+        if stream.wants_acknowledgements() {
+            self.tcp_schedule_acknowledged(cx, id, by.other());
         }
     }
 
