@@ -295,3 +295,35 @@ fn appends_cost_the_same_however_many_are_unsynced() {
     });
     assert_eq!(lines(&run)["bytes"], "160000");
 }
+
+#[test]
+fn a_mapped_file_that_was_cut_off_is_zero_when_it_grows_again() {
+    unsafe fn map(_: usize, _: &[u8]) -> i32 {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open("/srv/index").unwrap();
+        file.set_len(3).unwrap();
+        for page in 1..=8 {
+            file.write_all_at(&[0], page * 4096 - 1).unwrap();
+        }
+        let (protection, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: a fresh mapping of the file's own length.
+        let bytes = unsafe {
+            let at = libc::mmap(std::ptr::null_mut(), 32_768, protection, shared, file.as_raw_fd(), 0);
+            std::slice::from_raw_parts_mut(at.cast::<u8>(), 32_768)
+        };
+        println!("used: {}", bytes[3..].iter().filter(|byte| **byte != 0).count());
+        bytes.fill(7);
+        std::thread::sleep(Duration::from_secs(3600));
+        0
+    }
+    for seed in 0..20 {
+        let run = world(seed, || power_cycle(host("kv", map)));
+        assert_eq!(run.output, "used: 0\nused: 0\n", "seed {seed}");
+        let run = world(seed, || {
+            let kv = host("kv", map);
+            control::kill(kv);
+            control::restart(kv).unwrap();
+            std::thread::sleep(Duration::from_secs(1));
+        });
+        assert_eq!(run.output, "used: 0\nused: 0\n", "seed {seed}, killed");
+    }
+}
