@@ -227,6 +227,28 @@ fn locks_keep_others_waiting() {
     assert_eq!((&said["second"][..], &said["third"][..], &said["free"][..]), ("true", "true", "true"));
 }
 
+/// redb calls fcntl(2) by its number, because C libraries hide the size of the offsets in `struct flock`.
+#[test]
+fn locks_of_stretches_can_be_asked_for_by_number() {
+    let run = world(1, || {
+        let file = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open("/srv/lock").unwrap();
+        let (first, second) = (file(), file());
+        let ask = |file: &File, from: i64, bytes: i64| {
+            // SAFETY: plain numbers.
+            let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+            (lock.l_type, lock.l_whence) = (libc::F_WRLCK as i16, libc::SEEK_SET as i16);
+            (lock.l_start, lock.l_len) = (from, bytes);
+            // SAFETY: fcntl(2) reads the struct.
+            unsafe { libc::syscall(libc::SYS_fcntl, file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut lock) }
+        };
+        println!("first: {}", ask(&first, 0, 10));
+        println!("second: {} {:?}", ask(&second, 5, 10), std::io::Error::last_os_error().kind());
+        println!("behind: {}", ask(&second, 10, 10));
+    });
+    let said = lines(&run);
+    assert_eq!((&said["first"][..], &said["second"][..], &said["behind"][..]), ("0", "-1 WouldBlock", "0"));
+}
+
 #[test]
 fn shared_mappings_and_files_show_the_same_bytes() {
     unsafe fn map(_: usize, _: &[u8]) -> i32 {
