@@ -56,7 +56,8 @@ impl Log {
         }
         // What a killed process left may be in memory only, the segment and its name alike: who is shown it must find
         // it again after a crash.
-        if !args.leaves_out(LeftOut::SyncAtStart) {
+        let step = if segments.is_empty() { LeftOut::DirectorySync } else { LeftOut::SyncAtStart };
+        if !args.leaves_out(step) {
             segment.sync_all()?;
             directory.sync()?;
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ledger::client::{Client, Error};
+use rstest::rstest;
 use tokio::time::{sleep, timeout};
 use windtunnel::faults::{Faults, host};
 use windtunnel::{Chaos, chaos_test, eventually, faults, tcp};
@@ -71,6 +72,19 @@ async fn a_torn_record_that_is_believed_is_found(cx: Chaos) -> Result<()> {
 #[chaos_test(cases = 500, faults = WEATHER, expect_failure = ".snapshot is damaged")]
 async fn a_snapshot_that_is_renamed_before_the_sync_is_found(cx: Chaos) -> Result<()> {
     writes_survive(&cx, Some("snapshot-sync")).await
+}
+
+/// As above, without an expectation: for whoever wants to see how they shrink.
+#[chaos_test(cases = 500, faults = WEATHER)]
+#[rstest]
+#[case::sync_before_answer("sync-before-answer")]
+#[case::directory_sync("directory-sync")]
+#[case::sync_at_start("sync-at-start")]
+#[case::checksums("checksums")]
+#[case::snapshot_sync("snapshot-sync")]
+#[ignore = "fails by design; `tests/tests/planted_bugs.rs` looks at how"]
+async fn a_step_is_left_out(cx: Chaos, #[case] step: &'static str) -> Result<()> {
+    writes_survive(&cx, Some(step)).await
 }
 
 /// Starts ledger, lets the storm blow, and looks for all that must be there.
