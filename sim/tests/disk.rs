@@ -280,6 +280,28 @@ fn locks_keep_others_waiting() {
     assert_eq!((&said["second"][..], &said["third"][..], &said["free"][..]), ("true", "true", "true"));
 }
 
+/// redb calls fcntl(2) by its number, because C libraries hide the size of the offsets in `struct flock`.
+#[test]
+fn locks_of_stretches_can_be_asked_for_by_number() {
+    let run = world(1, || {
+        let file = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open("/srv/lock").unwrap();
+        let (first, second) = (file(), file());
+        let ask = |file: &File, from: i64, bytes: i64| {
+            // SAFETY: plain numbers.
+            let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+            (lock.l_type, lock.l_whence) = (libc::F_WRLCK as i16, libc::SEEK_SET as i16);
+            (lock.l_start, lock.l_len) = (from, bytes);
+            // SAFETY: fcntl(2) reads the struct.
+            unsafe { libc::syscall(libc::SYS_fcntl, file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut lock) }
+        };
+        println!("first: {}", ask(&first, 0, 10));
+        println!("second: {} {:?}", ask(&second, 5, 10), std::io::Error::last_os_error().kind());
+        println!("behind: {}", ask(&second, 10, 10));
+    });
+    let said = lines(&run);
+    assert_eq!((&said["first"][..], &said["second"][..], &said["behind"][..]), ("0", "-1 WouldBlock", "0"));
+}
+
 #[test]
 fn shared_mappings_and_files_show_the_same_bytes() {
     unsafe fn map(_: usize, _: &[u8]) -> i32 {
@@ -383,4 +405,36 @@ fn every_state_that_a_crash_can_leave_can_be_gone_through() {
     assert_eq!(seen.len(), states);
     let distinct: BTreeSet<&str> = seen.into_iter().collect();
     assert_eq!(distinct, BTreeSet::from(["\"one \"", "\"one \\0\\0\\0\"", "\"one two\""]));
+}
+
+#[test]
+fn a_mapped_file_that_was_cut_off_is_zero_when_it_grows_again() {
+    unsafe fn map(_: usize, _: &[u8]) -> i32 {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open("/srv/index").unwrap();
+        file.set_len(3).unwrap();
+        for page in 1..=8 {
+            file.write_all_at(&[0], page * 4096 - 1).unwrap();
+        }
+        let (protection, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: a fresh mapping of the file's own length.
+        let bytes = unsafe {
+            let at = libc::mmap(std::ptr::null_mut(), 32_768, protection, shared, file.as_raw_fd(), 0);
+            std::slice::from_raw_parts_mut(at.cast::<u8>(), 32_768)
+        };
+        println!("used: {}", bytes[3..].iter().filter(|byte| **byte != 0).count());
+        bytes.fill(7);
+        std::thread::sleep(Duration::from_secs(3600));
+        0
+    }
+    for seed in 0..20 {
+        let run = world(seed, || power_cycle(host("kv", map)));
+        assert_eq!(run.output, "used: 0\nused: 0\n", "seed {seed}");
+        let run = world(seed, || {
+            let kv = host("kv", map);
+            control::kill(kv);
+            control::restart(kv).unwrap();
+            std::thread::sleep(Duration::from_secs(1));
+        });
+        assert_eq!(run.output, "used: 0\nused: 0\n", "seed {seed}, killed");
+    }
 }

@@ -14,7 +14,9 @@ pub struct Output {
 }
 
 impl Output {
-    pub(crate) fn of(line: &str, output: &process::Output) -> Self {
+    /// What a process printed that ended so; `line` says what was run.
+    #[must_use]
+    pub fn of(line: &str, output: &process::Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let text = text(&output.stdout) + &text(&output.stderr);
         Self { line: line.to_owned(), code: output.status.code(), text }

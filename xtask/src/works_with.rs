@@ -25,6 +25,8 @@ struct Row {
 
 const KV: &str = "examples/kv/tests/chaos.rs";
 const REDIS: &str = "examples/redis/tests/chaos.rs";
+const LEDGER: &str = "examples/ledger/tests/chaos.rs";
+const ACCOUNTS: &str = "examples/accounts/tests/chaos.rs";
 const ALLOCATOR: &str = "examples/allocator/tests/chaos.rs";
 const WORKLOADS: &str = "examples/workloads/tests/chaos.rs";
 
@@ -64,6 +66,16 @@ const ROWS: &[Row] = &[
         crates: &["std"],
         what: "threads, channels, mutexes, condition variables, barriers, `std::net`",
         test: (WORKLOADS, "threads_serve_and_are_counted"),
+    },
+    Row {
+        crates: &["std"],
+        what: "files: a write-ahead log that is appended to, synced, renamed, in crashes",
+        test: (LEDGER, "what_was_answered_is_on_the_disk"),
+    },
+    Row {
+        crates: &["rusqlite"],
+        what: "SQLite with its write-ahead log or its rollback journal, in crashes",
+        test: (ACCOUNTS, "a_write_ahead_log_keeps_what_was_answered"),
     },
     Row {
         crates: &["mimalloc"],

@@ -134,6 +134,7 @@ hooks! {
             SYS_read => libc::read(a as c_int, b as *mut c_void, c) as c_long,
             SYS_write => libc::write(a as c_int, b as *const c_void, c) as c_long,
             SYS_close => c_long::from(libc::close(a as c_int)),
+            SYS_fcntl => c_long::from(libc::fcntl(a as c_int, b as c_int, c)),
             SYS_accept4 => {
                 c_long::from(libc::accept4(a as c_int, b as *mut sockaddr, c as *mut socklen_t, d as c_int))
             }

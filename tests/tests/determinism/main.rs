@@ -31,6 +31,16 @@ fn kv_on_axum_and_reqwest() {
 }
 
 #[test]
+fn a_log_on_a_disk_that_loses_power() {
+    runs_the_same_everywhere("ledger", "what_was_answered_is_on_the_disk");
+}
+
+#[test]
+fn sqlite_on_a_disk_that_loses_power() {
+    runs_the_same_everywhere("accounts", "a_write_ahead_log_keeps_what_was_answered");
+}
+
+#[test]
 fn a_tonic_service() {
     runs_the_same_everywhere("workloads", "grpc_calls_and_streams");
 }

@@ -16,7 +16,7 @@ enum May {
     All,
 }
 
-const CRATES: [(&str, May); 13] = [
+const CRATES: [(&str, May); 15] = [
     ("windtunnel-faults", May::Only(&[])),
     ("windtunnel-macros", May::Only(&[])),
     ("windtunnel-sim", May::Only(&["windtunnel-faults"])),
@@ -26,6 +26,8 @@ const CRATES: [(&str, May); 13] = [
     ("xtask", May::Only(&[])),
     // Services that a user recognises know nothing of us; their chaos tests do.
     ("kv", May::Only(&["windtunnel"])),
+    ("ledger", May::Only(&["windtunnel"])),
+    ("accounts", May::Only(&["windtunnel"])),
     ("redis-workload", May::Only(&["windtunnel"])),
     ("workloads", May::Only(&["windtunnel"])),
     ("allocator-workload", May::Only(&["windtunnel", "workloads"])),

@@ -206,7 +206,9 @@ impl Regular {
             let page = self.page_after(number, &kept, choices);
             content.set_page(number, page);
         }
-        content.set_bytes(content.bytes().max(sizes));
+        // Behind the end the last page is zeros, whatever was kept of it: writeback clears it (fs/buffer.c,
+        // `block_write_full_folio`), and mmap(2) says so.
+        content.set_bytes(content.bytes().max(sizes.next_multiple_of(PAGE_BYTES as u64)));
         content.resize(sizes);
         *self = Regular::durable(content);
     }

@@ -1,0 +1,5 @@
+//! The `ledger` program. Everything is in the library, so that a test can run the same `main`.
+
+fn main() -> anyhow::Result<()> {
+    ledger::main()
+}
