@@ -295,8 +295,7 @@ hooks! {
     @also(sendfile64)
     fn sendfile(to: c_int, from: c_int, offset: *mut off_t, bytes: usize) -> isize {
         answer(call("sendfile", |k, me| {
-            let at = offset.as_ref().map(|offset| *offset as u64);
-            let block = k.peek_file(me, from, at, bytes)?;
+            let block = k.peek_to_send(me, (to, from), offset.as_ref().copied(), bytes)?;
             let part = single(block.as_ptr().cast::<c_void>(), block.len());
             if block.is_empty() {
                 return Ok(0);

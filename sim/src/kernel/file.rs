@@ -233,6 +233,13 @@ impl Kernel {
         Ok(file)
     }
 
+    /// The open file behind a descriptor, for what `O_PATH` does not allow: all but a few calls (open(2); fs/file.c,
+    /// `fdget` as against `fdget_raw`).
+    pub(crate) fn usable_file(&self, me: ThreadId, fd: c_int) -> Result<FileId, Stop> {
+        let id = self.file(me, fd)?;
+        if self.files[id].flags & libc::O_PATH == 0 { Ok(id) } else { Err(Stop::Errno(EBADF)) }
+    }
+
     /// close(2).
     pub(crate) fn close(&mut self, me: ThreadId, fd: c_int) -> Step {
         let descriptor = self.table(me).take(fd).ok_or(EBADF)?;

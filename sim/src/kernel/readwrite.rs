@@ -14,7 +14,7 @@ const SETTABLE: c_int = libc::O_APPEND | libc::O_ASYNC | libc::O_DIRECT | libc::
 impl Kernel {
     /// Whether a descriptor can be read at all, checked in Linux's order (fs/read_write.c).
     pub(crate) fn check_read(&self, me: ThreadId, fd: c_int, offset: Option<u64>) -> Result<FileId, Stop> {
-        let id = self.file(me, fd)?;
+        let id = self.usable_file(me, fd)?;
         let file = &self.files[id];
         if offset.is_some() && !file.has_positions() {
             return Err(Stop::Errno(ESPIPE));
@@ -28,7 +28,7 @@ impl Kernel {
 
     /// Whether a descriptor can be written to at all.
     pub(crate) fn check_write(&self, me: ThreadId, fd: c_int, offset: Option<u64>) -> Result<FileId, Stop> {
-        let id = self.file(me, fd)?;
+        let id = self.usable_file(me, fd)?;
         let file = &self.files[id];
         if offset.is_some() && !file.has_positions() {
             return Err(Stop::Errno(ESPIPE));
@@ -121,6 +121,8 @@ impl Kernel {
                 Ok(if entry.close_on_exec { i64::from(libc::FD_CLOEXEC) } else { 0 })
             }
             libc::F_GETFL => Ok(i64::from(self.files[id].flags)),
+            // fs/fcntl.c, check_fcntl_cmd
+            _ if self.files[id].flags & libc::O_PATH != 0 => Err(Stop::Errno(EBADF)),
             libc::F_SETFL => {
                 let file = &mut self.files[id];
                 file.flags = file.flags & !SETTABLE | argument & SETTABLE;
@@ -134,7 +136,7 @@ impl Kernel {
 
     /// Sets or clears a file's `O_NONBLOCK` (`FIONBIO`).
     pub(crate) fn set_nonblocking(&mut self, me: ThreadId, fd: c_int, on: bool) -> Step {
-        let id = self.file(me, fd)?;
+        let id = self.usable_file(me, fd)?;
         let file = &mut self.files[id];
         file.flags = if on { file.flags | libc::O_NONBLOCK } else { file.flags & !libc::O_NONBLOCK };
         Ok(0)
@@ -142,21 +144,22 @@ impl Kernel {
 
     /// Sets or clears a descriptor's close-on-exec flag (`FIOCLEX`, `FIONCLEX`).
     pub(crate) fn set_close_on_exec(&mut self, me: ThreadId, fd: c_int, on: bool) -> Step {
+        self.usable_file(me, fd)?;
         self.table(me).get_mut(fd).ok_or(EBADF)?.close_on_exec = on;
         Ok(0)
     }
 
     /// `FIONREAD`: bytes that could be read now.
-    pub(crate) fn available(&self, me: ThreadId, fd: c_int) -> Result<usize, Stop> {
-        let id = self.file(me, fd)?;
+    pub(crate) fn available(&self, me: ThreadId, fd: c_int) -> Step {
+        let id = self.usable_file(me, fd)?;
         match &self.files[id].kind {
-            Kind::Pipe(end) => Ok(self.pipe_available(end)),
+            Kind::Pipe(end) => Ok(self.pipe_available(end) as i64),
             Kind::Console(_) => Ok(0),
-            Kind::Socket(_) => self.socket_available(id),
-            Kind::Outside(outside) if outside.file_type() == libc::S_IFREG => Ok(outside.left()),
-            Kind::Disk(_) => self.left_on_disk(id).map_or_else(|| self.unknown_ioctl(me, fd).map(|_| 0), Ok),
-            Kind::Inotify(inotify) => Ok(inotify.available()),
-            _ => self.unknown_ioctl(me, fd).map(|_| 0),
+            Kind::Socket(_) => self.socket_available(id).map(|bytes| bytes as i64),
+            Kind::Outside(outside) if outside.file_type() == libc::S_IFREG => Ok(outside.left() as i64),
+            Kind::Disk(_) => self.left_on_disk(id).map_or_else(|| self.unknown_ioctl(me, fd), Ok),
+            Kind::Inotify(inotify) => Ok(inotify.available() as i64),
+            _ => self.unknown_ioctl(me, fd),
         }
     }
 
@@ -167,7 +170,7 @@ impl Kernel {
 
     /// ioctl(2): no terminal is anywhere. drivers/char/random.c has its own word for what it does not know.
     pub(crate) fn unknown_ioctl(&self, me: ThreadId, fd: c_int) -> Step {
-        let id = self.file(me, fd)?;
+        let id = self.usable_file(me, fd)?;
         Err(Stop::Errno(if matches!(self.files[id].kind, Kind::Random) { EINVAL } else { ENOTTY }))
     }
 

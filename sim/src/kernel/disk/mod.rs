@@ -64,7 +64,15 @@ impl Disk {
     pub(crate) fn new(root: Attributes, syncs: Syncs) -> Disk {
         let mut inodes = Slots::default();
         let what = What::Directory(Directory::over(PathBuf::from("/")));
-        let root = inodes.insert(Inode { number: 2, what, attributes: root, durable: root, links: 1, opens: 0 });
+        let root = inodes.insert(Inode {
+            number: 2,
+            what,
+            attributes: root,
+            durable: root,
+            links: 1,
+            opens: 0,
+            linkable: false,
+        });
         Disk {
             inodes,
             root,
@@ -117,6 +125,17 @@ impl Disk {
         Some(here)
     }
 
+    /// The name that an absolute path without links or dots ends in.
+    pub(crate) fn place_of(&self, path: &Path) -> Option<(InodeId, Vec<u8>)> {
+        use std::os::unix::ffi::OsStrExt;
+        Some((self.at(path.parent()?)?, path.file_name()?.as_bytes().to_vec()))
+    }
+
+    /// Whether a name is one of an inode's.
+    pub(crate) fn leads_to(&self, (directory, name): &(InodeId, Vec<u8>), inode: InodeId) -> bool {
+        matches!(self.entry(*directory, name), Some(Entry::Inode(found)) if found == inode)
+    }
+
     /// Where a directory is; `None` when it was removed.
     pub(crate) fn path_of(&self, directory: InodeId) -> Option<PathBuf> {
         use std::os::unix::ffi::OsStrExt;
@@ -136,7 +155,7 @@ impl Disk {
         let number = self.next_number;
         self.next_number += 1;
         self.space.inodes += 1;
-        self.inodes.insert(Inode { number, what, attributes, durable: attributes, links: 0, opens: 0 })
+        self.inodes.insert(Inode { number, what, attributes, durable: attributes, links: 0, opens: 0, linkable: false })
     }
 
     /// Takes over what lies beneath a name, as it is: on this disk it has always been there.
@@ -151,7 +170,15 @@ impl Disk {
         if let What::Regular(regular) = &what {
             self.space.pages += regular.content().pages_taken();
         }
-        let id = self.inodes.insert(Inode { number, what, attributes, durable: attributes, links: 1, opens: 0 });
+        let id = self.inodes.insert(Inode {
+            number,
+            what,
+            attributes,
+            durable: attributes,
+            links: 1,
+            opens: 0,
+            linkable: false,
+        });
         self.space.inodes += 1;
         let is_directory = self.inodes[id].directory_mut().is_some_and(|adopted| {
             adopted.above = Some((directory, name.to_vec()));
@@ -253,12 +280,15 @@ impl Disk {
 
     /// Gives back the space of an inode that nobody can reach any more.
     fn settle(&mut self, id: InodeId) {
-        let inode = &mut self.inodes[id];
-        if inode.links > 0 {
+        if self.inodes[id].links > 0 {
             return;
         }
-        if let What::Directory(directory) = &mut inode.what {
-            directory.above = None;
+        let was = self.inodes[id].directory().and_then(|_| self.path_of(id));
+        let inode = &mut self.inodes[id];
+        if let What::Directory(directory) = &mut inode.what
+            && directory.above.take().is_some()
+        {
+            directory.was = was;
         }
         if inode.opens > 0 {
             return;

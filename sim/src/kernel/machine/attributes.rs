@@ -6,7 +6,7 @@ use super::{Node, USER_ID, access};
 use crate::kernel::disk::InodeId;
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
 use crate::world::HostId;
-use libc::{EACCES, EBADF, EPERM, c_int};
+use libc::{EACCES, EINVAL, EPERM, c_int};
 
 /// What utimensat(2) does to a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +17,8 @@ pub(crate) enum Time {
     Kept,
     /// Nanoseconds since the epoch.
     Set(i64),
+    /// None that there is: `EINVAL`, once the file is found (`vfs_utimes`, fs/utimes.c).
+    Never,
 }
 
 /// A change of attributes.
@@ -28,6 +30,12 @@ pub(crate) enum Attribute {
     Owner(u32, u32),
     /// Last read and last written.
     Times(Time, Time),
+}
+
+/// The bits of a mode that go when a file changes: set-group-ID without execution for the group means something else
+/// (`setattr_should_drop_suidgid`, fs/attr.c).
+pub(super) fn set_id_bits(mode: u32) -> u32 {
+    mode & if mode & libc::S_IXGRP != 0 { libc::S_ISUID | libc::S_ISGID } else { libc::S_ISUID }
 }
 
 impl Kernel {
@@ -54,10 +62,7 @@ impl Kernel {
 
     /// By descriptor.
     pub(crate) fn change_open_attribute(&mut self, me: ThreadId, fd: c_int, change: Attribute) -> Step {
-        let id = self.file(me, fd)?;
-        if self.files[id].flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
+        let id = self.usable_file(me, fd)?;
         self.change_file_attribute(me, id, change)
     }
 
@@ -86,6 +91,14 @@ impl Kernel {
         let now = self.file_time(host);
         let inode = self.hosts[host].disk.inode_mut(inode);
         let attributes = &mut inode.attributes;
+        // Of somebody else's, only the times may be set, and only to now (`setattr_prepare`, fs/attr.c).
+        let others = attributes.owner != USER_ID;
+        match change {
+            Attribute::Times(Time::Never, _) | Attribute::Times(_, Time::Never) => return Err(Stop::Errno(EINVAL)),
+            Attribute::Times(Time::Kept, Time::Kept) | Attribute::Times(Time::Now, Time::Now) => {}
+            _ if others => return Err(Stop::Errno(EPERM)),
+            Attribute::Mode(_) | Attribute::Owner(..) | Attribute::Times(..) => {}
+        }
         match change {
             Attribute::Mode(_) if inode.what.file_type() == libc::S_IFLNK => {
                 return Err(Stop::Errno(libc::EOPNOTSUPP));
@@ -96,9 +109,9 @@ impl Kernel {
                 if !own(user) || !own(group) {
                     return Err(Stop::Errno(EPERM));
                 }
-                // chown(2): an executable loses its set-id bits.
-                if inode.what.file_type() == libc::S_IFREG && attributes.mode & 0o111 != 0 {
-                    attributes.mode &= !0o6000;
+                // chown(2); `chown_common` (fs/open.c).
+                if inode.what.file_type() != libc::S_IFDIR {
+                    attributes.mode &= !set_id_bits(attributes.mode);
                 }
             }
             Attribute::Times(Time::Kept, Time::Kept) => return Ok(0),
@@ -106,7 +119,7 @@ impl Kernel {
                 for (time, field) in [(read, &mut attributes.read_ns), (written, &mut attributes.written_ns)] {
                     match time {
                         Time::Now => *field = now,
-                        Time::Kept => {}
+                        Time::Kept | Time::Never => {}
                         Time::Set(ns) => *field = ns,
                     }
                 }

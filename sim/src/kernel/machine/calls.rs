@@ -5,11 +5,12 @@ use super::disk_file::Listed;
 use super::walk::{Base, Found, Last, walk};
 use super::{Device, DiskFile, Make, Node, Stat, Who, access, own, stat, tree};
 use crate::carrier::outside;
-use crate::kernel::disk::{Regular, What};
+use crate::kernel::disk::{Inode, Regular, What};
 use crate::kernel::file::{FileId, Kind};
 use crate::kernel::process::Process;
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
-use libc::{EACCES, EBADF, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, c_int};
+use libc::{EACCES, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, c_int};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -34,23 +35,23 @@ impl Kernel {
     }
 
     /// Where a relative path begins.
-    pub(super) fn base(&self, me: ThreadId, directory: c_int, path: &[u8]) -> Result<PathBuf, Stop> {
+    pub(super) fn base(&self, me: ThreadId, directory: c_int, path: &[u8]) -> Result<Base, Stop> {
+        if path.is_empty() {
+            return Err(Stop::Errno(ENOENT)); // before anybody looks at the descriptor (fs/namei.c, getname_flags)
+        }
         if path.starts_with(b"/") {
-            return Ok(PathBuf::from("/"));
+            return Ok(Base::Fixed(PathBuf::from("/")));
         }
         if directory == libc::AT_FDCWD {
-            return self.directory_of(&self.processes[self.threads[me].process]).ok_or(Stop::Errno(ENOENT));
+            return Ok(self.processes[self.threads[me].process].place.directory.clone());
         }
         let id = self.file(me, directory)?;
         match &self.files[id].kind {
-            Kind::Outside(open) if open.node().is_directory() => Ok(open.path().to_owned()),
+            Kind::Outside(open) if open.node().is_directory() => Ok(Base::Fixed(open.path().to_owned())),
             Kind::Disk(_) => {
                 let (host, inode) = self.disk_file(id)?;
-                let disk = &self.hosts[host].disk;
-                if disk.inode(inode).directory().is_none() {
-                    return Err(Stop::Errno(ENOTDIR));
-                }
-                disk.path_of(inode).ok_or(Stop::Errno(ENOENT))
+                let is_directory = self.hosts[host].disk.inode(inode).directory().is_some();
+                if is_directory { Ok(Base::Disk(inode)) } else { Err(Stop::Errno(ENOTDIR)) }
             }
             _ => Err(Stop::Errno(ENOTDIR)),
         }
@@ -64,18 +65,31 @@ impl Kernel {
         }
     }
 
+    /// What `/proc/self/cwd` says.
+    pub(super) fn describe_directory_of(&self, process: &Process) -> Vec<u8> {
+        match (self.directory_of(process), &process.place.directory) {
+            (Some(path), _) => path.into_os_string().into_encoded_bytes(),
+            (None, Base::Disk(inode)) => {
+                let directory = self.hosts[process.host].disk.inode(*inode).directory();
+                deleted(directory.and_then(|directory| directory.was.as_deref()).unwrap_or(Path::new("/")))
+            }
+            (None, Base::Fixed(path)) => deleted(path),
+        }
+    }
+
     /// What `/proc/self/fd/N` says of an open file of the disk.
     pub(super) fn path_of_open(&self, open: &DiskFile) -> Vec<u8> {
         let disk = &self.hosts[open.host()].disk;
         let known = disk.has(open.inode()).then(|| disk.inode(open.inode()));
-        let path = match known {
-            Some(inode) if inode.directory().is_some() => disk.path_of(open.inode()),
-            Some(inode) if inode.links > 0 => Some(open.path().to_owned()),
-            _ => None,
+        let (path, was) = match known.and_then(Inode::directory) {
+            Some(directory) => (disk.path_of(open.inode()), directory.was.as_deref()),
+            None => {
+                (open.name().and_then(|(above, name)| Some(disk.path_of(*above)?.join(OsStr::from_bytes(name)))), None)
+            }
         };
         match path {
             Some(path) => path.into_os_string().into_encoded_bytes(),
-            None => [open.path().as_os_str().as_bytes(), b" (deleted)"].concat(),
+            None => deleted(was.unwrap_or(open.path())),
         }
     }
 
@@ -139,7 +153,10 @@ impl Kernel {
         if node.is_directory() && temporary {
             self.directory_to_change(me, &found.path)?;
             let inode = self.new_inode(me, What::Regular(Regular::default()), mode)?;
-            let kind = self.open_inode(me, inode, found.path.join("#unnamed"), flags);
+            self.disk(me).inode_mut(inode).linkable = flags & libc::O_EXCL == 0;
+            // `d_tmpfile` (fs/dcache.c) calls it by its number.
+            let name = format!("#{}", self.disk(me).inode(inode).number);
+            let kind = self.open_inode(me, inode, found.path.join(name), flags);
             return self.finish_open(me, kind, flags, false);
         }
         if node.is_directory() && (writes || creates) {
@@ -191,6 +208,7 @@ impl Kernel {
         let fd = self.open_new(me, kind, flags & !(ONCE & !libc::O_CLOEXEC) | large)?;
         let id = self.file(me, fd)?;
         self.set_own(id, own);
+        self.note_name(id);
         Ok(i64::from(fd))
     }
 
@@ -218,12 +236,17 @@ impl Kernel {
             }
             Kind::Disk(open) if open.host() == self.host_id(me) => {
                 let (path, node) = (open.path().to_owned(), Node::Own(open.inode(), libc::S_IFREG));
-                self.open_on_disk(me, &path, &node, flags)?
+                let name = open.name().cloned();
+                let mut kind = self.open_on_disk(me, &path, &node, flags)?;
+                if let Kind::Disk(again) = &mut kind {
+                    again.set_name(name, path);
+                }
+                kind
             }
             Kind::Disk(_) => return Err(Stop::Errno(EACCES)),
             Kind::Outside(_) => return Err(Stop::Errno(EINVAL)), // resolved to its path already
         };
-        self.open_new(me, kind, flags & !(ONCE & !libc::O_CLOEXEC) | LARGE_FILE).map(i64::from)
+        self.finish_open(me, kind, flags, false)
     }
 
     /// stat(2), lstat(2), fstatat(2); with `AT_EMPTY_PATH`, fstat(2).
@@ -310,14 +333,9 @@ impl Kernel {
 
     /// fchdir(2).
     pub(crate) fn change_directory_to(&mut self, me: ThreadId, fd: c_int) -> Step {
-        let id = self.file(me, fd)?;
-        let base = self.base(me, fd, b".")?;
-        match &self.files[id].kind {
-            Kind::Disk(open) => {
-                let node = Node::Own(open.inode(), libc::S_IFDIR);
-                self.work_in(me, &base, &node)
-            }
-            _ => self.work_in(me, &base, &Node::Directory),
+        match self.base(me, fd, b".")? {
+            Base::Disk(inode) => self.work_in(me, Path::new(""), &Node::Own(inode, libc::S_IFDIR)),
+            Base::Fixed(path) => self.work_in(me, &path, &Node::Directory),
         }
     }
 
@@ -390,9 +408,8 @@ impl Kernel {
 
     /// posix_fadvise(2) and readahead(2) on what can be read ahead.
     pub(crate) fn advise(&self, me: ThreadId, fd: c_int) -> Step {
-        let id = self.file(me, fd)?;
+        let id = self.usable_file(me, fd)?;
         match self.files[id].kind {
-            _ if self.files[id].flags & libc::O_PATH != 0 => Err(Stop::Errno(EBADF)),
             Kind::Pipe(_) | Kind::Socket(_) | Kind::Console(_) => Err(Stop::Errno(libc::ESPIPE)),
             _ => Ok(0),
         }
@@ -402,6 +419,11 @@ impl Kernel {
     pub(crate) fn must_exist(&mut self, me: ThreadId, at: At<'_>, last: Last) -> Step {
         self.existing(me, at, last).map(|_| 0)
     }
+}
+
+/// What d_path (fs/d_path.c) says of what has no name any more.
+pub(super) fn deleted(was: &Path) -> Vec<u8> {
+    [was.as_os_str().as_bytes(), b" (deleted)"].concat()
 }
 
 fn open_device(device: Device) -> Result<Kind, Stop> {

@@ -1,5 +1,6 @@
 //! Names: what makes, moves and removes them. mkdir(2), unlink(2), rename(2), link(2), symlink(2).
 
+use super::disk_file::Place;
 use super::walk::{Found, Last, walk};
 use super::{Node, access, stat};
 use crate::carrier::outside::RealFile;
@@ -35,9 +36,6 @@ pub(crate) enum Made<'a> {
     /// A node of mknod(2): type and permissions.
     Node(u32),
 }
-
-/// An entry of the disk: a directory and a name in it.
-type Place = (InodeId, Vec<u8>);
 
 impl Kernel {
     fn target(&self, me: ThreadId, at: At<'_>, last: Last) -> Result<Found, Stop> {
@@ -194,6 +192,9 @@ impl Kernel {
             self.unix_unlink(host, &bound);
         }
         self.stamp(host, inode, false);
+        let place = (directory, name);
+        self.follow_name(host, inode, &place, None);
+        let (directory, name) = place;
         self.hosts[host].disk.unlink(now, directory, &name);
         self.stamp(host, directory, true);
         self.notice(host, inode, &name, directory, libc::IN_DELETE);
@@ -234,9 +235,11 @@ impl Kernel {
         }
         let inode = self.inode_at(me, &path, &node)?;
         let (host, now) = (self.host_id(me), self.now);
-        if self.hosts[host].disk.inode(inode).links == 0 && !by_descriptor {
+        let linked = self.hosts[host].disk.inode_mut(inode);
+        if linked.links == 0 && !linked.linkable {
             return Err(Stop::Errno(ENOENT)); // linkat(2): deleted, and no O_TMPFILE
         }
+        linked.linkable = false; // fs/namei.c, vfs_link
         self.hosts[host].disk.link(now, directory, &name, inode);
         self.stamp(host, inode, false);
         self.stamp(host, directory, true);
@@ -261,8 +264,11 @@ impl Kernel {
         if stat::device(&source.path) != stat::device(&target.path) {
             return Err(Stop::Errno(EXDEV));
         }
-        if dots(from.path) || dots(to.path) {
+        if dots(from.path) {
             return Err(Stop::Errno(EBUSY));
+        }
+        if dots(to.path) {
+            return Err(Stop::Errno(if keep { EEXIST } else { EBUSY }));
         }
         let node = source.node.clone().ok_or(Stop::Errno(ENOENT))?;
         if keep && target.node.is_some() {
@@ -322,6 +328,11 @@ impl Kernel {
         if stuck(inode) || exchange && replaced.is_some_and(stuck) {
             return Err(Stop::Errno(EACCES));
         }
+        self.follow_name(host, inode, &old, Some(&new));
+        if let Some(replaced) = replaced {
+            self.follow_name(host, replaced, &new, exchange.then_some(&old));
+        }
+        let disk = &mut self.hosts[host].disk;
         if exchange {
             disk.exchange(now, (old.0, &old.1), (new.0, &new.1));
         } else {

@@ -7,6 +7,9 @@ use crate::kernel::file::{FileId, Kind};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
 use crate::world::HostId;
 use libc::{EACCES, EBADF, EFBIG, EINVAL, EIO, EISDIR, ENOSPC, ENOTDIR, c_int};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes that one call moves at most: what read(2) and write(2) do on Linux.
@@ -24,12 +27,21 @@ const TICK_NS: i64 = 4_000_000;
 pub(crate) struct DiskFile {
     host: HostId,
     inode: InodeId,
-    /// As it was opened.
+    /// As it was opened, or where it was when it lost the name that it was opened by.
     path: PathBuf,
+    /// The name that it was opened by, as long as that leads to it; it moves with rename(2). None of a directory, which
+    /// has one name only.
+    name: Option<Place>,
     pub(super) position: u64,
     /// Name, type bits and inode number of each entry, once somebody has asked.
     listing: Option<Vec<Listed>>,
 }
+
+/// A name: a directory of the disk, and an entry of it.
+pub(super) type Place = (InodeId, Vec<u8>);
+
+/// Open files that have a name, by what they are.
+pub(crate) type OpenNames = BTreeMap<(HostId, InodeId), Vec<FileId>>;
 
 /// An entry of a directory as it is listed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -50,9 +62,19 @@ impl DiskFile {
         self.inode
     }
 
-    /// As it was opened.
+    /// As it was opened, or where it was when it lost that name.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The name that it was opened by, if that still leads to it.
+    pub(super) fn name(&self) -> Option<&Place> {
+        self.name.as_ref()
+    }
+
+    /// It has another name, or none, and was last seen at a path.
+    pub(super) fn set_name(&mut self, name: Option<Place>, path: PathBuf) {
+        (self.name, self.path) = (name, path);
     }
 }
 
@@ -77,6 +99,13 @@ impl Kernel {
         if written {
             attributes.written_ns = time;
         }
+    }
+
+    /// Somebody has changed what is in a file: it runs as nobody else any more (`setattr_should_drop_suidgid`,
+    /// fs/attr.c).
+    pub(super) fn drop_set_id(&mut self, host: HostId, inode: InodeId) {
+        let mode = &mut self.hosts[host].disk.inode_mut(inode).attributes.mode;
+        *mode &= !super::attributes::set_id_bits(*mode);
     }
 
     /// The open file of the disk behind a file.
@@ -108,7 +137,33 @@ impl Kernel {
         if flags & libc::O_TRUNC != 0 && flags & libc::O_PATH == 0 {
             self.set_size(host, inode, 0);
         }
-        Kind::Disk(DiskFile { host, inode, path, position: 0, listing: None })
+        let disk = &self.hosts[host].disk;
+        let is_directory = disk.inode(inode).directory().is_some();
+        let name = if is_directory { None } else { disk.place_of(&path).filter(|place| disk.leads_to(place, inode)) };
+        Kind::Disk(DiskFile { host, inode, path, name, position: 0, listing: None })
+    }
+
+    /// Notes what an open file is called, so that it follows when that changes.
+    pub(super) fn note_name(&mut self, id: FileId) {
+        if let Kind::Disk(open) = &self.files[id].kind
+            && open.name.is_some()
+        {
+            self.open_names.entry((open.host, open.inode)).or_default().push(id);
+        }
+    }
+
+    /// What an inode was called is now another name of it, or none: its open files follow.
+    pub(super) fn follow_name(&mut self, host: HostId, inode: InodeId, old: &Place, new: Option<&Place>) {
+        let Some(open) = self.open_names.get(&(host, inode)) else { return };
+        let disk = &self.hosts[host].disk;
+        let was = disk.path_of(old.0).unwrap_or_default().join(OsStr::from_bytes(&old.1));
+        for id in open {
+            if let Kind::Disk(open) = &mut self.files[*id].kind
+                && open.name.as_ref() == Some(old)
+            {
+                open.set_name(new.cloned(), was.clone());
+            }
+        }
     }
 
     /// The last descriptor of an open file is closed.
@@ -117,6 +172,12 @@ impl Kernel {
         self.notice_open(id, if written { libc::IN_CLOSE_WRITE } else { libc::IN_CLOSE_NOWRITE });
         if let Kind::Disk(open) = &self.files[id].kind {
             let (host, inode) = (open.host, open.inode);
+            if let Some(named) = self.open_names.get_mut(&(host, inode)) {
+                named.retain(|file| *file != id);
+                if named.is_empty() {
+                    self.open_names.remove(&(host, inode));
+                }
+            }
             self.hosts[host].disk.let_go(inode);
         }
     }
@@ -211,6 +272,7 @@ impl Kernel {
             open.position = to;
         }
         self.stamp(host, inode, true);
+        self.drop_set_id(host, inode);
         self.notice_open(id, libc::IN_MODIFY);
         if synchronous {
             self.threads[me].progress.done = total;
@@ -226,6 +288,7 @@ impl Kernel {
         self.hosts[host].disk.change(inode, |regular| regular.resize(now, bytes));
         self.resize_mapped(host, inode);
         self.stamp(host, inode, true);
+        self.drop_set_id(host, inode);
     }
 
     /// A directory of the disk, given its path: taken over from what lies beneath where need be.
@@ -233,7 +296,6 @@ impl Kernel {
     /// # Errors
     /// `ENOTDIR`: something else is there.
     pub(super) fn directory_at(&mut self, me: ThreadId, path: &Path) -> Result<InodeId, Stop> {
-        use std::os::unix::ffi::OsStrExt;
         let host = self.host_id(me);
         let mut here = self.hosts[host].disk.root();
         let mut so_far = PathBuf::from("/");
@@ -343,11 +405,11 @@ impl Kernel {
         self.file(me, fd).is_ok_and(|id| matches!(self.files[id].kind, Kind::Disk(_)))
     }
 
-    /// Bytes from a regular file's position to its end (`FIONREAD`).
-    pub(crate) fn left_on_disk(&self, id: FileId) -> Option<usize> {
+    /// Bytes from a regular file's position to its end, less than none behind it (`FIONREAD`; fs/ioctl.c, file_ioctl).
+    pub(crate) fn left_on_disk(&self, id: FileId) -> Option<i64> {
         let Kind::Disk(open) = &self.files[id].kind else { return None };
         let regular = self.hosts[open.host].disk.has(open.inode).then(|| self.hosts[open.host].disk.inode(open.inode));
-        Some(regular?.regular()?.content().bytes().saturating_sub(open.position) as usize)
+        Some(regular?.regular()?.content().bytes() as i64 - open.position as i64)
     }
 
     /// The bytes of an open file from a position on, without moving it.
@@ -358,7 +420,8 @@ impl Kernel {
         };
         let (host, inode) = self.disk_file(id)?;
         self.absorb_mapped(host, inode);
-        let (_, _, regular) = self.regular_file(id)?;
+        // A directory has no `splice_read` (fs/splice.c).
+        let (_, _, regular) = self.regular_file(id).map_err(|_| Stop::Errno(EINVAL))?;
         let mut buffer = vec![0; bytes.min(BLOCK_BYTES)];
         let count = regular.content().read(from, &mut buffer);
         buffer.truncate(count);

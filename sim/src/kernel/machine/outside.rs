@@ -201,10 +201,7 @@ impl Kernel {
 
     /// lseek(2).
     pub(crate) fn seek(&mut self, me: ThreadId, fd: c_int, offset: i64, whence: Option<Whence>) -> Step {
-        let id = self.file(me, fd)?;
-        if self.files[id].flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
+        let id = self.usable_file(me, fd)?;
         let whence = whence.ok_or(Stop::Errno(EINVAL))?;
         self.unseen_if_own(id);
         match &self.files[id].kind {
@@ -236,10 +233,7 @@ impl Kernel {
 
     /// getdents64(2): entries as `linux_dirent64`, which is also what `readdir` gives.
     pub(crate) fn directory_entries(&mut self, me: ThreadId, fd: c_int, out: &mut Out<'_>) -> Step {
-        let id = self.file(me, fd)?;
-        if self.files[id].flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
+        let id = self.usable_file(me, fd)?;
         if matches!(self.files[id].kind, Kind::Disk(_)) {
             return self.disk_entries(me, id, out);
         }
@@ -322,19 +316,51 @@ impl Kernel {
         Ok(())
     }
 
-    /// Bytes of an open file for sendfile(2), without moving its position.
-    pub(crate) fn peek_file(
+    /// Whether a descriptor is of a file that has an end.
+    pub(crate) fn has_content(&mut self, me: ThreadId, fd: c_int) -> bool {
+        let Ok(id) = self.file(me, fd) else { return false };
+        match &self.files[id].kind {
+            Kind::Outside(open) => matches!(open.content, Content::Regular(_) | Content::Made(_)),
+            Kind::Disk(_) => self.left_on_disk(id).is_some(),
+            _ => false,
+        }
+    }
+
+    /// What sendfile(2) is to send, without moving the position that it comes from; in the order of checks of
+    /// `do_sendfile` and `splice_direct_to_actor` (fs/read_write.c, fs/splice.c).
+    pub(crate) fn peek_to_send(
         &mut self,
         me: ThreadId,
-        fd: c_int,
-        offset: Option<u64>,
+        (to, from): (c_int, c_int),
+        offset: Option<i64>,
         bytes: usize,
     ) -> Result<Vec<u8>, Stop> {
-        let id = self.file(me, fd)?;
+        let id = self.file(me, from)?;
+        if self.files[id].flags & libc::O_PATH != 0 || self.files[id].flags & libc::O_ACCMODE == libc::O_WRONLY {
+            return Err(Stop::Errno(EBADF));
+        }
+        let offset = offset.map(|offset| u64::try_from(offset).map_err(|_| Stop::Errno(EINVAL))).transpose()?;
+        if offset.is_some() && !self.files[id].has_positions() {
+            return Err(Stop::Errno(ESPIPE));
+        }
+        let target = self.file(me, to)?;
+        let (flags, is_pipe) = (self.files[target].flags, matches!(self.files[target].kind, Kind::Pipe(_)));
+        if flags & libc::O_PATH != 0 || flags & libc::O_ACCMODE == libc::O_RDONLY {
+            return Err(Stop::Errno(EBADF));
+        }
+        if flags & libc::O_APPEND != 0 && !is_pipe {
+            return Err(Stop::Errno(EINVAL));
+        }
+        if bytes == 0 {
+            return Ok(Vec::new());
+        }
         if matches!(self.files[id].kind, Kind::Disk(_)) {
             return self.peek_disk(id, offset, bytes);
         }
         let open = self.outside(id)?;
+        if matches!(open.content, Content::Directory(_)) {
+            return Err(Stop::Errno(EINVAL));
+        }
         let from = offset.unwrap_or(open.position);
         let mut buffer = vec![0; bytes.min(BLOCK_BYTES)];
         let count = open.read_at(&mut buffer, from)?;

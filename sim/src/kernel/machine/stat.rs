@@ -192,7 +192,7 @@ impl Kernel {
         Stat {
             device,
             inode: inode(path),
-            mode: node.file_type() | node.permissions(),
+            mode: node.file_type() | if access::is_for_all(path) { 0o1777 } else { node.permissions() },
             links: if node.is_directory() { 2 } else { 1 },
             owner: access::owner(path),
             group: access::owner(path),

@@ -176,10 +176,7 @@ impl Kernel {
 
     /// ftruncate(2).
     pub(crate) fn truncate_open(&mut self, me: ThreadId, fd: c_int, bytes: u64) -> Step {
-        let id = self.file(me, fd)?;
-        if self.files[id].flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
+        let id = self.usable_file(me, fd)?;
         if self.files[id].flags & libc::O_ACCMODE == libc::O_RDONLY {
             return Err(Stop::Errno(EINVAL));
         }
@@ -241,6 +238,7 @@ impl Kernel {
             }
         }
         self.stamp(host, inode, true);
+        self.drop_set_id(host, inode);
         Ok(0)
     }
 

@@ -91,24 +91,36 @@ impl Here {
     fn at(disk: &Disk, path: &Path) -> Here {
         Here { path: path.to_owned(), node: Node::Directory, inode: disk.at(path) }
     }
+
+    /// Where a relative path begins; in a directory that was removed there are `.` and `..` still.
+    fn in_base(disk: &Disk, base: &Base) -> Here {
+        match base {
+            Base::Fixed(path) => Here::at(disk, path),
+            Base::Disk(inode) => {
+                let was = || disk.inode(*inode).directory().and_then(|directory| directory.was.clone());
+                let path = disk.path_of(*inode).or_else(was).unwrap_or_default();
+                Here { path, node: Node::Own(*inode, libc::S_IFDIR), inode: Some(*inode) }
+            }
+        }
+    }
 }
 
 /// Resolves a path from a directory.
 ///
 /// # Errors
 /// As path_resolution(7); a last component that is missing is no error.
-pub(super) fn walk(k: &Kernel, who: Who, base: &Path, path: &[u8], last: Last) -> Result<Found, i32> {
+pub(super) fn walk(k: &Kernel, who: Who, base: &Base, path: &[u8], last: Last) -> Result<Found, i32> {
     if path.is_empty() {
         return Err(ENOENT);
     }
     if path.len() >= PATH_BYTES_MAX {
         return Err(ENAMETOOLONG);
     }
-    let slash = path.ends_with(b"/");
+    let mut slash = path.ends_with(b"/");
     let follows = last == Last::Follow || last == Last::Keep && slash;
     let disk = &k.hosts[k.processes[who.process].host].disk;
     let mut rest: VecDeque<Vec<u8>> = components(path).collect();
-    let mut here = Here::at(disk, if path[0] == b'/' { Path::new("/") } else { base });
+    let mut here = if path[0] == b'/' { Here::at(disk, Path::new("/")) } else { Here::in_base(disk, base) };
     let mut links = 0;
     while let Some(name) = rest.pop_front() {
         if !here.node.is_directory() {
@@ -130,7 +142,8 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Path, path: &[u8], last: Last) -
         let next = here.path.join(OsStr::from_bytes(&name));
         let final_one = rest.is_empty();
         let Some(node) = look_up(k, disk, who, here.inode, &name, &next)? else {
-            if final_one {
+            // In a directory that was removed nothing is made any more (fs/namei.c, `may_create`).
+            if final_one && here.inode.is_none_or(|inode| disk.inode(inode).links > 0) {
                 return Ok(Found { path: next, node: None, slash });
             }
             return Err(ENOENT);
@@ -145,6 +158,7 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Path, path: &[u8], last: Last) -
                 if links > LINKS_MAX {
                     return Err(ELOOP);
                 }
+                slash |= final_one && target.ends_with(b"/");
                 if target.starts_with(b"/") {
                     here = Here::at(disk, Path::new("/"));
                 }

@@ -8,6 +8,7 @@
 
 pub mod address;
 mod descriptors;
+pub mod files;
 pub mod options;
 pub mod readiness;
 mod sockets;
