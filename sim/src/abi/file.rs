@@ -301,9 +301,9 @@ hooks! {
                 return Ok(0);
             }
             let sent = k.write(me, to, &In::new(&part, 1), None)?;
-            match offset.as_mut() {
-                Some(offset) => *offset += sent,
-                None => k.skip_in_file(me, from, sent as u64),
+            k.sent_from_file(me, (to, from), if offset.is_null() { sent as u64 } else { 0 });
+            if let Some(offset) = offset.as_mut() {
+                *offset += sent;
             }
             Ok(sent)
         })) as isize

@@ -83,7 +83,7 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "isatty(3) asks with ioctl(2): as above",
     },
     Difference {
-        scripts: &["random::files"],
+        scripts: &["random::files", "random::watches"],
         call: "F_OFD_GETLK, UNLCK",
         real: "",
         world: " = -1 EINVAL",

@@ -42,9 +42,15 @@ pub(crate) struct Directory {
     /// The directory that it is in, and its name there; `None` for the root, and for one that was removed.
     pub(crate) above: Option<(InodeId, Vec<u8>)>,
     /// Where it was when it was removed.
-    pub(crate) was: Option<PathBuf>,
+    pub(crate) was: Option<Was>,
     /// How many of its names are directories.
     pub(super) directories: u64,
+}
+
+/// Where something was.
+pub(crate) struct Was {
+    pub(crate) place: (InodeId, Vec<u8>),
+    pub(crate) path: PathBuf,
 }
 
 impl Directory {

@@ -21,7 +21,7 @@ mod tests;
 
 pub(crate) use choices::{Choices, Drawn};
 pub(crate) use content::{Content, PAGE_BYTES};
-use inode::Names;
+use inode::{Names, Was};
 pub(crate) use inode::{Attributes, Directory, Entry, Inode, InodeId, What};
 pub(crate) use regular::Regular;
 pub(crate) use space::Space;
@@ -286,9 +286,9 @@ impl Disk {
         let was = self.inodes[id].directory().and_then(|_| self.path_of(id));
         let inode = &mut self.inodes[id];
         if let What::Directory(directory) = &mut inode.what
-            && directory.above.take().is_some()
+            && let (Some(place), Some(path)) = (directory.above.take(), was)
         {
-            directory.was = was;
+            directory.was = Some(Was { place, path });
         }
         if inode.opens > 0 {
             return;

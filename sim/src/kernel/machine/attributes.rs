@@ -57,7 +57,9 @@ impl Kernel {
         }
         let inode = self.inode_at(me, &path, &node)?;
         let host = self.host_id(me);
-        self.apply_attribute(host, inode, change)
+        let told = self.apply_attribute(host, inode, change)?;
+        self.notice_at(host, &path, inode, told);
+        Ok(0)
     }
 
     /// By descriptor.
@@ -71,15 +73,16 @@ impl Kernel {
         match &self.files[id].kind {
             Kind::Disk(_) => {
                 let (host, inode) = self.disk_file(id)?;
-                self.notice_open(id, libc::IN_ATTRIB);
-                self.apply_attribute(host, inode, change)
+                let told = self.apply_attribute(host, inode, change)?;
+                self.notice_open(id, told);
+                Ok(0)
             }
             Kind::Outside(open) if access::is_systems(open.path()) => Err(Stop::Errno(EPERM)),
             Kind::Outside(open) => {
                 let (path, node) = (open.path().to_owned(), open.node().clone());
                 let inode = self.entry_of(me, &path).map_or_else(|| self.inode_at(me, &path, &node), Ok)?;
                 let host = self.host_id(me);
-                self.apply_attribute(host, inode, change)
+                self.apply_attribute(host, inode, change).map(|_| 0)
             }
             Kind::Null | Kind::Zero | Kind::Full | Kind::Random => Err(Stop::Errno(EPERM)),
             // What has no name belongs to its process, and nobody asks again.
@@ -87,10 +90,12 @@ impl Kernel {
         }
     }
 
-    fn apply_attribute(&mut self, host: HostId, inode: InodeId, change: Attribute) -> Step {
+    /// Answers what those who watch it are to be told (`fsnotify_change`, include/linux/fsnotify.h).
+    fn apply_attribute(&mut self, host: HostId, inode: InodeId, change: Attribute) -> Result<u32, Stop> {
         let now = self.file_time(host);
         let inode = self.hosts[host].disk.inode_mut(inode);
         let attributes = &mut inode.attributes;
+        let mode_before = attributes.mode;
         // Of somebody else's, only the times may be set, and only to now (`setattr_prepare`, fs/attr.c).
         let others = attributes.owner != USER_ID;
         match change {
@@ -114,7 +119,6 @@ impl Kernel {
                     attributes.mode &= !set_id_bits(attributes.mode);
                 }
             }
-            Attribute::Times(Time::Kept, Time::Kept) => return Ok(0),
             Attribute::Times(read, written) => {
                 for (time, field) in [(read, &mut attributes.read_ns), (written, &mut attributes.written_ns)] {
                     match time {
@@ -126,6 +130,11 @@ impl Kernel {
             }
         }
         attributes.changed_ns = now;
-        Ok(0)
+        Ok(match change {
+            Attribute::Owner(u32::MAX, u32::MAX) if attributes.mode == mode_before => 0,
+            Attribute::Times(Time::Kept, _) => libc::IN_MODIFY,
+            Attribute::Times(_, Time::Kept) => libc::IN_ACCESS,
+            Attribute::Mode(_) | Attribute::Owner(..) | Attribute::Times(..) => libc::IN_ATTRIB,
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! The calls about paths: open(2), stat(2), access(2), readlink(2), realpath(3), chdir(2), and what directories hold.
 
 use super::change::At;
-use super::disk_file::Listed;
+use super::disk_file::{Listed, OpenName};
 use super::walk::{Base, Found, Last, walk};
 use super::{Device, DiskFile, Make, Node, Stat, Who, access, own, stat, tree};
 use crate::carrier::outside;
@@ -71,7 +71,7 @@ impl Kernel {
             (Some(path), _) => path.into_os_string().into_encoded_bytes(),
             (None, Base::Disk(inode)) => {
                 let directory = self.hosts[process.host].disk.inode(*inode).directory();
-                deleted(directory.and_then(|directory| directory.was.as_deref()).unwrap_or(Path::new("/")))
+                deleted(directory.and_then(|directory| directory.was.as_ref()).map_or(Path::new("/"), |was| &was.path))
             }
             (None, Base::Fixed(path)) => deleted(path),
         }
@@ -81,15 +81,19 @@ impl Kernel {
     pub(super) fn path_of_open(&self, open: &DiskFile) -> Vec<u8> {
         let disk = &self.hosts[open.host()].disk;
         let known = disk.has(open.inode()).then(|| disk.inode(open.inode()));
-        let (path, was) = match known.and_then(Inode::directory) {
-            Some(directory) => (disk.path_of(open.inode()), directory.was.as_deref()),
-            None => {
-                (open.name().and_then(|(above, name)| Some(disk.path_of(*above)?.join(OsStr::from_bytes(name)))), None)
+        match (known.and_then(Inode::directory), open.name()) {
+            (Some(directory), _) => match disk.path_of(open.inode()) {
+                Some(path) => path.into_os_string().into_encoded_bytes(),
+                None => deleted(directory.was.as_ref().map_or(open.path(), |was| &was.path)),
+            },
+            (None, Some(OpenName { place: (above, name), linked })) => {
+                let path = disk.path_of(*above).map(|path| path.join(OsStr::from_bytes(name)));
+                match path {
+                    Some(path) if *linked => path.into_os_string().into_encoded_bytes(),
+                    path => deleted(&path.unwrap_or_else(|| open.path().to_owned())),
+                }
             }
-        };
-        match path {
-            Some(path) => path.into_os_string().into_encoded_bytes(),
-            None => deleted(was.unwrap_or(open.path())),
+            (None, None) => deleted(open.path()),
         }
     }
 
@@ -129,6 +133,7 @@ impl Kernel {
         let exclusive = creates && flags & libc::O_EXCL != 0;
         let last = match flags & libc::O_NOFOLLOW {
             _ if creates && at.path.ends_with(b"/") => Last::Entry,
+            0 if creates && !exclusive => Last::Create,
             0 if !exclusive => Last::Follow,
             _ => Last::Keep,
         };
@@ -141,8 +146,8 @@ impl Kernel {
                 return Err(Stop::Errno(ENOENT));
             }
             let inode = self.make_at(me, &found.path, What::Regular(Regular::default()), mode)?;
-            let kind = self.open_inode(me, inode, found.path, flags & !libc::O_TRUNC);
-            return self.finish_open(me, kind, flags, false);
+            let kind = self.open_inode(me, inode, found.path);
+            return self.finish_open(me, kind, flags & !libc::O_TRUNC, false);
         };
         if exclusive {
             return Err(Stop::Errno(EEXIST));
@@ -156,7 +161,7 @@ impl Kernel {
             self.disk(me).inode_mut(inode).linkable = flags & libc::O_EXCL == 0;
             // `d_tmpfile` (fs/dcache.c) calls it by its number.
             let name = format!("#{}", self.disk(me).inode(inode).number);
-            let kind = self.open_inode(me, inode, found.path.join(name), flags);
+            let kind = self.open_inode(me, inode, found.path.join(name));
             return self.finish_open(me, kind, flags, false);
         }
         if node.is_directory() && (writes || creates) {
@@ -200,7 +205,7 @@ impl Kernel {
             self.check_writable(me, node, wanted | cuts)?;
         }
         let inode = self.inode_at(me, path, node)?;
-        Ok(self.open_inode(me, inode, path.to_owned(), flags))
+        Ok(self.open_inode(me, inode, path.to_owned()))
     }
 
     fn finish_open(&mut self, me: ThreadId, kind: Kind, flags: c_int, own: bool) -> Step {
@@ -208,7 +213,7 @@ impl Kernel {
         let fd = self.open_new(me, kind, flags & !(ONCE & !libc::O_CLOEXEC) | large)?;
         let id = self.file(me, fd)?;
         self.set_own(id, own);
-        self.note_name(id);
+        self.now_open(id, flags);
         Ok(i64::from(fd))
     }
 
@@ -239,7 +244,7 @@ impl Kernel {
                 let name = open.name().cloned();
                 let mut kind = self.open_on_disk(me, &path, &node, flags)?;
                 if let Kind::Disk(again) = &mut kind {
-                    again.set_name(name, path);
+                    again.set_name(name);
                 }
                 kind
             }
@@ -316,8 +321,13 @@ impl Kernel {
 
     /// realpath(3).
     pub(crate) fn real_path(&mut self, me: ThreadId, path: &[u8]) -> Result<Vec<u8>, Stop> {
-        let (path, _) = self.existing(me, At { directory: libc::AT_FDCWD, path }, Last::Follow)?;
-        let path = path.into_os_string().into_encoded_bytes();
+        // glibc asks where it is and leaves dots out, so that nobody's permission to search is asked for.
+        let path = if matches!(path, b"." | b"./") {
+            self.working_directory(me)?
+        } else {
+            let (path, _) = self.existing(me, At { directory: libc::AT_FDCWD, path }, Last::Follow)?;
+            path.into_os_string().into_encoded_bytes()
+        };
         self.log.returned(&path);
         Ok(path)
     }
@@ -355,7 +365,8 @@ impl Kernel {
         let process = self.threads[me].process;
         let left = std::mem::replace(&mut self.processes[process].place.directory, place);
         if let Base::Disk(inode) = left {
-            self.disk(me).let_go(inode);
+            let host = self.host_id(me);
+            self.let_go(host, inode);
         }
         Ok(0)
     }

@@ -6,6 +6,7 @@ use super::{Node, access, stat};
 use crate::carrier::outside::RealFile;
 use crate::kernel::disk::{Attributes, Content, Directory, Entry, InodeId, Regular, What};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
+use crate::world::HostId;
 use libc::{EACCES, EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, EPERM, EROFS, EXDEV, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -91,7 +92,7 @@ impl Kernel {
         let (host, now) = (self.host_id(me), self.now);
         self.hosts[host].disk.link(now, directory, &name, inode);
         self.stamp(host, directory, true);
-        self.notice(host, inode, &name, directory, libc::IN_CREATE);
+        self.notice_name(host, &(directory, name), inode, libc::IN_CREATE);
         Ok(inode)
     }
 
@@ -194,10 +195,13 @@ impl Kernel {
         self.stamp(host, inode, false);
         let place = (directory, name);
         self.follow_name(host, inode, &place, None);
-        let (directory, name) = place;
-        self.hosts[host].disk.unlink(now, directory, &name);
+        self.hosts[host].disk.unlink(now, directory, &place.1);
         self.stamp(host, directory, true);
-        self.notice(host, inode, &name, directory, libc::IN_DELETE);
+        if what == Doomed::Other {
+            self.notice_itself(host, inode, libc::IN_ATTRIB); // one link less (fs/namei.c, vfs_unlink)
+        }
+        self.notice_if_gone(host, &place, inode);
+        self.notice_name(host, &place, inode, libc::IN_DELETE);
         Ok(0)
     }
 
@@ -243,7 +247,8 @@ impl Kernel {
         self.hosts[host].disk.link(now, directory, &name, inode);
         self.stamp(host, inode, false);
         self.stamp(host, directory, true);
-        self.notice(host, inode, &name, directory, libc::IN_CREATE);
+        self.notice_itself(host, inode, libc::IN_ATTRIB);
+        self.notice_name(host, &(directory, name), inode, libc::IN_CREATE);
         Ok(0)
     }
 
@@ -289,9 +294,13 @@ impl Kernel {
         if source.path.starts_with(&target.path) && target.path != source.path {
             return Err(Stop::Errno(if exchange { EINVAL } else { ENOTEMPTY }));
         }
+        // rename(2): two names of one file stay as they are; nobody asks who may change them (`vfs_rename`).
+        let same = |there: &Node| matches!((&node, there), (Node::Own(one, _), Node::Own(other, _)) if one == other);
+        if source.path == target.path || target.node.as_ref().is_some_and(same) {
+            return Ok(0);
+        }
         let (old, new) = (self.place(me, &source.path)?, self.place(me, &target.path)?);
         match &target.node {
-            _ if source.path == target.path => return Ok(0),
             Some(_) if exchange => {}
             Some(there) if there.is_directory() && !node.is_directory() => return Err(Stop::Errno(EISDIR)),
             Some(there) if node.is_directory() && !there.is_directory() => return Err(Stop::Errno(ENOTDIR)),
@@ -312,9 +321,6 @@ impl Kernel {
     ) -> Step {
         let inode = self.inode_at(me, source, node)?;
         let replaced = replaced.map(|node| self.inode_at(me, target, node)).transpose()?;
-        if replaced == Some(inode) {
-            return Ok(0); // rename(2): two names of one file stay as they are
-        }
         let (host, now) = (self.host_id(me), self.now);
         let disk = &mut self.hosts[host].disk;
         // A directory through which something outside shows stays where that is, as in overlayfs (`redirect_dir=off`).
@@ -343,9 +349,22 @@ impl Kernel {
         }
         self.stamp(host, old.0, true);
         self.stamp(host, new.0, true);
-        self.notice(host, inode, &old.1, old.0, libc::IN_MOVED_FROM);
-        self.notice(host, inode, &new.1, new.0, libc::IN_MOVED_TO);
+        self.notice_move(host, inode, (&old, &new), replaced.filter(|_| !exchange));
+        match replaced {
+            Some(other) if exchange => self.notice_move(host, other, (&new, &old), None),
+            Some(replaced) => self.notice_if_gone(host, &new, replaced),
+            None => {}
+        }
         Ok(0)
+    }
+
+    /// An inode has lost a name; when that was the last one and nobody has it open by it, those who watch it are told.
+    fn notice_if_gone(&mut self, host: HostId, place: &Place, inode: InodeId) {
+        let found = self.hosts[host].disk.inode(inode);
+        let held = if found.directory().is_some() { found.opens > 0 } else { self.is_open_as(host, inode, place) };
+        if found.links == 0 && !held {
+            self.notice_end(host, inode);
+        }
     }
 
     /// Whether nothing but `.` and `..` is in a directory.

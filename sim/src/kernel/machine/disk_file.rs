@@ -29,9 +29,8 @@ pub(crate) struct DiskFile {
     inode: InodeId,
     /// As it was opened, or where it was when it lost the name that it was opened by.
     path: PathBuf,
-    /// The name that it was opened by, as long as that leads to it; it moves with rename(2). None of a directory, which
-    /// has one name only.
-    name: Option<Place>,
+    /// The name that it was opened by. None of a directory, which has one name only.
+    name: Option<OpenName>,
     pub(super) position: u64,
     /// Name, type bits and inode number of each entry, once somebody has asked.
     listing: Option<Vec<Listed>>,
@@ -39,6 +38,14 @@ pub(crate) struct DiskFile {
 
 /// A name: a directory of the disk, and an entry of it.
 pub(super) type Place = (InodeId, Vec<u8>);
+
+/// The name that a file was opened by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct OpenName {
+    pub(super) place: Place,
+    /// It still leads there.
+    pub(super) linked: bool,
+}
 
 /// Open files that have a name, by what they are.
 pub(crate) type OpenNames = BTreeMap<(HostId, InodeId), Vec<FileId>>;
@@ -67,14 +74,13 @@ impl DiskFile {
         &self.path
     }
 
-    /// The name that it was opened by, if that still leads to it.
-    pub(super) fn name(&self) -> Option<&Place> {
+    /// The name that it was opened by, unless it is a directory.
+    pub(super) fn name(&self) -> Option<&OpenName> {
         self.name.as_ref()
     }
 
-    /// It has another name, or none, and was last seen at a path.
-    pub(super) fn set_name(&mut self, name: Option<Place>, path: PathBuf) {
-        (self.name, self.path) = (name, path);
+    pub(super) fn set_name(&mut self, name: Option<OpenName>) {
+        self.name = name;
     }
 }
 
@@ -102,10 +108,12 @@ impl Kernel {
     }
 
     /// Somebody has changed what is in a file: it runs as nobody else any more (`setattr_should_drop_suidgid`,
-    /// fs/attr.c).
-    pub(super) fn drop_set_id(&mut self, host: HostId, inode: InodeId) {
+    /// fs/attr.c). Answers whether it did.
+    pub(super) fn drop_set_id(&mut self, host: HostId, inode: InodeId) -> bool {
         let mode = &mut self.hosts[host].disk.inode_mut(inode).attributes.mode;
-        *mode &= !super::attributes::set_id_bits(*mode);
+        let bits = super::attributes::set_id_bits(*mode);
+        *mode &= !bits;
+        bits != 0
     }
 
     /// The open file of the disk behind a file.
@@ -131,39 +139,64 @@ impl Kernel {
     }
 
     /// Opens an inode that a path has led to.
-    pub(super) fn open_inode(&mut self, me: ThreadId, inode: InodeId, path: PathBuf, flags: c_int) -> Kind {
+    pub(super) fn open_inode(&mut self, me: ThreadId, inode: InodeId, path: PathBuf) -> Kind {
         let host = self.host_id(me);
         self.hosts[host].disk.hold(inode);
-        if flags & libc::O_TRUNC != 0 && flags & libc::O_PATH == 0 {
-            self.set_size(host, inode, 0);
-        }
         let disk = &self.hosts[host].disk;
         let is_directory = disk.inode(inode).directory().is_some();
-        let name = if is_directory { None } else { disk.place_of(&path).filter(|place| disk.leads_to(place, inode)) };
+        let named = |place| OpenName { linked: disk.leads_to(&place, inode), place };
+        let name = if is_directory { None } else { disk.place_of(&path).map(named) };
+        // Who has a file open has the directory that it is in (fs/dcache.c: a dentry holds its parent).
+        if let Some(name) = &name {
+            self.hosts[host].disk.hold(name.place.0);
+        }
         Kind::Disk(DiskFile { host, inode, path, name, position: 0, listing: None })
     }
 
-    /// Notes what an open file is called, so that it follows when that changes.
-    pub(super) fn note_name(&mut self, id: FileId) {
-        if let Kind::Disk(open) = &self.files[id].kind
-            && open.name.is_some()
-        {
-            self.open_names.entry((open.host, open.inode)).or_default().push(id);
+    /// A file of a disk is open, in the order of `do_open` (fs/namei.c). Notes what it is called, so that it follows
+    /// when that changes.
+    pub(super) fn now_open(&mut self, id: FileId, flags: c_int) {
+        let Kind::Disk(open) = &self.files[id].kind else { return };
+        let (host, inode) = (open.host, open.inode);
+        if open.name.is_some() {
+            self.open_names.entry((host, inode)).or_default().push(id);
+        }
+        self.notice_open(id, libc::IN_OPEN);
+        if flags & libc::O_TRUNC != 0 && flags & libc::O_PATH == 0 {
+            let told = self.set_size(host, inode, 0);
+            self.notice_open(id, told);
         }
     }
 
     /// What an inode was called is now another name of it, or none: its open files follow.
     pub(super) fn follow_name(&mut self, host: HostId, inode: InodeId, old: &Place, new: Option<&Place>) {
         let Some(open) = self.open_names.get(&(host, inode)) else { return };
-        let disk = &self.hosts[host].disk;
+        let disk = &mut self.hosts[host].disk;
         let was = disk.path_of(old.0).unwrap_or_default().join(OsStr::from_bytes(&old.1));
         for id in open {
             if let Kind::Disk(open) = &mut self.files[*id].kind
-                && open.name.as_ref() == Some(old)
+                && let Some(name) = open.name.as_mut().filter(|name| name.linked && name.place == *old)
             {
-                open.set_name(new.cloned(), was.clone());
+                match new {
+                    Some(new) => {
+                        disk.hold(new.0);
+                        disk.let_go(name.place.0);
+                        name.place.clone_from(new);
+                    }
+                    None => (name.linked, open.path) = (false, was.clone()),
+                }
             }
         }
+    }
+
+    /// Whether somebody has an inode open by a name.
+    pub(super) fn is_open_as(&self, host: HostId, inode: InodeId, place: &Place) -> bool {
+        let open = self.open_names.get(&(host, inode)).into_iter().flatten();
+        let mut names = open.filter_map(|id| match &self.files[*id].kind {
+            Kind::Disk(open) => open.name.as_ref(),
+            _ => None,
+        });
+        names.any(|name| name.place == *place)
     }
 
     /// The last descriptor of an open file is closed.
@@ -172,14 +205,35 @@ impl Kernel {
         self.notice_open(id, if written { libc::IN_CLOSE_WRITE } else { libc::IN_CLOSE_NOWRITE });
         if let Kind::Disk(open) = &self.files[id].kind {
             let (host, inode) = (open.host, open.inode);
+            let name = open.name.clone();
             if let Some(named) = self.open_names.get_mut(&(host, inode)) {
                 named.retain(|file| *file != id);
                 if named.is_empty() {
                     self.open_names.remove(&(host, inode));
                 }
             }
-            self.hosts[host].disk.let_go(inode);
+            let ends = |disk: &Disk| disk.has(inode) && disk.inode(inode).links == 0;
+            if let Some(OpenName { place, linked: false }) = &name
+                && ends(&self.hosts[host].disk)
+                && !self.is_open_as(host, inode, place)
+            {
+                self.notice_end(host, inode);
+            }
+            self.let_go(host, inode);
+            if let Some(name) = name {
+                self.let_go(host, name.place.0);
+            }
         }
+    }
+
+    /// Somebody leaves a directory, or a file is open once less.
+    pub(super) fn let_go(&mut self, host: HostId, inode: InodeId) {
+        let disk = &self.hosts[host].disk;
+        let ends = |found: &Inode| found.directory().is_some() && found.links == 0 && found.opens == 1;
+        if disk.has(inode) && ends(disk.inode(inode)) {
+            self.notice_end(host, inode);
+        }
+        self.hosts[host].disk.let_go(inode);
     }
 
     /// read(2) and pread(2).
@@ -211,7 +265,18 @@ impl Kernel {
             open.position = from + done as u64;
         }
         self.note_read(id, host, inode);
+        if done > 0 {
+            self.notice_open(id, libc::IN_ACCESS);
+        }
         Ok(done as i64)
+    }
+
+    /// Something of a file has been read in another way than by read(2).
+    pub(super) fn was_read(&mut self, id: FileId) {
+        if let Ok((host, inode)) = self.disk_file(id) {
+            self.note_read(id, host, inode);
+            self.notice_open(id, libc::IN_ACCESS);
+        }
     }
 
     /// relatime: mount(8).
@@ -272,7 +337,9 @@ impl Kernel {
             open.position = to;
         }
         self.stamp(host, inode, true);
-        self.drop_set_id(host, inode);
+        if self.drop_set_id(host, inode) {
+            self.notice_open(id, libc::IN_ATTRIB);
+        }
         self.notice_open(id, libc::IN_MODIFY);
         if synchronous {
             self.threads[me].progress.done = total;
@@ -281,14 +348,15 @@ impl Kernel {
         Ok(total as i64)
     }
 
-    /// Sets a file's size, and gives back what it does not need any more.
-    pub(super) fn set_size(&mut self, host: HostId, inode: InodeId, bytes: u64) {
+    /// Sets a file's size, and gives back what it does not need any more. Answers what those who watch it are to be told.
+    pub(super) fn set_size(&mut self, host: HostId, inode: InodeId, bytes: u64) -> u32 {
         self.absorb_mapped(host, inode);
         let now = self.now;
         self.hosts[host].disk.change(inode, |regular| regular.resize(now, bytes));
         self.resize_mapped(host, inode);
         self.stamp(host, inode, true);
-        self.drop_set_id(host, inode);
+        let changed = self.drop_set_id(host, inode);
+        libc::IN_MODIFY | if changed { libc::IN_ATTRIB } else { 0 } // `fsnotify_change`: one change, one event
     }
 
     /// A directory of the disk, given its path: taken over from what lies beneath where need be.
@@ -397,6 +465,9 @@ impl Kernel {
         self.log.returned(&step.records);
         out.write_at(0, &step.records);
         self.note_read(id, host, inode);
+        if self.hosts[host].disk.inode(inode).links > 0 {
+            self.notice_open(id, libc::IN_ACCESS);
+        }
         Ok(step.records.len() as i64)
     }
 

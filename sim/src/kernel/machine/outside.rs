@@ -355,7 +355,12 @@ impl Kernel {
             return Ok(Vec::new());
         }
         if matches!(self.files[id].kind, Kind::Disk(_)) {
-            return self.peek_disk(id, offset, bytes);
+            let block = self.peek_disk(id, offset, bytes)?;
+            // Reading is told of before writing; a file takes all there is.
+            if !block.is_empty() && matches!(self.files[target].kind, Kind::Disk(_)) && !self.threads[me].progress.begun {
+                self.was_read(id);
+            }
+            return Ok(block);
         }
         let open = self.outside(id)?;
         if matches!(open.content, Content::Directory(_)) {
@@ -392,12 +397,18 @@ impl Kernel {
         self.processes[process].place.streams.remove(&stream);
     }
 
-    /// Moves an open file's position on.
-    pub(crate) fn skip_in_file(&mut self, me: ThreadId, fd: c_int, bytes: u64) {
-        let Ok(id) = self.file(me, fd) else { return };
+    /// Bytes of an open file have been sent: its position moves on by so many.
+    pub(crate) fn sent_from_file(&mut self, me: ThreadId, (to, from): (c_int, c_int), bytes: u64) {
+        let Ok(id) = self.file(me, from) else { return };
+        let told = self.is_on_disk(me, to);
         match &mut self.files[id].kind {
             Kind::Outside(open) => open.position += bytes,
-            Kind::Disk(open) => open.position += bytes,
+            Kind::Disk(open) => {
+                open.position += bytes;
+                if !told {
+                    self.was_read(id);
+                }
+            }
             _ => {}
         }
     }

@@ -170,7 +170,8 @@ impl Kernel {
             return Err(Stop::Errno(EFBIG));
         }
         let host = self.host_id(me);
-        self.set_size(host, inode, bytes);
+        let told = self.set_size(host, inode, bytes);
+        self.notice_at(host, &path, inode, told);
         Ok(0)
     }
 
@@ -184,8 +185,8 @@ impl Kernel {
         if bytes > FILE_BYTES_MAX {
             return Err(Stop::Errno(EFBIG));
         }
-        self.set_size(host, inode, bytes);
-        self.notice_open(id, libc::IN_MODIFY);
+        let told = self.set_size(host, inode, bytes);
+        self.notice_open(id, told);
         Ok(0)
     }
 
@@ -223,6 +224,7 @@ impl Kernel {
         }
         let (host, inode, regular) = self.regular_file(id)?;
         let size = regular.content().bytes();
+        let changed = self.drop_set_id(host, inode);
         if punches || zeros {
             self.clear_stretch(host, inode, offset, bytes);
         }
@@ -238,7 +240,10 @@ impl Kernel {
             }
         }
         self.stamp(host, inode, true);
-        self.drop_set_id(host, inode);
+        if changed {
+            self.notice_open(id, libc::IN_ATTRIB);
+        }
+        self.notice_open(id, libc::IN_MODIFY);
         Ok(0)
     }
 

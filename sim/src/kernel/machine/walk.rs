@@ -21,6 +21,9 @@ const LINKS_MAX: u32 = 40;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Last {
     Follow,
+    /// It is followed, and open(2) makes what is missing; a slash behind a link's target ends that
+    /// (fs/namei.c, `open_last_lookups`).
+    Create,
     /// It is looked at itself, unless a slash behind it asks for a directory.
     Keep,
     /// It names an entry to make, move or remove: a slash changes nothing (fs/namei.c, `filename_parentat`).
@@ -97,7 +100,7 @@ impl Here {
         match base {
             Base::Fixed(path) => Here::at(disk, path),
             Base::Disk(inode) => {
-                let was = || disk.inode(*inode).directory().and_then(|directory| directory.was.clone());
+                let was = || disk.inode(*inode).directory().and_then(|directory| directory.was.as_ref()).map(|was| was.path.clone());
                 let path = disk.path_of(*inode).or_else(was).unwrap_or_default();
                 Here { path, node: Node::Own(*inode, libc::S_IFDIR), inode: Some(*inode) }
             }
@@ -117,7 +120,6 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Base, path: &[u8], last: Last) -
         return Err(ENAMETOOLONG);
     }
     let mut slash = path.ends_with(b"/");
-    let follows = last == Last::Follow || last == Last::Keep && slash;
     let disk = &k.hosts[k.processes[who.process].host].disk;
     let mut rest: VecDeque<Vec<u8>> = components(path).collect();
     let mut here = if path[0] == b'/' { Here::at(disk, Path::new("/")) } else { Here::in_base(disk, base) };
@@ -152,6 +154,12 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Base, path: &[u8], last: Last) -
             Node::Own(inode, libc::S_IFDIR) => Some(inode),
             _ => None,
         };
+        let follows = match last {
+            Last::Follow => true,
+            Last::Create => !slash,
+            Last::Keep => slash,
+            Last::Entry => false,
+        };
         if !final_one || follows {
             if let Some(target) = link_target(disk, &node) {
                 links += 1;
@@ -185,7 +193,7 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Base, path: &[u8], last: Last) -
         }
         here = Here { path: next, node, inode };
     }
-    if slash && last != Last::Entry && !here.node.is_directory() {
+    if slash && !matches!(last, Last::Entry | Last::Create) && !here.node.is_directory() {
         return Err(ENOTDIR);
     }
     if let (Some(inode), Node::Directory) = (here.inode, &here.node) {

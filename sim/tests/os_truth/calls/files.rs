@@ -317,13 +317,17 @@ impl Transcript {
         let (at, mut buffer) = (c(&format!("/proc/self/fd/{fd}")), [0u8; 256]);
         let (result, errno) = outcome!(unsafe { libc::readlink(at.as_ptr(), buffer.as_mut_ptr().cast(), 256) });
         let target = String::from_utf8_lossy(&buffer[..usize::try_from(result).unwrap_or(0)]).into_owned();
-        // Of a file that has never had a name, the number of its inode is the name.
-        let number = |rest: &str| rest.split(' ').next().and_then(|number| number.parse().ok());
-        let target = match target.rsplit_once('#').and_then(|(above, rest)| Some((above, number(rest)?))) {
-            Some((above, number)) => format!("{above}#{}", self.name("inode", number)),
-            None => target,
-        };
+        let target = self.with_name_of_unnamed(&target);
         self.returned(format_args!("readlink(/proc/self/fd/{fd})"), result.min(0), errno, &format!(" {target:?}"));
+    }
+
+    /// Of a file that has never had a name, the number of its inode is the name.
+    fn with_name_of_unnamed(&self, path: &str) -> String {
+        let number = |rest: &str| rest.split(' ').next().and_then(|number| number.parse().ok());
+        match path.rsplit_once('#').and_then(|(above, rest)| Some((above, number(rest)?))) {
+            Some((above, number)) => format!("{above}#{}", self.name("inode", number)),
+            None => path.to_owned(),
+        }
     }
 
     pub fn realpath(&self, path: &str) {
@@ -551,7 +555,7 @@ impl Transcript {
         while at + HEADER_BYTES <= all.len() {
             let name_bytes = word(at + 12) as usize;
             let name = &all[at + HEADER_BYTES..at + HEADER_BYTES + name_bytes];
-            let name = String::from_utf8_lossy(name).trim_end_matches('\0').to_owned();
+            let name = self.with_name_of_unnamed(String::from_utf8_lossy(name).trim_end_matches('\0'));
             let cookie = self.name("cookie", u64::from(word(at + 8)));
             let mask = words(word(at + 4), &EVENTS);
             self.say(format_args!("event of {fd}: watch {} {mask} {cookie} {name:?}", word(at) as i32));

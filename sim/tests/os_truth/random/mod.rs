@@ -142,6 +142,12 @@ fn files() {
     Kind { name: "random::files", draw, run: on_files::run }.check();
 }
 
+#[test]
+fn watches() {
+    let draw = |source: &mut Source| files::sequence(files::Family::Watches, source);
+    Kind { name: "random::watches", draw, run: on_files::run }.check();
+}
+
 /// The generator is a function of its seed, and does not stop at what it likes best.
 #[test]
 fn sequences_repeat_and_vary() {
