@@ -285,7 +285,7 @@ hooks! {
     fn fdatasync(fd: c_int) -> c_int { answer_int(call("fdatasync", |k, me| k.sync_open(me, fd, false))) }
     /// Starts or awaits writeback of pages, and promises nothing of a crash (sync_file_range(2), "Warning").
     fn sync_file_range(fd: c_int, _offset: off_t, _bytes: off_t, _flags: c_uint) -> c_int {
-        answer_int(call("sync_file_range", |k, me| k.check_sync(me, fd)))
+        answer_int(call("sync_file_range", |k, me| k.check_sync_range(me, fd)))
     }
     fn syncfs(fd: c_int) -> c_int { answer_int(call("syncfs", |k, me| k.sync_disk(me, Some(fd)))) }
     fn sync() { call("sync", |k, me| k.sync_disk(me, None)); }

@@ -289,7 +289,7 @@ hooks! {
         -look("posix_fadvise", |k, me| k.advise(me, fd)) as c_int
     }
     fn readahead(fd: c_int, _offset: off_t, _count: usize) -> isize {
-        answer(look("readahead", |k, me| k.advise(me, fd))) as isize
+        answer(look("readahead", |k, me| k.read_ahead(me, fd))) as isize
     }
 
     @also(sendfile64)
@@ -298,7 +298,7 @@ hooks! {
             let block = k.peek_to_send(me, (to, from), offset.as_ref().copied(), bytes)?;
             let part = single(block.as_ptr().cast::<c_void>(), block.len());
             if block.is_empty() {
-                return Ok(0);
+                return k.send_nothing(me, to, bytes);
             }
             let sent = k.write(me, to, &In::new(&part, 1), None)?;
             k.sent_from_file(me, (to, from), if offset.is_null() { sent as u64 } else { 0 });

@@ -218,12 +218,19 @@ impl Kernel {
         &mut self.tables[table]
     }
 
-    /// The file behind a descriptor of the calling thread's process.
+    /// The file behind a descriptor of the calling thread's process, for all that `O_PATH` does not allow (open(2)).
     ///
     /// # Errors
     /// `EBADF`.
     #[inline]
     pub(crate) fn file(&self, me: ThreadId, fd: c_int) -> Result<FileId, Stop> {
+        let id = self.raw_file(me, fd)?;
+        if self.files[id].flags & libc::O_PATH == 0 { Ok(id) } else { Err(Stop::Errno(EBADF)) }
+    }
+
+    /// As [`Kernel::file`], for what can be done with `O_PATH`, too (fs/file.c, `fdget_raw`).
+    #[inline]
+    pub(crate) fn raw_file(&self, me: ThreadId, fd: c_int) -> Result<FileId, Stop> {
         let thread = &self.threads[me];
         if let Some((_, file)) = thread.progress.pinned.filter(|(pinned, _)| *pinned == fd) {
             return Ok(file);
@@ -231,13 +238,6 @@ impl Kernel {
         let file = self.tables[thread.table].get(fd).ok_or(Stop::Errno(EBADF))?.file;
         thread.resolved.set(Some((fd, file)));
         Ok(file)
-    }
-
-    /// The open file behind a descriptor, for what `O_PATH` does not allow: all but a few calls (open(2); fs/file.c,
-    /// `fdget` as against `fdget_raw`).
-    pub(crate) fn usable_file(&self, me: ThreadId, fd: c_int) -> Result<FileId, Stop> {
-        let id = self.file(me, fd)?;
-        if self.files[id].flags & libc::O_PATH == 0 { Ok(id) } else { Err(Stop::Errno(EBADF)) }
     }
 
     /// close(2).
@@ -269,7 +269,7 @@ impl Kernel {
 
     /// dup(2), dup2(2), dup3(2) and `F_DUPFD`: `at` is the exact number, or the least one.
     pub(crate) fn dup(&mut self, me: ThreadId, fd: c_int, at: DupTo, close_on_exec: bool) -> Step {
-        let file = self.file(me, fd)?;
+        let file = self.raw_file(me, fd)?;
         let limit = self.table(me).limit;
         let new = match at {
             DupTo::Least(least) => {

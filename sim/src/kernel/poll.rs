@@ -16,7 +16,7 @@ impl Kernel {
             if entry.fd < 0 {
                 continue;
             }
-            entry.revents = match self.usable_file(me, entry.fd) {
+            entry.revents = match self.file(me, entry.fd) {
                 Err(_) => POLLNVAL,
                 Ok(file) => self.readiness(file) as i16 & (entry.events | POLLERR | POLLHUP),
             };

@@ -14,7 +14,7 @@ const SETTABLE: c_int = libc::O_APPEND | libc::O_ASYNC | libc::O_DIRECT | libc::
 impl Kernel {
     /// Whether a descriptor can be read at all, checked in Linux's order (fs/read_write.c).
     pub(crate) fn check_read(&self, me: ThreadId, fd: c_int, offset: Option<u64>) -> Result<FileId, Stop> {
-        let id = self.usable_file(me, fd)?;
+        let id = self.file(me, fd)?;
         let file = &self.files[id];
         if offset.is_some() && !file.has_positions() {
             return Err(Stop::Errno(ESPIPE));
@@ -28,7 +28,7 @@ impl Kernel {
 
     /// Whether a descriptor can be written to at all.
     pub(crate) fn check_write(&self, me: ThreadId, fd: c_int, offset: Option<u64>) -> Result<FileId, Stop> {
-        let id = self.usable_file(me, fd)?;
+        let id = self.file(me, fd)?;
         let file = &self.files[id];
         if offset.is_some() && !file.has_positions() {
             return Err(Stop::Errno(ESPIPE));
@@ -105,7 +105,7 @@ impl Kernel {
 
     /// fcntl(2).
     pub(crate) fn fcntl(&mut self, me: ThreadId, fd: c_int, command: c_int, argument: c_int) -> Step {
-        let id = self.file(me, fd)?;
+        let id = self.raw_file(me, fd)?;
         if matches!(command, libc::F_GETFD | libc::F_GETFL) {
             self.leave_no_trace(); // a question: debug builds ask it of each descriptor that is dropped
         }
@@ -136,7 +136,7 @@ impl Kernel {
 
     /// Sets or clears a file's `O_NONBLOCK` (`FIONBIO`).
     pub(crate) fn set_nonblocking(&mut self, me: ThreadId, fd: c_int, on: bool) -> Step {
-        let id = self.usable_file(me, fd)?;
+        let id = self.file(me, fd)?;
         let file = &mut self.files[id];
         file.flags = if on { file.flags | libc::O_NONBLOCK } else { file.flags & !libc::O_NONBLOCK };
         Ok(0)
@@ -144,14 +144,14 @@ impl Kernel {
 
     /// Sets or clears a descriptor's close-on-exec flag (`FIOCLEX`, `FIONCLEX`).
     pub(crate) fn set_close_on_exec(&mut self, me: ThreadId, fd: c_int, on: bool) -> Step {
-        self.usable_file(me, fd)?;
+        self.file(me, fd)?;
         self.table(me).get_mut(fd).ok_or(EBADF)?.close_on_exec = on;
         Ok(0)
     }
 
     /// `FIONREAD`: bytes that could be read now.
     pub(crate) fn available(&self, me: ThreadId, fd: c_int) -> Step {
-        let id = self.usable_file(me, fd)?;
+        let id = self.file(me, fd)?;
         match &self.files[id].kind {
             Kind::Pipe(end) => Ok(self.pipe_available(end) as i64),
             Kind::Console(_) => Ok(0),
@@ -170,7 +170,7 @@ impl Kernel {
 
     /// ioctl(2): no terminal is anywhere. drivers/char/random.c has its own word for what it does not know.
     pub(crate) fn unknown_ioctl(&self, me: ThreadId, fd: c_int) -> Step {
-        let id = self.usable_file(me, fd)?;
+        let id = self.file(me, fd)?;
         Err(Stop::Errno(if matches!(self.files[id].kind, Kind::Random) { EINVAL } else { ENOTTY }))
     }
 

@@ -21,8 +21,8 @@ mod tests;
 
 pub(crate) use choices::{Choices, Drawn};
 pub(crate) use content::{Content, PAGE_BYTES};
-use inode::{Names, Was};
 pub(crate) use inode::{Attributes, Directory, Entry, Inode, InodeId, What};
+use inode::{Names, Was};
 pub(crate) use regular::Regular;
 pub(crate) use space::Space;
 

@@ -32,6 +32,11 @@ pub(crate) enum Attribute {
     Times(Time, Time),
 }
 
+/// Whether chown(2) lets a program give this: what it is itself, or what is there.
+fn is_own(id: u32) -> bool {
+    id == u32::MAX || id == USER_ID
+}
+
 /// The bits of a mode that go when a file changes: set-group-ID without execution for the group means something else
 /// (`setattr_should_drop_suidgid`, fs/attr.c).
 pub(super) fn set_id_bits(mode: u32) -> u32 {
@@ -64,7 +69,7 @@ impl Kernel {
 
     /// By descriptor.
     pub(crate) fn change_open_attribute(&mut self, me: ThreadId, fd: c_int, change: Attribute) -> Step {
-        let id = self.usable_file(me, fd)?;
+        let id = self.file(me, fd)?;
         self.change_file_attribute(me, id, change)
     }
 
@@ -86,7 +91,11 @@ impl Kernel {
             }
             Kind::Null | Kind::Zero | Kind::Full | Kind::Random => Err(Stop::Errno(EPERM)),
             // What has no name belongs to its process, and nobody asks again.
-            _ => Ok(0),
+            _ => match change {
+                Attribute::Owner(user, group) if !is_own(user) || !is_own(group) => Err(Stop::Errno(EPERM)),
+                Attribute::Times(Time::Never, _) | Attribute::Times(_, Time::Never) => Err(Stop::Errno(EINVAL)),
+                Attribute::Mode(_) | Attribute::Owner(..) | Attribute::Times(..) => Ok(0),
+            },
         }
     }
 
@@ -110,8 +119,7 @@ impl Kernel {
             }
             Attribute::Mode(mode) => attributes.mode = mode & 0o7777,
             Attribute::Owner(user, group) => {
-                let own = |id| id == u32::MAX || id == USER_ID;
-                if !own(user) || !own(group) {
+                if !is_own(user) || !is_own(group) {
                     return Err(Stop::Errno(EPERM));
                 }
                 // chown(2); `chown_common` (fs/open.c).

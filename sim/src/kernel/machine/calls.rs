@@ -45,7 +45,7 @@ impl Kernel {
         if directory == libc::AT_FDCWD {
             return Ok(self.processes[self.threads[me].process].place.directory.clone());
         }
-        let id = self.file(me, directory)?;
+        let id = self.raw_file(me, directory)?;
         match &self.files[id].kind {
             Kind::Outside(open) if open.node().is_directory() => Ok(Base::Fixed(open.path().to_owned())),
             Kind::Disk(_) => {
@@ -139,7 +139,9 @@ impl Kernel {
         };
         let found = self.resolve(me, at, last)?;
         if creates && found.slash {
-            return Err(Stop::Errno(EISDIR)); // fs/namei.c, open_last_lookups
+            // fs/namei.c, open_last_lookups and do_open
+            let there = exclusive && super::change::ends_in_dots(at.path);
+            return Err(Stop::Errno(if there { EEXIST } else { EISDIR }));
         }
         let Some(node) = found.node.clone() else {
             if !creates {
@@ -151,9 +153,6 @@ impl Kernel {
         };
         if exclusive {
             return Err(Stop::Errno(EEXIST));
-        }
-        if matches!(node, Node::Link(_) | Node::Own(_, libc::S_IFLNK)) && !path_only {
-            return Err(Stop::Errno(ELOOP));
         }
         if node.is_directory() && temporary {
             self.directory_to_change(me, &found.path)?;
@@ -169,6 +168,9 @@ impl Kernel {
         }
         if flags & libc::O_DIRECTORY != 0 && !node.is_directory() {
             return Err(Stop::Errno(ENOTDIR));
+        }
+        if matches!(node, Node::Link(_) | Node::Own(_, libc::S_IFLNK)) && !path_only {
+            return Err(Stop::Errno(ELOOP));
         }
         let who = self.who(me);
         let own = self.own.covers(self, who, found.path.as_os_str().as_bytes());
@@ -211,7 +213,7 @@ impl Kernel {
     fn finish_open(&mut self, me: ThreadId, kind: Kind, flags: c_int, own: bool) -> Step {
         let large = if flags & libc::O_PATH != 0 { 0 } else { LARGE_FILE };
         let fd = self.open_new(me, kind, flags & !(ONCE & !libc::O_CLOEXEC) | large)?;
-        let id = self.file(me, fd)?;
+        let id = self.raw_file(me, fd)?;
         self.set_own(id, own);
         self.now_open(id, flags);
         Ok(i64::from(fd))
@@ -279,7 +281,7 @@ impl Kernel {
 
     /// fstat(2).
     pub(crate) fn stat_open(&mut self, me: ThreadId, fd: c_int) -> Result<Stat, Stop> {
-        let id = self.file(me, fd)?;
+        let id = self.raw_file(me, fd)?;
         self.unseen_if_own(id);
         let stat = self.stat_file(me, id);
         self.log.returned(&stat.to_bytes());
@@ -298,7 +300,7 @@ impl Kernel {
     /// readlink(2).
     pub(crate) fn read_link(&mut self, me: ThreadId, at: At<'_>) -> Result<Vec<u8>, Stop> {
         // readlink(2): with an empty path, the link that was opened with O_PATH and O_NOFOLLOW.
-        let opened = if at.path.is_empty() { self.file(me, at.directory).ok() } else { None };
+        let opened = if at.path.is_empty() { self.raw_file(me, at.directory).ok() } else { None };
         let node = match opened.map(|id| &self.files[id].kind) {
             Some(Kind::Outside(open)) => open.node().clone(),
             Some(Kind::Disk(open)) => {
@@ -321,11 +323,17 @@ impl Kernel {
 
     /// realpath(3).
     pub(crate) fn real_path(&mut self, me: ThreadId, path: &[u8]) -> Result<Vec<u8>, Stop> {
-        // glibc asks where it is and leaves dots out, so that nobody's permission to search is asked for.
-        let path = if matches!(path, b"." | b"./") {
+        // glibc leaves dots out, and asks where it is when nothing is left: nobody has to be allowed to search there.
+        let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
+        let (first, last): (&[u8], &[u8]) = (
+            if path.starts_with(b"/") { b"/" } else { b"" },
+            if path.ends_with(b"/") || path.ends_with(b"/.") { b"/" } else { b"" },
+        );
+        let without = [first, &parts.join(&b'/'), last].concat();
+        let path = if parts.is_empty() && first.is_empty() && !path.is_empty() {
             self.working_directory(me)?
         } else {
-            let (path, _) = self.existing(me, At { directory: libc::AT_FDCWD, path }, Last::Follow)?;
+            let (path, _) = self.existing(me, At { directory: libc::AT_FDCWD, path: &without }, Last::Follow)?;
             path.into_os_string().into_encoded_bytes()
         };
         self.log.returned(&path);
@@ -417,9 +425,18 @@ impl Kernel {
         Ok(dots.into_iter().chain(self.list_beneath(who, path)?).collect())
     }
 
-    /// posix_fadvise(2) and readahead(2) on what can be read ahead.
+    /// readahead(2): of files only (`ksys_readahead`, mm/readahead.c).
+    pub(crate) fn read_ahead(&self, me: ThreadId, fd: c_int) -> Step {
+        let id = self.file(me, fd)?;
+        if self.files[id].flags & libc::O_ACCMODE == libc::O_WRONLY {
+            return Err(Stop::Errno(libc::EBADF));
+        }
+        if self.file_type(id) == libc::S_IFREG { Ok(0) } else { Err(Stop::Errno(EINVAL)) }
+    }
+
+    /// posix_fadvise(2).
     pub(crate) fn advise(&self, me: ThreadId, fd: c_int) -> Step {
-        let id = self.usable_file(me, fd)?;
+        let id = self.file(me, fd)?;
         match self.files[id].kind {
             Kind::Pipe(_) | Kind::Socket(_) | Kind::Console(_) => Err(Stop::Errno(libc::ESPIPE)),
             _ => Ok(0),

@@ -38,6 +38,12 @@ pub(crate) enum Made<'a> {
     Node(u32),
 }
 
+/// Whether a path names no entry of a directory, but the root, `.` or `..` (fs/namei.c, `LAST_NORM`).
+pub(super) fn ends_in_dots(path: &[u8]) -> bool {
+    let last = path.rsplit(|b| *b == b'/').find(|part| !part.is_empty());
+    matches!(last, None | Some(b"." | b".."))
+}
+
 impl Kernel {
     fn target(&self, me: ThreadId, at: At<'_>, last: Last) -> Result<Found, Stop> {
         let base = self.base(me, at.directory, at.path)?;
@@ -213,7 +219,7 @@ impl Kernel {
         let last = if flags & libc::AT_SYMLINK_FOLLOW != 0 { Last::Follow } else { Last::Keep };
         let by_descriptor = from.path.is_empty() && flags & libc::AT_EMPTY_PATH != 0;
         let (path, node) = if by_descriptor {
-            let id = self.file(me, from.directory)?;
+            let id = self.raw_file(me, from.directory)?;
             let (host, inode) = self.disk_file(id)?;
             (PathBuf::new(), Node::Own(inode, self.hosts[host].disk.inode(inode).what.file_type()))
         } else {
@@ -265,14 +271,13 @@ impl Kernel {
             return Err(Stop::Errno(EPERM)); // mknod(2) of a device needs a capability
         }
         let (source, target) = (self.target(me, from, Last::Entry)?, self.target(me, to, Last::Entry)?);
-        let dots = |path: &[u8]| matches!(path.rsplit(|b| *b == b'/').next(), Some(b"." | b".."));
         if stat::device(&source.path) != stat::device(&target.path) {
             return Err(Stop::Errno(EXDEV));
         }
-        if dots(from.path) {
+        if ends_in_dots(from.path) {
             return Err(Stop::Errno(EBUSY));
         }
-        if dots(to.path) {
+        if ends_in_dots(to.path) {
             return Err(Stop::Errno(if keep { EEXIST } else { EBUSY }));
         }
         let node = source.node.clone().ok_or(Stop::Errno(ENOENT))?;

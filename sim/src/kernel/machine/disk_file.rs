@@ -348,7 +348,7 @@ impl Kernel {
         Ok(total as i64)
     }
 
-    /// Sets a file's size, and gives back what it does not need any more. Answers what those who watch it are to be told.
+    /// Sets a file's size, and gives back what it does not need any more. Answers what to tell those who watch it.
     pub(super) fn set_size(&mut self, host: HostId, inode: InodeId, bytes: u64) -> u32 {
         self.absorb_mapped(host, inode);
         let now = self.now;
@@ -452,9 +452,11 @@ impl Kernel {
         if self.hosts[host].disk.inode(inode).directory().is_none() {
             return Err(Stop::Errno(ENOTDIR));
         }
+        if self.hosts[host].disk.inode(inode).links == 0 {
+            return Err(Stop::Errno(libc::ENOENT)); // fs/readdir.c, iterate_dir
+        }
         if open.position == 0 || open.listing.is_none() {
-            let gone = self.hosts[host].disk.inode(inode).links == 0;
-            let listing = if gone { Vec::new() } else { self.list_disk(me, inode).map_err(Stop::Errno)? };
+            let listing = self.list_disk(me, inode).map_err(Stop::Errno)?;
             if let Kind::Disk(open) = &mut self.files[id].kind {
                 open.listing = Some(listing);
             }
@@ -465,9 +467,7 @@ impl Kernel {
         self.log.returned(&step.records);
         out.write_at(0, &step.records);
         self.note_read(id, host, inode);
-        if self.hosts[host].disk.inode(inode).links > 0 {
-            self.notice_open(id, libc::IN_ACCESS);
-        }
+        self.notice_open(id, libc::IN_ACCESS);
         Ok(step.records.len() as i64)
     }
 

@@ -159,7 +159,7 @@ impl Kernel {
 
     /// flock(2).
     pub(crate) fn lock_file(&mut self, me: ThreadId, fd: c_int, operation: c_int) -> Step {
-        let id = self.usable_file(me, fd)?;
+        let id = self.file(me, fd)?;
         let owner = Owner::Whole(id);
         let lock = |exclusive| Lock { owner, from: 0, to: u64::MAX, exclusive };
         let wanted = match operation & !libc::LOCK_NB {
@@ -197,7 +197,7 @@ impl Kernel {
     /// fcntl(2), `F_SETLK`, `F_SETLKW`, `F_GETLK` and their `F_OFD_` relatives. For the last, what stands in the way is
     /// written into `asked`.
     pub(crate) fn lock_range(&mut self, me: ThreadId, fd: c_int, command: c_int, asked: &mut libc::flock) -> Step {
-        let id = self.usable_file(me, fd)?;
+        let id = self.file(me, fd)?;
         let (kind, mode) = (c_int::from(asked.l_type), self.files[id].flags & libc::O_ACCMODE);
         let by_file = matches!(command, libc::F_OFD_GETLK | libc::F_OFD_SETLK | libc::F_OFD_SETLKW);
         if by_file && asked.l_pid != 0 {

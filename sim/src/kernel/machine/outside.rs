@@ -201,7 +201,7 @@ impl Kernel {
 
     /// lseek(2).
     pub(crate) fn seek(&mut self, me: ThreadId, fd: c_int, offset: i64, whence: Option<Whence>) -> Step {
-        let id = self.usable_file(me, fd)?;
+        let id = self.file(me, fd)?;
         let whence = whence.ok_or(Stop::Errno(EINVAL))?;
         self.unseen_if_own(id);
         match &self.files[id].kind {
@@ -233,7 +233,7 @@ impl Kernel {
 
     /// getdents64(2): entries as `linux_dirent64`, which is also what `readdir` gives.
     pub(crate) fn directory_entries(&mut self, me: ThreadId, fd: c_int, out: &mut Out<'_>) -> Step {
-        let id = self.usable_file(me, fd)?;
+        let id = self.file(me, fd)?;
         if matches!(self.files[id].kind, Kind::Disk(_)) {
             return self.disk_entries(me, id, out);
         }
@@ -261,15 +261,12 @@ impl Kernel {
     pub(crate) fn map_file(&mut self, me: ThreadId, fd: c_int, at: Mapping, offset: u64) -> Result<usize, Stop> {
         let id = self.file(me, fd)?;
         self.unseen_if_own(id);
-        if at.bytes() == 0 {
+        if at.bytes() == 0 || !at.has_type() {
             return Err(Stop::Errno(EINVAL));
         }
         let kind = &self.files[id].kind;
         // mm/mmap.c, do_mmap: what the descriptor allows comes before what the file can do.
         let flags = self.files[id].flags;
-        if flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
         if at.writes_back() && flags & libc::O_ACCMODE != libc::O_RDWR || flags & libc::O_ACCMODE == libc::O_WRONLY {
             return Err(Stop::Errno(EACCES));
         }
@@ -336,7 +333,7 @@ impl Kernel {
         bytes: usize,
     ) -> Result<Vec<u8>, Stop> {
         let id = self.file(me, from)?;
-        if self.files[id].flags & libc::O_PATH != 0 || self.files[id].flags & libc::O_ACCMODE == libc::O_WRONLY {
+        if self.files[id].flags & libc::O_ACCMODE == libc::O_WRONLY {
             return Err(Stop::Errno(EBADF));
         }
         let offset = offset.map(|offset| u64::try_from(offset).map_err(|_| Stop::Errno(EINVAL))).transpose()?;
@@ -344,8 +341,9 @@ impl Kernel {
             return Err(Stop::Errno(ESPIPE));
         }
         let target = self.file(me, to)?;
-        let (flags, is_pipe) = (self.files[target].flags, matches!(self.files[target].kind, Kind::Pipe(_)));
-        if flags & libc::O_PATH != 0 || flags & libc::O_ACCMODE == libc::O_RDONLY {
+        let (flags, is_pipe) =
+            (self.files[target].flags, matches!(self.files[target].kind, Kind::Pipe(_) | Kind::Console(_)));
+        if flags & libc::O_ACCMODE == libc::O_RDONLY {
             return Err(Stop::Errno(EBADF));
         }
         if flags & libc::O_APPEND != 0 && !is_pipe {
@@ -357,7 +355,8 @@ impl Kernel {
         if matches!(self.files[id].kind, Kind::Disk(_)) {
             let block = self.peek_disk(id, offset, bytes)?;
             // Reading is told of before writing; a file takes all there is.
-            if !block.is_empty() && matches!(self.files[target].kind, Kind::Disk(_)) && !self.threads[me].progress.begun {
+            if !block.is_empty() && matches!(self.files[target].kind, Kind::Disk(_)) && !self.threads[me].progress.begun
+            {
                 self.was_read(id);
             }
             return Ok(block);
@@ -371,6 +370,24 @@ impl Kernel {
         let count = open.read_at(&mut buffer, from)?;
         buffer.truncate(count);
         Ok(buffer)
+    }
+
+    /// sendfile(2) at the end of a file. A pipe has to have room first (fs/splice.c, `wait_for_space`).
+    pub(crate) fn send_nothing(&mut self, me: ThreadId, to: c_int, asked: usize) -> Step {
+        let target = self.file(me, to)?;
+        let ready = self.readiness(target);
+        if asked == 0 || !matches!(self.files[target].kind, Kind::Pipe(_)) {
+            return Ok(0);
+        }
+        if ready & libc::EPOLLERR as u32 != 0 {
+            self.raise_sigpipe(me);
+            return Err(Stop::Errno(libc::EPIPE));
+        }
+        match ready & libc::EPOLLOUT as u32 {
+            0 if self.files[target].nonblocking() => Err(Stop::Errno(libc::EAGAIN)),
+            0 => Err(self.wait_for_file(me, target, libc::EPOLLOUT as u32)),
+            _ => Ok(0),
+        }
     }
 
     /// Whether reading and writing a file never wait for anybody.

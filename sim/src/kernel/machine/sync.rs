@@ -116,12 +116,19 @@ impl Kernel {
         Ok(0)
     }
 
-    /// Whether a descriptor can be synced: sync_file_range(2) does nothing more.
+    /// sync_file_range(2), which starts or awaits writeback: of files and directories only.
+    pub(crate) fn check_sync_range(&mut self, me: ThreadId, fd: c_int) -> Step {
+        let id = self.file(me, fd)?;
+        self.unseen_if_own(id);
+        let kind = self.file_type(id);
+        if matches!(kind, libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK) { Ok(0) } else { Err(Stop::Errno(ESPIPE)) }
+    }
+
+    /// Whether a descriptor can be synced.
     pub(crate) fn check_sync(&mut self, me: ThreadId, fd: c_int) -> Step {
         let id = self.file(me, fd)?;
         self.unseen_if_own(id);
         match &self.files[id].kind {
-            _ if self.files[id].flags & libc::O_PATH != 0 => Err(Stop::Errno(EBADF)),
             Kind::Outside(open) if !open.is_setting() => Ok(0),
             Kind::Disk(_) => Ok(0),
             _ => Err(Stop::Errno(EINVAL)),
@@ -131,10 +138,7 @@ impl Kernel {
     /// sync(2), and syncfs(2), which names the disk by a file.
     pub(crate) fn sync_disk(&mut self, me: ThreadId, fd: Option<c_int>) -> Step {
         if let Some(fd) = fd {
-            let id = self.file(me, fd)?;
-            if self.files[id].flags & libc::O_PATH != 0 {
-                return Err(Stop::Errno(EBADF));
-            }
+            self.file(me, fd)?;
         }
         let host = self.host_id(me);
         let bytes = if self.threads[me].progress.begun {
@@ -177,7 +181,7 @@ impl Kernel {
 
     /// ftruncate(2).
     pub(crate) fn truncate_open(&mut self, me: ThreadId, fd: c_int, bytes: u64) -> Step {
-        let id = self.usable_file(me, fd)?;
+        let id = self.file(me, fd)?;
         if self.files[id].flags & libc::O_ACCMODE == libc::O_RDONLY {
             return Err(Stop::Errno(EINVAL));
         }
@@ -198,9 +202,6 @@ impl Kernel {
         let id = self.file(me, fd)?;
         let (punches, zeros) = (mode & libc::FALLOC_FL_PUNCH_HOLE != 0, mode & libc::FALLOC_FL_ZERO_RANGE != 0);
         let keeps_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
-        if self.files[id].flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
         if offset < 0 || bytes <= 0 {
             return Err(Stop::Errno(EINVAL));
         }

@@ -100,7 +100,12 @@ impl Here {
         match base {
             Base::Fixed(path) => Here::at(disk, path),
             Base::Disk(inode) => {
-                let was = || disk.inode(*inode).directory().and_then(|directory| directory.was.as_ref()).map(|was| was.path.clone());
+                let was = || {
+                    disk.inode(*inode)
+                        .directory()
+                        .and_then(|directory| directory.was.as_ref())
+                        .map(|was| was.path.clone())
+                };
                 let path = disk.path_of(*inode).or_else(was).unwrap_or_default();
                 Here { path, node: Node::Own(*inode, libc::S_IFDIR), inode: Some(*inode) }
             }

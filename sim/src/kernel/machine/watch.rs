@@ -97,7 +97,7 @@ impl Kernel {
     }
 
     fn watches(&mut self, me: ThreadId, fd: c_int) -> Result<(FileId, &mut Inotify), Stop> {
-        let id = self.usable_file(me, fd)?;
+        let id = self.file(me, fd)?;
         match &mut self.files[id].kind {
             Kind::Inotify(inotify) => Ok((id, inotify)),
             _ => Err(Stop::Errno(EINVAL)),
@@ -109,7 +109,7 @@ impl Kernel {
         if mask & KNOWN == 0 || mask & !KNOWN != 0 {
             return Err(Stop::Errno(EINVAL));
         }
-        self.usable_file(me, fd)?;
+        self.file(me, fd)?;
         if mask & libc::IN_MASK_ADD != 0 && mask & libc::IN_MASK_CREATE != 0 {
             return Err(Stop::Errno(EINVAL));
         }

@@ -393,7 +393,7 @@ impl Transcript {
         record!(self, unsafe { libc::flock(fd, operation) }, "flock({fd}, {text})") as c_int
     }
 
-    /// A lock of fcntl(2), and for a question what stands in its way. Whose it is, is said as far as it is the caller's.
+    /// A lock of fcntl(2), and for a question what stands in its way and whose that is.
     pub fn lock(&self, fd: c_int, (name, command): (&str, c_int), asked: Stretch) -> c_int {
         let mut lock: libc::flock = unsafe { std::mem::zeroed() };
         (lock.l_type, lock.l_whence) = (asked.kind as i16, asked.whence as i16);
@@ -525,6 +525,25 @@ impl Transcript {
             unsafe { std::ptr::copy_nonoverlapping(content.as_ptr(), address.add(at), content.len()) };
             self.say(format_args!("memory at {at} becomes{}", bytes(content)));
         }
+    }
+
+    /// posix_fadvise(3) answers the error itself.
+    pub fn advise(&self, fd: c_int) {
+        let error = unsafe { libc::posix_fadvise(fd, 0, 0, libc::POSIX_FADV_SEQUENTIAL) };
+        let text = if error == 0 { "0".to_owned() } else { errno_name(error) };
+        self.say(format_args!("posix_fadvise({fd}) = {text}"));
+    }
+
+    pub fn readahead(&self, fd: c_int) -> c_int {
+        record!(self, unsafe { libc::readahead(fd, 0, 10) }, "readahead({fd}, 0, 10)") as c_int
+    }
+
+    pub fn sync_file_range(&self, fd: c_int) -> c_int {
+        record!(self, unsafe { libc::sync_file_range(fd, 0, 10, 2) }, "sync_file_range({fd}, 0, 10, WRITE)") as c_int
+    }
+
+    pub fn syncfs(&self, fd: c_int) -> c_int {
+        record!(self, unsafe { libc::syncfs(fd) }, "syncfs({fd})") as c_int
     }
 
     pub fn inotify(&self) -> c_int {
