@@ -138,7 +138,8 @@ impl Content {
 
     /// Sets the size: what is cut off is gone for good, what is added reads as zeros (ftruncate(2)).
     pub(crate) fn resize(&mut self, bytes: u64) {
-        if bytes < self.bytes {
+        // Even to the same size: what fallocate(2) took behind the end is given back (fs/ext4/inode.c, ext4_setattr).
+        if bytes <= self.bytes {
             const PAGE: u64 = PAGE_BYTES as u64;
             drop(self.pages.split_off(&bytes.div_ceil(PAGE)));
             drop(self.unwritten.split_off(&bytes.div_ceil(PAGE)));

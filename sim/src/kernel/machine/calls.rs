@@ -2,7 +2,7 @@
 
 use super::change::At;
 use super::disk_file::{Listed, OpenName};
-use super::walk::{Base, Found, Last, walk};
+use super::walk::{Base, Found, Last, parent, walk};
 use super::{Device, DiskFile, Make, Node, Stat, Who, access, own, stat, tree};
 use crate::carrier::outside;
 use crate::kernel::disk::{Inode, Regular, What};
@@ -10,8 +10,9 @@ use crate::kernel::file::{FileId, Kind};
 use crate::kernel::process::Process;
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
 use libc::{EACCES, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, c_int};
+use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// `O_LARGEFILE` as 64-bit kernels set it on each file opened by path (`force_o_largefile`); F_GETFL shows it.
@@ -147,6 +148,7 @@ impl Kernel {
             if !creates {
                 return Err(Stop::Errno(ENOENT));
             }
+            found.check_alive()?;
             let inode = self.make_at(me, &found.path, What::Regular(Regular::default()), mode)?;
             let kind = self.open_inode(me, inode, found.path);
             return self.finish_open(me, kind, flags & !libc::O_TRUNC, false);
@@ -323,21 +325,54 @@ impl Kernel {
 
     /// realpath(3).
     pub(crate) fn real_path(&mut self, me: ThreadId, path: &[u8]) -> Result<Vec<u8>, Stop> {
-        // glibc leaves dots out, and asks where it is when nothing is left: nobody has to be allowed to search there.
-        let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
-        let (first, last): (&[u8], &[u8]) = (
-            if path.starts_with(b"/") { b"/" } else { b"" },
-            if path.ends_with(b"/") || path.ends_with(b"/.") { b"/" } else { b"" },
-        );
-        let without = [first, &parts.join(&b'/'), last].concat();
-        let path = if parts.is_empty() && first.is_empty() && !path.is_empty() {
-            self.working_directory(me)?
-        } else {
-            let (path, _) = self.existing(me, At { directory: libc::AT_FDCWD, path: &without }, Last::Follow)?;
-            path.into_os_string().into_encoded_bytes()
-        };
+        let path = self.real_path_in_pieces(me, path)?.into_os_string().into_encoded_bytes();
         self.log.returned(&path);
         Ok(path)
+    }
+
+    /// As glibc does it (stdlib/canonicalize.c): it reads one link after the other and takes `..` for the name before it,
+    /// so that fewer permissions are asked for than when the kernel walks.
+    fn real_path_in_pieces(&mut self, me: ThreadId, path: &[u8]) -> Result<PathBuf, Stop> {
+        const LINKS_MAX: usize = 40;
+        if path.is_empty() {
+            return Err(Stop::Errno(ENOENT));
+        }
+        let parts = |path: &[u8]| path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect::<VecDeque<_>>();
+        let first = if path[0] == b'/' { b"/".to_vec() } else { self.working_directory(me)? };
+        let mut real = PathBuf::from(std::ffi::OsString::from_vec(first));
+        let (mut rest, mut links) = (parts(path), 0);
+        while let Some(part) = rest.pop_front() {
+            match &part[..] {
+                b"" | b"." => continue,
+                b".." => {
+                    real = parent(&self.own, &real);
+                    continue;
+                }
+                _ => {}
+            }
+            let next = real.join(OsStr::from_bytes(&part));
+            let at = At { directory: libc::AT_FDCWD, path: next.as_os_str().as_bytes() };
+            let (_, node) = self.existing(me, at, Last::Keep)?;
+            if node.file_type() != libc::S_IFLNK {
+                if !rest.is_empty() && !node.is_directory() {
+                    return Err(Stop::Errno(ENOTDIR));
+                }
+                real = next;
+                continue;
+            }
+            links += 1;
+            if links > LINKS_MAX {
+                return Err(Stop::Errno(ELOOP));
+            }
+            let target = self.read_link(me, at)?;
+            if target.starts_with(b"/") {
+                real = PathBuf::from("/");
+            }
+            let mut all = parts(&target);
+            all.append(&mut rest);
+            rest = all;
+        }
+        Ok(real)
     }
 
     /// chdir(2).

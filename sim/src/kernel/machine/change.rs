@@ -94,7 +94,13 @@ impl Kernel {
     /// As mkdir(2) and its relatives.
     pub(super) fn make_at(&mut self, me: ThreadId, path: &Path, what: What, mode: u32) -> Result<InodeId, Stop> {
         let (directory, name) = self.place(me, path)?;
+        // inode(7): in a directory with the set-group-ID bit, new ones have it as well.
+        let above = self.disk(me).inode(directory).attributes.mode & libc::S_ISGID;
+        let inherits = matches!(what, What::Directory(_)) && above != 0;
         let inode = self.new_inode(me, what, mode)?;
+        if inherits {
+            self.disk(me).inode_mut(inode).attributes.mode |= libc::S_ISGID;
+        }
         let (host, now) = (self.host_id(me), self.now);
         self.hosts[host].disk.link(now, directory, &name, inode);
         self.stamp(host, directory, true);
@@ -108,6 +114,7 @@ impl Kernel {
         if found.node.is_some() {
             return Err(Stop::Errno(EEXIST));
         }
+        found.check_alive()?;
         let (what, mode) = match made {
             Made::Directory(mode) => (What::Directory(Directory::empty()), mode & 0o1777),
             // Only a directory can have a slash behind it.
@@ -233,6 +240,7 @@ impl Kernel {
         if target.slash {
             return Err(Stop::Errno(ENOENT));
         }
+        target.check_alive()?;
         if let Node::Made(..) | Node::MadeDirectory | Node::Device(_) | Node::Handle(_) = node {
             return Err(Stop::Errno(EXDEV));
         }
@@ -304,6 +312,7 @@ impl Kernel {
         if source.path == target.path || target.node.as_ref().is_some_and(same) {
             return Ok(0);
         }
+        target.check_alive()?;
         let (old, new) = (self.place(me, &source.path)?, self.place(me, &target.path)?);
         match &target.node {
             Some(_) if exchange => {}

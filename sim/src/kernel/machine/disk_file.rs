@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 const MOVED_BYTES_MAX: usize = 0x7fff_f000;
 /// Bytes that are moved at a time.
 const BLOCK_BYTES: usize = 1 << 16;
-/// ext4's largest file with blocks of 4 KiB.
-pub(super) const FILE_BYTES_MAX: u64 = 16 << 40;
+/// ext4's largest file with blocks of 4 KiB: their numbers have 32 bits (fs/ext4/super.c, ext4_max_size).
+pub(super) const FILE_BYTES_MAX: u64 = (16 << 40) - 4096;
 /// relatime (mount(8)): an access time is kept up to date once a day.
 const DAY_NS: i64 = 86_400 * 1_000_000_000;
 /// `ktime_get_coarse_real_ts64`: files are stamped with the time of the last tick, at 250 Hz.
@@ -312,6 +312,9 @@ impl Kernel {
         if total == 0 {
             return Ok(0);
         }
+        if at.saturating_add(total as u64) > i64::MAX as u64 {
+            return Err(Stop::Errno(EINVAL)); // write(2): no offset is as large
+        }
         if at >= FILE_BYTES_MAX {
             return Err(Stop::Errno(EFBIG));
         }
@@ -438,7 +441,8 @@ impl Kernel {
             (Whence::Hole, Some(content)) => Some(content.next_hole(within()?) as i64),
             (Whence::Data | Whence::Hole, None) => return Err(Stop::Errno(EINVAL)),
         };
-        let to = to.filter(|to| *to >= 0).ok_or(Stop::Errno(EINVAL))?;
+        let fits = |to: &i64| u64::try_from(*to).is_ok_and(|to| to <= FILE_BYTES_MAX);
+        let to = to.filter(fits).ok_or(Stop::Errno(EINVAL))?;
         if let Kind::Disk(open) = &mut self.files[id].kind {
             open.position = to as u64;
         }

@@ -78,9 +78,17 @@ impl Locks {
         self.held.append(&mut rest);
     }
 
-    /// Adds a lock, in place of what its owner holds there.
-    fn take(&mut self, lock: Lock) {
+    /// Adds a lock, in place of what its owner holds there; it grows together with such locks beside it (fcntl(2)).
+    fn take(&mut self, mut lock: Lock) {
         self.release(lock.owner, lock.from, lock.to);
+        self.held.retain(|held| {
+            let beside = held.to == lock.from || lock.to == held.from;
+            let joins = beside && held.owner == lock.owner && held.exclusive == lock.exclusive;
+            if joins {
+                (lock.from, lock.to) = (lock.from.min(held.from), lock.to.max(held.to));
+            }
+            !joins
+        });
         self.held.push(lock);
     }
 }

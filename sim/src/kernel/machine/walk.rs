@@ -2,9 +2,9 @@
 
 use super::{Node, Own, Who, tree};
 use crate::carrier::outside;
-use crate::kernel::Kernel;
 use crate::kernel::disk::{Disk, Entry, InodeId, What};
 use crate::kernel::file::Kind;
+use crate::kernel::{Kernel, Stop};
 use libc::{ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, c_int};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
@@ -38,6 +38,16 @@ pub(crate) struct Found {
     pub(crate) node: Option<Node>,
     /// The path asks for a directory: it ends with a slash.
     pub(crate) slash: bool,
+    /// It is missing in a directory that was removed.
+    dead: bool,
+}
+
+impl Found {
+    /// # Errors
+    /// `ENOENT` when nothing can be made there any more (fs/namei.c, `may_create`).
+    pub(super) fn check_alive(&self) -> Result<(), Stop> {
+        if self.dead { Err(Stop::Errno(ENOENT)) } else { Ok(()) }
+    }
 }
 
 /// A directory that is somebody's: a process works in it.
@@ -149,9 +159,9 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Base, path: &[u8], last: Last) -
         let next = here.path.join(OsStr::from_bytes(&name));
         let final_one = rest.is_empty();
         let Some(node) = look_up(k, disk, who, here.inode, &name, &next)? else {
-            // In a directory that was removed nothing is made any more (fs/namei.c, `may_create`).
-            if final_one && here.inode.is_none_or(|inode| disk.inode(inode).links > 0) {
-                return Ok(Found { path: next, node: None, slash });
+            if final_one {
+                let dead = here.inode.is_some_and(|inode| disk.inode(inode).links == 0);
+                return Ok(Found { path: next, node: None, slash, dead });
             }
             return Err(ENOENT);
         };
@@ -204,7 +214,7 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Base, path: &[u8], last: Last) -
     if let (Some(inode), Node::Directory) = (here.inode, &here.node) {
         here.node = Node::Own(inode, libc::S_IFDIR);
     }
-    Ok(Found { path: here.path, node: Some(here.node), slash })
+    Ok(Found { path: here.path, node: Some(here.node), slash, dead: false })
 }
 
 /// Where a symbolic link leads.
@@ -220,7 +230,7 @@ fn link_target<'a>(disk: &'a Disk, node: &'a Node) -> Option<&'a [u8]> {
 }
 
 /// The directory above. Above the checkout lies what lies above it outside.
-fn parent(own: &Own, path: &Path) -> PathBuf {
+pub(super) fn parent(own: &Own, path: &Path) -> PathBuf {
     if path == Path::new(super::own::WORKSPACE) {
         let mut above = outside::path_buffer();
         above.push(own.workspace.parent().unwrap_or(Path::new("/")));

@@ -6,7 +6,7 @@ use crate::calls::readiness::ALL;
 use crate::differences::linux_version;
 use crate::transcript::Transcript;
 use libc::{AT_FDCWD, c_int};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 
 /// Descriptors that a sequence may have open.
@@ -32,6 +32,7 @@ pub fn run(ops: &[Op], t: &Transcript) {
         fds: Vec::new(),
         watchers: Vec::new(),
         seen: BTreeMap::new(),
+        allocated: BTreeSet::new(),
         written: 0,
         times: linux_version() >= FINE_TIMES_SINCE,
     };
@@ -68,6 +69,8 @@ struct Open<'a> {
     watchers: Vec<c_int>,
     /// When each inode was written and changed, when it was last looked at.
     seen: BTreeMap<u64, [(i64, i64); 2]>,
+    /// Inodes that fallocate(2) was called for.
+    allocated: BTreeSet<u64>,
     /// Counts bytes, so that each has its own value.
     written: u8,
     /// Whether times are looked at.
@@ -191,13 +194,18 @@ impl Open<'_> {
             }
             Op::Seek(place, offset, whence) => self.seek(place, offset, whence),
             Op::Truncate(at, bytes) => {
-                t.truncate(path(at), bytes);
+                // tmpfs takes no notice where nothing is given back (mm/shmem.c, shmem_setattr); ext4 does.
+                if !is_empty(path(at)) {
+                    t.truncate(path(at), bytes);
+                }
             }
             Op::TruncateOpen(place, bytes) => {
                 t.ftruncate(self.fd(place), bytes);
             }
             Op::Allocate(place, mode, offset, bytes) => {
-                t.fallocate(self.fd(place), mode, offset, bytes);
+                let fd = self.fd(place);
+                self.allocated.extend(inode(fd));
+                t.fallocate(fd, mode, offset, bytes);
             }
             Op::Sync(place) => {
                 t.fsync(self.fd(place));
@@ -348,12 +356,13 @@ impl Open<'_> {
         }
     }
 
-    /// A directory's positions are each file system's own.
+    /// A directory's positions are each file system's own. So is where holes are once space was taken: a page that
+    /// was taken twice, or looked at in memory, is none for tmpfs (mm/shmem.c) and one for ext4.
     fn seek(&self, place: usize, offset: i64, whence: c_int) {
         let fd = self.fd(place);
         if is_directory(fd) {
             self.t.lseek(fd, 0, libc::SEEK_SET);
-        } else {
+        } else if whence < libc::SEEK_DATA || inode(fd).is_none_or(|inode| !self.allocated.contains(&inode)) {
             self.t.lseek(fd, offset, whence);
         }
     }
@@ -390,6 +399,17 @@ impl Open<'_> {
             t.memory(memory, 0, size.min(5000));
             t.munmap(memory, room);
         }
+    }
+}
+
+/// Whether a path leads to a file that takes no space, without a line.
+fn is_empty(path: &str) -> bool {
+    let path = CString::new(path).expect("no NUL in it");
+    // SAFETY: a C string, and room for the answer, all zeros at first.
+    unsafe {
+        let mut found: libc::stat = std::mem::zeroed();
+        let known = libc::stat(path.as_ptr(), &mut found) == 0;
+        known && found.st_mode & libc::S_IFMT == libc::S_IFREG && found.st_blocks == 0
     }
 }
 
