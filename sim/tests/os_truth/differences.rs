@@ -107,6 +107,14 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "as above: ext4 has no such position",
     },
     Difference {
+        scripts: &["directed::file_contents::copying_without_a_buffer"],
+        call: "copy_file_range(",
+        real: " = 5",
+        world: " = -1 ENOSYS",
+        since: ALWAYS,
+        reason: "whoever calls it has another way, as Linux refuses it for many files: std::io::copy reads and writes",
+    },
+    Difference {
         scripts: &["directed::tcp::a_blocking_accept_and_its_number"],
         call: "the number of accept(2) is taken before it waits",
         real: "true",

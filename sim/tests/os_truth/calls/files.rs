@@ -40,28 +40,6 @@ const AT: [(u32, &str); 4] = [
 /// Flags of renameat2(2) by name.
 const RENAMING: [(u32, &str); 3] =
     [(libc::RENAME_NOREPLACE, "NOREPLACE"), (libc::RENAME_EXCHANGE, "EXCHANGE"), (libc::RENAME_WHITEOUT, "WHITEOUT")];
-/// Events of inotify(7) by name.
-const EVENTS: [(u32, &str); 18] = [
-    (libc::IN_ACCESS, "ACCESS"),
-    (libc::IN_MODIFY, "MODIFY"),
-    (libc::IN_ATTRIB, "ATTRIB"),
-    (libc::IN_CLOSE_WRITE, "CLOSE_WRITE"),
-    (libc::IN_CLOSE_NOWRITE, "CLOSE_NOWRITE"),
-    (libc::IN_OPEN, "OPEN"),
-    (libc::IN_MOVED_FROM, "MOVED_FROM"),
-    (libc::IN_MOVED_TO, "MOVED_TO"),
-    (libc::IN_CREATE, "CREATE"),
-    (libc::IN_DELETE, "DELETE"),
-    (libc::IN_DELETE_SELF, "DELETE_SELF"),
-    (libc::IN_MOVE_SELF, "MOVE_SELF"),
-    (libc::IN_UNMOUNT, "UNMOUNT"),
-    (libc::IN_Q_OVERFLOW, "Q_OVERFLOW"),
-    (libc::IN_IGNORED, "IGNORED"),
-    (libc::IN_ISDIR, "ISDIR"),
-    (libc::IN_ONESHOT, "ONESHOT"),
-    (libc::IN_DONT_FOLLOW, "DONT_FOLLOW"),
-];
-
 /// A path for libc.
 pub fn c(path: &str) -> CString {
     CString::new(path).expect("no NUL in a path")
@@ -72,7 +50,7 @@ fn from(directory: c_int) -> String {
     if directory == AT_FDCWD { "CWD".to_owned() } else { directory.to_string() }
 }
 
-fn words(value: u32, names: &[(u32, &str)]) -> String {
+pub(super) fn words(value: u32, names: &[(u32, &str)]) -> String {
     if value == 0 { "0".to_owned() } else { bits(value, names) }
 }
 
@@ -322,7 +300,7 @@ impl Transcript {
     }
 
     /// Of a file that has never had a name, the number of its inode is the name.
-    fn with_name_of_unnamed(&self, path: &str) -> String {
+    pub(super) fn with_name_of_unnamed(&self, path: &str) -> String {
         let number = |rest: &str| rest.split(' ').next().and_then(|number| number.parse().ok());
         match path.rsplit_once('#').and_then(|(above, rest)| Some((above, number(rest)?))) {
             Some((above, number)) => format!("{above}#{}", self.name("inode", number)),
@@ -491,6 +469,18 @@ impl Transcript {
         result
     }
 
+    /// copy_file_range(2), from the beginning to the beginning.
+    pub fn copy_file_range(&self, from: c_int, to: c_int, bytes: usize) -> i64 {
+        let (mut at, mut there) = (0i64, 0i64);
+        let call = || unsafe { libc::copy_file_range(from, &raw mut at, to, &raw mut there, bytes, 0) };
+        let (result, errno) = outcome!({
+            let mut call = call;
+            call()
+        });
+        self.returned(format_args!("copy_file_range({from}, {to}, {bytes})"), result, errno, "");
+        result
+    }
+
     /// mmap(2) of a file: the address, or null.
     pub fn mmap(&self, fd: c_int, bytes: usize, protection: c_int, flags: c_int, offset: i64) -> *mut u8 {
         let call = || unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, fd, offset) };
@@ -544,42 +534,6 @@ impl Transcript {
 
     pub fn syncfs(&self, fd: c_int) -> c_int {
         record!(self, unsafe { libc::syncfs(fd) }, "syncfs({fd})") as c_int
-    }
-
-    pub fn inotify(&self) -> c_int {
-        record!(self, unsafe { libc::inotify_init1(libc::IN_NONBLOCK) }, "inotify_init1(NONBLOCK)") as c_int
-    }
-
-    pub fn watch(&self, fd: c_int, path: &str, mask: u32) -> c_int {
-        let (at, text) = (c(path), words(mask, &EVENTS));
-        let call = || unsafe { libc::inotify_add_watch(fd, at.as_ptr(), mask) };
-        record!(self, call(), "inotify_add_watch({fd}, {path:?}, {text})") as c_int
-    }
-
-    pub fn unwatch(&self, fd: c_int, watch: c_int) -> c_int {
-        record!(self, unsafe { libc::inotify_rm_watch(fd, watch) }, "inotify_rm_watch({fd}, {watch})") as c_int
-    }
-
-    /// What an inotify has to tell, event by event; cookies have names.
-    pub fn events(&self, fd: c_int) {
-        const HEADER_BYTES: usize = 16;
-        let mut buffer = [0u64; 1024];
-        let (result, errno) = outcome!(unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), size_of_val(&buffer)) });
-        if result < 0 {
-            return self.returned(format_args!("events of {fd}"), result, errno, "");
-        }
-        let all: Vec<u8> = buffer.iter().flat_map(|word| word.to_ne_bytes()).take(result as usize).collect();
-        let word = |at: usize| u32::from_ne_bytes([all[at], all[at + 1], all[at + 2], all[at + 3]]);
-        let mut at = 0;
-        while at + HEADER_BYTES <= all.len() {
-            let name_bytes = word(at + 12) as usize;
-            let name = &all[at + HEADER_BYTES..at + HEADER_BYTES + name_bytes];
-            let name = self.with_name_of_unnamed(String::from_utf8_lossy(name).trim_end_matches('\0'));
-            let cookie = self.name("cookie", u64::from(word(at + 8)));
-            let mask = words(word(at + 4), &EVENTS);
-            self.say(format_args!("event of {fd}: watch {} {mask} {cookie} {name:?}", word(at) as i32));
-            at += HEADER_BYTES + name_bytes;
-        }
     }
 }
 

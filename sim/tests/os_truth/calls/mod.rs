@@ -12,6 +12,7 @@ pub mod files;
 pub mod options;
 pub mod readiness;
 mod sockets;
+mod watches;
 
 pub use address::Addr;
 

@@ -11,7 +11,7 @@ fn stretch(kind: c_int, start: i64, bytes: i64) -> Stretch {
     Stretch { kind, whence: SEEK_SET, start, bytes }
 }
 
-script! { Weathers::Calm;
+script! { Weathers::All;
     fn appending(t) {
         t.chdir("/tmp");
         let plain = t.file("f", b"0123456789");
@@ -177,6 +177,12 @@ script! { Weathers::Calm;
         t.sendfile(writer, from, Some(0), 5);
         t.read(reader, 8);
         t.sendfile(to, reader, None, 5);
+    }
+
+    fn copying_without_a_buffer(t) {
+        t.chdir("/tmp");
+        let (from, to) = (t.file("from", b"0123456789"), t.file("to", b""));
+        t.copy_file_range(from, to, 5);
     }
 
     fn what_changes_which_time(t) {
