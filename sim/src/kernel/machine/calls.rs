@@ -9,7 +9,7 @@ use crate::kernel::disk::{Inode, Regular, What};
 use crate::kernel::file::{FileId, Kind};
 use crate::kernel::process::Process;
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
-use libc::{EACCES, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, c_int};
+use libc::{EACCES, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, EPERM, c_int};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -173,6 +173,10 @@ impl Kernel {
         }
         if matches!(node, Node::Link(_) | Node::Own(_, libc::S_IFLNK)) && !path_only {
             return Err(Stop::Errno(ELOOP));
+        }
+        let keeps_time = flags & libc::O_NOATIME != 0 && !matches!(node, Node::Handle(_));
+        if keeps_time && !writes && self.stat_node(me, &found.path, &node).owner != super::USER_ID {
+            return Err(Stop::Errno(EPERM)); // fs/namei.c, may_open
         }
         let who = self.who(me);
         let own = self.own.covers(self, who, found.path.as_os_str().as_bytes());

@@ -230,6 +230,9 @@ script! { Weathers::All;
         t.utimensat("f", When::Now, When::Now, 0);
         t.fchmod(fd, 0o755);
         t.access("f", X_OK);
+        for path in ["/usr/bin/env", "/usr/bin", "/dev/null", "f"] {
+            t.open(path, O_RDONLY | O_NOATIME);
+        }
         // The last permissions are those of what was made: they do not concern who makes it.
         let made = t.openat(AT_FDCWD, "g", O_CREAT | O_RDWR, 0o000);
         t.write(made, b"x");
