@@ -223,6 +223,21 @@ mod tests {
     }
 
     #[test]
+    fn pages_that_were_only_taken_are_holes_that_take_space() {
+        const PAGE: u64 = PAGE_BYTES as u64;
+        let mut content = Content::default();
+        content.take_pages(0, 4 * PAGE);
+        content.resize(2 * PAGE);
+        assert_eq!((content.pages_taken(), content.next_data(0), content.next_hole(0)), (4, None, 0));
+        content.write(PAGE, b"x");
+        assert_eq!((content.next_data(0), content.next_hole(PAGE)), (Some(PAGE), 2 * PAGE));
+        content.clear(0, 10);
+        assert_eq!(content.next_data(0), Some(PAGE), "zeros in what was never written change nothing");
+        content.resize(2 * PAGE);
+        assert_eq!(content.pages_taken(), 2, "what is behind the end is given back");
+    }
+
+    #[test]
     fn holes_are_found_and_take_no_space() {
         let mut content = Content::default();
         content.write(2 * PAGE_BYTES as u64, b"x");

@@ -3,6 +3,8 @@
 //! A sequence works on a handful of descriptors in one thread, and nothing in it blocks. Sequences run in batches, one
 //! process each side; one that differs is run again alone, with more time for the network, and then shrunk: calls are
 //! dropped as long as a difference remains.
+//!
+//! [`generator`] and [`interpreter`] are about sockets, pipes and the like; [`files`] and [`on_files`] about files.
 
 mod files;
 mod generator;
