@@ -112,8 +112,6 @@ pub(crate) struct Kernel {
     pub(crate) watched: Watched,
     /// Open files of disks by what they are called.
     pub(crate) open_names: OpenNames,
-    /// What the two events of the last rename(2) that somebody watched have in common (inotify(7)).
-    pub(crate) rename_cookie: u32,
     /// The plan of faults that is being carried out.
     pub(crate) weather: Option<Box<Weather>>,
     /// The call under way leaves no trace, although it was not made as a look.
@@ -175,9 +173,8 @@ impl Kernel {
             syncs: config.syncs,
             locks: LockTable::new(),
             mapped: MappedFiles::new(),
-            watched: Watched::new(),
+            watched: Watched::default(),
             open_names: OpenNames::new(),
-            rename_cookie: 0,
             weather: None,
             no_trace: false,
             virtual_limit: u64::try_from(config.virtual_timeout.as_nanos()).unwrap_or(u64::MAX),

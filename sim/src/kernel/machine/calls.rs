@@ -1,7 +1,7 @@
 //! The calls about paths: open(2), stat(2), access(2), readlink(2), realpath(3), chdir(2), and what directories hold.
 
 use super::change::At;
-use super::disk_file::{Listed, OpenName};
+use super::disk_file::Listed;
 use super::walk::{Base, Found, Last, parent, walk};
 use super::{Device, DiskFile, Make, Node, Stat, Who, access, own, stat, tree};
 use crate::carrier::outside;
@@ -87,13 +87,10 @@ impl Kernel {
                 Some(path) => path.into_os_string().into_encoded_bytes(),
                 None => deleted(directory.was.as_ref().map_or(open.path(), |was| &was.path)),
             },
-            (None, Some(OpenName { place: (above, name), linked })) => {
-                let path = disk.path_of(*above).map(|path| path.join(OsStr::from_bytes(name)));
-                match path {
-                    Some(path) if *linked => path.into_os_string().into_encoded_bytes(),
-                    path => deleted(&path.unwrap_or_else(|| open.path().to_owned())),
-                }
-            }
+            (None, Some(name)) => match name.path(disk) {
+                Some(path) if name.linked => path.into_os_string().into_encoded_bytes(),
+                path => deleted(&path.unwrap_or_else(|| open.path().to_owned())),
+            },
             (None, None) => deleted(open.path()),
         }
     }
@@ -157,27 +154,9 @@ impl Kernel {
             return Err(Stop::Errno(EEXIST));
         }
         if node.is_directory() && temporary {
-            self.directory_to_change(me, &found.path)?;
-            let inode = self.new_inode(me, What::Regular(Regular::default()), mode)?;
-            self.disk(me).inode_mut(inode).linkable = flags & libc::O_EXCL == 0;
-            // `d_tmpfile` (fs/dcache.c) calls it by its number.
-            let name = format!("#{}", self.disk(me).inode(inode).number);
-            let kind = self.open_inode(me, inode, found.path.join(name));
-            return self.finish_open(me, kind, flags, false);
+            return self.open_unnamed(me, &found.path, flags, mode);
         }
-        if node.is_directory() && (writes || creates) {
-            return Err(Stop::Errno(EISDIR));
-        }
-        if flags & libc::O_DIRECTORY != 0 && !node.is_directory() {
-            return Err(Stop::Errno(ENOTDIR));
-        }
-        if matches!(node, Node::Link(_) | Node::Own(_, libc::S_IFLNK)) && !path_only {
-            return Err(Stop::Errno(ELOOP));
-        }
-        let keeps_time = flags & libc::O_NOATIME != 0 && !matches!(node, Node::Handle(_));
-        if keeps_time && !writes && self.stat_node(me, &found.path, &node).owner != super::USER_ID {
-            return Err(Stop::Errno(EPERM)); // fs/namei.c, may_open
-        }
+        self.check_kind(me, &found.path, &node, flags)?;
         let who = self.who(me);
         let own = self.own.covers(self, who, found.path.as_os_str().as_bytes());
         let kind = match &node {
@@ -195,6 +174,36 @@ impl Kernel {
             _ => self.open_on_disk(me, &found.path, &node, flags)?,
         };
         self.finish_open(me, kind, flags, own)
+    }
+
+    /// open(2) with `O_TMPFILE`, in a directory.
+    fn open_unnamed(&mut self, me: ThreadId, directory: &Path, flags: c_int, mode: u32) -> Step {
+        self.directory_to_change(me, directory)?;
+        let inode = self.new_inode(me, What::Regular(Regular::default()), mode)?;
+        self.disk(me).inode_mut(inode).linkable = flags & libc::O_EXCL == 0;
+        // `d_tmpfile` (fs/dcache.c) calls it by its number.
+        let name = format!("#{}", self.disk(me).inode(inode).number);
+        let kind = self.open_inode(me, inode, directory.join(name));
+        self.finish_open(me, kind, flags, false)
+    }
+
+    /// Whether what is there can be opened with these flags, in the order of `do_open` and `may_open` (fs/namei.c).
+    fn check_kind(&self, me: ThreadId, path: &Path, node: &Node, flags: c_int) -> Result<(), Stop> {
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
+        if node.is_directory() && (writes || flags & libc::O_CREAT != 0) {
+            return Err(Stop::Errno(EISDIR));
+        }
+        if flags & libc::O_DIRECTORY != 0 && !node.is_directory() {
+            return Err(Stop::Errno(ENOTDIR));
+        }
+        if matches!(node, Node::Link(_) | Node::Own(_, libc::S_IFLNK)) && flags & libc::O_PATH == 0 {
+            return Err(Stop::Errno(ELOOP));
+        }
+        let keeps_time = flags & libc::O_NOATIME != 0 && !writes && !matches!(node, Node::Handle(_));
+        if keeps_time && self.stat_node(me, path, node).owner != super::USER_ID {
+            return Err(Stop::Errno(EPERM));
+        }
+        Ok(())
     }
 
     /// Opens what is on the disk, or belongs there once it is changed.
@@ -334,12 +343,15 @@ impl Kernel {
         Ok(path)
     }
 
-    /// As glibc does it (stdlib/canonicalize.c): it reads one link after the other and takes `..` for the name before it,
-    /// so that fewer permissions are asked for than when the kernel walks.
+    /// As glibc does it (stdlib/canonicalize.c): it reads one link after the other and takes `..` for the name before
+    /// it, so that fewer permissions are asked for than when the kernel walks.
     fn real_path_in_pieces(&mut self, me: ThreadId, path: &[u8]) -> Result<PathBuf, Stop> {
         const LINKS_MAX: usize = 40;
         if path.is_empty() {
             return Err(Stop::Errno(ENOENT));
+        }
+        if self.own.covers(self, self.who(me), path) {
+            self.leave_no_trace();
         }
         let parts = |path: &[u8]| path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect::<VecDeque<_>>();
         let first = if path[0] == b'/' { b"/".to_vec() } else { self.working_directory(me)? };

@@ -47,6 +47,14 @@ pub(super) struct OpenName {
     pub(super) linked: bool,
 }
 
+impl OpenName {
+    /// The path that it is now, or was last.
+    pub(super) fn path(&self, disk: &Disk) -> Option<PathBuf> {
+        let (above, name) = &self.place;
+        Some(disk.path_of(*above)?.join(OsStr::from_bytes(name)))
+    }
+}
+
 /// Open files that have a name, by what they are.
 pub(crate) type OpenNames = BTreeMap<(HostId, InodeId), Vec<FileId>>;
 

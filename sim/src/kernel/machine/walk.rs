@@ -3,7 +3,7 @@
 use super::{Node, Own, Who, tree};
 use crate::carrier::outside;
 use crate::kernel::disk::{Disk, Entry, InodeId, What};
-use crate::kernel::file::Kind;
+use crate::kernel::file::{FileId, Kind};
 use crate::kernel::{Kernel, Stop};
 use libc::{ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, c_int};
 use std::collections::{BTreeMap, VecDeque};
@@ -28,6 +28,17 @@ pub(crate) enum Last {
     Keep,
     /// It names an entry to make, move or remove: a slash changes nothing (fs/namei.c, `filename_parentat`).
     Entry,
+}
+
+impl Last {
+    fn follows(self, slash: bool) -> bool {
+        match self {
+            Last::Follow => true,
+            Last::Create => !slash,
+            Last::Keep => slash,
+            Last::Entry => false,
+        }
+    }
 }
 
 /// Where a path leads.
@@ -105,6 +116,24 @@ impl Here {
         Here { path: path.to_owned(), node: Node::Directory, inode: disk.at(path) }
     }
 
+    /// What a link of `/proc/self/fd` leads to, if it is a file or directory.
+    fn behind(k: &Kernel, who: Who, file: FileId) -> Option<Here> {
+        match &k.files[file].kind {
+            Kind::Outside(open) => Some(Here { path: open.path().to_owned(), node: open.node().clone(), inode: None }),
+            Kind::Disk(open) if open.host() == k.processes[who.process].host => {
+                let disk = &k.hosts[open.host()].disk;
+                let node = Node::Own(open.inode(), disk.inode(open.inode()).what.file_type());
+                let inode = node.is_directory().then_some(open.inode());
+                let path = match inode {
+                    Some(inode) => disk.path_of(inode),
+                    None => open.name().and_then(|name| name.path(disk)),
+                };
+                Some(Here { path: path.unwrap_or_else(|| open.path().to_owned()), node, inode })
+            }
+            _ => None,
+        }
+    }
+
     /// Where a relative path begins; in a directory that was removed there are `.` and `..` still.
     fn in_base(disk: &Disk, base: &Base) -> Here {
         match base {
@@ -165,17 +194,8 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Base, path: &[u8], last: Last) -
             }
             return Err(ENOENT);
         };
-        let inode = match node {
-            Node::Own(inode, libc::S_IFDIR) => Some(inode),
-            _ => None,
-        };
-        let follows = match last {
-            Last::Follow => true,
-            Last::Create => !slash,
-            Last::Keep => slash,
-            Last::Entry => false,
-        };
-        if !final_one || follows {
+        let inode = if let Node::Own(inode, libc::S_IFDIR) = node { Some(inode) } else { None };
+        if !final_one || last.follows(slash) {
             if let Some(target) = link_target(disk, &node) {
                 links += 1;
                 if links > LINKS_MAX {
@@ -190,19 +210,7 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Base, path: &[u8], last: Last) -
                 continue;
             }
             if let Node::Handle(file) = node {
-                here = match &k.files[file].kind {
-                    Kind::Outside(open) => {
-                        Here { path: open.path().to_owned(), node: open.node().clone(), inode: None }
-                    }
-                    Kind::Disk(open) if open.host() == k.processes[who.process].host => {
-                        let inode = open.inode();
-                        let node = Node::Own(inode, disk.inode(inode).what.file_type());
-                        let directory = node.is_directory().then_some(inode);
-                        let path = directory.and_then(|inode| disk.path_of(inode));
-                        Here { path: path.unwrap_or_else(|| open.path().to_owned()), node, inode: directory }
-                    }
-                    _ => Here { path: next, node, inode: None },
-                };
+                here = Here::behind(k, who, file).unwrap_or(Here { path: next, node, inode: None });
                 continue;
             }
         }

@@ -85,7 +85,12 @@ fn event(watch: c_int, mask: u32, cookie: u32, name: &[u8]) -> Vec<u8> {
 }
 
 /// Who watches which inodes of a world.
-pub(crate) type Watched = BTreeMap<(HostId, InodeId), Vec<(FileId, c_int)>>;
+#[derive(Default)]
+pub(crate) struct Watched {
+    by_inode: BTreeMap<(HostId, InodeId), Vec<(FileId, c_int)>>,
+    /// What the two events of the last rename(2) that somebody watched have in common.
+    rename_cookie: u32,
+}
 
 impl Kernel {
     /// inotify_init1(2).
@@ -139,7 +144,7 @@ impl Kernel {
         let watch = inotify.last;
         inotify.watches.insert(watch, (target, mask));
         if let Some(target) = target {
-            self.watched.entry(target).or_default().push((id, watch));
+            self.watched.by_inode.entry(target).or_default().push((id, watch));
         }
         Ok(i64::from(watch))
     }
@@ -159,11 +164,11 @@ impl Kernel {
         let Some((target, _)) = inotify.watches.remove(&watch) else { return };
         inotify.queue(watch, libc::IN_IGNORED, 0, b"");
         if let Some(target) = target
-            && let Some(watchers) = self.watched.get_mut(&target)
+            && let Some(watchers) = self.watched.by_inode.get_mut(&target)
         {
             watchers.retain(|watcher| *watcher != (id, watch));
             if watchers.is_empty() {
-                self.watched.remove(&target);
+                self.watched.by_inode.remove(&target);
             }
         }
         self.notify(id, EPOLLIN as u32);
@@ -173,10 +178,10 @@ impl Kernel {
     pub(crate) fn close_inotify(&mut self, id: FileId) {
         let Kind::Inotify(inotify) = &mut self.files[id].kind else { return };
         for target in std::mem::take(&mut inotify.watches).into_values().filter_map(|(target, _)| target) {
-            if let Some(watchers) = self.watched.get_mut(&target) {
+            if let Some(watchers) = self.watched.by_inode.get_mut(&target) {
                 watchers.retain(|watcher| watcher.0 != id);
                 if watchers.is_empty() {
-                    self.watched.remove(&target);
+                    self.watched.by_inode.remove(&target);
                 }
             }
         }
@@ -205,7 +210,7 @@ impl Kernel {
 
     /// Tells those who watch a directory what has happened to a name in it.
     pub(super) fn notice_name(&mut self, host: HostId, (directory, name): &Place, inode: InodeId, what: u32) {
-        if self.watched.is_empty() {
+        if self.watched.by_inode.is_empty() {
             return;
         }
         let event = Event { what: what | self.is_directory_bit(host, inode), cookie: 0, unlinked: false };
@@ -214,7 +219,7 @@ impl Kernel {
 
     /// Tells those who watch an inode what has happened to it.
     pub(super) fn notice_itself(&mut self, host: HostId, inode: InodeId, what: u32) {
-        if self.watched.is_empty() {
+        if self.watched.by_inode.is_empty() {
             return;
         }
         // Compatibility (fs/notify/inotify, `inotify_handle_inode_event`).
@@ -226,7 +231,7 @@ impl Kernel {
     /// Tells both: those who watch the directory of the name by which something was done, then those who watch what it
     /// was done to (`__fsnotify_parent`, fs/notify/fsnotify.c).
     pub(super) fn notice_both(&mut self, host: HostId, name: Option<&OpenName>, inode: InodeId, what: u32) {
-        if self.watched.is_empty() {
+        if self.watched.by_inode.is_empty() {
             return;
         }
         if let Some(OpenName { place: (directory, name), linked }) = name {
@@ -238,7 +243,7 @@ impl Kernel {
 
     /// [`Kernel::notice_both`] for a file that is open, by the name that it was opened by.
     pub(super) fn notice_open(&mut self, id: FileId, what: u32) {
-        if self.watched.is_empty() || self.files[id].flags & libc::O_PATH != 0 {
+        if self.watched.by_inode.is_empty() || self.files[id].flags & libc::O_PATH != 0 {
             return;
         }
         let Kind::Disk(open) = &self.files[id].kind else { return };
@@ -252,7 +257,7 @@ impl Kernel {
 
     /// [`Kernel::notice_both`] for what a path has led to.
     pub(super) fn notice_at(&mut self, host: HostId, path: &Path, inode: InodeId, what: u32) {
-        if self.watched.is_empty() {
+        if self.watched.by_inode.is_empty() {
             return;
         }
         let disk = &self.hosts[host].disk;
@@ -271,11 +276,11 @@ impl Kernel {
         (old, new): (&Place, &Place),
         replaced: Option<InodeId>,
     ) {
-        if self.watched.is_empty() {
+        if self.watched.by_inode.is_empty() {
             return;
         }
-        self.rename_cookie += 1;
-        let (kind, cookie) = (self.is_directory_bit(host, inode), self.rename_cookie);
+        self.watched.rename_cookie += 1;
+        let (kind, cookie) = (self.is_directory_bit(host, inode), self.watched.rename_cookie);
         for ((directory, name), what) in [(old, libc::IN_MOVED_FROM), (new, libc::IN_MOVED_TO)] {
             self.tell_watchers((host, *directory), Event { what: what | kind, cookie, unlinked: false }, name);
         }
@@ -288,7 +293,7 @@ impl Kernel {
     /// The last name of an inode is gone, and nobody has it open by that.
     pub(super) fn notice_end(&mut self, host: HostId, inode: InodeId) {
         self.notice_itself(host, inode, libc::IN_DELETE_SELF);
-        for (id, watch) in self.watched.get(&(host, inode)).cloned().unwrap_or_default() {
+        for (id, watch) in self.watched.by_inode.get(&(host, inode)).cloned().unwrap_or_default() {
             self.end_watch(id, watch);
         }
     }
@@ -299,7 +304,7 @@ impl Kernel {
     }
 
     fn tell_watchers(&mut self, target: (HostId, InodeId), event: Event, name: &[u8]) {
-        let Some(watchers) = self.watched.get(&target).cloned() else { return };
+        let Some(watchers) = self.watched.by_inode.get(&target).cloned() else { return };
         for (id, watch) in watchers {
             let Kind::Inotify(inotify) = &mut self.files[id].kind else { continue };
             let mask = inotify.watches.get(&watch).map_or(0, |(_, mask)| *mask);

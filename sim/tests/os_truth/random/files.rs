@@ -207,6 +207,15 @@ fn draw(source: &mut Source) -> Op {
         59 => Op::LinkFollowing(at, to),
         60 => Op::LinkOpen(slot, at),
         61 | 62 => Op::Symlink(source.below(TARGETS.len() as u64) as usize, at),
+        number => draw_more(number, source),
+    }
+}
+
+/// Attributes, locks, directories, memory.
+fn draw_more(number: u64, source: &mut Source) -> Op {
+    let (slot, other) = (source.below(PLACES) as usize, source.below(PLACES) as usize);
+    let (at, count, mode) = (path(source), source.one_of(&COUNTS), source.one_of(&MODES));
+    match number {
         63 => source.one_of(&[Op::ReadLink(at), Op::RealPath(at)]),
         64 | 65 => Op::Mode(at, mode),
         66 => Op::OpenMode(slot, mode),

@@ -175,6 +175,15 @@ impl Open<'_> {
                     self.copied(old, t.dup2(old, new));
                 }
             }
+            Op::Umask(mask) => t.umask(mask),
+            other => self.content_step(other),
+        }
+    }
+
+    /// Calls about what is in files.
+    fn content_step(&mut self, op: Op) {
+        let t = self.t;
+        match op {
             Op::Read(place, room) => {
                 let fd = self.fd(place);
                 if !self.watchers.contains(&fd) {
@@ -207,21 +216,6 @@ impl Open<'_> {
                 self.allocated.extend(inode(fd));
                 t.fallocate(fd, mode, offset, bytes);
             }
-            Op::Sync(place) => {
-                t.fsync(self.fd(place));
-            }
-            Op::SyncData(place) => {
-                t.fdatasync(self.fd(place));
-            }
-            Op::Stat(at) => self.look(t.stat(path(at))),
-            Op::LinkStat(at) => self.look(t.lstat(path(at))),
-            Op::OpenStat(place) => self.open_stat(place),
-            Op::StatAt(place, at, flags) => {
-                let fd = self.fd(place);
-                if !self.watchers.contains(&fd) {
-                    self.look(t.fstatat(fd, path(at), flags));
-                }
-            }
             Op::Send(to, from, offset, count) => {
                 let (to, from) = (self.fd(to), self.fd(from));
                 // What a file sends to itself depends on the pages that are under way.
@@ -231,6 +225,29 @@ impl Open<'_> {
             }
             Op::MapWrite(place, count, shared) => self.map_write(self.fd(place), count, shared),
             Op::MapRead(place, shared) => self.map_read(self.fd(place), shared),
+            Op::Sync(place) => {
+                t.fsync(self.fd(place));
+            }
+            Op::SyncData(place) => {
+                t.fdatasync(self.fd(place));
+            }
+            other => self.look_step(other),
+        }
+    }
+
+    /// Questions.
+    fn look_step(&mut self, op: Op) {
+        let t = self.t;
+        match op {
+            Op::Stat(at) => self.look(t.stat(path(at))),
+            Op::LinkStat(at) => self.look(t.lstat(path(at))),
+            Op::OpenStat(place) => self.open_stat(place),
+            Op::StatAt(place, at, flags) => {
+                let fd = self.fd(place);
+                if !self.watchers.contains(&fd) {
+                    self.look(t.fstatat(fd, path(at), flags));
+                }
+            }
             Op::Available(place) => {
                 t.ioctl_get(self.fd(place), "FIONREAD", libc::FIONREAD);
             }
@@ -268,7 +285,7 @@ impl Open<'_> {
         }
     }
 
-    /// Calls about names, attributes and locks.
+    /// Calls about names.
     fn name_step(&mut self, op: Op) {
         let t = self.t;
         match op {
@@ -296,6 +313,14 @@ impl Open<'_> {
             Op::Symlink(target, at) => drop(t.symlink(TARGETS[target % TARGETS.len()], path(at))),
             Op::ReadLink(at) => t.readlink(path(at)),
             Op::RealPath(at) => t.realpath(path(at)),
+            other => self.attribute_step(other),
+        }
+    }
+
+    /// Calls about attributes, locks and directories.
+    fn attribute_step(&mut self, op: Op) {
+        let t = self.t;
+        match op {
             Op::Mode(at, mode) => drop(t.chmod(path(at), mode)),
             Op::OpenMode(place, mode) => {
                 let fd = self.fd(place);
@@ -321,7 +346,6 @@ impl Open<'_> {
                 }
             }
             Op::Access(at, mode) => drop(t.access(path(at), mode)),
-            Op::Umask(mask) => t.umask(mask),
             Op::Lock(place, how) => {
                 let fd = self.fd(place);
                 if !self.watchers.contains(&fd) {
