@@ -283,6 +283,7 @@ impl Kernel {
                 let old = self.table(me).put(index, entry);
                 if let Some(old) = old {
                     self.files[file].references += 1; // before the release: both may be the same file
+                    self.close_gives_up_locks(me, old.file); // dup2(2) closes it (fs/file.c, do_dup2)
                     self.release_file(old.file);
                     return Ok(i64::from(new));
                 }

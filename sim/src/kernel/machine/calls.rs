@@ -298,6 +298,11 @@ impl Kernel {
     pub(crate) fn stat_open(&mut self, me: ThreadId, fd: c_int) -> Result<Stat, Stop> {
         let id = self.raw_file(me, fd)?;
         self.unseen_if_own(id);
+        if let Kind::Disk(open) = &self.files[id].kind
+            && self.hosts[open.host()].disk.has(open.inode())
+        {
+            self.absorb_mapped(open.host(), open.inode());
+        }
         let stat = self.stat_file(me, id);
         self.log.returned(&stat.to_bytes());
         Ok(stat)

@@ -318,10 +318,19 @@ impl Kernel {
             Some(_) if exchange => {}
             Some(there) if there.is_directory() && !node.is_directory() => return Err(Stop::Errno(EISDIR)),
             Some(there) if node.is_directory() && !there.is_directory() => return Err(Stop::Errno(ENOTDIR)),
-            Some(there) if there.is_directory() && !self.is_empty_directory(me, &target)? => {
-                return Err(Stop::Errno(ENOTEMPTY));
-            }
             _ => {}
+        }
+        // rename(2), EACCES: `..` of a directory that moves elsewhere changes (`vfs_rename`).
+        let disk = self.disk(me);
+        let stuck = |moved: &Node| match moved {
+            Node::Own(inode, libc::S_IFDIR) => old.0 != new.0 && !access::may(disk.inode(*inode), libc::W_OK),
+            _ => false,
+        };
+        if stuck(&node) || exchange && target.node.as_ref().is_some_and(stuck) {
+            return Err(Stop::Errno(EACCES));
+        }
+        if !exchange && to_directory && !self.is_empty_directory(me, &target)? {
+            return Err(Stop::Errno(ENOTEMPTY));
         }
         self.move_entry(me, (old, &source.path, &node), (new, &target.path, target.node.as_ref()), exchange)
     }
@@ -341,12 +350,6 @@ impl Kernel {
         let shows = |inode: InodeId| disk.inode(inode).directory().is_some_and(|found| found.beneath.is_some());
         if shows(inode) || exchange && replaced.is_some_and(shows) {
             return Err(Stop::Errno(EXDEV));
-        }
-        // rename(2), EACCES: `..` of a directory that moves elsewhere changes.
-        let moves = |inode: InodeId| disk.inode(inode).directory().is_some() && old.0 != new.0;
-        let stuck = |inode: InodeId| moves(inode) && !access::may(disk.inode(inode), libc::W_OK);
-        if stuck(inode) || exchange && replaced.is_some_and(stuck) {
-            return Err(Stop::Errno(EACCES));
         }
         self.follow_name(host, inode, &old, Some(&new));
         if let Some(replaced) = replaced {

@@ -394,13 +394,16 @@ impl Open<'_> {
     /// Maps a file, writes to what it has, and looks whether the file says so.
     fn map_write(&mut self, fd: c_int, count: usize, shared: bool) {
         let t = self.t;
-        let Some(size) = whole(fd) else { return };
+        let Some(size) = self.whole(fd) else { return };
         let room = size.next_multiple_of(PAGE_BYTES).max(PAGE_BYTES);
         let how = if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
         let memory = t.mmap(fd, room, libc::PROT_READ | libc::PROT_WRITE, how, 0);
         let count = count.min(size);
         if !memory.is_null() && count > 0 {
-            let content = self.bytes(count);
+            // Other bytes than there are: a world sees of memory that it was written to only when it shows.
+            // SAFETY: mapped, and within the file.
+            let there = unsafe { std::slice::from_raw_parts(memory.add(size - count), count) };
+            let content: Vec<u8> = there.iter().map(|byte| byte ^ 1).collect();
             t.set_memory(memory, size - count, &content);
             t.pread(fd, 16, (size - count) as i64);
             if shared {
@@ -413,9 +416,20 @@ impl Open<'_> {
         }
     }
 
+    /// The size of what has no holes, without a line: tmpfs gives a hole a page as soon as it is looked at in memory,
+    /// which ext4 does not.
+    fn whole(&self, fd: c_int) -> Option<usize> {
+        let found = look_at(fd)?;
+        if found.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return Some(0);
+        }
+        let size = found.st_size as usize;
+        (found.st_blocks as usize * 512 >= size && !self.allocated.contains(&found.st_ino)).then_some(size)
+    }
+
     fn map_read(&self, fd: c_int, shared: bool) {
         let t = self.t;
-        let Some(size) = whole(fd) else { return };
+        let Some(size) = self.whole(fd) else { return };
         let room = size.next_multiple_of(PAGE_BYTES).max(PAGE_BYTES);
         let how = if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
         let memory = t.mmap(fd, room, libc::PROT_READ, how, 0);
@@ -445,17 +459,6 @@ fn inode(fd: c_int) -> Option<u64> {
 /// Whether a descriptor is of a directory, without a line.
 fn is_directory(fd: c_int) -> bool {
     look_at(fd).is_some_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFDIR)
-}
-
-/// The size of what has no holes, without a line: tmpfs gives a hole a page as soon as it is looked at in memory, which
-/// ext4 does not.
-fn whole(fd: c_int) -> Option<usize> {
-    let found = look_at(fd)?;
-    if found.st_mode & libc::S_IFMT != libc::S_IFREG {
-        return Some(0);
-    }
-    let size = found.st_size as usize;
-    (found.st_blocks as usize * 512 >= size).then_some(size)
 }
 
 fn look_at(fd: c_int) -> Option<libc::stat> {
