@@ -400,9 +400,11 @@ impl Open<'_> {
         let memory = t.mmap(fd, room, libc::PROT_READ | libc::PROT_WRITE, how, 0);
         let count = count.min(size);
         if !memory.is_null() && count > 0 {
-            // Other bytes than there are: a world sees of memory that it was written to only when it shows.
-            // SAFETY: mapped, and within the file.
-            let there = unsafe { std::slice::from_raw_parts(memory.add(size - count), count) };
+            // Other bytes than there are: a world sees of memory that it was written to only when it shows. They are
+            // not read from memory: tmpfs takes notice of a write only when it is the first that touches a page.
+            let mut there = vec![0u8; count];
+            // SAFETY: a buffer of that size.
+            unsafe { libc::pread(fd, there.as_mut_ptr().cast(), count, (size - count) as i64) };
             let content: Vec<u8> = there.iter().map(|byte| byte ^ 1).collect();
             t.set_memory(memory, size - count, &content);
             t.pread(fd, 16, (size - count) as i64);
