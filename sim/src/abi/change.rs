@@ -70,19 +70,22 @@ unsafe fn link_to(from: Place, to: Place, flags: c_int) -> c_int {
 }
 
 /// The times of utimensat(2); none are now.
-unsafe fn times_of(times: *const timespec) -> Result<Attribute, c_int> {
+unsafe fn times_of(times: *const timespec) -> Attribute {
     if times.is_null() {
-        return Ok(Attribute::Times(Time::Now, Time::Now));
+        return Attribute::Times(Time::Now, Time::Now);
     }
     let time = |given: timespec| match given.tv_nsec {
-        libc::UTIME_NOW => Ok(Time::Now),
-        libc::UTIME_OMIT => Ok(Time::Kept),
-        ns @ 0..1_000_000_000 => Ok(Time::Set(given.tv_sec.saturating_mul(1_000_000_000).saturating_add(ns))),
-        _ => Err(libc::EINVAL),
+        libc::UTIME_NOW => Time::Now,
+        libc::UTIME_OMIT => Time::Kept,
+        ns @ 0..1_000_000_000 => Time::Set(given.tv_sec.saturating_mul(1_000_000_000).saturating_add(ns)),
+        _ => Time::Never,
     };
     // SAFETY: two of them, as utimensat(2) asks.
-    unsafe { Ok(Attribute::Times(time(*times)?, time(*times.add(1))?)) }
+    unsafe { Attribute::Times(time(*times), time(*times.add(1))) }
 }
+
+/// "Nothing to do, we must not even check the path" (fs/utimes.c, utimensat).
+const NOTHING: Attribute = Attribute::Times(Time::Kept, Time::Kept);
 
 /// The times of utimes(2).
 unsafe fn times_in_microseconds(times: *const timeval) -> Result<Attribute, c_int> {
@@ -237,14 +240,21 @@ hooks! {
     }
     fn futimes(fd: c_int, times: *const timeval) -> c_int { change_open("futimes", fd, times_in_microseconds(times)) }
     fn utimensat(fd: c_int, path: *const c_char, times: *const timespec, flags: c_int) -> c_int {
-        let attribute = times_of(times);
-        if path.is_null() {
-            change_open("utimensat", fd, attribute)
-        } else {
-            change("utimensat", fd, path, last(flags), attribute)
+        match times_of(times) {
+            NOTHING => 0,
+            _ if flags & !(libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH) != 0 => {
+                answer_int(-i64::from(libc::EINVAL))
+            }
+            attribute if path.is_null() => change_open("utimensat", fd, Ok(attribute)),
+            attribute => change("utimensat", fd, path, last(flags), Ok(attribute)),
         }
     }
-    fn futimens(fd: c_int, times: *const timespec) -> c_int { change_open("futimens", fd, times_of(times)) }
+    fn futimens(fd: c_int, times: *const timespec) -> c_int {
+        match times_of(times) {
+            NOTHING => 0,
+            attribute => change_open("futimens", fd, Ok(attribute)),
+        }
+    }
 
     @also(truncate64)
     fn truncate(path: *const c_char, bytes: off_t) -> c_int {
@@ -275,7 +285,7 @@ hooks! {
     fn fdatasync(fd: c_int) -> c_int { answer_int(call("fdatasync", |k, me| k.sync_open(me, fd, false))) }
     /// Starts or awaits writeback of pages, and promises nothing of a crash (sync_file_range(2), "Warning").
     fn sync_file_range(fd: c_int, _offset: off_t, _bytes: off_t, _flags: c_uint) -> c_int {
-        answer_int(call("sync_file_range", |k, me| k.check_sync(me, fd)))
+        answer_int(call("sync_file_range", |k, me| k.check_sync_range(me, fd)))
     }
     fn syncfs(fd: c_int) -> c_int { answer_int(call("syncfs", |k, me| k.sync_disk(me, Some(fd)))) }
     fn sync() { call("sync", |k, me| k.sync_disk(me, None)); }

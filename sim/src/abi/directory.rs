@@ -58,8 +58,9 @@ impl Stream {
             // SAFETY: the stream's own buffer.
             let got = unsafe { entries(self.fd, self.buffer.as_mut_ptr().cast(), BUFFER_BYTES) };
             if got <= 0 {
-                // readdir(3): the end of the stream leaves errno alone.
-                answer_int(got.min(0));
+                // readdir(3): the end of the stream leaves errno alone, and a directory that was removed is at its end
+                // (sysdeps/unix/sysv/linux/readdir64.c).
+                answer_int(if got == -i64::from(libc::ENOENT) { 0 } else { got.min(0) });
                 return std::ptr::null_mut();
             }
             (self.filled, self.next) = (got as usize, 0);

@@ -289,22 +289,21 @@ hooks! {
         -look("posix_fadvise", |k, me| k.advise(me, fd)) as c_int
     }
     fn readahead(fd: c_int, _offset: off_t, _count: usize) -> isize {
-        answer(look("readahead", |k, me| k.advise(me, fd))) as isize
+        answer(look("readahead", |k, me| k.read_ahead(me, fd))) as isize
     }
 
     @also(sendfile64)
     fn sendfile(to: c_int, from: c_int, offset: *mut off_t, bytes: usize) -> isize {
         answer(call("sendfile", |k, me| {
-            let at = offset.as_ref().map(|offset| *offset as u64);
-            let block = k.peek_file(me, from, at, bytes)?;
+            let block = k.peek_to_send(me, (to, from), offset.as_ref().copied(), bytes)?;
             let part = single(block.as_ptr().cast::<c_void>(), block.len());
             if block.is_empty() {
-                return Ok(0);
+                return k.send_nothing(me, to, bytes);
             }
             let sent = k.write(me, to, &In::new(&part, 1), None)?;
-            match offset.as_mut() {
-                Some(offset) => *offset += sent,
-                None => k.skip_in_file(me, from, sent as u64),
+            k.sent_from_file(me, (to, from), if offset.is_null() { sent as u64 } else { 0 });
+            if let Some(offset) = offset.as_mut() {
+                *offset += sent;
             }
             Ok(sent)
         })) as isize

@@ -131,7 +131,7 @@ hooks! {
     fn dup(fd: c_int) -> c_int { answer_int(call("dup", |k, me| k.dup(me, fd, DupTo::Least(0), false))) }
     fn dup2(old: c_int, new: c_int) -> c_int {
         answer_int(call("dup2", |k, me| {
-            k.file(me, old)?;
+            k.raw_file(me, old)?;
             if old == new { Ok(i64::from(new)) } else { k.dup(me, old, DupTo::Exactly(new), false) }
         }))
     }

@@ -78,8 +78,8 @@ unsafe fn select_sets(count: c_int, sets: [*mut fd_set; 3], timeout: Option<u64>
     let result = call("select", |k, me| {
         k.wait_with_mask(me, mask);
         let step = k.poll(me, list, timeout)?;
-        if list.iter().any(|entry| entry.revents & libc::POLLNVAL != 0) {
-            return Err(Stop::Errno(libc::EBADF));
+        for entry in list.iter().filter(|entry| entry.revents & libc::POLLNVAL != 0) {
+            k.raw_file(me, entry.fd)?;
         }
         Ok(step)
     });
@@ -93,8 +93,9 @@ unsafe fn select_sets(count: c_int, sets: [*mut fd_set; 3], timeout: Option<u64>
         // SAFETY: as above.
         unsafe { libc::FD_ZERO(set) };
         for entry in &*list {
+            // What is open by its path only is ready for everything (fs/select.c, `POLLIN_SET`).
             // SAFETY: a number below FD_SETSIZE.
-            if unsafe { libc::FD_ISSET(entry.fd, &wanted) } && entry.revents & BITS[i] != 0 {
+            if unsafe { libc::FD_ISSET(entry.fd, &wanted) } && entry.revents & (BITS[i] | libc::POLLNVAL) != 0 {
                 // SAFETY: as above.
                 unsafe { libc::FD_SET(entry.fd, set) };
                 ready += 1;

@@ -123,6 +123,11 @@ impl Mapping {
         matches!(self.flags & libc::MAP_TYPE, libc::MAP_SHARED | libc::MAP_SHARED_VALIDATE)
     }
 
+    /// Whether it is said to be shared or private, one of which it has to be (mmap(2)).
+    pub(crate) fn has_type(&self) -> bool {
+        self.is_shared() || self.flags & libc::MAP_TYPE == libc::MAP_PRIVATE
+    }
+
     /// Whether writes to it are to reach the file.
     pub(crate) fn writes_back(&self) -> bool {
         self.is_shared() && self.protection & libc::PROT_WRITE != 0

@@ -7,7 +7,7 @@ use super::file::File;
 use super::futex::Futexes;
 use super::host::{Host, Hosts};
 use super::keys::Keys;
-use super::machine::{LockTable, MappedFiles, Own, Watched};
+use super::machine::{LockTable, MappedFiles, OpenNames, Own, Watched};
 use super::net::Network;
 use super::process::Process;
 use super::sched::{Preemption, Scheduler};
@@ -110,6 +110,8 @@ pub(crate) struct Kernel {
     pub(crate) locks: LockTable,
     pub(crate) mapped: MappedFiles,
     pub(crate) watched: Watched,
+    /// Open files of disks by what they are called.
+    pub(crate) open_names: OpenNames,
     /// The plan of faults that is being carried out.
     pub(crate) weather: Option<Box<Weather>>,
     /// The call under way leaves no trace, although it was not made as a look.
@@ -172,7 +174,8 @@ impl Kernel {
             syncs: config.syncs,
             locks: LockTable::new(),
             mapped: MappedFiles::new(),
-            watched: Watched::new(),
+            watched: Watched::default(),
+            open_names: OpenNames::new(),
             weather: None,
             no_trace: false,
             virtual_limit: u64::try_from(config.virtual_timeout.as_nanos()).unwrap_or(u64::MAX),

@@ -219,12 +219,19 @@ impl Kernel {
         &mut self.tables[table]
     }
 
-    /// The file behind a descriptor of the calling thread's process.
+    /// The file behind a descriptor of the calling thread's process, for all that `O_PATH` does not allow (open(2)).
     ///
     /// # Errors
     /// `EBADF`.
     #[inline]
     pub(crate) fn file(&self, me: ThreadId, fd: c_int) -> Result<FileId, Stop> {
+        let id = self.raw_file(me, fd)?;
+        if self.files[id].flags & libc::O_PATH == 0 { Ok(id) } else { Err(Stop::Errno(EBADF)) }
+    }
+
+    /// As [`Kernel::file`], for what can be done with `O_PATH`, too (fs/file.c, `fdget_raw`).
+    #[inline]
+    pub(crate) fn raw_file(&self, me: ThreadId, fd: c_int) -> Result<FileId, Stop> {
         let thread = &self.threads[me];
         if let Some((_, file)) = thread.progress.pinned.filter(|(pinned, _)| *pinned == fd) {
             return Ok(file);
@@ -263,7 +270,7 @@ impl Kernel {
 
     /// dup(2), dup2(2), dup3(2) and `F_DUPFD`: `at` is the exact number, or the least one.
     pub(crate) fn dup(&mut self, me: ThreadId, fd: c_int, at: DupTo, close_on_exec: bool) -> Step {
-        let file = self.file(me, fd)?;
+        let file = self.raw_file(me, fd)?;
         let limit = self.table(me).limit;
         let new = match at {
             DupTo::Least(least) => {
@@ -281,6 +288,7 @@ impl Kernel {
                 let old = self.table(me).put(index, entry);
                 if let Some(old) = old {
                     self.files[file].references += 1; // before the release: both may be the same file
+                    self.close_gives_up_locks(me, old.file); // dup2(2) closes it (fs/file.c, do_dup2)
                     self.release_file(old.file);
                     return Ok(i64::from(new));
                 }

@@ -105,7 +105,7 @@ impl Kernel {
 
     /// fcntl(2).
     pub(crate) fn fcntl(&mut self, me: ThreadId, fd: c_int, command: c_int, argument: c_int) -> Step {
-        let id = self.file(me, fd)?;
+        let id = self.raw_file(me, fd)?;
         if matches!(command, libc::F_GETFD | libc::F_GETFL) {
             self.leave_no_trace(); // a question: debug builds ask it of each descriptor that is dropped
         }
@@ -121,6 +121,8 @@ impl Kernel {
                 Ok(if entry.close_on_exec { i64::from(libc::FD_CLOEXEC) } else { 0 })
             }
             libc::F_GETFL => Ok(i64::from(self.files[id].flags)),
+            // fs/fcntl.c, check_fcntl_cmd
+            _ if self.files[id].flags & libc::O_PATH != 0 => Err(Stop::Errno(EBADF)),
             libc::F_SETFL => {
                 let file = &mut self.files[id];
                 file.flags = file.flags & !SETTABLE | argument & SETTABLE;
@@ -142,21 +144,22 @@ impl Kernel {
 
     /// Sets or clears a descriptor's close-on-exec flag (`FIOCLEX`, `FIONCLEX`).
     pub(crate) fn set_close_on_exec(&mut self, me: ThreadId, fd: c_int, on: bool) -> Step {
+        self.file(me, fd)?;
         self.table(me).get_mut(fd).ok_or(EBADF)?.close_on_exec = on;
         Ok(0)
     }
 
     /// `FIONREAD`: bytes that could be read now.
-    pub(crate) fn available(&self, me: ThreadId, fd: c_int) -> Result<usize, Stop> {
+    pub(crate) fn available(&self, me: ThreadId, fd: c_int) -> Step {
         let id = self.file(me, fd)?;
         match &self.files[id].kind {
-            Kind::Pipe(end) => Ok(self.pipe_available(end)),
+            Kind::Pipe(end) => Ok(self.pipe_available(end) as i64),
             Kind::Console(_) => Ok(0),
-            Kind::Socket(_) => self.socket_available(id),
-            Kind::Outside(outside) if outside.file_type() == libc::S_IFREG => Ok(outside.left()),
-            Kind::Disk(_) => self.left_on_disk(id).map_or_else(|| self.unknown_ioctl(me, fd).map(|_| 0), Ok),
-            Kind::Inotify(inotify) => Ok(inotify.available()),
-            _ => self.unknown_ioctl(me, fd).map(|_| 0),
+            Kind::Socket(_) => self.socket_available(id).map(|bytes| bytes as i64),
+            Kind::Outside(outside) if outside.file_type() == libc::S_IFREG => Ok(outside.left() as i64),
+            Kind::Disk(_) => self.left_on_disk(id).map_or_else(|| self.unknown_ioctl(me, fd), Ok),
+            Kind::Inotify(inotify) => Ok(inotify.available() as i64),
+            _ => self.unknown_ioctl(me, fd),
         }
     }
 

@@ -15,7 +15,8 @@
 //! | [`directed`] | scripts with a story: epoll's modes, half-close, signals, locks… |
 //! | [`random`] | random sequences of calls, shrunk when they differ |
 //!
-//! `TRUTH_PRINT=1` prints transcripts, `TRUTH_SEQUENCES=n` sets how many random sequences each generator runs.
+//! `TRUTH_PRINT=1` prints transcripts, `TRUTH_SEQUENCES=n` sets how many random sequences each generator runs,
+//! and `TRUTH_SURVEY=1` lists the first line of each that differs rather than shrink the first of them.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,6 +1,6 @@
 //! A file's bytes, in pages. What was never written is a hole: it reads as zeros and takes no space.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// A page, the unit in which files are cached and space is taken.
@@ -17,6 +17,8 @@ pub(crate) type Page = [u8; PAGE_BYTES];
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Content {
     pages: BTreeMap<u64, Rc<Page>>,
+    /// Pages that take space and were never written (fallocate(2)): lseek(2) takes them for holes.
+    unwritten: BTreeSet<u64>,
     bytes: u64,
 }
 
@@ -60,6 +62,7 @@ impl Content {
 
     /// Puts a page in its place, or a hole.
     pub(crate) fn set_page(&mut self, number: u64, page: Option<Rc<Page>>) {
+        self.unwritten.remove(&number);
         match page {
             Some(page) => drop(self.pages.insert(number, page)),
             None => drop(self.pages.remove(&number)),
@@ -101,13 +104,19 @@ impl Content {
     }
 
     fn page_mut(&mut self, number: u64) -> &mut Page {
+        if !self.unwritten.is_empty() {
+            self.unwritten.remove(&number);
+        }
         Rc::make_mut(self.pages.entry(number).or_insert_with(|| Rc::new([0; PAGE_BYTES])))
     }
 
     /// Takes the pages of a stretch, as fallocate(2) does: they read as before.
     pub(crate) fn take_pages(&mut self, offset: u64, bytes: u64) {
         for number in pages_of(offset, bytes) {
-            self.page_mut(number);
+            if !self.pages.contains_key(&number) {
+                self.page_mut(number);
+                self.unwritten.insert(number);
+            }
         }
     }
 
@@ -120,7 +129,8 @@ impl Content {
             let part = within(number, offset, bytes);
             if part.len() == PAGE_BYTES {
                 self.pages.remove(&number);
-            } else {
+                self.unwritten.remove(&number);
+            } else if !self.unwritten.contains(&number) {
                 self.page_mut(number)[part].fill(0);
             }
         }
@@ -128,11 +138,14 @@ impl Content {
 
     /// Sets the size: what is cut off is gone for good, what is added reads as zeros (ftruncate(2)).
     pub(crate) fn resize(&mut self, bytes: u64) {
-        if bytes < self.bytes {
+        // Even to the same size: what fallocate(2) took behind the end is given back (fs/ext4/inode.c, ext4_setattr).
+        if bytes <= self.bytes {
             const PAGE: u64 = PAGE_BYTES as u64;
             drop(self.pages.split_off(&bytes.div_ceil(PAGE)));
+            drop(self.unwritten.split_off(&bytes.div_ceil(PAGE)));
             let rest = (bytes % PAGE) as usize;
-            if rest > 0 && self.pages.contains_key(&(bytes / PAGE)) {
+            let last = bytes / PAGE;
+            if rest > 0 && self.pages.contains_key(&last) && !self.unwritten.contains(&last) {
                 self.page_mut(bytes / PAGE)[rest..].fill(0);
             }
         }
@@ -141,7 +154,8 @@ impl Content {
 
     /// Where the next byte that is no hole lies, at or behind an offset (lseek(2), `SEEK_DATA`).
     pub(crate) fn next_data(&self, offset: u64) -> Option<u64> {
-        let (number, _) = self.pages.range(offset / PAGE_BYTES as u64..).next()?;
+        let from = offset / PAGE_BYTES as u64;
+        let number = *self.pages.range(from..).map(|(number, _)| number).find(|page| !self.unwritten.contains(page))?;
         let at = (number * PAGE_BYTES as u64).max(offset);
         (at < self.bytes).then_some(at)
     }
@@ -150,7 +164,7 @@ impl Content {
     pub(crate) fn next_hole(&self, offset: u64) -> u64 {
         let mut number = offset / PAGE_BYTES as u64;
         for (there, _) in self.pages.range(number..) {
-            if *there != number {
+            if *there != number || self.unwritten.contains(there) {
                 break;
             }
             number += 1;
@@ -206,6 +220,21 @@ mod tests {
             }
             assert_eq!(text(&content), model, "step {step}");
         }
+    }
+
+    #[test]
+    fn pages_that_were_only_taken_are_holes_that_take_space() {
+        const PAGE: u64 = PAGE_BYTES as u64;
+        let mut content = Content::default();
+        content.take_pages(0, 4 * PAGE);
+        content.resize(2 * PAGE);
+        assert_eq!((content.pages_taken(), content.next_data(0), content.next_hole(0)), (4, None, 0));
+        content.write(PAGE, b"x");
+        assert_eq!((content.next_data(0), content.next_hole(PAGE)), (Some(PAGE), 2 * PAGE));
+        content.clear(0, 10);
+        assert_eq!(content.next_data(0), Some(PAGE), "zeros in what was never written change nothing");
+        content.resize(2 * PAGE);
+        assert_eq!(content.pages_taken(), 2, "what is behind the end is given back");
     }
 
     #[test]

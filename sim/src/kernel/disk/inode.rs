@@ -42,14 +42,30 @@ pub(crate) struct Directory {
     pub(crate) beneath: Option<PathBuf>,
     /// The directory that it is in, and its name there; `None` for the root, and for one that was removed.
     pub(crate) above: Option<(InodeId, Vec<u8>)>,
+    /// Where it was when it was removed.
+    pub(crate) was: Option<Was>,
     /// How many of its names are directories.
     pub(super) directories: u64,
+}
+
+/// Where something was.
+#[derive(Clone)]
+pub(crate) struct Was {
+    pub(crate) place: (InodeId, Vec<u8>),
+    pub(crate) path: PathBuf,
 }
 
 impl Directory {
     /// A new one, with nothing in it.
     pub(crate) fn empty() -> Directory {
-        Directory { current: Names::new(), durable: Names::new(), beneath: None, above: None, directories: 0 }
+        Directory {
+            current: Names::new(),
+            durable: Names::new(),
+            beneath: None,
+            above: None,
+            was: None,
+            directories: 0,
+        }
     }
 
     /// One that shows a directory outside as long as nothing in it is changed.
@@ -92,6 +108,8 @@ pub(crate) struct Inode {
     pub(crate) links: u32,
     /// Open files and working directories.
     pub(crate) opens: u32,
+    /// It has never had a name and may get one: made with `O_TMPFILE` and without `O_EXCL` (open(2)).
+    pub(crate) linkable: bool,
 }
 
 impl Inode {

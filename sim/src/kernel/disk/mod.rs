@@ -22,8 +22,8 @@ mod tests;
 
 pub(crate) use choices::{Choices, Drawn, Enumerated};
 pub(crate) use content::{Content, PAGE_BYTES};
-use inode::Names;
 pub(crate) use inode::{Attributes, Directory, Entry, Inode, InodeId, What};
+use inode::{Names, Was};
 pub(crate) use regular::Regular;
 pub(crate) use space::Space;
 
@@ -66,7 +66,15 @@ impl Disk {
     pub(crate) fn new(root: Attributes, syncs: Syncs) -> Disk {
         let mut inodes = Slots::default();
         let what = What::Directory(Directory::over(PathBuf::from("/")));
-        let root = inodes.insert(Inode { number: 2, what, attributes: root, durable: root, links: 1, opens: 0 });
+        let root = inodes.insert(Inode {
+            number: 2,
+            what,
+            attributes: root,
+            durable: root,
+            links: 1,
+            opens: 0,
+            linkable: false,
+        });
         Disk {
             inodes,
             root,
@@ -119,6 +127,17 @@ impl Disk {
         Some(here)
     }
 
+    /// The name that an absolute path without links or dots ends in.
+    pub(crate) fn place_of(&self, path: &Path) -> Option<(InodeId, Vec<u8>)> {
+        use std::os::unix::ffi::OsStrExt;
+        Some((self.at(path.parent()?)?, path.file_name()?.as_bytes().to_vec()))
+    }
+
+    /// Whether a name is one of an inode's.
+    pub(crate) fn leads_to(&self, (directory, name): &(InodeId, Vec<u8>), inode: InodeId) -> bool {
+        matches!(self.entry(*directory, name), Some(Entry::Inode(found)) if found == inode)
+    }
+
     /// Where a directory is; `None` when it was removed.
     pub(crate) fn path_of(&self, directory: InodeId) -> Option<PathBuf> {
         use std::os::unix::ffi::OsStrExt;
@@ -138,7 +157,7 @@ impl Disk {
         let number = self.next_number;
         self.next_number += 1;
         self.space.inodes += 1;
-        self.inodes.insert(Inode { number, what, attributes, durable: attributes, links: 0, opens: 0 })
+        self.inodes.insert(Inode { number, what, attributes, durable: attributes, links: 0, opens: 0, linkable: false })
     }
 
     /// Takes over what lies beneath a name, as it is: on this disk it has always been there.
@@ -153,7 +172,15 @@ impl Disk {
         if let What::Regular(regular) = &what {
             self.space.pages += regular.content().pages_taken();
         }
-        let id = self.inodes.insert(Inode { number, what, attributes, durable: attributes, links: 1, opens: 0 });
+        let id = self.inodes.insert(Inode {
+            number,
+            what,
+            attributes,
+            durable: attributes,
+            links: 1,
+            opens: 0,
+            linkable: false,
+        });
         self.space.inodes += 1;
         let is_directory = self.inodes[id].directory_mut().is_some_and(|adopted| {
             adopted.above = Some((directory, name.to_vec()));
@@ -255,12 +282,15 @@ impl Disk {
 
     /// Gives back the space of an inode that nobody can reach any more.
     fn settle(&mut self, id: InodeId) {
-        let inode = &mut self.inodes[id];
-        if inode.links > 0 {
+        if self.inodes[id].links > 0 {
             return;
         }
-        if let What::Directory(directory) = &mut inode.what {
-            directory.above = None;
+        let was = self.inodes[id].directory().and_then(|_| self.path_of(id));
+        let inode = &mut self.inodes[id];
+        if let What::Directory(directory) = &mut inode.what
+            && let (Some(place), Some(path)) = (directory.above.take(), was)
+        {
+            directory.was = Some(Was { place, path });
         }
         if inode.opens > 0 {
             return;

@@ -120,8 +120,9 @@ impl Regular {
 
     /// ftruncate(2), and the growth of fallocate(2).
     pub(crate) fn resize(&mut self, now: u64, bytes: u64) {
-        if bytes != self.current.bytes() {
-            self.current.resize(bytes);
+        let changes = bytes != self.current.bytes();
+        self.current.resize(bytes);
+        if changes {
             self.changes.push((now, Change::Resize(bytes)));
         }
     }

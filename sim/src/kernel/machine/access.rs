@@ -25,7 +25,12 @@ pub(super) fn is_systems(path: &Path) -> bool {
 
 /// Who owns what was found at a path.
 pub(super) fn owner(path: &Path) -> u32 {
-    if is_systems(path) { 0 } else { USER_ID }
+    if is_systems(path) || is_for_all(path) { 0 } else { USER_ID }
+}
+
+/// Whether a path is a directory of root's in which everybody makes files (hier(7): mode 1777).
+pub(super) fn is_for_all(path: &Path) -> bool {
+    path == Path::new("/tmp") || path == Path::new(EVERYBODYS)
 }
 
 /// Why nothing can be made, changed or removed in a directory of the system's.

@@ -2,15 +2,17 @@
 
 use super::change::At;
 use super::disk_file::Listed;
-use super::walk::{Base, Found, Last, walk};
+use super::walk::{Base, Found, Last, parent, walk};
 use super::{Device, DiskFile, Make, Node, Stat, Who, access, own, stat, tree};
 use crate::carrier::outside;
-use crate::kernel::disk::{Regular, What};
+use crate::kernel::disk::{Inode, Regular, What};
 use crate::kernel::file::{FileId, Kind};
 use crate::kernel::process::Process;
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
-use libc::{EACCES, EBADF, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, c_int};
-use std::os::unix::ffi::OsStrExt;
+use libc::{EACCES, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, EPERM, c_int};
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// `O_LARGEFILE` as 64-bit kernels set it on each file opened by path (`force_o_largefile`); F_GETFL shows it.
@@ -34,23 +36,23 @@ impl Kernel {
     }
 
     /// Where a relative path begins.
-    pub(super) fn base(&self, me: ThreadId, directory: c_int, path: &[u8]) -> Result<PathBuf, Stop> {
+    pub(super) fn base(&self, me: ThreadId, directory: c_int, path: &[u8]) -> Result<Base, Stop> {
+        if path.is_empty() {
+            return Err(Stop::Errno(ENOENT)); // before anybody looks at the descriptor (fs/namei.c, getname_flags)
+        }
         if path.starts_with(b"/") {
-            return Ok(PathBuf::from("/"));
+            return Ok(Base::Fixed(PathBuf::from("/")));
         }
         if directory == libc::AT_FDCWD {
-            return self.directory_of(&self.processes[self.threads[me].process]).ok_or(Stop::Errno(ENOENT));
+            return Ok(self.processes[self.threads[me].process].place.directory.clone());
         }
-        let id = self.file(me, directory)?;
+        let id = self.raw_file(me, directory)?;
         match &self.files[id].kind {
-            Kind::Outside(open) if open.node().is_directory() => Ok(open.path().to_owned()),
+            Kind::Outside(open) if open.node().is_directory() => Ok(Base::Fixed(open.path().to_owned())),
             Kind::Disk(_) => {
                 let (host, inode) = self.disk_file(id)?;
-                let disk = &self.hosts[host].disk;
-                if disk.inode(inode).directory().is_none() {
-                    return Err(Stop::Errno(ENOTDIR));
-                }
-                disk.path_of(inode).ok_or(Stop::Errno(ENOENT))
+                let is_directory = self.hosts[host].disk.inode(inode).directory().is_some();
+                if is_directory { Ok(Base::Disk(inode)) } else { Err(Stop::Errno(ENOTDIR)) }
             }
             _ => Err(Stop::Errno(ENOTDIR)),
         }
@@ -64,18 +66,32 @@ impl Kernel {
         }
     }
 
+    /// What `/proc/self/cwd` says.
+    pub(super) fn describe_directory_of(&self, process: &Process) -> Vec<u8> {
+        match (self.directory_of(process), &process.place.directory) {
+            (Some(path), _) => path.into_os_string().into_encoded_bytes(),
+            (None, Base::Disk(inode)) => {
+                let directory = self.hosts[process.host].disk.inode(*inode).directory();
+                deleted(directory.and_then(|directory| directory.was.as_ref()).map_or(Path::new("/"), |was| &was.path))
+            }
+            (None, Base::Fixed(path)) => deleted(path),
+        }
+    }
+
     /// What `/proc/self/fd/N` says of an open file of the disk.
     pub(super) fn path_of_open(&self, open: &DiskFile) -> Vec<u8> {
         let disk = &self.hosts[open.host()].disk;
         let known = disk.has(open.inode()).then(|| disk.inode(open.inode()));
-        let path = match known {
-            Some(inode) if inode.directory().is_some() => disk.path_of(open.inode()),
-            Some(inode) if inode.links > 0 => Some(open.path().to_owned()),
-            _ => None,
-        };
-        match path {
-            Some(path) => path.into_os_string().into_encoded_bytes(),
-            None => [open.path().as_os_str().as_bytes(), b" (deleted)"].concat(),
+        match (known.and_then(Inode::directory), open.name()) {
+            (Some(directory), _) => match disk.path_of(open.inode()) {
+                Some(path) => path.into_os_string().into_encoded_bytes(),
+                None => deleted(directory.was.as_ref().map_or(open.path(), |was| &was.path)),
+            },
+            (None, Some(name)) => match name.path(disk) {
+                Some(path) if name.linked => path.into_os_string().into_encoded_bytes(),
+                path => deleted(&path.unwrap_or_else(|| open.path().to_owned())),
+            },
+            (None, None) => deleted(open.path()),
         }
     }
 
@@ -115,39 +131,32 @@ impl Kernel {
         let exclusive = creates && flags & libc::O_EXCL != 0;
         let last = match flags & libc::O_NOFOLLOW {
             _ if creates && at.path.ends_with(b"/") => Last::Entry,
+            0 if creates && !exclusive => Last::Create,
             0 if !exclusive => Last::Follow,
             _ => Last::Keep,
         };
         let found = self.resolve(me, at, last)?;
         if creates && found.slash {
-            return Err(Stop::Errno(EISDIR)); // fs/namei.c, open_last_lookups
+            // fs/namei.c, open_last_lookups and do_open
+            let there = exclusive && super::change::ends_in_dots(at.path);
+            return Err(Stop::Errno(if there { EEXIST } else { EISDIR }));
         }
         let Some(node) = found.node.clone() else {
             if !creates {
                 return Err(Stop::Errno(ENOENT));
             }
+            found.check_alive()?;
             let inode = self.make_at(me, &found.path, What::Regular(Regular::default()), mode)?;
-            let kind = self.open_inode(me, inode, found.path, flags & !libc::O_TRUNC);
-            return self.finish_open(me, kind, flags, false);
+            let kind = self.open_inode(me, inode, found.path);
+            return self.finish_open(me, kind, flags & !libc::O_TRUNC, false);
         };
         if exclusive {
             return Err(Stop::Errno(EEXIST));
         }
-        if matches!(node, Node::Link(_) | Node::Own(_, libc::S_IFLNK)) && !path_only {
-            return Err(Stop::Errno(ELOOP));
-        }
         if node.is_directory() && temporary {
-            self.directory_to_change(me, &found.path)?;
-            let inode = self.new_inode(me, What::Regular(Regular::default()), mode)?;
-            let kind = self.open_inode(me, inode, found.path.join("#unnamed"), flags);
-            return self.finish_open(me, kind, flags, false);
+            return self.open_unnamed(me, &found.path, flags, mode);
         }
-        if node.is_directory() && (writes || creates) {
-            return Err(Stop::Errno(EISDIR));
-        }
-        if flags & libc::O_DIRECTORY != 0 && !node.is_directory() {
-            return Err(Stop::Errno(ENOTDIR));
-        }
+        self.check_kind(me, &found.path, &node, flags)?;
         let who = self.who(me);
         let own = self.own.covers(self, who, found.path.as_os_str().as_bytes());
         let kind = match &node {
@@ -167,6 +176,36 @@ impl Kernel {
         self.finish_open(me, kind, flags, own)
     }
 
+    /// open(2) with `O_TMPFILE`, in a directory.
+    fn open_unnamed(&mut self, me: ThreadId, directory: &Path, flags: c_int, mode: u32) -> Step {
+        self.directory_to_change(me, directory)?;
+        let inode = self.new_inode(me, What::Regular(Regular::default()), mode)?;
+        self.disk(me).inode_mut(inode).linkable = flags & libc::O_EXCL == 0;
+        // `d_tmpfile` (fs/dcache.c) calls it by its number.
+        let name = format!("#{}", self.disk(me).inode(inode).number);
+        let kind = self.open_inode(me, inode, directory.join(name));
+        self.finish_open(me, kind, flags, false)
+    }
+
+    /// Whether what is there can be opened with these flags, in the order of `do_open` and `may_open` (fs/namei.c).
+    fn check_kind(&self, me: ThreadId, path: &Path, node: &Node, flags: c_int) -> Result<(), Stop> {
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
+        if node.is_directory() && (writes || flags & libc::O_CREAT != 0) {
+            return Err(Stop::Errno(EISDIR));
+        }
+        if flags & libc::O_DIRECTORY != 0 && !node.is_directory() {
+            return Err(Stop::Errno(ENOTDIR));
+        }
+        if matches!(node, Node::Link(_) | Node::Own(_, libc::S_IFLNK)) && flags & libc::O_PATH == 0 {
+            return Err(Stop::Errno(ELOOP));
+        }
+        let keeps_time = flags & libc::O_NOATIME != 0 && !writes && !matches!(node, Node::Handle(_));
+        if keeps_time && self.stat_node(me, path, node).owner != super::USER_ID {
+            return Err(Stop::Errno(EPERM));
+        }
+        Ok(())
+    }
+
     /// Opens what is on the disk, or belongs there once it is changed.
     fn open_on_disk(&mut self, me: ThreadId, path: &Path, node: &Node, flags: c_int) -> Result<Kind, Stop> {
         let path_only = flags & libc::O_PATH != 0;
@@ -183,14 +222,15 @@ impl Kernel {
             self.check_writable(me, node, wanted | cuts)?;
         }
         let inode = self.inode_at(me, path, node)?;
-        Ok(self.open_inode(me, inode, path.to_owned(), flags))
+        Ok(self.open_inode(me, inode, path.to_owned()))
     }
 
     fn finish_open(&mut self, me: ThreadId, kind: Kind, flags: c_int, own: bool) -> Step {
         let large = if flags & libc::O_PATH != 0 { 0 } else { LARGE_FILE };
         let fd = self.open_new(me, kind, flags & !(ONCE & !libc::O_CLOEXEC) | large)?;
-        let id = self.file(me, fd)?;
+        let id = self.raw_file(me, fd)?;
         self.set_own(id, own);
+        self.now_open(id, flags);
         Ok(i64::from(fd))
     }
 
@@ -218,12 +258,17 @@ impl Kernel {
             }
             Kind::Disk(open) if open.host() == self.host_id(me) => {
                 let (path, node) = (open.path().to_owned(), Node::Own(open.inode(), libc::S_IFREG));
-                self.open_on_disk(me, &path, &node, flags)?
+                let name = open.name().cloned();
+                let mut kind = self.open_on_disk(me, &path, &node, flags)?;
+                if let Kind::Disk(again) = &mut kind {
+                    again.set_name(name);
+                }
+                kind
             }
             Kind::Disk(_) => return Err(Stop::Errno(EACCES)),
             Kind::Outside(_) => return Err(Stop::Errno(EINVAL)), // resolved to its path already
         };
-        self.open_new(me, kind, flags & !(ONCE & !libc::O_CLOEXEC) | LARGE_FILE).map(i64::from)
+        self.finish_open(me, kind, flags, false)
     }
 
     /// stat(2), lstat(2), fstatat(2); with `AT_EMPTY_PATH`, fstat(2).
@@ -251,8 +296,13 @@ impl Kernel {
 
     /// fstat(2).
     pub(crate) fn stat_open(&mut self, me: ThreadId, fd: c_int) -> Result<Stat, Stop> {
-        let id = self.file(me, fd)?;
+        let id = self.raw_file(me, fd)?;
         self.unseen_if_own(id);
+        if let Kind::Disk(open) = &self.files[id].kind
+            && self.hosts[open.host()].disk.has(open.inode())
+        {
+            self.absorb_mapped(open.host(), open.inode());
+        }
         let stat = self.stat_file(me, id);
         self.log.returned(&stat.to_bytes());
         Ok(stat)
@@ -270,7 +320,7 @@ impl Kernel {
     /// readlink(2).
     pub(crate) fn read_link(&mut self, me: ThreadId, at: At<'_>) -> Result<Vec<u8>, Stop> {
         // readlink(2): with an empty path, the link that was opened with O_PATH and O_NOFOLLOW.
-        let opened = if at.path.is_empty() { self.file(me, at.directory).ok() } else { None };
+        let opened = if at.path.is_empty() { self.raw_file(me, at.directory).ok() } else { None };
         let node = match opened.map(|id| &self.files[id].kind) {
             Some(Kind::Outside(open)) => open.node().clone(),
             Some(Kind::Disk(open)) => {
@@ -293,10 +343,57 @@ impl Kernel {
 
     /// realpath(3).
     pub(crate) fn real_path(&mut self, me: ThreadId, path: &[u8]) -> Result<Vec<u8>, Stop> {
-        let (path, _) = self.existing(me, At { directory: libc::AT_FDCWD, path }, Last::Follow)?;
-        let path = path.into_os_string().into_encoded_bytes();
+        let path = self.real_path_in_pieces(me, path)?.into_os_string().into_encoded_bytes();
         self.log.returned(&path);
         Ok(path)
+    }
+
+    /// As glibc does it (stdlib/canonicalize.c): it reads one link after the other and takes `..` for the name before
+    /// it, so that fewer permissions are asked for than when the kernel walks.
+    fn real_path_in_pieces(&mut self, me: ThreadId, path: &[u8]) -> Result<PathBuf, Stop> {
+        const LINKS_MAX: usize = 40;
+        if path.is_empty() {
+            return Err(Stop::Errno(ENOENT));
+        }
+        if self.own.covers(self, self.who(me), path) {
+            self.leave_no_trace();
+        }
+        let parts = |path: &[u8]| path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect::<VecDeque<_>>();
+        let first = if path[0] == b'/' { b"/".to_vec() } else { self.working_directory(me)? };
+        let mut real = PathBuf::from(std::ffi::OsString::from_vec(first));
+        let (mut rest, mut links) = (parts(path), 0);
+        while let Some(part) = rest.pop_front() {
+            match &part[..] {
+                b"" | b"." => continue,
+                b".." => {
+                    real = parent(&self.own, &real);
+                    continue;
+                }
+                _ => {}
+            }
+            let next = real.join(OsStr::from_bytes(&part));
+            let at = At { directory: libc::AT_FDCWD, path: next.as_os_str().as_bytes() };
+            let (_, node) = self.existing(me, at, Last::Keep)?;
+            if node.file_type() != libc::S_IFLNK {
+                if !rest.is_empty() && !node.is_directory() {
+                    return Err(Stop::Errno(ENOTDIR));
+                }
+                real = next;
+                continue;
+            }
+            links += 1;
+            if links > LINKS_MAX {
+                return Err(Stop::Errno(ELOOP));
+            }
+            let target = self.read_link(me, at)?;
+            if target.starts_with(b"/") {
+                real = PathBuf::from("/");
+            }
+            let mut all = parts(&target);
+            all.append(&mut rest);
+            rest = all;
+        }
+        Ok(real)
     }
 
     /// chdir(2).
@@ -310,14 +407,9 @@ impl Kernel {
 
     /// fchdir(2).
     pub(crate) fn change_directory_to(&mut self, me: ThreadId, fd: c_int) -> Step {
-        let id = self.file(me, fd)?;
-        let base = self.base(me, fd, b".")?;
-        match &self.files[id].kind {
-            Kind::Disk(open) => {
-                let node = Node::Own(open.inode(), libc::S_IFDIR);
-                self.work_in(me, &base, &node)
-            }
-            _ => self.work_in(me, &base, &Node::Directory),
+        match self.base(me, fd, b".")? {
+            Base::Disk(inode) => self.work_in(me, Path::new(""), &Node::Own(inode, libc::S_IFDIR)),
+            Base::Fixed(path) => self.work_in(me, &path, &Node::Directory),
         }
     }
 
@@ -337,7 +429,8 @@ impl Kernel {
         let process = self.threads[me].process;
         let left = std::mem::replace(&mut self.processes[process].place.directory, place);
         if let Base::Disk(inode) = left {
-            self.disk(me).let_go(inode);
+            let host = self.host_id(me);
+            self.let_go(host, inode);
         }
         Ok(0)
     }
@@ -388,11 +481,19 @@ impl Kernel {
         Ok(dots.into_iter().chain(self.list_beneath(who, path)?).collect())
     }
 
-    /// posix_fadvise(2) and readahead(2) on what can be read ahead.
+    /// readahead(2): of files only (`ksys_readahead`, mm/readahead.c).
+    pub(crate) fn read_ahead(&self, me: ThreadId, fd: c_int) -> Step {
+        let id = self.file(me, fd)?;
+        if self.files[id].flags & libc::O_ACCMODE == libc::O_WRONLY {
+            return Err(Stop::Errno(libc::EBADF));
+        }
+        if self.file_type(id) == libc::S_IFREG { Ok(0) } else { Err(Stop::Errno(EINVAL)) }
+    }
+
+    /// posix_fadvise(2).
     pub(crate) fn advise(&self, me: ThreadId, fd: c_int) -> Step {
         let id = self.file(me, fd)?;
         match self.files[id].kind {
-            _ if self.files[id].flags & libc::O_PATH != 0 => Err(Stop::Errno(EBADF)),
             Kind::Pipe(_) | Kind::Socket(_) | Kind::Console(_) => Err(Stop::Errno(libc::ESPIPE)),
             _ => Ok(0),
         }
@@ -402,6 +503,11 @@ impl Kernel {
     pub(crate) fn must_exist(&mut self, me: ThreadId, at: At<'_>, last: Last) -> Step {
         self.existing(me, at, last).map(|_| 0)
     }
+}
+
+/// What d_path (fs/d_path.c) says of what has no name any more.
+pub(super) fn deleted(was: &Path) -> Vec<u8> {
+    [was.as_os_str().as_bytes(), b" (deleted)"].concat()
 }
 
 fn open_device(device: Device) -> Result<Kind, Stop> {

@@ -1,10 +1,12 @@
 //! Names: what makes, moves and removes them. mkdir(2), unlink(2), rename(2), link(2), symlink(2).
 
+use super::disk_file::Place;
 use super::walk::{Found, Last, walk};
 use super::{Node, access, stat};
 use crate::carrier::outside::RealFile;
 use crate::kernel::disk::{Attributes, Content, Directory, Entry, InodeId, Regular, What};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
+use crate::world::HostId;
 use libc::{EACCES, EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, EPERM, EROFS, EXDEV, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -36,8 +38,11 @@ pub(crate) enum Made<'a> {
     Node(u32),
 }
 
-/// An entry of the disk: a directory and a name in it.
-type Place = (InodeId, Vec<u8>);
+/// Whether a path names no entry of a directory, but the root, `.` or `..` (fs/namei.c, `LAST_NORM`).
+pub(super) fn ends_in_dots(path: &[u8]) -> bool {
+    let last = path.rsplit(|b| *b == b'/').find(|part| !part.is_empty());
+    matches!(last, None | Some(b"." | b".."))
+}
 
 impl Kernel {
     fn target(&self, me: ThreadId, at: At<'_>, last: Last) -> Result<Found, Stop> {
@@ -89,11 +94,17 @@ impl Kernel {
     /// As mkdir(2) and its relatives.
     pub(super) fn make_at(&mut self, me: ThreadId, path: &Path, what: What, mode: u32) -> Result<InodeId, Stop> {
         let (directory, name) = self.place(me, path)?;
+        // inode(7): in a directory with the set-group-ID bit, new ones have it as well.
+        let above = self.disk(me).inode(directory).attributes.mode & libc::S_ISGID;
+        let inherits = matches!(what, What::Directory(_)) && above != 0;
         let inode = self.new_inode(me, what, mode)?;
+        if inherits {
+            self.disk(me).inode_mut(inode).attributes.mode |= libc::S_ISGID;
+        }
         let (host, now) = (self.host_id(me), self.now);
         self.hosts[host].disk.link(now, directory, &name, inode);
         self.stamp(host, directory, true);
-        self.notice(host, inode, &name, directory, libc::IN_CREATE);
+        self.notice_name(host, &(directory, name), inode, libc::IN_CREATE);
         Ok(inode)
     }
 
@@ -103,6 +114,7 @@ impl Kernel {
         if found.node.is_some() {
             return Err(Stop::Errno(EEXIST));
         }
+        found.check_alive()?;
         let (what, mode) = match made {
             Made::Directory(mode) => (What::Directory(Directory::empty()), mode & 0o1777),
             // Only a directory can have a slash behind it.
@@ -194,9 +206,15 @@ impl Kernel {
             self.unix_unlink(host, &bound);
         }
         self.stamp(host, inode, false);
-        self.hosts[host].disk.unlink(now, directory, &name);
+        let place = (directory, name);
+        self.follow_name(host, inode, &place, None);
+        self.hosts[host].disk.unlink(now, directory, &place.1);
         self.stamp(host, directory, true);
-        self.notice(host, inode, &name, directory, libc::IN_DELETE);
+        if what == Doomed::Other {
+            self.notice_itself(host, inode, libc::IN_ATTRIB); // one link less (fs/namei.c, vfs_unlink)
+        }
+        self.notice_if_gone(host, &place, inode);
+        self.notice_name(host, &place, inode, libc::IN_DELETE);
         Ok(0)
     }
 
@@ -208,7 +226,7 @@ impl Kernel {
         let last = if flags & libc::AT_SYMLINK_FOLLOW != 0 { Last::Follow } else { Last::Keep };
         let by_descriptor = from.path.is_empty() && flags & libc::AT_EMPTY_PATH != 0;
         let (path, node) = if by_descriptor {
-            let id = self.file(me, from.directory)?;
+            let id = self.raw_file(me, from.directory)?;
             let (host, inode) = self.disk_file(id)?;
             (PathBuf::new(), Node::Own(inode, self.hosts[host].disk.inode(inode).what.file_type()))
         } else {
@@ -222,6 +240,7 @@ impl Kernel {
         if target.slash {
             return Err(Stop::Errno(ENOENT));
         }
+        target.check_alive()?;
         if let Node::Made(..) | Node::MadeDirectory | Node::Device(_) | Node::Handle(_) = node {
             return Err(Stop::Errno(EXDEV));
         }
@@ -234,13 +253,16 @@ impl Kernel {
         }
         let inode = self.inode_at(me, &path, &node)?;
         let (host, now) = (self.host_id(me), self.now);
-        if self.hosts[host].disk.inode(inode).links == 0 && !by_descriptor {
+        let linked = self.hosts[host].disk.inode_mut(inode);
+        if linked.links == 0 && !linked.linkable {
             return Err(Stop::Errno(ENOENT)); // linkat(2): deleted, and no O_TMPFILE
         }
+        linked.linkable = false; // fs/namei.c, vfs_link
         self.hosts[host].disk.link(now, directory, &name, inode);
         self.stamp(host, inode, false);
         self.stamp(host, directory, true);
-        self.notice(host, inode, &name, directory, libc::IN_CREATE);
+        self.notice_itself(host, inode, libc::IN_ATTRIB);
+        self.notice_name(host, &(directory, name), inode, libc::IN_CREATE);
         Ok(0)
     }
 
@@ -257,12 +279,14 @@ impl Kernel {
             return Err(Stop::Errno(EPERM)); // mknod(2) of a device needs a capability
         }
         let (source, target) = (self.target(me, from, Last::Entry)?, self.target(me, to, Last::Entry)?);
-        let dots = |path: &[u8]| matches!(path.rsplit(|b| *b == b'/').next(), Some(b"." | b".."));
         if stat::device(&source.path) != stat::device(&target.path) {
             return Err(Stop::Errno(EXDEV));
         }
-        if dots(from.path) || dots(to.path) {
+        if ends_in_dots(from.path) {
             return Err(Stop::Errno(EBUSY));
+        }
+        if ends_in_dots(to.path) {
+            return Err(Stop::Errno(if keep { EEXIST } else { EBUSY }));
         }
         let node = source.node.clone().ok_or(Stop::Errno(ENOENT))?;
         if keep && target.node.is_some() {
@@ -283,16 +307,30 @@ impl Kernel {
         if source.path.starts_with(&target.path) && target.path != source.path {
             return Err(Stop::Errno(if exchange { EINVAL } else { ENOTEMPTY }));
         }
+        // rename(2): two names of one file stay as they are; nobody asks who may change them (`vfs_rename`).
+        let same = |there: &Node| matches!((&node, there), (Node::Own(one, _), Node::Own(other, _)) if one == other);
+        if source.path == target.path || target.node.as_ref().is_some_and(same) {
+            return Ok(0);
+        }
+        target.check_alive()?;
         let (old, new) = (self.place(me, &source.path)?, self.place(me, &target.path)?);
         match &target.node {
-            _ if source.path == target.path => return Ok(0),
             Some(_) if exchange => {}
             Some(there) if there.is_directory() && !node.is_directory() => return Err(Stop::Errno(EISDIR)),
             Some(there) if node.is_directory() && !there.is_directory() => return Err(Stop::Errno(ENOTDIR)),
-            Some(there) if there.is_directory() && !self.is_empty_directory(me, &target)? => {
-                return Err(Stop::Errno(ENOTEMPTY));
-            }
             _ => {}
+        }
+        // rename(2), EACCES: `..` of a directory that moves elsewhere changes (`vfs_rename`).
+        let disk = self.disk(me);
+        let stuck = |moved: &Node| match moved {
+            Node::Own(inode, libc::S_IFDIR) => old.0 != new.0 && !access::may(disk.inode(*inode), libc::W_OK),
+            _ => false,
+        };
+        if stuck(&node) || exchange && target.node.as_ref().is_some_and(stuck) {
+            return Err(Stop::Errno(EACCES));
+        }
+        if !exchange && to_directory && !self.is_empty_directory(me, &target)? {
+            return Err(Stop::Errno(ENOTEMPTY));
         }
         self.move_entry(me, (old, &source.path, &node), (new, &target.path, target.node.as_ref()), exchange)
     }
@@ -306,9 +344,6 @@ impl Kernel {
     ) -> Step {
         let inode = self.inode_at(me, source, node)?;
         let replaced = replaced.map(|node| self.inode_at(me, target, node)).transpose()?;
-        if replaced == Some(inode) {
-            return Ok(0); // rename(2): two names of one file stay as they are
-        }
         let (host, now) = (self.host_id(me), self.now);
         let disk = &mut self.hosts[host].disk;
         // A directory through which something outside shows stays where that is, as in overlayfs (`redirect_dir=off`).
@@ -316,12 +351,11 @@ impl Kernel {
         if shows(inode) || exchange && replaced.is_some_and(shows) {
             return Err(Stop::Errno(EXDEV));
         }
-        // rename(2), EACCES: `..` of a directory that moves elsewhere changes.
-        let moves = |inode: InodeId| disk.inode(inode).directory().is_some() && old.0 != new.0;
-        let stuck = |inode: InodeId| moves(inode) && !access::may(disk.inode(inode), libc::W_OK);
-        if stuck(inode) || exchange && replaced.is_some_and(stuck) {
-            return Err(Stop::Errno(EACCES));
+        self.follow_name(host, inode, &old, Some(&new));
+        if let Some(replaced) = replaced {
+            self.follow_name(host, replaced, &new, exchange.then_some(&old));
         }
+        let disk = &mut self.hosts[host].disk;
         if exchange {
             disk.exchange(now, (old.0, &old.1), (new.0, &new.1));
         } else {
@@ -332,9 +366,22 @@ impl Kernel {
         }
         self.stamp(host, old.0, true);
         self.stamp(host, new.0, true);
-        self.notice(host, inode, &old.1, old.0, libc::IN_MOVED_FROM);
-        self.notice(host, inode, &new.1, new.0, libc::IN_MOVED_TO);
+        self.notice_move(host, inode, (&old, &new), replaced.filter(|_| !exchange));
+        match replaced {
+            Some(other) if exchange => self.notice_move(host, other, (&new, &old), None),
+            Some(replaced) => self.notice_if_gone(host, &new, replaced),
+            None => {}
+        }
         Ok(0)
+    }
+
+    /// An inode has lost a name; when that was the last one and nobody has it open by it, those who watch it are told.
+    fn notice_if_gone(&mut self, host: HostId, place: &Place, inode: InodeId) {
+        let found = self.hosts[host].disk.inode(inode);
+        let held = if found.directory().is_some() { found.opens > 0 } else { self.is_open_as(host, inode, place) };
+        if found.links == 0 && !held {
+            self.notice_end(host, inode);
+        }
     }
 
     /// Whether nothing but `.` and `..` is in a directory.

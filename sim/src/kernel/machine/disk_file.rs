@@ -8,14 +8,17 @@ use crate::kernel::file::{FileId, Kind};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
 use crate::world::HostId;
 use libc::{EACCES, EBADF, EFBIG, EINVAL, EIO, EISDIR, ENOSPC, ENOTDIR, c_int};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes that one call moves at most: what read(2) and write(2) do on Linux.
 const MOVED_BYTES_MAX: usize = 0x7fff_f000;
 /// Bytes that are moved at a time.
 const BLOCK_BYTES: usize = 1 << 16;
-/// ext4's largest file with blocks of 4 KiB.
-pub(super) const FILE_BYTES_MAX: u64 = 16 << 40;
+/// ext4's largest file with blocks of 4 KiB: their numbers have 32 bits (fs/ext4/super.c, ext4_max_size).
+pub(super) const FILE_BYTES_MAX: u64 = (16 << 40) - 4096;
 /// relatime (mount(8)): an access time is kept up to date once a day.
 const DAY_NS: i64 = 86_400 * 1_000_000_000;
 /// `ktime_get_coarse_real_ts64`: files are stamped with the time of the last tick, at 250 Hz.
@@ -25,12 +28,36 @@ const TICK_NS: i64 = 4_000_000;
 pub(crate) struct DiskFile {
     host: HostId,
     inode: InodeId,
-    /// As it was opened.
+    /// As it was opened, or where it was when it lost the name that it was opened by.
     path: PathBuf,
+    /// The name that it was opened by. None of a directory, which has one name only.
+    name: Option<OpenName>,
     pub(super) position: u64,
     /// Name, type bits and inode number of each entry, once somebody has asked.
     listing: Option<Vec<Listed>>,
 }
+
+/// A name: a directory of the disk, and an entry of it.
+pub(super) type Place = (InodeId, Vec<u8>);
+
+/// The name that a file was opened by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct OpenName {
+    pub(super) place: Place,
+    /// It still leads there.
+    pub(super) linked: bool,
+}
+
+impl OpenName {
+    /// The path that it is now, or was last.
+    pub(super) fn path(&self, disk: &Disk) -> Option<PathBuf> {
+        let (above, name) = &self.place;
+        Some(disk.path_of(*above)?.join(OsStr::from_bytes(name)))
+    }
+}
+
+/// Open files that have a name, by what they are.
+pub(crate) type OpenNames = BTreeMap<(HostId, InodeId), Vec<FileId>>;
 
 /// An entry of a directory as it is listed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -51,9 +78,18 @@ impl DiskFile {
         self.inode
     }
 
-    /// As it was opened.
+    /// As it was opened, or where it was when it lost that name.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The name that it was opened by, unless it is a directory.
+    pub(super) fn name(&self) -> Option<&OpenName> {
+        self.name.as_ref()
+    }
+
+    pub(super) fn set_name(&mut self, name: Option<OpenName>) {
+        self.name = name;
     }
 }
 
@@ -80,6 +116,15 @@ impl Kernel {
         }
     }
 
+    /// Somebody has changed what is in a file: it runs as nobody else any more (`setattr_should_drop_suidgid`,
+    /// fs/attr.c). Answers whether it did.
+    pub(super) fn drop_set_id(&mut self, host: HostId, inode: InodeId) -> bool {
+        let mode = &mut self.hosts[host].disk.inode_mut(inode).attributes.mode;
+        let bits = super::attributes::set_id_bits(*mode);
+        *mode &= !bits;
+        bits != 0
+    }
+
     /// The open file of the disk behind a file.
     ///
     /// # Errors
@@ -103,13 +148,64 @@ impl Kernel {
     }
 
     /// Opens an inode that a path has led to.
-    pub(super) fn open_inode(&mut self, me: ThreadId, inode: InodeId, path: PathBuf, flags: c_int) -> Kind {
+    pub(super) fn open_inode(&mut self, me: ThreadId, inode: InodeId, path: PathBuf) -> Kind {
         let host = self.host_id(me);
         self.hosts[host].disk.hold(inode);
-        if flags & libc::O_TRUNC != 0 && flags & libc::O_PATH == 0 {
-            self.set_size(host, inode, 0);
+        let disk = &self.hosts[host].disk;
+        let is_directory = disk.inode(inode).directory().is_some();
+        let named = |place| OpenName { linked: disk.leads_to(&place, inode), place };
+        let name = if is_directory { None } else { disk.place_of(&path).map(named) };
+        // Who has a file open has the directory that it is in (fs/dcache.c: a dentry holds its parent).
+        if let Some(name) = &name {
+            self.hosts[host].disk.hold(name.place.0);
         }
-        Kind::Disk(DiskFile { host, inode, path, position: 0, listing: None })
+        Kind::Disk(DiskFile { host, inode, path, name, position: 0, listing: None })
+    }
+
+    /// A file of a disk is open, in the order of `do_open` (fs/namei.c). Notes what it is called, so that it follows
+    /// when that changes.
+    pub(super) fn now_open(&mut self, id: FileId, flags: c_int) {
+        let Kind::Disk(open) = &self.files[id].kind else { return };
+        let (host, inode) = (open.host, open.inode);
+        if open.name.is_some() {
+            self.open_names.entry((host, inode)).or_default().push(id);
+        }
+        self.notice_open(id, libc::IN_OPEN);
+        if flags & libc::O_TRUNC != 0 && flags & libc::O_PATH == 0 {
+            let told = self.set_size(host, inode, 0);
+            self.notice_open(id, told);
+        }
+    }
+
+    /// What an inode was called is now another name of it, or none: its open files follow.
+    pub(super) fn follow_name(&mut self, host: HostId, inode: InodeId, old: &Place, new: Option<&Place>) {
+        let Some(open) = self.open_names.get(&(host, inode)) else { return };
+        let disk = &mut self.hosts[host].disk;
+        let was = disk.path_of(old.0).unwrap_or_default().join(OsStr::from_bytes(&old.1));
+        for id in open {
+            if let Kind::Disk(open) = &mut self.files[*id].kind
+                && let Some(name) = open.name.as_mut().filter(|name| name.linked && name.place == *old)
+            {
+                match new {
+                    Some(new) => {
+                        disk.hold(new.0);
+                        disk.let_go(name.place.0);
+                        name.place.clone_from(new);
+                    }
+                    None => (name.linked, open.path) = (false, was.clone()),
+                }
+            }
+        }
+    }
+
+    /// Whether somebody has an inode open by a name.
+    pub(super) fn is_open_as(&self, host: HostId, inode: InodeId, place: &Place) -> bool {
+        let open = self.open_names.get(&(host, inode)).into_iter().flatten();
+        let mut names = open.filter_map(|id| match &self.files[*id].kind {
+            Kind::Disk(open) => open.name.as_ref(),
+            _ => None,
+        });
+        names.any(|name| name.place == *place)
     }
 
     /// The last descriptor of an open file is closed.
@@ -118,8 +214,35 @@ impl Kernel {
         self.notice_open(id, if written { libc::IN_CLOSE_WRITE } else { libc::IN_CLOSE_NOWRITE });
         if let Kind::Disk(open) = &self.files[id].kind {
             let (host, inode) = (open.host, open.inode);
-            self.hosts[host].disk.let_go(inode);
+            let name = open.name.clone();
+            if let Some(named) = self.open_names.get_mut(&(host, inode)) {
+                named.retain(|file| *file != id);
+                if named.is_empty() {
+                    self.open_names.remove(&(host, inode));
+                }
+            }
+            let ends = |disk: &Disk| disk.has(inode) && disk.inode(inode).links == 0;
+            if let Some(OpenName { place, linked: false }) = &name
+                && ends(&self.hosts[host].disk)
+                && !self.is_open_as(host, inode, place)
+            {
+                self.notice_end(host, inode);
+            }
+            self.let_go(host, inode);
+            if let Some(name) = name {
+                self.let_go(host, name.place.0);
+            }
         }
+    }
+
+    /// Somebody leaves a directory, or a file is open once less.
+    pub(super) fn let_go(&mut self, host: HostId, inode: InodeId) {
+        let disk = &self.hosts[host].disk;
+        let ends = |found: &Inode| found.directory().is_some() && found.links == 0 && found.opens == 1;
+        if disk.has(inode) && ends(disk.inode(inode)) {
+            self.notice_end(host, inode);
+        }
+        self.hosts[host].disk.let_go(inode);
     }
 
     /// read(2) and pread(2).
@@ -154,7 +277,18 @@ impl Kernel {
             open.position = from + done as u64;
         }
         self.note_read(id, host, inode);
+        if done > 0 {
+            self.notice_open(id, libc::IN_ACCESS);
+        }
         Ok(done as i64)
+    }
+
+    /// Something of a file has been read in another way than by read(2).
+    pub(super) fn was_read(&mut self, id: FileId) {
+        if let Ok((host, inode)) = self.disk_file(id) {
+            self.note_read(id, host, inode);
+            self.notice_open(id, libc::IN_ACCESS);
+        }
     }
 
     /// relatime: mount(8).
@@ -194,6 +328,9 @@ impl Kernel {
         if total == 0 {
             return Ok(0);
         }
+        if at.saturating_add(total as u64) > i64::MAX as u64 {
+            return Err(Stop::Errno(EINVAL)); // write(2): no offset is as large
+        }
         if at >= FILE_BYTES_MAX {
             return Err(Stop::Errno(EFBIG));
         }
@@ -219,6 +356,9 @@ impl Kernel {
             open.position = to;
         }
         self.stamp(host, inode, true);
+        if self.drop_set_id(host, inode) {
+            self.notice_open(id, libc::IN_ATTRIB);
+        }
         self.notice_open(id, libc::IN_MODIFY);
         self.threads[me].progress.done = total;
         if synchronous {
@@ -231,13 +371,15 @@ impl Kernel {
         Ok(total as i64)
     }
 
-    /// Sets a file's size, and gives back what it does not need any more.
-    pub(super) fn set_size(&mut self, host: HostId, inode: InodeId, bytes: u64) {
+    /// Sets a file's size, and gives back what it does not need any more. Answers what to tell those who watch it.
+    pub(super) fn set_size(&mut self, host: HostId, inode: InodeId, bytes: u64) -> u32 {
         self.absorb_mapped(host, inode);
         let now = self.now;
         self.hosts[host].disk.change(inode, |regular| regular.resize(now, bytes));
         self.resize_mapped(host, inode);
         self.stamp(host, inode, true);
+        let changed = self.drop_set_id(host, inode);
+        libc::IN_MODIFY | if changed { libc::IN_ATTRIB } else { 0 } // `fsnotify_change`: one change, one event
     }
 
     /// A directory of the disk, given its path: taken over from what lies beneath where need be.
@@ -245,7 +387,6 @@ impl Kernel {
     /// # Errors
     /// `ENOTDIR`: something else is there.
     pub(super) fn directory_at(&mut self, me: ThreadId, path: &Path) -> Result<InodeId, Stop> {
-        use std::os::unix::ffi::OsStrExt;
         let host = self.host_id(me);
         let mut here = self.hosts[host].disk.root();
         let mut so_far = PathBuf::from("/");
@@ -320,7 +461,8 @@ impl Kernel {
             (Whence::Hole, Some(content)) => Some(content.next_hole(within()?) as i64),
             (Whence::Data | Whence::Hole, None) => return Err(Stop::Errno(EINVAL)),
         };
-        let to = to.filter(|to| *to >= 0).ok_or(Stop::Errno(EINVAL))?;
+        let fits = |to: &i64| u64::try_from(*to).is_ok_and(|to| to <= FILE_BYTES_MAX);
+        let to = to.filter(fits).ok_or(Stop::Errno(EINVAL))?;
         if let Kind::Disk(open) = &mut self.files[id].kind {
             open.position = to as u64;
         }
@@ -334,9 +476,11 @@ impl Kernel {
         if self.hosts[host].disk.inode(inode).directory().is_none() {
             return Err(Stop::Errno(ENOTDIR));
         }
+        if self.hosts[host].disk.inode(inode).links == 0 {
+            return Err(Stop::Errno(libc::ENOENT)); // fs/readdir.c, iterate_dir
+        }
         if open.position == 0 || open.listing.is_none() {
-            let gone = self.hosts[host].disk.inode(inode).links == 0;
-            let listing = if gone { Vec::new() } else { self.list_disk(me, inode).map_err(Stop::Errno)? };
+            let listing = self.list_disk(me, inode).map_err(Stop::Errno)?;
             if let Kind::Disk(open) = &mut self.files[id].kind {
                 open.listing = Some(listing);
             }
@@ -347,6 +491,7 @@ impl Kernel {
         self.log.returned(&step.records);
         out.write_at(0, &step.records);
         self.note_read(id, host, inode);
+        self.notice_open(id, libc::IN_ACCESS);
         Ok(step.records.len() as i64)
     }
 
@@ -355,11 +500,11 @@ impl Kernel {
         self.file(me, fd).is_ok_and(|id| matches!(self.files[id].kind, Kind::Disk(_)))
     }
 
-    /// Bytes from a regular file's position to its end (`FIONREAD`).
-    pub(crate) fn left_on_disk(&self, id: FileId) -> Option<usize> {
+    /// Bytes from a regular file's position to its end, less than none behind it (`FIONREAD`; fs/ioctl.c, file_ioctl).
+    pub(crate) fn left_on_disk(&self, id: FileId) -> Option<i64> {
         let Kind::Disk(open) = &self.files[id].kind else { return None };
         let regular = self.hosts[open.host].disk.has(open.inode).then(|| self.hosts[open.host].disk.inode(open.inode));
-        Some(regular?.regular()?.content().bytes().saturating_sub(open.position) as usize)
+        Some(regular?.regular()?.content().bytes() as i64 - open.position as i64)
     }
 
     /// The bytes of an open file from a position on, without moving it.
@@ -370,7 +515,8 @@ impl Kernel {
         };
         let (host, inode) = self.disk_file(id)?;
         self.absorb_mapped(host, inode);
-        let (_, _, regular) = self.regular_file(id)?;
+        // A directory has no `splice_read` (fs/splice.c).
+        let (_, _, regular) = self.regular_file(id).map_err(|_| Stop::Errno(EINVAL))?;
         let mut buffer = vec![0; bytes.min(BLOCK_BYTES)];
         let count = regular.content().read(from, &mut buffer);
         buffer.truncate(count);

@@ -58,7 +58,7 @@ impl Kernel {
 
     /// fstatfs(2).
     pub(crate) fn file_system_of(&mut self, me: ThreadId, fd: c_int) -> Result<Volume, Stop> {
-        let id = self.file(me, fd)?;
+        let id = self.raw_file(me, fd)?;
         let kind = match &self.files[id].kind {
             Kind::Outside(open) => FileSystem::of(open.path()),
             Kind::Disk(open) => FileSystem::of(open.path()),

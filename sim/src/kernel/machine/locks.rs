@@ -78,9 +78,17 @@ impl Locks {
         self.held.append(&mut rest);
     }
 
-    /// Adds a lock, in place of what its owner holds there.
-    fn take(&mut self, lock: Lock) {
+    /// Adds a lock, in place of what its owner holds there; it grows together with such locks beside it (fcntl(2)).
+    fn take(&mut self, mut lock: Lock) {
         self.release(lock.owner, lock.from, lock.to);
+        self.held.retain(|held| {
+            let beside = held.to == lock.from || lock.to == held.from;
+            let joins = beside && held.owner == lock.owner && held.exclusive == lock.exclusive;
+            if joins {
+                (lock.from, lock.to) = (lock.from.min(held.from), lock.to.max(held.to));
+            }
+            !joins
+        });
         self.held.push(lock);
     }
 }
@@ -160,9 +168,6 @@ impl Kernel {
     /// flock(2).
     pub(crate) fn lock_file(&mut self, me: ThreadId, fd: c_int, operation: c_int) -> Step {
         let id = self.file(me, fd)?;
-        if self.files[id].flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
         let owner = Owner::Whole(id);
         let lock = |exclusive| Lock { owner, from: 0, to: u64::MAX, exclusive };
         let wanted = match operation & !libc::LOCK_NB {
@@ -201,9 +206,6 @@ impl Kernel {
     /// written into `asked`.
     pub(crate) fn lock_range(&mut self, me: ThreadId, fd: c_int, command: c_int, asked: &mut libc::flock) -> Step {
         let id = self.file(me, fd)?;
-        if self.files[id].flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
         let (kind, mode) = (c_int::from(asked.l_type), self.files[id].flags & libc::O_ACCMODE);
         let by_file = matches!(command, libc::F_OFD_GETLK | libc::F_OFD_SETLK | libc::F_OFD_SETLKW);
         if by_file && asked.l_pid != 0 {

@@ -120,7 +120,7 @@ impl Kernel {
         self.forget_process_locks(process, None);
         let host = self.processes[process].host;
         if let Base::Disk(inode) = self.processes[process].place.directory {
-            self.hosts[host].disk.let_go(inode);
+            self.let_go(host, inode);
         }
         self.unmap_all(host);
     }

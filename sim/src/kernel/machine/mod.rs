@@ -49,7 +49,7 @@ mod watch;
 pub(crate) use access::{TEMPORARY_FILES, VOLATILE};
 pub(crate) use attributes::{Attribute, Time};
 pub(crate) use change::{At, Doomed, Made};
-pub(crate) use disk_file::DiskFile;
+pub(crate) use disk_file::{DiskFile, OpenNames};
 pub(crate) use etc::{Account, USER, USER_ID, accounts};
 pub(crate) use filesystem::Volume;
 pub(crate) use locks::LockTable;

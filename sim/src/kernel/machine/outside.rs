@@ -202,9 +202,6 @@ impl Kernel {
     /// lseek(2).
     pub(crate) fn seek(&mut self, me: ThreadId, fd: c_int, offset: i64, whence: Option<Whence>) -> Step {
         let id = self.file(me, fd)?;
-        if self.files[id].flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
         let whence = whence.ok_or(Stop::Errno(EINVAL))?;
         self.unseen_if_own(id);
         match &self.files[id].kind {
@@ -237,9 +234,6 @@ impl Kernel {
     /// getdents64(2): entries as `linux_dirent64`, which is also what `readdir` gives.
     pub(crate) fn directory_entries(&mut self, me: ThreadId, fd: c_int, out: &mut Out<'_>) -> Step {
         let id = self.file(me, fd)?;
-        if self.files[id].flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
         if matches!(self.files[id].kind, Kind::Disk(_)) {
             return self.disk_entries(me, id, out);
         }
@@ -267,15 +261,12 @@ impl Kernel {
     pub(crate) fn map_file(&mut self, me: ThreadId, fd: c_int, at: Mapping, offset: u64) -> Result<usize, Stop> {
         let id = self.file(me, fd)?;
         self.unseen_if_own(id);
-        if at.bytes() == 0 {
+        if at.bytes() == 0 || !at.has_type() {
             return Err(Stop::Errno(EINVAL));
         }
         let kind = &self.files[id].kind;
         // mm/mmap.c, do_mmap: what the descriptor allows comes before what the file can do.
         let flags = self.files[id].flags;
-        if flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
         if at.writes_back() && flags & libc::O_ACCMODE != libc::O_RDWR || flags & libc::O_ACCMODE == libc::O_WRONLY {
             return Err(Stop::Errno(EACCES));
         }
@@ -322,24 +313,81 @@ impl Kernel {
         Ok(())
     }
 
-    /// Bytes of an open file for sendfile(2), without moving its position.
-    pub(crate) fn peek_file(
+    /// Whether a descriptor is of a file that has an end.
+    pub(crate) fn has_content(&mut self, me: ThreadId, fd: c_int) -> bool {
+        let Ok(id) = self.file(me, fd) else { return false };
+        match &self.files[id].kind {
+            Kind::Outside(open) => matches!(open.content, Content::Regular(_) | Content::Made(_)),
+            Kind::Disk(_) => self.left_on_disk(id).is_some(),
+            _ => false,
+        }
+    }
+
+    /// What sendfile(2) is to send, without moving the position that it comes from; in the order of checks of
+    /// `do_sendfile` and `splice_direct_to_actor` (fs/read_write.c, fs/splice.c).
+    pub(crate) fn peek_to_send(
         &mut self,
         me: ThreadId,
-        fd: c_int,
-        offset: Option<u64>,
+        (to, from): (c_int, c_int),
+        offset: Option<i64>,
         bytes: usize,
     ) -> Result<Vec<u8>, Stop> {
-        let id = self.file(me, fd)?;
+        let id = self.file(me, from)?;
+        if self.files[id].flags & libc::O_ACCMODE == libc::O_WRONLY {
+            return Err(Stop::Errno(EBADF));
+        }
+        let offset = offset.map(|offset| u64::try_from(offset).map_err(|_| Stop::Errno(EINVAL))).transpose()?;
+        if offset.is_some() && !self.files[id].has_positions() {
+            return Err(Stop::Errno(ESPIPE));
+        }
+        let target = self.file(me, to)?;
+        let (flags, is_pipe) =
+            (self.files[target].flags, matches!(self.files[target].kind, Kind::Pipe(_) | Kind::Console(_)));
+        if flags & libc::O_ACCMODE == libc::O_RDONLY {
+            return Err(Stop::Errno(EBADF));
+        }
+        if flags & libc::O_APPEND != 0 && !is_pipe {
+            return Err(Stop::Errno(EINVAL));
+        }
+        if bytes == 0 {
+            return Ok(Vec::new());
+        }
         if matches!(self.files[id].kind, Kind::Disk(_)) {
-            return self.peek_disk(id, offset, bytes);
+            let block = self.peek_disk(id, offset, bytes)?;
+            // Reading is told of before writing; a file takes all there is.
+            if !block.is_empty() && matches!(self.files[target].kind, Kind::Disk(_)) && !self.threads[me].progress.begun
+            {
+                self.was_read(id);
+            }
+            return Ok(block);
         }
         let open = self.outside(id)?;
+        if matches!(open.content, Content::Directory(_)) {
+            return Err(Stop::Errno(EINVAL));
+        }
         let from = offset.unwrap_or(open.position);
         let mut buffer = vec![0; bytes.min(BLOCK_BYTES)];
         let count = open.read_at(&mut buffer, from)?;
         buffer.truncate(count);
         Ok(buffer)
+    }
+
+    /// sendfile(2) at the end of a file. A pipe has to have room first (fs/splice.c, `wait_for_space`).
+    pub(crate) fn send_nothing(&mut self, me: ThreadId, to: c_int, asked: usize) -> Step {
+        let target = self.file(me, to)?;
+        let ready = self.readiness(target);
+        if asked == 0 || !matches!(self.files[target].kind, Kind::Pipe(_)) {
+            return Ok(0);
+        }
+        if ready & libc::EPOLLERR as u32 != 0 {
+            self.raise_sigpipe(me);
+            return Err(Stop::Errno(libc::EPIPE));
+        }
+        match ready & libc::EPOLLOUT as u32 {
+            0 if self.files[target].nonblocking() => Err(Stop::Errno(libc::EAGAIN)),
+            0 => Err(self.wait_for_file(me, target, libc::EPOLLOUT as u32)),
+            _ => Ok(0),
+        }
     }
 
     /// Whether reading and writing a file never wait for anybody.
@@ -366,12 +414,18 @@ impl Kernel {
         self.processes[process].place.streams.remove(&stream);
     }
 
-    /// Moves an open file's position on.
-    pub(crate) fn skip_in_file(&mut self, me: ThreadId, fd: c_int, bytes: u64) {
-        let Ok(id) = self.file(me, fd) else { return };
+    /// Bytes of an open file have been sent: its position moves on by so many.
+    pub(crate) fn sent_from_file(&mut self, me: ThreadId, (to, from): (c_int, c_int), bytes: u64) {
+        let Ok(id) = self.file(me, from) else { return };
+        let told = self.is_on_disk(me, to);
         match &mut self.files[id].kind {
             Kind::Outside(open) => open.position += bytes,
-            Kind::Disk(open) => open.position += bytes,
+            Kind::Disk(open) => {
+                open.position += bytes;
+                if !told {
+                    self.was_read(id);
+                }
+            }
             _ => {}
         }
     }

@@ -24,6 +24,7 @@ impl Kernel {
             Some(_) => Err(Stop::Errno(EADDRINUSE)),
             None if found.slash => Err(Stop::Errno(ENOENT)),
             None => {
+                found.check_alive()?;
                 self.directory_to_change(me, found.path.parent().unwrap_or(Path::new("/")))?;
                 Ok(found.path)
             }

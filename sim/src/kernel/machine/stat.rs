@@ -11,6 +11,8 @@ use std::path::Path;
 /// Files outside were last changed this long before the world began.
 const AGE_NS: i64 = 86_400 * 1_000_000_000;
 const BLOCK_BYTES: u64 = 4096;
+/// What eventfds and the like share; below the numbers of pipes and sockets.
+const ANONYMOUS_INODE: u64 = 0xfff;
 
 /// Device numbers: `/dev/sda1` for what is outside, anonymous devices as Linux gives them for the rest.
 const DISK: u64 = libc::makedev(8, 1);
@@ -192,7 +194,7 @@ impl Kernel {
         Stat {
             device,
             inode: inode(path),
-            mode: node.file_type() | node.permissions(),
+            mode: node.file_type() | if access::is_for_all(path) { 0o1777 } else { node.permissions() },
             links: if node.is_directory() { 2 } else { 1 },
             owner: access::owner(path),
             group: access::owner(path),
@@ -225,13 +227,14 @@ impl Kernel {
                 (0o600, None)
             }
         };
+        let anonymous = matches!(kind, Kind::Event(_) | Kind::Timer(_) | Kind::Epoll(_) | Kind::Inotify(_));
         Stat {
             device: if device.is_some() { DEV } else { ANONYMOUS },
             inode: self.handle_number(id),
             mode: self.file_type(id) | permissions,
             links: 1,
-            owner: if device.is_some() { 0 } else { super::USER_ID },
-            group: if device.is_some() { 0 } else { super::USER_ID },
+            owner: if device.is_some() || anonymous { 0 } else { super::USER_ID },
+            group: if device.is_some() || anonymous { 0 } else { super::USER_ID },
             stands_for: device.map_or(0, Device::number),
             bytes: 0,
             block_bytes: BLOCK_BYTES,
@@ -246,6 +249,8 @@ impl Kernel {
     /// The number in `socket:[4711]`: equal for both ends of a pipe, as on Linux.
     pub(super) fn handle_number(&self, id: FileId) -> u64 {
         let one = match &self.files[id].kind {
+            // One inode for all of them (fs/anon_inodes.c, `anon_inode_inode`).
+            Kind::Event(_) | Kind::Timer(_) | Kind::Epoll(_) | Kind::Inotify(_) => return ANONYMOUS_INODE,
             Kind::Pipe(end) => pipe::reader(end, id),
             _ => id,
         };

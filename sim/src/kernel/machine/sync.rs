@@ -154,12 +154,19 @@ impl Kernel {
         Ok(0)
     }
 
-    /// Whether a descriptor can be synced: sync_file_range(2) does nothing more.
+    /// sync_file_range(2), which starts or awaits writeback: of files and directories only.
+    pub(crate) fn check_sync_range(&mut self, me: ThreadId, fd: c_int) -> Step {
+        let id = self.file(me, fd)?;
+        self.unseen_if_own(id);
+        let kind = self.file_type(id);
+        if matches!(kind, libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK) { Ok(0) } else { Err(Stop::Errno(ESPIPE)) }
+    }
+
+    /// Whether a descriptor can be synced.
     pub(crate) fn check_sync(&mut self, me: ThreadId, fd: c_int) -> Step {
         let id = self.file(me, fd)?;
         self.unseen_if_own(id);
         match &self.files[id].kind {
-            _ if self.files[id].flags & libc::O_PATH != 0 => Err(Stop::Errno(EBADF)),
             Kind::Outside(open) if !open.is_setting() => Ok(0),
             Kind::Disk(_) => Ok(0),
             _ => Err(Stop::Errno(EINVAL)),
@@ -169,10 +176,7 @@ impl Kernel {
     /// sync(2), and syncfs(2), which names the disk by a file.
     pub(crate) fn sync_disk(&mut self, me: ThreadId, fd: Option<c_int>) -> Step {
         if let Some(fd) = fd {
-            let id = self.file(me, fd)?;
-            if self.files[id].flags & libc::O_PATH != 0 {
-                return Err(Stop::Errno(EBADF));
-            }
+            self.file(me, fd)?;
         }
         let host = self.host_id(me);
         let bytes = if self.threads[me].progress.begun {
@@ -208,16 +212,14 @@ impl Kernel {
             return Err(Stop::Errno(EFBIG));
         }
         let host = self.host_id(me);
-        self.set_size(host, inode, bytes);
+        let told = self.set_size(host, inode, bytes);
+        self.notice_at(host, &path, inode, told);
         Ok(0)
     }
 
     /// ftruncate(2).
     pub(crate) fn truncate_open(&mut self, me: ThreadId, fd: c_int, bytes: u64) -> Step {
         let id = self.file(me, fd)?;
-        if self.files[id].flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
         if self.files[id].flags & libc::O_ACCMODE == libc::O_RDONLY {
             return Err(Stop::Errno(EINVAL));
         }
@@ -225,8 +227,8 @@ impl Kernel {
         if bytes > FILE_BYTES_MAX {
             return Err(Stop::Errno(EFBIG));
         }
-        self.set_size(host, inode, bytes);
-        self.notice_open(id, libc::IN_MODIFY);
+        let told = self.set_size(host, inode, bytes);
+        self.notice_open(id, told);
         Ok(0)
     }
 
@@ -238,9 +240,6 @@ impl Kernel {
         let id = self.file(me, fd)?;
         let (punches, zeros) = (mode & libc::FALLOC_FL_PUNCH_HOLE != 0, mode & libc::FALLOC_FL_ZERO_RANGE != 0);
         let keeps_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
-        if self.files[id].flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
         if offset < 0 || bytes <= 0 {
             return Err(Stop::Errno(EINVAL));
         }
@@ -264,6 +263,7 @@ impl Kernel {
         }
         let (host, inode, regular) = self.regular_file(id)?;
         let size = regular.content().bytes();
+        let changed = self.drop_set_id(host, inode);
         if punches || zeros {
             self.clear_stretch(host, inode, offset, bytes);
         }
@@ -279,6 +279,10 @@ impl Kernel {
             }
         }
         self.stamp(host, inode, true);
+        if changed {
+            self.notice_open(id, libc::IN_ATTRIB);
+        }
+        self.notice_open(id, libc::IN_MODIFY);
         Ok(0)
     }
 

@@ -257,9 +257,7 @@ fn expand(k: &Kernel, who: Who, target: &str) -> Vec<u8> {
     let Some(process) = k.processes.get(who.process) else { return Vec::new() };
     let tid = k.threads.get(who.thread).map_or(0, |t| t.tid);
     match target {
-        "[cwd]" => k
-            .directory_of(process)
-            .map_or_else(|| b"/ (deleted)".to_vec(), |path| path.into_os_string().into_encoded_bytes()),
+        "[cwd]" => k.describe_directory_of(process),
         "[exe]" => own::program(k, who).as_os_str().as_bytes().to_vec(),
         _ => target.replace("[pid]", &process.pid.to_string()).replace("[tid]", &tid.to_string()).into_bytes(),
     }

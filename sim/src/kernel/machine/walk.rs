@@ -2,9 +2,9 @@
 
 use super::{Node, Own, Who, tree};
 use crate::carrier::outside;
-use crate::kernel::Kernel;
 use crate::kernel::disk::{Disk, Entry, InodeId, What};
 use crate::kernel::file::{FileId, Kind};
+use crate::kernel::{Kernel, Stop};
 use libc::{ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, c_int};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
@@ -21,10 +21,24 @@ const LINKS_MAX: u32 = 40;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Last {
     Follow,
+    /// It is followed, and open(2) makes what is missing; a slash behind a link's target ends that
+    /// (fs/namei.c, `open_last_lookups`).
+    Create,
     /// It is looked at itself, unless a slash behind it asks for a directory.
     Keep,
     /// It names an entry to make, move or remove: a slash changes nothing (fs/namei.c, `filename_parentat`).
     Entry,
+}
+
+impl Last {
+    fn follows(self, slash: bool) -> bool {
+        match self {
+            Last::Follow => true,
+            Last::Create => !slash,
+            Last::Keep => slash,
+            Last::Entry => false,
+        }
+    }
 }
 
 /// Where a path leads.
@@ -35,6 +49,16 @@ pub(crate) struct Found {
     pub(crate) node: Option<Node>,
     /// The path asks for a directory: it ends with a slash.
     pub(crate) slash: bool,
+    /// It is missing in a directory that was removed.
+    dead: bool,
+}
+
+impl Found {
+    /// # Errors
+    /// `ENOENT` when nothing can be made there any more (fs/namei.c, `may_create`).
+    pub(super) fn check_alive(&self) -> Result<(), Stop> {
+        if self.dead { Err(Stop::Errno(ENOENT)) } else { Ok(()) }
+    }
 }
 
 /// A directory that is somebody's: a process works in it.
@@ -92,22 +116,39 @@ impl Here {
         Here { path: path.to_owned(), node: Node::Directory, inode: disk.at(path) }
     }
 
-    fn found(path: PathBuf, node: Node) -> Here {
-        let inode = if let Node::Own(inode, libc::S_IFDIR) = node { Some(inode) } else { None };
-        Here { path, node, inode }
-    }
-}
-
-/// What a link of `/proc/self/fd` at `path` leads to: the open file, wherever it is.
-fn opened(k: &Kernel, disk: &Disk, who: Who, file: FileId, path: PathBuf) -> Here {
-    match &k.files[file].kind {
-        Kind::Outside(open) => Here { path: open.path().to_owned(), node: open.node().clone(), inode: None },
-        Kind::Disk(open) if open.host() == k.processes[who.process].host => {
-            let node = Node::Own(open.inode(), disk.inode(open.inode()).what.file_type());
-            let moved = if node.is_directory() { disk.path_of(open.inode()) } else { None };
-            Here::found(moved.unwrap_or_else(|| open.path().to_owned()), node)
+    /// What a link of `/proc/self/fd` leads to, if it is a file or directory.
+    fn behind(k: &Kernel, who: Who, file: FileId) -> Option<Here> {
+        match &k.files[file].kind {
+            Kind::Outside(open) => Some(Here { path: open.path().to_owned(), node: open.node().clone(), inode: None }),
+            Kind::Disk(open) if open.host() == k.processes[who.process].host => {
+                let disk = &k.hosts[open.host()].disk;
+                let node = Node::Own(open.inode(), disk.inode(open.inode()).what.file_type());
+                let inode = node.is_directory().then_some(open.inode());
+                let path = match inode {
+                    Some(inode) => disk.path_of(inode),
+                    None => open.name().and_then(|name| name.path(disk)),
+                };
+                Some(Here { path: path.unwrap_or_else(|| open.path().to_owned()), node, inode })
+            }
+            _ => None,
         }
-        _ => Here { path, node: Node::Handle(file), inode: None },
+    }
+
+    /// Where a relative path begins; in a directory that was removed there are `.` and `..` still.
+    fn in_base(disk: &Disk, base: &Base) -> Here {
+        match base {
+            Base::Fixed(path) => Here::at(disk, path),
+            Base::Disk(inode) => {
+                let was = || {
+                    disk.inode(*inode)
+                        .directory()
+                        .and_then(|directory| directory.was.as_ref())
+                        .map(|was| was.path.clone())
+                };
+                let path = disk.path_of(*inode).or_else(was).unwrap_or_default();
+                Here { path, node: Node::Own(*inode, libc::S_IFDIR), inode: Some(*inode) }
+            }
+        }
     }
 }
 
@@ -115,18 +156,17 @@ fn opened(k: &Kernel, disk: &Disk, who: Who, file: FileId, path: PathBuf) -> Her
 ///
 /// # Errors
 /// As path_resolution(7); a last component that is missing is no error.
-pub(super) fn walk(k: &Kernel, who: Who, base: &Path, path: &[u8], last: Last) -> Result<Found, i32> {
+pub(super) fn walk(k: &Kernel, who: Who, base: &Base, path: &[u8], last: Last) -> Result<Found, i32> {
     if path.is_empty() {
         return Err(ENOENT);
     }
     if path.len() >= PATH_BYTES_MAX {
         return Err(ENAMETOOLONG);
     }
-    let slash = path.ends_with(b"/");
-    let follows = last == Last::Follow || last == Last::Keep && slash;
+    let mut slash = path.ends_with(b"/");
     let disk = &k.hosts[k.processes[who.process].host].disk;
     let mut rest: VecDeque<Vec<u8>> = components(path).collect();
-    let mut here = Here::at(disk, if path[0] == b'/' { Path::new("/") } else { base });
+    let mut here = if path[0] == b'/' { Here::at(disk, Path::new("/")) } else { Here::in_base(disk, base) };
     let mut links = 0;
     while let Some(name) = rest.pop_front() {
         if !here.node.is_directory() {
@@ -149,35 +189,40 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Path, path: &[u8], last: Last) -
         let final_one = rest.is_empty();
         let Some(node) = look_up(k, disk, who, here.inode, &name, &next)? else {
             if final_one {
-                return Ok(Found { path: next, node: None, slash });
+                let dead = here.inode.is_some_and(|inode| disk.inode(inode).links == 0);
+                return Ok(Found { path: next, node: None, slash, dead });
             }
             return Err(ENOENT);
         };
-        let through = !final_one || follows;
-        if let Some(target) = link_target(disk, &node).filter(|_| through) {
-            links += 1;
-            if links > LINKS_MAX {
-                return Err(ELOOP);
+        let inode = if let Node::Own(inode, libc::S_IFDIR) = node { Some(inode) } else { None };
+        if !final_one || last.follows(slash) {
+            if let Some(target) = link_target(disk, &node) {
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(ELOOP);
+                }
+                slash |= final_one && target.ends_with(b"/");
+                if target.starts_with(b"/") {
+                    here = Here::at(disk, Path::new("/"));
+                }
+                here.node = Node::Directory;
+                components(target).rev().for_each(|part| rest.push_front(part));
+                continue;
             }
-            if target.starts_with(b"/") {
-                here = Here::at(disk, Path::new("/"));
+            if let Node::Handle(file) = node {
+                here = Here::behind(k, who, file).unwrap_or(Here { path: next, node, inode: None });
+                continue;
             }
-            here.node = Node::Directory;
-            components(target).rev().for_each(|part| rest.push_front(part));
-            continue;
         }
-        here = match node {
-            Node::Handle(file) if through => opened(k, disk, who, file, next),
-            node => Here::found(next, node),
-        };
+        here = Here { path: next, node, inode };
     }
-    if slash && last != Last::Entry && !here.node.is_directory() {
+    if slash && !matches!(last, Last::Entry | Last::Create) && !here.node.is_directory() {
         return Err(ENOTDIR);
     }
     if let (Some(inode), Node::Directory) = (here.inode, &here.node) {
         here.node = Node::Own(inode, libc::S_IFDIR);
     }
-    Ok(Found { path: here.path, node: Some(here.node), slash })
+    Ok(Found { path: here.path, node: Some(here.node), slash, dead: false })
 }
 
 /// Where a symbolic link leads.
@@ -193,7 +238,7 @@ fn link_target<'a>(disk: &'a Disk, node: &'a Node) -> Option<&'a [u8]> {
 }
 
 /// The directory above. Above the checkout lies what lies above it outside.
-fn parent(own: &Own, path: &Path) -> PathBuf {
+pub(super) fn parent(own: &Own, path: &Path) -> PathBuf {
     if path == Path::new(super::own::WORKSPACE) {
         let mut above = outside::path_buffer();
         above.push(own.workspace.parent().unwrap_or(Path::new("/")));

@@ -1,10 +1,11 @@
 //! Watching files: inotify(7). What is outside never changes, so only what is on the disk is ever reported.
 
 use super::change::At;
+use super::disk_file::{OpenName, Place};
 use super::walk::Last;
 use super::{Node, access};
 use crate::abi::user::Out;
-use crate::kernel::disk::{Entry, InodeId};
+use crate::kernel::disk::{Disk, InodeId};
 use crate::kernel::file::{FileId, Kind};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
 use crate::world::HostId;
@@ -15,6 +16,22 @@ use std::path::Path;
 /// `/proc/sys/fs/inotify/max_queued_events`.
 const EVENTS_MAX: usize = 16_384;
 
+/// Where `cookie` and `len` are in a `struct inotify_event`.
+const COOKIE_AT: usize = 8;
+const LENGTH_AT: usize = 12;
+/// What inotify_add_watch(2) can be asked for (`ALL_INOTIFY_BITS`, include/linux/inotify.h).
+const KNOWN: u32 = libc::IN_ALL_EVENTS
+    | libc::IN_UNMOUNT
+    | libc::IN_Q_OVERFLOW
+    | libc::IN_IGNORED
+    | libc::IN_ONLYDIR
+    | libc::IN_DONT_FOLLOW
+    | libc::IN_EXCL_UNLINK
+    | libc::IN_MASK_ADD
+    | libc::IN_MASK_CREATE
+    | libc::IN_ISDIR
+    | libc::IN_ONESHOT;
+
 /// An inotify descriptor.
 #[derive(Default)]
 pub(crate) struct Inotify {
@@ -23,7 +40,6 @@ pub(crate) struct Inotify {
     last: c_int,
     /// Events as read(2) gives them.
     events: VecDeque<Vec<u8>>,
-    cookie: u32,
 }
 
 impl Inotify {
@@ -37,10 +53,13 @@ impl Inotify {
         self.events.iter().map(Vec::len).sum()
     }
 
-    /// Queues an event, unless it is the same as the last one (inotify(7)).
+    /// Queues an event, unless it is the same as the last one (inotify(7)), whatever its cookie; the end of a watch
+    /// is always told (`event_compare`, fs/notify/inotify/inotify_fsnotify.c).
     fn queue(&mut self, watch: c_int, mask: u32, cookie: u32, name: &[u8]) {
         let event = event(watch, mask, cookie, name);
-        if self.events.back() == Some(&event) || self.events.len() > EVENTS_MAX {
+        let same = |last: &Vec<u8>| last[..COOKIE_AT] == event[..COOKIE_AT] && last[LENGTH_AT..] == event[LENGTH_AT..];
+        let told = mask & libc::IN_IGNORED == 0 && self.events.back().is_some_and(same);
+        if told || self.events.len() > EVENTS_MAX {
             return;
         }
         if self.events.len() == EVENTS_MAX {
@@ -66,7 +85,12 @@ fn event(watch: c_int, mask: u32, cookie: u32, name: &[u8]) -> Vec<u8> {
 }
 
 /// Who watches which inodes of a world.
-pub(crate) type Watched = BTreeMap<(HostId, InodeId), Vec<(FileId, c_int)>>;
+#[derive(Default)]
+pub(crate) struct Watched {
+    by_inode: BTreeMap<(HostId, InodeId), Vec<(FileId, c_int)>>,
+    /// What the two events of the last rename(2) that somebody watched have in common.
+    rename_cookie: u32,
+}
 
 impl Kernel {
     /// inotify_init1(2).
@@ -87,7 +111,11 @@ impl Kernel {
 
     /// inotify_add_watch(2).
     pub(crate) fn inotify_add(&mut self, me: ThreadId, fd: c_int, at: At<'_>, mask: u32) -> Step {
-        if mask & libc::IN_ALL_EVENTS == 0 {
+        if mask & KNOWN == 0 || mask & !KNOWN != 0 {
+            return Err(Stop::Errno(EINVAL));
+        }
+        self.file(me, fd)?;
+        if mask & libc::IN_MASK_ADD != 0 && mask & libc::IN_MASK_CREATE != 0 {
             return Err(Stop::Errno(EINVAL));
         }
         self.watches(me, fd)?;
@@ -96,6 +124,7 @@ impl Kernel {
         if mask & libc::IN_ONLYDIR != 0 && !node.is_directory() {
             return Err(Stop::Errno(libc::ENOTDIR));
         }
+        self.check_writable(me, &node, libc::R_OK)?; // inotify_add_watch(2), EACCES
         let changes = matches!(node, Node::Own(..) | Node::Directory | Node::Regular { .. });
         let target = if changes && !access::is_systems(&path) {
             Some((self.host_id(me), self.inode_at(me, &path, &node)?))
@@ -115,7 +144,7 @@ impl Kernel {
         let watch = inotify.last;
         inotify.watches.insert(watch, (target, mask));
         if let Some(target) = target {
-            self.watched.entry(target).or_default().push((id, watch));
+            self.watched.by_inode.entry(target).or_default().push((id, watch));
         }
         Ok(i64::from(watch))
     }
@@ -135,11 +164,11 @@ impl Kernel {
         let Some((target, _)) = inotify.watches.remove(&watch) else { return };
         inotify.queue(watch, libc::IN_IGNORED, 0, b"");
         if let Some(target) = target
-            && let Some(watchers) = self.watched.get_mut(&target)
+            && let Some(watchers) = self.watched.by_inode.get_mut(&target)
         {
             watchers.retain(|watcher| *watcher != (id, watch));
             if watchers.is_empty() {
-                self.watched.remove(&target);
+                self.watched.by_inode.remove(&target);
             }
         }
         self.notify(id, EPOLLIN as u32);
@@ -149,10 +178,10 @@ impl Kernel {
     pub(crate) fn close_inotify(&mut self, id: FileId) {
         let Kind::Inotify(inotify) = &mut self.files[id].kind else { return };
         for target in std::mem::take(&mut inotify.watches).into_values().filter_map(|(target, _)| target) {
-            if let Some(watchers) = self.watched.get_mut(&target) {
+            if let Some(watchers) = self.watched.by_inode.get_mut(&target) {
                 watchers.retain(|watcher| watcher.0 != id);
                 if watchers.is_empty() {
-                    self.watched.remove(&target);
+                    self.watched.by_inode.remove(&target);
                 }
             }
         }
@@ -179,65 +208,110 @@ impl Kernel {
         Err(self.wait_for_file(me, id, EPOLLIN as u32))
     }
 
-    /// Tells those who watch a directory, or what a name in it stands for, what has happened.
-    pub(super) fn notice(&mut self, host: HostId, inode: InodeId, name: &[u8], directory: InodeId, what: u32) {
-        if self.watched.is_empty() {
+    /// Tells those who watch a directory what has happened to a name in it.
+    pub(super) fn notice_name(&mut self, host: HostId, (directory, name): &Place, inode: InodeId, what: u32) {
+        if self.watched.by_inode.is_empty() {
             return;
         }
-        let is_directory = self.hosts[host].disk.inode(inode).directory().is_some();
-        let kind = if is_directory { libc::IN_ISDIR } else { 0 };
-        self.tell_watchers((host, directory), what | kind, name);
-        let of_itself = match what {
-            libc::IN_DELETE if self.hosts[host].disk.inode(inode).links > 0 => libc::IN_ATTRIB,
-            libc::IN_DELETE => libc::IN_DELETE_SELF,
-            libc::IN_MOVED_TO => libc::IN_MOVE_SELF,
-            libc::IN_CREATE | libc::IN_MOVED_FROM => return,
-            other => other,
-        };
-        self.tell_watchers((host, inode), of_itself | if of_itself == what { kind } else { 0 }, b"");
-        if of_itself == libc::IN_DELETE_SELF {
-            for (id, watch) in self.watched.get(&(host, inode)).cloned().unwrap_or_default() {
-                self.end_watch(id, watch);
-            }
-        }
+        let event = Event { what: what | self.is_directory_bit(host, inode), cookie: 0, unlinked: false };
+        self.tell_watchers((host, *directory), event, name);
     }
 
-    /// [`Kernel::notice`] for a file that is open, by the path that it was opened by.
+    /// Tells those who watch an inode what has happened to it.
+    pub(super) fn notice_itself(&mut self, host: HostId, inode: InodeId, what: u32) {
+        if self.watched.by_inode.is_empty() {
+            return;
+        }
+        // Compatibility (fs/notify/inotify, `inotify_handle_inode_event`).
+        let of_itself = what & (libc::IN_DELETE_SELF | libc::IN_MOVE_SELF) != 0;
+        let kind = if of_itself { 0 } else { self.is_directory_bit(host, inode) };
+        self.tell_watchers((host, inode), Event { what: what | kind, cookie: 0, unlinked: false }, b"");
+    }
+
+    /// Tells both: those who watch the directory of the name by which something was done, then those who watch what it
+    /// was done to (`__fsnotify_parent`, fs/notify/fsnotify.c).
+    pub(super) fn notice_both(&mut self, host: HostId, name: Option<&OpenName>, inode: InodeId, what: u32) {
+        if self.watched.by_inode.is_empty() {
+            return;
+        }
+        if let Some(OpenName { place: (directory, name), linked }) = name {
+            let what = what | self.is_directory_bit(host, inode);
+            self.tell_watchers((host, *directory), Event { what, cookie: 0, unlinked: !linked }, name);
+        }
+        self.notice_itself(host, inode, what);
+    }
+
+    /// [`Kernel::notice_both`] for a file that is open, by the name that it was opened by.
     pub(super) fn notice_open(&mut self, id: FileId, what: u32) {
-        if self.watched.is_empty() {
+        if self.watched.by_inode.is_empty() || self.files[id].flags & libc::O_PATH != 0 {
             return;
         }
         let Kind::Disk(open) = &self.files[id].kind else { return };
-        let (host, inode) = (open.host(), open.inode());
+        let (host, inode, name) = (open.host(), open.inode(), open.name().cloned());
         let disk = &self.hosts[host].disk;
-        if !disk.has(inode) {
-            return;
-        }
-        let place = named(disk, open.path()).filter(|(_, _, found)| *found == inode);
-        match place {
-            Some((directory, name, _)) => self.notice(host, inode, &name, directory, what),
-            None => self.tell_watchers((host, inode), what, b""),
+        if disk.has(inode) {
+            let name = name.or_else(|| name_of_directory(disk, inode));
+            self.notice_both(host, name.as_ref(), inode, what);
         }
     }
 
-    fn tell_watchers(&mut self, target: (HostId, InodeId), what: u32, name: &[u8]) {
-        let Some(watchers) = self.watched.get(&target).cloned() else { return };
+    /// [`Kernel::notice_both`] for what a path has led to.
+    pub(super) fn notice_at(&mut self, host: HostId, path: &Path, inode: InodeId, what: u32) {
+        if self.watched.by_inode.is_empty() {
+            return;
+        }
+        let disk = &self.hosts[host].disk;
+        let name = match disk.inode(inode).directory() {
+            Some(_) => name_of_directory(disk, inode),
+            None => disk.place_of(path).map(|place| OpenName { place, linked: true }),
+        };
+        self.notice_both(host, name.as_ref(), inode, what);
+    }
+
+    /// A rename(2), in the order of `fsnotify_move` (include/linux/fsnotify.h).
+    pub(super) fn notice_move(
+        &mut self,
+        host: HostId,
+        inode: InodeId,
+        (old, new): (&Place, &Place),
+        replaced: Option<InodeId>,
+    ) {
+        if self.watched.by_inode.is_empty() {
+            return;
+        }
+        self.watched.rename_cookie += 1;
+        let (kind, cookie) = (self.is_directory_bit(host, inode), self.watched.rename_cookie);
+        for ((directory, name), what) in [(old, libc::IN_MOVED_FROM), (new, libc::IN_MOVED_TO)] {
+            self.tell_watchers((host, *directory), Event { what: what | kind, cookie, unlinked: false }, name);
+        }
+        if let Some(replaced) = replaced {
+            self.notice_itself(host, replaced, libc::IN_ATTRIB);
+        }
+        self.notice_itself(host, inode, libc::IN_MOVE_SELF);
+    }
+
+    /// The last name of an inode is gone, and nobody has it open by that.
+    pub(super) fn notice_end(&mut self, host: HostId, inode: InodeId) {
+        self.notice_itself(host, inode, libc::IN_DELETE_SELF);
+        for (id, watch) in self.watched.by_inode.get(&(host, inode)).cloned().unwrap_or_default() {
+            self.end_watch(id, watch);
+        }
+    }
+
+    fn is_directory_bit(&self, host: HostId, inode: InodeId) -> u32 {
+        let is_directory = self.hosts[host].disk.inode(inode).directory().is_some();
+        if is_directory { libc::IN_ISDIR } else { 0 }
+    }
+
+    fn tell_watchers(&mut self, target: (HostId, InodeId), event: Event, name: &[u8]) {
+        let Some(watchers) = self.watched.by_inode.get(&target).cloned() else { return };
         for (id, watch) in watchers {
             let Kind::Inotify(inotify) = &mut self.files[id].kind else { continue };
             let mask = inotify.watches.get(&watch).map_or(0, |(_, mask)| *mask);
-            if mask & what == 0 {
+            if mask & event.what & libc::IN_ALL_EVENTS == 0 || event.unlinked && mask & libc::IN_EXCL_UNLINK != 0 {
                 continue;
             }
-            // inotify(7): the two halves of a rename share a number.
-            let cookie = match what & (libc::IN_MOVED_FROM | libc::IN_MOVED_TO) {
-                0 => 0,
-                libc::IN_MOVED_FROM => {
-                    inotify.cookie += 1;
-                    inotify.cookie
-                }
-                _ => inotify.cookie,
-            };
-            inotify.queue(watch, what, cookie, name);
+            inotify.queue(watch, event.what, event.cookie, name);
             self.notify(id, EPOLLIN as u32);
             if mask & libc::IN_ONESHOT != 0 {
                 self.end_watch(id, watch);
@@ -246,12 +320,22 @@ impl Kernel {
     }
 }
 
-/// The directory, name and inode of a path on a disk.
-fn named(disk: &crate::kernel::disk::Disk, path: &Path) -> Option<(InodeId, Vec<u8>, InodeId)> {
-    use std::os::unix::ffi::OsStrExt;
-    let (directory, name) = (disk.at(path.parent()?)?, path.file_name()?.as_bytes());
-    match disk.entry(directory, name)? {
-        Entry::Inode(inode) => Some((directory, name.to_vec(), inode)),
-        Entry::Gone => None,
+/// What is told.
+#[derive(Clone, Copy)]
+struct Event {
+    what: u32,
+    /// The two halves of a rename share one (inotify(7)).
+    cookie: u32,
+    /// It is about a name that is gone (`IN_EXCL_UNLINK`).
+    unlinked: bool,
+}
+
+/// The one name of a directory, or the last that it had.
+fn name_of_directory(disk: &Disk, inode: InodeId) -> Option<OpenName> {
+    let directory = disk.inode(inode).directory()?;
+    match (&directory.above, &directory.was) {
+        (Some(place), _) => Some(OpenName { place: place.clone(), linked: true }),
+        (None, Some(was)) => Some(OpenName { place: was.place.clone(), linked: false }),
+        (None, None) => None,
     }
 }

@@ -38,7 +38,7 @@ impl Kernel {
                 (SOL_SOCKET, libc::SCM_RIGHTS) => {
                     for fd in message.bytes.chunks_exact(4) {
                         let fd = c_int::from_ne_bytes([fd[0], fd[1], fd[2], fd[3]]);
-                        rights.push(self.file(me, fd)?);
+                        rights.push(self.raw_file(me, fd)?);
                     }
                 }
                 (SOL_SOCKET, libc::SCM_CREDENTIALS) => {

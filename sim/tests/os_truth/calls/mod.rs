@@ -8,9 +8,11 @@
 
 pub mod address;
 mod descriptors;
+pub mod files;
 pub mod options;
 pub mod readiness;
 mod sockets;
+mod watches;
 
 pub use address::Addr;
 

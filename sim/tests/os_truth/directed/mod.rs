@@ -5,7 +5,10 @@
 mod clocks;
 mod epoll;
 mod eventfd;
+mod file_contents;
+mod files;
 mod futex;
+mod inotify;
 mod locks;
 mod pipes;
 mod poll;

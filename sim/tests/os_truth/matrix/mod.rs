@@ -1,10 +1,12 @@
 //! Every call on every kind of descriptor.
 //!
 //! For each kind there is one script: it makes a fresh one for each call of [`operations`], makes the call, and closes
-//! everything again, so that one answer does not depend on another.
+//! everything again, so that one answer does not depend on another. [`paths`] does the same with paths.
 
 mod objects;
+mod on_files;
 mod operations;
+mod paths;
 
 use crate::compare::{Weathers, check};
 use crate::transcript::Transcript;
@@ -50,6 +52,9 @@ kinds! {
     unix_stream_peer_gone unix_dgram_unbound unix_dgram_bound unix_dgram_pair unix_dgram_with_messages
     unix_dgram_peer_gone unix_seqpacket_pair
     regular_file dev_null dev_zero dev_urandom directory
+    own_file own_file_read_only own_file_write_only own_file_append own_file_deleted own_file_unnamed own_file_path_only
+    own_file_in_a_closed_directory own_directory own_directory_removed own_directory_path_only own_link_path_only
+    inotify_empty inotify_with_events
 }
 
 /// Every kind is in the list of tests above.

@@ -230,6 +230,55 @@ objects! {
         dev_zero(t) { open(t, "/dev/zero", libc::O_RDWR) }
         dev_urandom(t) { open(t, "/dev/urandom", libc::O_RDWR) }
         directory(t) { open(t, "/usr/bin", libc::O_RDONLY | libc::O_DIRECTORY) }
+        own_file(t) { own(t, libc::O_RDWR) }
+        own_file_read_only(t) { own(t, libc::O_RDONLY) }
+        own_file_write_only(t) { own(t, libc::O_WRONLY) }
+        own_file_append(t) { own(t, libc::O_RDWR | libc::O_APPEND) }
+        own_file_deleted(t) {
+            let fd = own(t, libc::O_RDWR);
+            t.unlink("/tmp/own/file");
+            fd
+        }
+        own_file_unnamed(t) {
+            own_place();
+            let fd = t.open("/tmp/own", libc::O_TMPFILE | libc::O_RDWR);
+            t.write(fd, b"0123456789");
+            fd
+        }
+        own_file_path_only(t) { own(t, libc::O_PATH) }
+        own_file_in_a_closed_directory(t) {
+            let fd = own(t, libc::O_RDWR);
+            t.chmod("/tmp/own", 0o000);
+            fd
+        }
+        own_directory(t) {
+            own_place();
+            t.close(t.file("/tmp/own/file", b"x"));
+            t.open("/tmp/own", libc::O_RDONLY | libc::O_DIRECTORY)
+        }
+        own_directory_removed(t) {
+            own_place();
+            let fd = t.open("/tmp/own", libc::O_RDONLY | libc::O_DIRECTORY);
+            t.rmdir("/tmp/own");
+            fd
+        }
+        own_directory_path_only(t) {
+            own_place();
+            t.open("/tmp/own", libc::O_PATH)
+        }
+        own_link_path_only(t) {
+            own_place();
+            t.symlink("file", "/tmp/own/link");
+            t.open("/tmp/own/link", libc::O_PATH | libc::O_NOFOLLOW)
+        }
+        inotify_empty(t) { t.inotify() }
+        inotify_with_events(t) {
+            own_place();
+            let fd = t.inotify();
+            t.watch(fd, "/tmp/own", libc::IN_ALL_EVENTS);
+            t.mkdir("/tmp/own/inner");
+            fd
+        }
     }
 }
 
@@ -243,6 +292,28 @@ fn udp_pair(t: &Transcript, domain: c_int) -> (c_int, c_int) {
     t.connect(ends[0], addresses[1]);
     t.connect(ends[1], addresses[0]);
     (ends[0], ends[1])
+}
+
+/// An empty directory at a place of its own, without a line, whatever was left there.
+fn own_place() {
+    // SAFETY: C strings.
+    unsafe {
+        libc::chdir(c"/tmp".as_ptr());
+        libc::chmod(c"/tmp/own".as_ptr(), 0o755);
+        for file in [c"/tmp/own/file", c"/tmp/own/link", c"/tmp/own/inner"] {
+            libc::unlink(file.as_ptr());
+            libc::rmdir(file.as_ptr());
+        }
+        libc::rmdir(c"/tmp/own".as_ptr());
+        libc::mkdir(c"/tmp/own".as_ptr(), 0o755);
+    }
+}
+
+/// A file of ten bytes in a directory of its own.
+fn own(t: &Transcript, flags: c_int) -> c_int {
+    own_place();
+    t.close(t.file("/tmp/own/file", b"0123456789"));
+    t.open("/tmp/own/file", flags)
 }
 
 fn open(t: &Transcript, path: &str, flags: c_int) -> c_int {

@@ -1,5 +1,6 @@
 //! The calls of the matrix. Each runs on a fresh descriptor; descriptors never block.
 
+use super::on_files::FILES;
 use crate::calls::options::{IP, IPV6, Opt, SOCKET, TCP, UDP};
 use crate::calls::{Addr, readiness};
 use crate::transcript::Transcript;
@@ -15,9 +16,11 @@ pub fn all() -> impl Iterator<Item = &'static Operation> {
 
 macro_rules! operations {
     ($($(#[$doc:meta])* $list:ident($t:ident, $fd:ident) { $($name:literal $body:block)* })*) => {
-        $($(#[$doc])* const $list: &[Operation] = &[$(($name, |$t, $fd| $body),)*];)*
+        $($(#[$doc])* pub const $list: &[Operation] = &[$(($name, |$t, $fd| $body),)*];)*
     };
 }
+
+pub(super) use operations;
 
 operations! {
     DESCRIPTORS(t, fd) {
@@ -234,24 +237,6 @@ operations! {
                 t.eventfd(0, 0);
             }
         }
-    }
-
-    /// Calls that reach files, and that the rest answers with an error.
-    FILES(t, fd) {
-        "lseek" {
-            t.lseek(fd, 0, SEEK_CUR);
-            t.lseek(fd, 3, SEEK_SET);
-            t.lseek(fd, 2, SEEK_CUR);
-            t.lseek(fd, -100_000, SEEK_CUR);
-            if !is_directory(fd) {
-                t.lseek(fd, 0, SEEK_END); // each file system has its own idea of a directory's end
-            }
-            t.lseek(fd, 0, 9);
-        }
-        "fstat" { t.fstat(fd); }
-        "fsync" { t.fsync(fd); }
-        "ftruncate" { t.ftruncate(fd, 0); }
-        "ftruncate to less than nothing" { t.ftruncate(fd, -1); }
     }
 
     /// Calls that reach sockets, and that the rest answers with `ENOTSOCK`.
@@ -527,7 +512,7 @@ const TYPE: Opt = Opt { name: "SO_TYPE", level: SOL_SOCKET, number: SO_TYPE };
 const KEEPALIVE: Opt = Opt { name: "SO_KEEPALIVE", level: SOL_SOCKET, number: SO_KEEPALIVE };
 
 /// Whether it is a directory, without a line.
-fn is_directory(fd: c_int) -> bool {
+pub fn is_directory(fd: c_int) -> bool {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: room for the answer, all zeros at first.
     unsafe { fstat(fd, stat.as_mut_ptr()) == 0 && stat.assume_init().st_mode & S_IFMT == S_IFDIR }

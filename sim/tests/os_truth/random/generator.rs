@@ -16,16 +16,6 @@ pub enum Family {
 }
 
 impl Family {
-    pub fn name(self) -> &'static str {
-        match self {
-            Family::Descriptors => "descriptors",
-            Family::Streams => "streams",
-            Family::Datagrams => "datagrams",
-            Family::Unix => "unix",
-            Family::Mixed => "mixed",
-        }
-    }
-
     /// What its sequences open.
     fn objects(self) -> &'static [New] {
         match self {
@@ -143,7 +133,7 @@ impl Source {
         Source(seed.wrapping_mul(0x2545_f491_4f6c_dd1d).wrapping_add(1))
     }
 
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -151,11 +141,11 @@ impl Source {
         z ^ z >> 31
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
+    pub fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
         list[self.below(list.len() as u64) as usize]
     }
 }
