@@ -40,8 +40,8 @@ impl Network {
         end.keepalive_probes = 0;
         self.deliveries.push_back((bytes as i64, connection.serial << 1 | to as u64));
         if bytes > 0 && end.orphaned() {
-            // RFC 1122 §4.2.2.13 and `tcp_rcv_state_process`: data for a closed socket is answered with RST. The data is
-            // never acknowledged, so its sender repeats it until a RST gets through.
+            // RFC 1122 §4.2.2.13 and `tcp_rcv_state_process`: data for a closed socket is answered with RST. The data
+            // is never acknowledged, so its sender repeats it until a RST gets through.
             self.tcp_reset(cx, id, to);
             if self.connections.get(id).is_some() {
                 self.tcp_arm(cx, id, to.other());
