@@ -134,6 +134,7 @@ fn on_host(
                 Answer::NoSuchName => NameAnswer::NoSuchName,
                 Answer::Failure => NameAnswer::Failure,
                 Answer::Nothing => NameAnswer::Nothing,
+                Answer::Late(by) => NameAnswer::Late(*by),
             };
             FaultKind::Hijack { host, name: hijack.name.clone(), answer }
         }

@@ -140,7 +140,7 @@ pub enum FaultKind {
         /// The wall clock is put right at once; or else gradually, at 500 ppm.
         stepped: bool,
     },
-    /// A name resolves to something else, or not at all, for those who ask on a host: by getaddrinfo(3), or the name
+    /// A name resolves to something else, late, or not at all, for those who ask on a host: by getaddrinfo(3), or the name
     /// server itself.
     Hijack {
         /// Whose questions.
@@ -264,6 +264,8 @@ pub enum NameAnswer {
     Failure,
     /// No answer comes.
     Nothing,
+    /// The truth, that much later.
+    Late(Duration),
 }
 
 /// How a delay varies.

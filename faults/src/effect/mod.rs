@@ -203,7 +203,7 @@ classes! {
     Corruption corruption "corruption",
     /// Links carry less.
     Bandwidth bandwidth "bandwidth",
-    /// A name resolves to something else, or not at all.
+    /// A name resolves to something else, late, or not at all.
     DnsHijack dns_hijack "dns-hijack",
     /// Clocks show another time.
     ClockSkew clock_skew "clock-skew",

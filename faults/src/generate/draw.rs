@@ -243,7 +243,8 @@ impl<'a, 'r> Draw<'a, 'r> {
     fn hijack(&mut self, hosts: Selector) -> DnsHijack {
         let name = self.one_host();
         let other = self.one_host();
-        let answers = [Answer::NoSuchName, Answer::Failure, Answer::Nothing, Answer::Host(other)];
+        let late = Duration::from_millis(self.dice.magnitude(100, 10_000));
+        let answers = [Answer::NoSuchName, Answer::Failure, Answer::Nothing, Answer::Host(other), Answer::Late(late)];
         let answer = self.dice.pick(&answers).cloned().unwrap_or(Answer::Nothing);
         DnsHijack { hosts, name, answer }
     }

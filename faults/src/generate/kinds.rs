@@ -146,7 +146,7 @@ family! {
         corruptions Corruption,
         /// Links that carry less.
         bandwidths Bandwidth,
-        /// Names that resolve to something else, or not at all.
+        /// Names that resolve to something else, late, or not at all.
         dns_hijacks DnsHijack,
     }
 }

@@ -35,7 +35,11 @@ pub(crate) fn weaker(effect: &Effect) -> Vec<Effect> {
         }
         Effect::DnsHijack(one) => {
             let plainest = (one.answer != Answer::NoSuchName).then_some(Answer::NoSuchName);
-            vary(one, plainest, |new, answer| new.answer = answer)
+            let sooner = match one.answer {
+                Answer::Late(by) => smaller(by).into_iter().map(Answer::Late).collect(),
+                _ => Vec::new(),
+            };
+            vary(one, plainest.into_iter().chain(sooner), |new, answer| new.answer = answer)
         }
         Effect::ClockSkew(skew) => skews(skew),
         Effect::ClockDrift(drift) => drifts(drift),

@@ -399,10 +399,17 @@ impl Network {
     }
 
     /// The name server answers.
-    pub(super) fn udp_answer(&mut self, cx: &mut Cx<'_>, host: HostId, from: Endpoint, to: Endpoint, bytes: Vec<u8>) {
+    pub(super) fn udp_answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        host: HostId,
+        (from, to): (Endpoint, Endpoint),
+        bytes: Vec<u8>,
+        late_ns: u64,
+    ) {
         let datagram = Received { bytes, from, to: to.ip, tos: 0 };
         let id = self.travelling.insert(Travelling { datagram, port: to.port, host, sender: None, way: None });
-        cx.schedule(cx.now + 2 * names::SERVER_NS, NetEvent::Datagram(id));
+        cx.schedule(cx.now.saturating_add(2 * names::SERVER_NS + late_ns), NetEvent::Datagram(id));
     }
 
     /// A datagram reaches its host: `__udp4_lib_rcv`.

@@ -51,6 +51,7 @@ impl Kernel {
                 NameAnswer::NoSuchName => format!("there is no `{name}`"),
                 NameAnswer::Failure => format!("the name server fails over `{name}`"),
                 NameAnswer::Nothing => format!("the name server is silent about `{name}`"),
+                NameAnswer::Late(by) => format!("the name server needs {by:?} for `{name}`"),
             },
             FaultKind::Burn { load, .. } => format!("processors that are busy for {} of their time", percent(*load)),
             FaultKind::Lack { lack, .. } => match lack {

@@ -54,7 +54,8 @@ impl Network {
         }
         let server = Endpoint::new(IpAddr::V4(super::super::address::NAME_SERVER), PORT);
         if let Some(answer) = self.answer(host, bytes) {
-            self.udp_answer(cx, host, server, from, answer);
+            let late_ns = question(bytes).map_or(0, |question| self.late_ns(host, &question.name));
+            self.udp_answer(cx, host, (server, from), answer, late_ns);
         }
     }
 
