@@ -140,8 +140,8 @@ pub enum FaultKind {
         /// The wall clock is put right at once; or else gradually, at 500 ppm.
         stepped: bool,
     },
-    /// A name resolves to something else, late, or not at all, for those who ask on a host: by getaddrinfo(3), or the name
-    /// server itself.
+    /// A name resolves to something else, late, or not at all, for those who ask on a host: by getaddrinfo(3), or the
+    /// name server itself.
     Hijack {
         /// Whose questions.
         host: HostId,

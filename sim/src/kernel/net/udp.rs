@@ -63,10 +63,10 @@ pub(crate) struct Received {
 
 /// A datagram on its way.
 pub(crate) struct Travelling {
-    datagram: Received,
-    port: u16,
-    host: HostId,
-    sender: Option<Socket>,
+    pub(super) datagram: Received,
+    pub(super) port: u16,
+    pub(super) host: HostId,
+    pub(super) sender: Option<Socket>,
     /// How it travels, between hosts.
     pub(super) way: Option<Way>,
 }
@@ -396,20 +396,6 @@ impl Network {
         let id = self.travelling.insert(travelling);
         let key = cx.schedule(arrives, NetEvent::Datagram(id));
         self.travelling[id].way = Some(Way { link, arrives, leaves, key });
-    }
-
-    /// The name server answers.
-    pub(super) fn udp_answer(
-        &mut self,
-        cx: &mut Cx<'_>,
-        host: HostId,
-        (from, to): (Endpoint, Endpoint),
-        bytes: Vec<u8>,
-        late_ns: u64,
-    ) {
-        let datagram = Received { bytes, from, to: to.ip, tos: 0 };
-        let id = self.travelling.insert(Travelling { datagram, port: to.port, host, sender: None, way: None });
-        cx.schedule(cx.now.saturating_add(2 * names::SERVER_NS + late_ns), NetEvent::Datagram(id));
     }
 
     /// A datagram reaches its host: `__udp4_lib_rcv`.

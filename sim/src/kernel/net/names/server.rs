@@ -1,5 +1,6 @@
 //! The name server at 10.0.255.53, port 53 (RFC 1035): for programs that bring a resolver of their own.
 
+use super::super::udp::{Received, Travelling};
 use super::super::{Cx, Endpoint, NetEvent, Network, Socket};
 use super::Resolved;
 use crate::world::HostId;
@@ -55,7 +56,10 @@ impl Network {
         let server = Endpoint::new(IpAddr::V4(super::super::address::NAME_SERVER), PORT);
         if let Some(answer) = self.answer(host, bytes) {
             let late_ns = question(bytes).map_or(0, |question| self.late_ns(host, &question.name));
-            self.udp_answer(cx, host, (server, from), answer, late_ns);
+            let datagram = Received { bytes: answer, from: server, to: from.ip, tos: 0 };
+            let answer = Travelling { datagram, port: from.port, host, sender: None, way: None };
+            let id = self.travelling.insert(answer);
+            cx.schedule(cx.now.saturating_add(late_ns.saturating_add(2 * SERVER_NS)), NetEvent::Datagram(id));
         }
     }
 
