@@ -6,7 +6,7 @@ use super::link::{Fate, LinkId, Parcel, Passage, flip};
 use super::options::Options;
 use super::ports::{Claim, Rule};
 use super::stack::{Route, is_broadcast};
-use super::{Cx, Endpoint, Fail, NetEvent, Network, Socket, names};
+use super::{Cx, Endpoint, Fail, NetEvent, Network, Socket};
 use crate::abi::user::{In, Out};
 use crate::kernel::entropy::mix;
 use crate::kernel::net::socket::Protocol;
