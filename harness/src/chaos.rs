@@ -6,6 +6,7 @@ use crate::client::ClientBuilder;
 use crate::duration::IntoDuration;
 use crate::fault::{Fault, FaultKind, Faults};
 use crate::hosts::{Host, HostBuilder, Hosts, Targets};
+use crate::leaks::{Before, Leaks};
 use crate::storm::Storm;
 use crate::wan::Region;
 use crate::weather::Forecast;
@@ -76,6 +77,8 @@ pub(crate) struct State {
     places: Vec<(HostId, Region)>,
     /// How often a storm has begun.
     pub(crate) storms: u32,
+    /// What services had when the first began.
+    before: Vec<Before>,
     /// Every host, for plans.
     pub(crate) topology: Topology,
     /// The plan as the kernel carries it out, while it does.
@@ -125,6 +128,10 @@ impl Shared {
         let began = StormBegan { at_ns: now_ns, event, hosts: hosts.collect() };
         self.blackbox.findings().push(&Finding::StormBegan(began));
         state.storms += 1;
+        if state.storms == 1 {
+            let before = |host: &Host| Before { name: host.name().to_owned(), host: host.id(), usage: host.usage() };
+            state.before = state.hosts.iter().map(before).collect();
+        }
         let Planned { plan, is_drawn, becalmed } = &self.planned;
         if state.storms > 1 || plan.faults.is_empty() {
             return Ok(());
@@ -222,6 +229,32 @@ impl Chaos {
     /// ```
     pub fn storm<F: AsyncFnOnce() -> R, R>(&self, workload: F) -> Storm<'_, F> {
         Storm::new(self, workload)
+    }
+
+    /// Whether no service has more descriptors or threads than when the first storm began. Connections that a service
+    /// may still be closing, and threads that end when nothing is left to do, take a while: give them that.
+    ///
+    /// ```no_run
+    /// # use windtunnel::prelude::*;
+    /// # async fn example(cx: Chaos) -> Result<()> {
+    /// cx.storm(async || { /* connect, be cut off, connect again */ }).await;
+    /// eventually!(within = "60s", cx.no_leaks());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Who has more, by how much, and what it has open.
+    ///
+    /// # Panics
+    /// No storm has begun yet: there is nothing to compare with.
+    #[track_caller]
+    pub fn no_leaks(&self) -> std::result::Result<(), Leaks> {
+        let state = self.shared.state();
+        assert!(state.storms > 0, "`no_leaks` compares with a storm's beginning; call it after `cx.storm(…)`");
+        let before = state.before.clone();
+        drop(state);
+        Leaks::since(&before)
     }
 
     /// Ends the case with this verdict.

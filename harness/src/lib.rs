@@ -110,6 +110,7 @@ mod error;
 mod eventually;
 mod fault;
 mod hosts;
+mod leaks;
 mod package;
 pub mod prelude;
 mod regressions;
@@ -133,6 +134,7 @@ pub use hosts::{
     CrashStates, Host, HostBuilder, HostError, HostMain, HostState, Hosts, Member, NotReady, OnExit, Probe, Runtime,
     Started, Targets, Usage, http, probe, tcp,
 };
+pub use leaks::Leaks;
 /// The strategies that parameters of a test are drawn from: the crate, in the version that windtunnel uses.
 #[doc(no_inline)]
 pub use proptest;

@@ -101,6 +101,12 @@ pub fn usage(host: HostId) -> Usage {
     command("usage", false, |k, _| k.usage(host))
 }
 
+/// What a host's program has open now, by descriptor, in words; nothing when it is down.
+#[must_use]
+pub fn open_files(host: HostId) -> Vec<(i32, String)> {
+    command("open_files", false, |k, _| k.open_files(host))
+}
+
 /// Sends SIGTERM to a host's program.
 pub fn terminate(host: HostId) {
     command("terminate", true, |k, _| k.terminate_host(host));
