@@ -180,7 +180,11 @@ fn links(from: &[HostId], to: &[HostId], both_ways: bool) -> Links {
 pub fn slow(from: &[HostId], to: &[HostId], both_ways: bool, latency: Duration, jitter: Duration) -> FaultId {
     command("slow", true, |k, _| {
         let (latency_ns, jitter_ns, spread) = (delay_ns(latency), delay_ns(jitter), Spread::Uniform);
-        k.net_harm(Harm::Slow { latency_ns, jitter_ns, spread }, &links(from, to, both_ways), Draws::ByHand)
+        k.net_harm(
+            Harm::Slow { latency_ns, or_ns: Vec::new(), jitter_ns, spread },
+            &links(from, to, both_ways),
+            Draws::ByHand,
+        )
     })
 }
 

@@ -72,6 +72,8 @@ pub enum FaultKind {
         links: Links,
         /// Added to each segment's and datagram's way.
         latency: Duration,
+        /// Other latencies, each as likely as the first.
+        or: Vec<Duration>,
         /// How much that varies, drawn for each.
         jitter: Duration,
         /// How the jitter is distributed.

@@ -153,7 +153,7 @@ impl<'a, 'r> Draw<'a, 'r> {
             Kind::Latency => {
                 let delay = self.dice.length(ms(1), by(intensity, [ms(50), ms(500), ms(5_000)]));
                 let (jitter, distribution) = self.jitter(delay);
-                Latency { links, delay, jitter, distribution }.into()
+                Latency { links, delay, or: Vec::new(), jitter, distribution }.into()
             }
             Kind::Duplication => Duplication { links, probability: self.percent(by(intensity, [1, 10, 50])) }.into(),
             Kind::Reordering => {

@@ -93,8 +93,10 @@ fn latencies(latency: &Latency) -> Vec<Effect> {
         new.jitter = jitter;
         new.distribution = Distribution::Uniform;
     });
+    let each: Vec<_> = if latency.or.is_empty() { Vec::new() } else { [&[latency.delay], &latency.or[..]].concat() };
+    let one = vary(latency, each, |new, delay| (new.delay, new.or) = (delay, Vec::new()));
     let steadier = vary(latency, smaller(latency.jitter), |new, jitter| new.jitter = jitter);
-    [plain, steadier, vary(latency, smaller(latency.delay), |new, delay| new.delay = delay)].concat()
+    [one, plain, steadier, vary(latency, smaller(latency.delay), |new, delay| new.delay = delay)].concat()
 }
 
 fn crashes(Crash { hosts, manner }: &Crash) -> Vec<Effect> {
