@@ -235,7 +235,7 @@ pub enum DiskTrouble {
     Slow {
         /// At most this. Above zero.
         bytes_per_second: u64,
-        /// Added to each operation.
+        /// Added to each sync and each synchronous write.
         delay: Duration,
     },
     /// Operations fail with `EIO`. Pages that a failed fsync(2) has not written are lost although they can still be

@@ -88,7 +88,7 @@ macro_rules! classes {
         }
 
         impl Kind {
-            /// Every kind: the thirteen classes and their relatives, by family.
+            /// Every kind, by family.
             pub const ALL: &[Self] = &[$(Self::$class),+];
 
             /// Its name in plans, files and messages. Names do not change.

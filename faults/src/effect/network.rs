@@ -43,7 +43,8 @@ pub struct Latency {
     #[serde(default, with = "crate::duration::texts", skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<crate::duration::Text>")]
     pub or: Vec<Duration>,
-    /// How much the delay varies, up and down; never below no delay. None unless given.
+    /// How much the delay varies: up and down, or on top of it, as the distribution says; never below no delay. None
+    /// unless given.
     #[serde(default, with = "crate::duration::text", skip_serializing_if = "Duration::is_zero")]
     #[schemars(with = "crate::duration::Text")]
     pub jitter: Duration,
@@ -52,7 +53,7 @@ pub struct Latency {
     pub distribution: Distribution,
 }
 
-/// How a delay is distributed around its mean.
+/// How the jitter of a delay is distributed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Distribution {
@@ -61,7 +62,7 @@ pub enum Distribution {
     Uniform,
     /// Gaussian; the jitter is the standard deviation.
     Normal,
-    /// A long tail: few segments are very late. The jitter is the scale.
+    /// On top of the delay, with a long tail: few segments are very late. The jitter is the scale.
     Pareto,
     /// On top of the delay, exponentially, as in a queue; the jitter is the mean.
     Exponential,
@@ -296,7 +297,7 @@ impl Class for Reordering {
     }
 }
 
-/// A bit of a segment's payload is flipped, and its checksum fails: `kv0->kv1 0.1%`.
+/// A bit of the payload is flipped: `kv0->kv1 0.1%`. A segment then fails its checksum and is lost; a datagram arrives so.
 ///
 /// ```
 /// use windtunnel_faults::{Effect, Fault};
@@ -356,7 +357,7 @@ pub struct Bandwidth {
     pub links: Links,
     /// How much each carries.
     pub rate: Rate,
-    /// How much may wait before segments are dropped; what the world has by itself unless given.
+    /// How much may wait before datagrams are dropped; 1,500,000 bytes unless given. Of a stream nothing is dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<Size>,
 }

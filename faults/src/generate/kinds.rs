@@ -178,7 +178,7 @@ family! {
     disk {
         /// Disks without space.
         full DiskFull,
-        /// Slow disks.
+        /// Disks that are slow to write and to sync.
         throttles IoThrottle,
         /// Disks on which no file can be made.
         inode_exhaustions InodeExhaustion,
