@@ -108,6 +108,39 @@ impl Ports {
             || bucket.connections.iter().any(|(other, _)| stands_in_the_way(other, false))
     }
 
+    /// Whether a datagram socket cannot have the port: `udp_lib_lport_inuse`, where the latest of those that are in the
+    /// way decides.
+    pub(crate) fn datagram_conflict(&self, port: u16, claim: &Claim) -> bool {
+        let in_the_way = |other: &Claim| claim.overlaps(other) && !(claim.reuse_address && other.reuse_address);
+        let latest = self.holders(port).iter().rev().find(|holder| in_the_way(&holder.claim));
+        latest.is_some_and(|holder| !(claim.reuse_port && holder.claim.reuse_port))
+    }
+
+    /// Gives a port to a datagram socket, as the first that lookups find or as the last.
+    pub(crate) fn hold_datagrams(&mut self, port: u16, socket: Socket, claim: Claim, last: bool) {
+        let holders = &mut self.buckets.entry(port).or_default().holders;
+        let at = if last { 0 } else { holders.len() };
+        holders.insert(at, Holder { socket, claim, listening: false });
+    }
+
+    /// A datagram socket's address changes; lookups find it first from now on.
+    pub(crate) fn move_datagrams(&mut self, port: u16, socket: Socket, ip: IpAddr) {
+        let Some(bucket) = self.buckets.get_mut(&port) else { return };
+        if let Some(at) = bucket.holders.iter().position(|holder| holder.socket == socket) {
+            let mut holder = bucket.holders.remove(at);
+            holder.claim.ip = ip;
+            bucket.holders.push(holder);
+        }
+    }
+
+    /// Changes what a holder's claim says of sharing.
+    pub(crate) fn set_reuse(&mut self, port: u16, socket: Socket, address: bool, share: bool) {
+        let Some(bucket) = self.buckets.get_mut(&port) else { return };
+        for holder in bucket.holders.iter_mut().filter(|holder| holder.socket == socket) {
+            (holder.claim.reuse_address, holder.claim.reuse_port) = (address, share);
+        }
+    }
+
     /// Whether `connect` may hand the port out: nobody has it, or only other connections do.
     pub(crate) fn free_for_connect(&self, port: u16) -> bool {
         self.buckets.get(&port).is_none_or(|bucket| bucket.by_connect)
