@@ -295,8 +295,12 @@ impl Network {
             return Err(EINVAL); // `inet->inet_num`, do_ipv6_setsockopt
         }
         state.options.set(of, level, name, number)?;
-        if udp && level == SOL_SOCKET && matches!(name, libc::SO_REUSEADDR | libc::SO_REUSEPORT) {
-            self.udp_reuse_changed(socket);
+        if udp {
+            match (level, name) {
+                (SOL_SOCKET, libc::SO_REUSEADDR | libc::SO_REUSEPORT) => self.udp_reuse_changed(socket),
+                (libc::IPPROTO_UDP, libc::UDP_CORK) if number == 0 => self.udp_uncork(cx, socket),
+                _ => {}
+            }
         }
         self.tcp_option_changed(cx, socket, (level, name));
         Ok(())

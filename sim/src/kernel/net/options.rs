@@ -45,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) receive_timeout_ns: Option<u64>,
     pub(crate) send_timeout_ns: Option<u64>,
     pub(crate) pass_credentials: bool,
+    /// `SO_TIMESTAMP` or `SO_TIMESTAMPNS`, whichever was set last.
+    pub(crate) timestamps: Option<Timestamps>,
     pub(crate) no_delay: bool,
     pub(crate) cork: bool,
     pub(crate) keepalive_idle_s: u32,
@@ -74,6 +76,13 @@ pub(crate) struct Options {
     pub(crate) segment: u16,
     /// Remembered and without effect.
     others: BTreeMap<(c_int, c_int), c_int>,
+}
+
+/// In which unit a socket is told when datagrams arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Timestamps {
+    Microseconds,
+    Nanoseconds,
 }
 
 /// What a socket is, as far as its options depend on it.
@@ -119,6 +128,7 @@ impl Options {
             receive_timeout_ns: None,
             send_timeout_ns: None,
             pass_credentials: false,
+            timestamps: None,
             no_delay: false,
             cork: false,
             keepalive_idle_s: 7200,
@@ -190,7 +200,10 @@ impl Options {
             (_, SOL_SOCKET, libc::SO_SNDLOWAT) => Ok(1),
             (_, SOL_SOCKET, libc::SO_PASSCRED) => on(self.pass_credentials),
             (Of::Tcp(_), IPPROTO_TCP, _) => self.get_tcp(name),
+            (Of::Udp(_), SOL_SOCKET, libc::SO_TIMESTAMP) => on(self.timestamps == Some(Timestamps::Microseconds)),
+            (Of::Udp(_), SOL_SOCKET, libc::SO_TIMESTAMPNS) => on(self.timestamps == Some(Timestamps::Nanoseconds)),
             (Of::Udp(_), IPPROTO_UDP, libc::UDP_SEGMENT) => Ok(c_int::from(self.segment)),
+            (Of::Udp(_), IPPROTO_UDP, libc::UDP_CORK) => on(self.cork),
             (Of::Tcp(family) | Of::Udp(family), IPPROTO_IPV6, _) if family == Family::V6 => self.get_v6(name),
             (Of::Tcp(_) | Of::Udp(_), IPPROTO_IP, _) => self.get_v4(name),
             _ => self.get_other(of, level, name),
@@ -274,6 +287,13 @@ impl Options {
             (_, SOL_SOCKET, libc::SO_SNDLOWAT) => return Err(ENOPROTOOPT),
             (_, SOL_SOCKET, libc::SO_PASSCRED) => self.pass_credentials = on,
             (Of::Tcp(_), IPPROTO_TCP, _) => return self.set_tcp(name, value),
+            (Of::Udp(_), SOL_SOCKET, libc::SO_TIMESTAMP) => {
+                self.timestamps = on.then_some(Timestamps::Microseconds);
+            }
+            (Of::Udp(_), SOL_SOCKET, libc::SO_TIMESTAMPNS) => {
+                self.timestamps = on.then_some(Timestamps::Nanoseconds);
+            }
+            (Of::Udp(_), IPPROTO_UDP, libc::UDP_CORK) => self.cork = on,
             (Of::Udp(_), IPPROTO_UDP, libc::UDP_SEGMENT) => {
                 self.segment = u16::try_from(value).map_err(|_| EINVAL)?;
             }

@@ -227,6 +227,10 @@ impl Kernel {
         let stack = &self.net.stacks[state.host.0 as usize];
         let own = if stack.owns(taken.to) { taken.to } else { stack.source_for(taken.to) };
         let beside = (taken.to, own, taken.from.ip.is_loopback());
+        if let Some(unit) = state.options.timestamps {
+            let shows_ns = self.hosts[state.host].wall.shows(taken.arrived);
+            control::put_timestamp(&mut incoming.control, unit, shows_ns);
+        }
         control::describe_datagram(&mut incoming.control, &state.options, state.family, beside, taken.tos);
         self.log.returned(incoming.address.bytes());
         self.log.returned(&incoming.control.bytes);

@@ -4,8 +4,10 @@ mod connect;
 mod receive;
 mod send;
 
+use super::control::Sent;
 use super::link::LinkId;
 use super::options::Options;
+use super::stack::Route;
 use super::{Endpoint, Network, Socket};
 use crate::kernel::net::socket::Protocol;
 use crate::kernel::timers::TimerKey;
@@ -33,6 +35,8 @@ pub(crate) struct Udp {
     queued_bytes: usize,
     pub(crate) read_shut: bool,
     pub(crate) write_shut: bool,
+    /// What `UDP_CORK` and `MSG_MORE` have gathered (udp(7), send(2)).
+    pending: Option<Pending>,
     /// Multicast groups joined.
     groups: Vec<IpAddr>,
     /// `SOCK_BINDADDR_LOCK`: the program has named an address once, and disconnecting keeps it.
@@ -48,6 +52,16 @@ pub(crate) struct Received {
     /// Where it was sent to.
     pub(crate) to: IpAddr,
     pub(crate) tos: u8,
+    /// When it reached the host.
+    pub(crate) arrived: u64,
+}
+
+/// A datagram that is not complete yet. Where it goes is settled by the first call.
+struct Pending {
+    bytes: Vec<u8>,
+    to: Endpoint,
+    route: Route,
+    sent: Sent,
 }
 
 /// A datagram on its way.
@@ -161,6 +175,7 @@ pub(crate) struct Taken {
     pub(crate) from: Endpoint,
     pub(crate) to: IpAddr,
     pub(crate) tos: u8,
+    pub(crate) arrived: u64,
 }
 
 /// The loopback address of an address's family.

@@ -18,10 +18,13 @@ use std::net::IpAddr;
 impl Network {
     /// A datagram reaches its host: `__udp4_lib_rcv`.
     pub(in crate::kernel::net) fn udp_arrival(&mut self, cx: &mut Cx<'_>, id: Id<Travelling>) {
-        let Some(Travelling { datagram, port, host, answerable, way: _ }) = self.travelling.remove(id) else { return };
+        let Some(Travelling { mut datagram, port, host, answerable, way: _ }) = self.travelling.remove(id) else {
+            return;
+        };
         if !self.stacks[host.0 as usize].up {
             return self.recycle(datagram.bytes);
         }
+        datagram.arrived = cx.now;
         self.datagrams_ever += 1;
         self.deliveries.push_back((datagram.bytes.len() as i64, 1 << 63 | self.datagrams_ever));
         if datagram.to.is_multicast() || is_broadcast(datagram.to) {
@@ -150,7 +153,8 @@ impl Network {
         };
         let copied = out.write_at(0, &first.bytes);
         cx.log.returned(&first.bytes[..copied]);
-        let taken = Taken { copied, bytes: first.bytes.len(), from: first.from, to: first.to, tos: first.tos };
+        let Received { from, to, tos, arrived, .. } = *first;
+        let taken = Taken { copied, bytes: first.bytes.len(), from, to, tos, arrived };
         if flags & libc::MSG_PEEK == 0
             && let Some(first) = udp.queue.pop_front()
         {

@@ -1,7 +1,7 @@
 //! Sending datagrams: `udp_sendmsg` (net/ipv4/udp.c), `udpv6_sendmsg` (net/ipv6/udp.c), and their way to a host.
 
 use super::connect::{destination, oneself};
-use super::{Received, SPACE, Travelling, Way};
+use super::{Pending, Received, SPACE, Travelling, Way};
 use crate::abi::user::In;
 use crate::kernel::net::address::{Family, RawAddress};
 use crate::kernel::net::control::Sent;
@@ -10,7 +10,7 @@ use crate::kernel::net::socket::Protocol;
 use crate::kernel::net::stack::{LOOPBACK_BROADCAST, Route, is_broadcast};
 use crate::kernel::net::{Cx, Endpoint, Fail, NetEvent, Network, Socket, names};
 use crate::world::HostId;
-use libc::{EDESTADDRREQ, EHOSTUNREACH, EINVAL, EMSGSIZE, EOPNOTSUPP, EPIPE, c_int};
+use libc::{EDESTADDRREQ, EHOSTUNREACH, EINVAL, EMSGSIZE, ENETUNREACH, EOPNOTSUPP, EPIPE, c_int};
 use std::net::IpAddr;
 
 /// Largest payload: 65,535 less the headers (udp(7), RFC 8200 §3).
@@ -24,6 +24,11 @@ const SEGMENTS_MAX: usize = 128;
 /// Address resolution gives up after three tries of a second (arp(7)).
 const UNREACHABLE_NS: u64 = 3_000_000_000;
 
+/// The longest datagram to an address.
+fn most_bytes(to: IpAddr) -> usize {
+    if to.is_ipv4() { PAYLOAD_BYTES_MAX_V4 } else { PAYLOAD_BYTES_MAX_V6 }
+}
+
 impl Network {
     /// Sends a datagram. Answers how many bytes were sent.
     pub(in crate::kernel::net) fn udp_send(
@@ -36,6 +41,17 @@ impl Network {
     ) -> Result<usize, Fail> {
         self.udp_autobind(socket)?; // inet_send_prepare
         let bytes = input.len();
+        let corked = flags & libc::MSG_MORE != 0 || self.sockets[socket].options.cork;
+        if let Some(mut pending) = self.udp(socket).and_then(|udp| udp.pending.take()) {
+            let most = most_bytes(pending.to.ip);
+            if pending.bytes.len() + bytes > most {
+                self.recycle(pending.bytes); // udp_flush_pending_frames
+                return Err(Fail::Errno(EMSGSIZE));
+            }
+            input.pieces(0, bytes, |piece| pending.bytes.extend_from_slice(piece));
+            self.udp_push_unless(cx, socket, corked, pending);
+            return Ok(bytes);
+        }
         let to = self.udp_destination(socket, bytes, to, flags)?;
         let sent = &sent?;
         let route = self.udp_check_route(socket, to.ip)?;
@@ -56,20 +72,44 @@ impl Network {
         if write_shut {
             return Err(Fail::Errno(EPIPE));
         }
-        let segment = sent.segment.unwrap_or(self.sockets[socket].options.segment);
-        let size = if segment == 0 { bytes } else { usize::from(segment) };
-        let mut done = 0;
-        loop {
-            let count = size.min(bytes - done);
-            self.udp_send_one(cx, socket, (input, done, count), to, route, sent);
-            done += count;
-            if done == bytes {
-                break;
+        let mut buffer = self.spare_buffer();
+        input.pieces(0, bytes, |piece| buffer.extend_from_slice(piece));
+        self.udp_push_unless(cx, socket, corked, Pending { bytes: buffer, to, route, sent: *sent });
+        Ok(bytes)
+    }
+
+    /// Sends what has been gathered, or keeps it until the cork comes off.
+    fn udp_push_unless(&mut self, cx: &mut Cx<'_>, socket: Socket, corked: bool, pending: Pending) {
+        if !corked {
+            self.udp_push(cx, socket, pending);
+        } else if let Some(udp) = self.udp(socket) {
+            udp.pending = Some(pending);
+        }
+    }
+
+    /// `UDP_CORK` is switched off: what was gathered goes (`udp_push_pending_frames`).
+    pub(in crate::kernel::net) fn udp_uncork(&mut self, cx: &mut Cx<'_>, socket: Socket) {
+        if let Some(pending) = self.udp(socket).and_then(|udp| udp.pending.take()) {
+            self.udp_push(cx, socket, pending);
+        }
+    }
+
+    /// Sends a datagram, or with `UDP_SEGMENT` several.
+    fn udp_push(&mut self, cx: &mut Cx<'_>, socket: Socket, pending: Pending) {
+        let Pending { bytes, to, route, sent } = pending;
+        let segment = usize::from(sent.segment.unwrap_or(self.sockets[socket].options.segment));
+        if segment == 0 || bytes.len() <= segment {
+            self.udp_send_one(cx, socket, bytes, to, route, &sent);
+        } else {
+            for piece in bytes.chunks(segment) {
+                let mut buffer = self.spare_buffer();
+                buffer.extend_from_slice(piece);
+                self.udp_send_one(cx, socket, buffer, to, route, &sent);
             }
+            self.recycle(bytes);
         }
         // It has left, and made room: sock_wfree, from loopback_xmit or when the interface is done.
         self.notify(socket, SPACE);
-        Ok(bytes)
     }
 
     /// Where a datagram goes, checked in Linux's order.
@@ -93,6 +133,12 @@ impl Network {
             Some(address) => destination(address, state.family, state.options.v6_only)?,
             None => None,
         };
+        if let (None, Some(_), Some(Endpoint { ip: IpAddr::V4(_), .. })) = (named, to, remote)
+            && state.family == Family::V6
+        {
+            // udpv6_sendmsg: AF_UNSPEC stands for the peer, whose mapped address is then looked up as it is.
+            return Err(ENETUNREACH);
+        }
         let mut to = named.or(remote).ok_or(EDESTADDRREQ)?;
         if to.ip.is_unspecified() {
             to.ip = oneself(state.local.ip, to.ip);
@@ -111,8 +157,7 @@ impl Network {
     /// socket's will (`IP_MTU_DISCOVER`, ip(7)).
     fn udp_check_size(&self, socket: Socket, bytes: usize, to: IpAddr, sent: &Sent) -> Result<(), Fail> {
         let options = &self.sockets[socket].options;
-        let most = if to.is_ipv4() { PAYLOAD_BYTES_MAX_V4 } else { PAYLOAD_BYTES_MAX_V6 };
-        if bytes > most {
+        if bytes > most_bytes(to) {
             return Err(Fail::Errno(EMSGSIZE));
         }
         let segment = usize::from(sent.segment.unwrap_or(options.segment));
@@ -131,7 +176,7 @@ impl Network {
         &mut self,
         cx: &mut Cx<'_>,
         socket: Socket,
-        (input, offset, count): (&In<'_>, usize, usize),
+        buffer: Vec<u8>,
         to: Endpoint,
         route: Route,
         sent: &Sent,
@@ -152,9 +197,7 @@ impl Network {
             None => local.ip,
         };
         let from = Endpoint::new(source, local.port);
-        let mut buffer = self.spare_buffer();
-        input.pieces(offset, count, |piece| buffer.extend_from_slice(piece));
-        let datagram = |bytes| Received { bytes, from, to: to.ip, tos };
+        let datagram = |bytes| Received { bytes, from, to: to.ip, tos, arrived: 0 };
         if to.ip.is_multicast() || is_broadcast(to.ip) {
             for host_of_many in self.udp_audience(host, to, looped) {
                 let datagram = datagram(buffer.clone());
@@ -243,7 +286,7 @@ impl Network {
         to: Endpoint,
         bytes: Vec<u8>,
     ) {
-        let datagram = Received { bytes, from, to: to.ip, tos: 0 };
+        let datagram = Received { bytes, from, to: to.ip, tos: 0, arrived: 0 };
         let id = self.travelling.insert(Travelling { datagram, port: to.port, host, answerable: false, way: None });
         cx.schedule(cx.now + 2 * names::SERVER_NS, NetEvent::Datagram(id));
     }
