@@ -280,13 +280,15 @@ script! { Weathers::All;
 
     /// Connecting in the middle of a datagram sends the whole of it to the new peer.
     fn corked_and_connected(t) {
-        let ((a, _), (b, first), (c, second)) = (bound(t, AF_INET), bound(t, AF_INET), bound(t, AF_INET));
-        t.sendto(a, b"for ", MSG_MORE, first);
-        t.connect(a, second);
-        t.send(a, b"whom", 0);
-        t.settle();
-        t.recvfrom(b, 64, 0);
-        t.recvfrom(c, 64, 0);
+        for domain in [AF_INET, AF_INET6] {
+            let ((a, _), (b, first), (c, second)) = (bound(t, domain), bound(t, domain), bound(t, domain));
+            t.sendto(a, b"for ", MSG_MORE, first);
+            t.connect(a, second);
+            t.send(a, b"whom", 0);
+            t.settle();
+            t.recvfrom(b, 64, 0);
+            t.recvfrom(c, 64, 0);
+        }
     }
 
     /// An unreachable port is told to whom an answer from there would reach, not to a socket with another peer.

@@ -170,9 +170,14 @@ impl Network {
         let from = self.udp_source(socket, to.ip, &Sent::default());
         let Some(udp) = self.udp(socket) else { return Err(EINVAL) };
         udp.remote = Some(to);
-        // What has been gathered goes there now: both use `inet->cork.fl` (ip4_datagram_connect).
-        if let Some(pending) = udp.pending.as_mut().filter(|_| to.ip.is_ipv4()) {
-            (pending.to, pending.route, pending.sent.source) = (to, route, Some(from));
+        // What has been gathered goes there now: both use `inet->cork.fl` (ip4_datagram_connect), whose other meaning
+        // for IPv6 is spoilt by it.
+        match udp.pending.as_mut().filter(|_| to.ip.is_ipv4()) {
+            Some(pending) if pending.to.ip.is_ipv4() => {
+                (pending.to, pending.route, pending.sent.source) = (to, route, Some(from));
+            }
+            Some(pending) => pending.route = Route::Nobody,
+            None => {}
         }
         Ok(())
     }
