@@ -234,8 +234,8 @@ impl Chaos {
     /// Whether no service has more descriptors or threads than when the first storm began. Connections that a service
     /// may still be closing, and threads that end when nothing is left to do, take a while: give them that.
     ///
-    /// Services that were down then, or are now, are passed over, and so are clients and hosts made since. Memory is not
-    /// compared.
+    /// Services that were down then, or are now, are passed over, and so are clients and hosts made since. Memory is
+    /// not compared.
     ///
     /// ```no_run
     /// # use windtunnel::prelude::*;
@@ -271,9 +271,9 @@ impl Chaos {
         control::mark(label);
     }
 
-    /// Says what a segment takes between `one` and `other` in good weather, each way: until the end of the test. Outside of
-    /// the rehearsal each takes up to half a millisecond more, and what faults do comes on top. About a millisecond unless
-    /// it is said.
+    /// Says what a segment takes between `one` and `other` in good weather, each way: until the end of the test.
+    /// Outside of the rehearsal each takes up to half a millisecond more, and what faults do comes on top. About a
+    /// millisecond unless it is said.
     ///
     /// # Panics
     /// A name belongs to no host, or the text is no duration.

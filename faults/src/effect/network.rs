@@ -297,7 +297,8 @@ impl Class for Reordering {
     }
 }
 
-/// A bit of the payload is flipped: `kv0->kv1 0.1%`. A segment then fails its checksum and is lost; a datagram arrives so.
+/// A bit of the payload is flipped: `kv0->kv1 0.1%`. A segment then fails its checksum and is lost; a datagram arrives
+/// so.
 ///
 /// ```
 /// use windtunnel_faults::{Effect, Fault};

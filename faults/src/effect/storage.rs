@@ -62,8 +62,8 @@ impl Class for DiskFull {
     }
 }
 
-/// Disks are slow: `kv1 1MiB/s delay 5ms`. Syncs and synchronous writes take longer, and so do other writes that are more
-/// than a second ahead of the disk. Reads do not: they are answered by the page cache.
+/// Disks are slow: `kv1 1MiB/s delay 5ms`. Syncs and synchronous writes take longer, and so do other writes that are
+/// more than a second ahead of the disk. Reads do not: they are answered by the page cache.
 ///
 /// ```
 /// use windtunnel_faults::{Effect, Fault};

@@ -89,6 +89,7 @@ impl Network {
     fn option(&mut self, now: u64, socket: Socket, level: c_int, name: c_int) -> Result<Vec<u8>, c_int> {
         let number = |n: c_int| Ok(n.to_ne_bytes().to_vec());
         let state = &self.sockets[socket];
+        of(state).check_level(level, libc::EOPNOTSUPP)?;
         match (level, name) {
             (SOL_SOCKET, libc::SO_ERROR) => number(self.take_error(socket)),
             (SOL_SOCKET, libc::SO_TYPE) => number(state.kind()),
@@ -105,7 +106,7 @@ impl Network {
             })),
             (SOL_SOCKET, libc::SO_LINGER) => {
                 let linger = state.options.linger_s;
-                Ok([c_int::from(linger.is_some()), linger.unwrap_or(0) as c_int]
+                Ok([c_int::from(linger.is_some()), state.options.linger_kept_s as c_int]
                     .iter()
                     .flat_map(|n| n.to_ne_bytes())
                     .collect())
@@ -236,10 +237,11 @@ impl Network {
         let state = &mut self.sockets[socket];
         let of = of(state);
         let udp = matches!(of, Of::Udp(_));
+        of.check_level(level, ENOPROTOOPT)?;
         match (level, name) {
             (SOL_SOCKET, libc::SO_LINGER) => {
                 let (on, seconds) = (int(value)?, int(value.get(4..).ok_or(EINVAL)?)?);
-                state.options.linger_s = (on != 0).then_some(seconds as u32);
+                state.options.set_linger(on != 0, seconds as u32);
                 return Ok(());
             }
             (SOL_SOCKET, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) => {
@@ -291,6 +293,7 @@ impl Network {
             return Err(EINVAL); // `inet->inet_num`, do_ipv6_setsockopt
         }
         state.options.set(of, level, name, number)?;
+        self.udp_option_changed(cx, socket, (level, name));
         self.tcp_option_changed(cx, socket, (level, name));
         Ok(())
     }

@@ -93,8 +93,10 @@ impl Kernel {
     pub(crate) fn bind(&mut self, me: ThreadId, fd: c_int, address: &RawAddress) -> Step {
         let (_, socket) = self.socket_of(me, fd)?;
         let state = &self.net.sockets[socket];
-        if let Protocol::Unix(_) = state.protocol {
-            return self.unix_bind(me, socket, address);
+        match state.protocol {
+            Protocol::Unix(_) => return self.unix_bind(me, socket, address),
+            Protocol::Udp(_) => return Ok(self.net.udp_bind_to(socket, address).map(|()| 0)?),
+            Protocol::Tcp(_) => {}
         }
         let family = state.family;
         let at = match address.decode(family)? {
@@ -153,13 +155,10 @@ impl Kernel {
     /// connect(2).
     pub(crate) fn connect(&mut self, me: ThreadId, fd: c_int, address: &RawAddress) -> Step {
         let (file, socket) = self.socket_of(me, fd)?;
-        let state = &self.net.sockets[socket];
-        let family = state.family;
-        match state.protocol {
+        match self.net.sockets[socket].protocol {
             Protocol::Tcp(_) => self.connect_stream(me, (file, socket), address),
             Protocol::Udp(_) => {
-                let to = address.decode(family)?;
-                self.net.udp_connect(socket, to)?;
+                self.net.udp_connect(socket, address)?;
                 Ok(0)
             }
             Protocol::Unix(_) => self.unix_connect(me, (file, socket), address),
@@ -257,7 +256,8 @@ impl Kernel {
                 ends[side.other()].local.encode(state.family)
             }
             Protocol::Tcp(_) => return Err(Stop::Errno(ENOTCONN)),
-            Protocol::Udp(udp) => udp.remote.ok_or(ENOTCONN)?.encode(state.family),
+            // inet_getname: a port of zero is none.
+            Protocol::Udp(udp) => udp.remote.filter(|to| to.port != 0).ok_or(ENOTCONN)?.encode(state.family),
         };
         self.log.returned(address.bytes());
         Ok(0)
@@ -275,14 +275,11 @@ impl Network {
         if !self.stacks[host.0 as usize].may_bind(at.ip) {
             return Err(EADDRNOTAVAIL);
         }
-        let fresh = state.local.port == 0 && matches!(state.protocol, Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_));
+        let fresh = state.local.port == 0 && matches!(state.protocol, Protocol::Tcp(Tcp::Closed));
         if !fresh {
             return Err(EINVAL);
         }
-        match state.protocol {
-            Protocol::Udp(_) => self.udp_bind(socket, at)?,
-            Protocol::Tcp(_) | Protocol::Unix(_) => self.tcp_bind(socket, at)?,
-        }
+        self.tcp_bind(socket, at)?;
         self.sockets[socket].bound_by_program = at.port != 0;
         Ok(())
     }
@@ -440,15 +437,5 @@ impl Network {
                 Ok(())
             }
         }
-    }
-
-    /// `inet_shutdown` for UDP: also works, with an error, on a socket that is not connected.
-    fn udp_shutdown(&mut self, socket: Socket, reading: bool, writing: bool) -> Result<(), i32> {
-        let udp = self.udp(socket).ok_or(EINVAL)?;
-        udp.read_shut |= reading;
-        udp.write_shut |= writing;
-        let connected = udp.remote.is_some();
-        self.notify(socket, CHANGE);
-        if connected { Ok(()) } else { Err(ENOTCONN) }
     }
 }

@@ -1,7 +1,7 @@
 //! The name server at 10.0.255.53, port 53 (RFC 1035): for programs that bring a resolver of their own.
 
 use super::super::udp::{Received, Travelling};
-use super::super::{Cx, Endpoint, NetEvent, Network, Socket};
+use super::super::{Cx, Endpoint, NetEvent, Network};
 use super::Resolved;
 use crate::world::HostId;
 use libc::ECONNREFUSED;
@@ -40,24 +40,17 @@ struct Question {
 
 impl Network {
     /// A datagram reaches the name server.
-    pub(crate) fn name_server_hears(
-        &mut self,
-        cx: &mut Cx<'_>,
-        host: HostId,
-        from: Endpoint,
-        port: u16,
-        bytes: &[u8],
-        sender: Socket,
-    ) {
+    pub(crate) fn name_server_hears(&mut self, cx: &mut Cx<'_>, host: HostId, from: Endpoint, port: u16, bytes: &[u8]) {
+        let to = Endpoint::new(IpAddr::V4(super::super::address::NAME_SERVER), port);
         if port != PORT {
-            cx.schedule(cx.now + 2 * SERVER_NS, NetEvent::Icmp(sender, ECONNREFUSED));
+            cx.schedule(cx.now + 2 * SERVER_NS, NetEvent::Icmp(host, from, to, ECONNREFUSED));
             return;
         }
         let server = Endpoint::new(IpAddr::V4(super::super::address::NAME_SERVER), PORT);
         if let Some(answer) = self.answer(host, bytes) {
             let late_ns = question(bytes).map_or(0, |question| self.late_ns(host, &question.name));
-            let datagram = Received { bytes: answer, from: server, to: from.ip, tos: 0 };
-            let answer = Travelling { datagram, port: from.port, host, sender: None, way: None };
+            let datagram = Received { bytes: answer, from: server, to: from.ip, tos: 0, arrived: 0 };
+            let answer = Travelling { datagram, port: from.port, host, answerable: false, way: None };
             let id = self.travelling.insert(answer);
             cx.schedule(cx.now.saturating_add(late_ns.saturating_add(2 * SERVER_NS)), NetEvent::Datagram(id));
         }
