@@ -36,6 +36,8 @@ use std::path::{Path, PathBuf};
 const FIRST_NUMBER: u64 = 12;
 /// Nothing is looked through for inodes that nobody can reach until there are this many.
 const ORPHANS_MIN: usize = 1024;
+/// Nor for changes of names that are old, until there are this many.
+const CHANGES_MIN: usize = 1024;
 
 /// What fsync(2) is worth on a disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -59,6 +61,8 @@ pub(crate) struct Disk {
     /// Inodes without a name and without an open file: gone, unless a crash brings them back.
     orphans: Vec<InodeId>,
     look_through_at: usize,
+    /// How many changes of names there may be before old ones are written back.
+    write_back_at: usize,
 }
 
 impl Disk {
@@ -84,6 +88,7 @@ impl Disk {
             syncs,
             orphans: Vec::new(),
             look_through_at: 0,
+            write_back_at: 0,
         }
     }
 
@@ -260,11 +265,17 @@ impl Disk {
                 replaced.push(old);
             }
         }
-        for inode in replaced {
-            self.inodes[inode].links -= 1;
-            self.settle(inode);
+        for inode in &replaced {
+            self.inodes[*inode].links -= 1;
+            self.settle(*inode);
         }
-        self.journal.note(now, namings, moves_directory);
+        self.journal.note(now, namings, replaced, moves_directory);
+        // What is old would be on the disk after any crash: files that are gone need not be kept for it.
+        if self.journal.len() > self.write_back_at.max(CHANGES_MIN) {
+            let old = self.journal.take_old(now);
+            self.settle_changes(old);
+            self.write_back_at = 2 * self.journal.len();
+        }
     }
 
     /// Notes that an inode is open, or a working directory.

@@ -187,6 +187,71 @@ fn no_crash_tears_a_tree_off_its_root() {
     assert_eq!(states(made), set(&["x/ x/y/", "x/ y/", "y/ y/x/"]));
 }
 
+/// A disk with `d/`, `e/` and `d/f` on it, and these three.
+fn settled() -> (Disk, [InodeId; 3]) {
+    let mut disk = empty();
+    let root = disk.root();
+    let (d, e) = (directory(&mut disk, root, "d"), directory(&mut disk, root, "e"));
+    let f = file(&mut disk, d, "f", "A");
+    disk.sync_all();
+    (disk, [d, e, f])
+}
+
+#[test]
+fn what_was_on_the_disk_is_not_lost_with_the_directory_that_it_was_moved_out_of() {
+    let states = states(|| {
+        let (mut disk, [d, e, _]) = settled();
+        disk.rename(1, (d, b"f"), (e, b"f"));
+        disk.unlink(2, disk.root(), b"d");
+        disk.sync(disk.root(), true);
+        disk
+    });
+    assert_eq!(states, set(&["e/ e/f=A"]));
+}
+
+#[test]
+fn what_was_on_the_disk_is_not_lost_in_a_directory_that_was_not() {
+    let moved = || {
+        let (mut disk, [d, ..]) = settled();
+        let root = disk.root();
+        let new = directory(&mut disk, root, "new");
+        disk.rename(1, (d, b"f"), (new, b"f"));
+        (disk, new)
+    };
+    let whole = ["d/ d/f=A e/", "d/ d/f=A e/ new/", "d/ e/ new/ new/f=A"];
+    assert_eq!(states(|| moved().0), set(&whole));
+    let synced = states(|| {
+        let (mut disk, new) = moved();
+        disk.sync(new, true);
+        disk
+    });
+    assert_eq!(synced, set(&whole[2..]));
+}
+
+#[test]
+fn a_name_that_is_taken_leaves_the_other_one() {
+    let states = states(|| {
+        let (mut disk, [d, e, f]) = settled();
+        disk.link(1, e, b"g", f);
+        disk.unlink(2, d, b"f");
+        disk.sync(d, true);
+        disk
+    });
+    assert_eq!(states, set(&["d/ e/ e/g=A"]));
+}
+
+#[test]
+fn temporary_files_take_no_space_for_ever() {
+    let mut disk = empty();
+    let root = disk.root();
+    for second in 0..10_000 {
+        let inode = disk.make(What::Regular(Regular::default()), attributes());
+        disk.link(second * 1_000_000_000, root, b"t", inode);
+        disk.unlink(second * 1_000_000_000, root, b"t");
+    }
+    assert!(disk.inodes.iter().count() < 5_000, "{} inodes are kept", disk.inodes.iter().count());
+}
+
 #[test]
 fn a_disk_that_lies_keeps_nothing() {
     let made = || {
