@@ -9,7 +9,7 @@ use crate::kernel::disk::{Inode, Regular, What};
 use crate::kernel::file::{FileId, Kind};
 use crate::kernel::process::Process;
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
-use libc::{EACCES, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, EPERM, c_int};
+use libc::{EACCES, EEXIST, EINVAL, EISDIR, ELOOP, EMFILE, ENOENT, ENOTDIR, ENXIO, EPERM, c_int};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -50,8 +50,8 @@ impl Kernel {
         match &self.files[id].kind {
             Kind::Outside(open) if open.node().is_directory() => Ok(Base::Fixed(open.path().to_owned())),
             Kind::Disk(_) => {
-                let (host, inode) = self.disk_file(id)?;
-                let is_directory = self.hosts[host].disk.inode(inode).directory().is_some();
+                let inode = self.own_inode(me, id)?;
+                let is_directory = self.hosts[self.host_id(me)].disk.inode(inode).directory().is_some();
                 if is_directory { Ok(Base::Disk(inode)) } else { Err(Stop::Errno(ENOTDIR)) }
             }
             _ => Err(Stop::Errno(ENOTDIR)),
@@ -127,6 +127,11 @@ impl Kernel {
         if creates && flags & libc::O_DIRECTORY != 0 || temporary && flags & libc::O_ACCMODE == libc::O_RDONLY {
             return Err(Stop::Errno(EINVAL)); // fs/open.c, build_open_flags
         }
+        // fs/open.c, do_sys_openat2: a number first, so that nothing is made that could not be opened.
+        if !at.path.is_empty() && self.table(me).is_full() {
+            self.note_refused_descriptor(me);
+            return Err(Stop::Errno(EMFILE));
+        }
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
         let exclusive = creates && flags & libc::O_EXCL != 0;
         let last = match flags & libc::O_NOFOLLOW {
@@ -196,7 +201,9 @@ impl Kernel {
         if flags & libc::O_DIRECTORY != 0 && !node.is_directory() {
             return Err(Stop::Errno(ENOTDIR));
         }
-        if matches!(node, Node::Link(_) | Node::Own(_, libc::S_IFLNK)) && flags & libc::O_PATH == 0 {
+        let handle = flags & libc::O_NOFOLLOW != 0 && matches!(node, Node::Handle(_));
+        let link = handle || matches!(node, Node::Link(_) | Node::Own(_, libc::S_IFLNK));
+        if link && flags & libc::O_PATH == 0 {
             return Err(Stop::Errno(ELOOP));
         }
         let keeps_time = flags & libc::O_NOATIME != 0 && !writes && !matches!(node, Node::Handle(_));
@@ -323,8 +330,9 @@ impl Kernel {
         let opened = if at.path.is_empty() { self.raw_file(me, at.directory).ok() } else { None };
         let node = match opened.map(|id| &self.files[id].kind) {
             Some(Kind::Outside(open)) => open.node().clone(),
-            Some(Kind::Disk(open)) => {
-                Node::Own(open.inode(), self.hosts[open.host()].disk.inode(open.inode()).what.file_type())
+            Some(Kind::Disk(_)) => {
+                let inode = opened.map(|id| self.own_inode(me, id)).transpose()?.ok_or(Stop::Errno(ENOENT))?;
+                Node::Own(inode, self.disk(me).inode(inode).what.file_type())
             }
             _ => self.existing(me, at, Last::Keep)?.1,
         };

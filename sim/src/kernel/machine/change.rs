@@ -227,8 +227,8 @@ impl Kernel {
         let by_descriptor = from.path.is_empty() && flags & libc::AT_EMPTY_PATH != 0;
         let (path, node) = if by_descriptor {
             let id = self.raw_file(me, from.directory)?;
-            let (host, inode) = self.disk_file(id)?;
-            (PathBuf::new(), Node::Own(inode, self.hosts[host].disk.inode(inode).what.file_type()))
+            let inode = self.own_inode(me, id)?;
+            (PathBuf::new(), Node::Own(inode, self.disk(me).inode(inode).what.file_type()))
         } else {
             let found = self.target(me, from, last)?;
             (found.path, found.node.ok_or(Stop::Errno(ENOENT))?)

@@ -137,6 +137,15 @@ impl Kernel {
         }
     }
 
+    /// The inode of a descriptor, to look up names on the calling thread's own disk.
+    ///
+    /// # Errors
+    /// `EXDEV` for another host's: clients share the test's descriptors, but not its disk.
+    pub(super) fn own_inode(&self, me: ThreadId, id: FileId) -> Result<InodeId, Stop> {
+        let (host, inode) = self.disk_file(id)?;
+        if host == self.host_id(me) { Ok(inode) } else { Err(Stop::Errno(libc::EXDEV)) }
+    }
+
     /// As [`Kernel::disk_file`], for a regular file.
     pub(super) fn regular_file(&mut self, id: FileId) -> Result<(HostId, InodeId, &mut Regular), Stop> {
         let (host, inode) = self.disk_file(id)?;

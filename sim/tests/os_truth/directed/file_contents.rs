@@ -41,6 +41,7 @@ script! { Weathers::All;
         let fd = t.file("f", b"0123456789");
         let copy = t.dup(fd);
         let other = t.open("/proc/self/fd/3", O_RDONLY);
+        t.open("/proc/self/fd/3", O_RDONLY | O_NOFOLLOW);
         t.lseek(copy, 2, SEEK_SET);
         t.read(fd, 3);
         t.lseek(copy, 0, SEEK_CUR);
