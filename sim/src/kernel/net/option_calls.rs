@@ -9,7 +9,9 @@ use super::{Cx, Network, Socket};
 use crate::kernel::dispatch::Kernel;
 use crate::kernel::unix::Credentials;
 use crate::kernel::{Step, Stop, ThreadId};
-use libc::{EINVAL, ENODEV, ENOPROTOOPT, ENOTCONN, EPERM, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET, c_int};
+use libc::{
+    EINVAL, ENODEV, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET, c_int,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Bytes of `struct tcp_info` up to `tcpi_total_retrans`, which is what libc declares.
@@ -73,6 +75,15 @@ fn of(state: &SocketState) -> Of {
     }
 }
 
+/// Unix sockets have options of the socket level only: `unix_stream_ops` and its relatives have no `getsockopt`
+/// (do_sock_getsockopt, net/socket.c).
+fn check_level(state: &SocketState, level: c_int) -> Result<(), c_int> {
+    match state.protocol {
+        Protocol::Unix(_) if level != SOL_SOCKET => Err(EOPNOTSUPP),
+        Protocol::Unix(_) | Protocol::Tcp(_) | Protocol::Udp(_) => Ok(()),
+    }
+}
+
 /// A `timeval`.
 fn timeval(ns: Option<u64>) -> Vec<u8> {
     let ns = ns.unwrap_or(0);
@@ -89,6 +100,7 @@ impl Network {
     fn option(&mut self, now: u64, socket: Socket, level: c_int, name: c_int) -> Result<Vec<u8>, c_int> {
         let number = |n: c_int| Ok(n.to_ne_bytes().to_vec());
         let state = &self.sockets[socket];
+        check_level(state, level)?;
         match (level, name) {
             (SOL_SOCKET, libc::SO_ERROR) => number(self.take_error(socket)),
             (SOL_SOCKET, libc::SO_TYPE) => number(state.kind()),
@@ -105,7 +117,7 @@ impl Network {
             })),
             (SOL_SOCKET, libc::SO_LINGER) => {
                 let linger = state.options.linger_s;
-                Ok([c_int::from(linger.is_some()), linger.unwrap_or(0) as c_int]
+                Ok([c_int::from(linger.is_some()), state.options.linger_kept_s as c_int]
                     .iter()
                     .flat_map(|n| n.to_ne_bytes())
                     .collect())
@@ -235,11 +247,12 @@ impl Network {
     ) -> Result<(), c_int> {
         let state = &mut self.sockets[socket];
         let of = of(state);
+        check_level(state, level)?;
         let udp = matches!(of, Of::Udp(_));
         match (level, name) {
             (SOL_SOCKET, libc::SO_LINGER) => {
                 let (on, seconds) = (int(value)?, int(value.get(4..).ok_or(EINVAL)?)?);
-                state.options.linger_s = (on != 0).then_some(seconds as u32);
+                state.options.set_linger((on != 0).then_some(seconds as u32));
                 return Ok(());
             }
             (SOL_SOCKET, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) => {

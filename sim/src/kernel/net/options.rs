@@ -6,7 +6,8 @@
 
 use super::Rarities;
 use super::address::Family;
-use libc::{EDOM, EINVAL, ENOPROTOOPT, EPERM, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP, SOL_SOCKET, c_int};
+use libc::{EDOM, EINVAL, ENOPROTOOPT, EOPNOTSUPP, EPERM, c_int};
+use libc::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP, SOL_SOCKET};
 use std::collections::BTreeMap;
 
 /// `net.core.rmem_default`, `wmem_default`, `rmem_max` and `wmem_max`.
@@ -33,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) keepalive: bool,
     /// Seconds of `SO_LINGER`, if it is on.
     pub(crate) linger_s: Option<u32>,
+    /// The seconds last asked for, on or off.
+    pub(crate) linger_kept_s: u32,
     /// As `SO_SNDBUF` and `SO_RCVBUF` are read: twice what was asked for.
     pub(crate) send_buffer: u32,
     pub(crate) receive_buffer: u32,
@@ -89,6 +92,7 @@ impl Options {
             broadcast: false,
             keepalive: false,
             linger_s: None,
+            linger_kept_s: 0,
             send_buffer,
             receive_buffer,
             send_buffer_set: false,
@@ -232,6 +236,8 @@ impl Options {
         let on = value != 0;
         match (of, level, name) {
             (_, SOL_SOCKET, libc::SO_REUSEADDR) => self.reuse_address = on,
+            // sk_setsockopt, net/core/sock.c (since Linux 6.13)
+            (Of::Unix, SOL_SOCKET, libc::SO_REUSEPORT) if on => return Err(EOPNOTSUPP),
             (_, SOL_SOCKET, libc::SO_REUSEPORT) => self.reuse_port = on,
             (_, SOL_SOCKET, libc::SO_BROADCAST) => self.broadcast = on,
             (_, SOL_SOCKET, libc::SO_KEEPALIVE) => self.keepalive = on,
@@ -260,6 +266,12 @@ impl Options {
             _ => return self.set_other(of, level, name, value),
         }
         Ok(())
+    }
+
+    /// `SO_LINGER`: the seconds stay when it is switched off.
+    pub(crate) fn set_linger(&mut self, seconds: Option<u32>) {
+        self.linger_s = seconds;
+        self.linger_kept_s = seconds.unwrap_or(self.linger_kept_s);
     }
 
     fn set_tcp(&mut self, name: c_int, value: c_int) -> Result<(), c_int> {
@@ -340,6 +352,8 @@ impl Options {
         if !(least..=most).contains(&value) {
             return Err(error);
         }
+        let flag = level == SOL_SOCKET && FLAGS.contains(&name);
+        let value = if flag { c_int::from(value != 0) } else { value };
         self.others.insert((level, name), value);
         Ok(())
     }
@@ -381,6 +395,9 @@ fn retransmissions_in_seconds(seconds: c_int) -> u32 {
     period as u32
 }
 
+/// Those of the socket level that are a bit of `sk_flags` and the like, and read back as one.
+const FLAGS: [c_int; 4] = [libc::SO_OOBINLINE, libc::SO_DONTROUTE, libc::SO_NO_CHECK, libc::SO_RXQ_OVFL];
+
 /// Options that are remembered and have no effect here: default, least, most, and the error beyond.
 fn inert(of: Of, level: c_int, name: c_int) -> Option<(c_int, c_int, c_int, c_int)> {
     const ANY: (c_int, c_int) = (c_int::MIN, c_int::MAX);
@@ -389,8 +406,9 @@ fn inert(of: Of, level: c_int, name: c_int) -> Option<(c_int, c_int, c_int, c_in
     let (default, (least, most), error) = match (level, name) {
         (SOL_SOCKET, libc::SO_OOBINLINE | libc::SO_DONTROUTE | libc::SO_NO_CHECK) => (0, ANY, EINVAL),
         (SOL_SOCKET, libc::SO_PRIORITY) => (0, (0, 6), EPERM),
-        (SOL_SOCKET, libc::SO_RXQ_OVFL | libc::SO_BUSY_POLL | libc::SO_PEEK_OFF) => (0, ANY, EINVAL),
-        (SOL_SOCKET, libc::SO_INCOMING_CPU) if internet => (-1, ANY, EINVAL),
+        (SOL_SOCKET, libc::SO_RXQ_OVFL | libc::SO_PEEK_OFF) => (0, ANY, EINVAL),
+        (SOL_SOCKET, libc::SO_BUSY_POLL) => (0, (0, c_int::MAX), EINVAL),
+        (SOL_SOCKET, libc::SO_INCOMING_CPU) => (-1, ANY, EINVAL),
         (SOL_SOCKET, libc::SO_ZEROCOPY) if internet => (0, (0, 1), EINVAL),
         (IPPROTO_TCP, libc::TCP_QUICKACK) => (1, ANY, EINVAL),
         (IPPROTO_TCP, libc::TCP_LINGER2) => (60, ANY, EINVAL),
