@@ -1,6 +1,6 @@
 //! What waits in a socket's receive queue.
 
-use super::name::Name;
+use super::name::Called;
 use super::setup::Credentials;
 use crate::kernel::FileId;
 use crate::kernel::net::Socket;
@@ -11,8 +11,9 @@ pub(super) struct Packet {
     /// Bytes of a stream's packet that were read already.
     pub(super) read: usize,
     /// The sender's name, for recvfrom(2).
-    pub(super) from: Option<Name>,
-    pub(super) credentials: Credentials,
+    pub(super) from: Called,
+    /// Who the sender is, if it said so or one of the two wanted it said (`unix_maybe_add_creds`).
+    pub(super) credentials: Option<Credentials>,
     /// Files that travel along (`SCM_RIGHTS`); each holds a reference.
     pub(super) rights: Vec<FileId>,
     /// Who pays for the memory, and how much.
