@@ -81,6 +81,7 @@ pub const DIFFERENCES: &[Difference] = &[
             "random::streams",
             "random::datagrams",
             "random::unix",
+            "random::messages",
             "random::mixed",
         ],
         call: "ioctl(",

@@ -23,6 +23,8 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
+    /// What the end of a stream says (`scm_cookie` as unix_stream_read_generic clears it).
+    pub(super) const ZERO: Credentials = Credentials { pid: 0, uid: 0, gid: 0 };
     /// What a message says that its sender has not signed (`scm_recv`, net/core/scm.c: the overflow ids).
     pub(super) const UNSIGNED: Credentials = Credentials { pid: 0, uid: 65_534, gid: 65_534 };
     /// What a socket without a peer answers.
@@ -165,7 +167,9 @@ impl Kernel {
         address: &RawAddress,
     ) -> Step {
         let given = Given::decode(address)?;
-        self.net.unix_autobind(socket, &given);
+        if let Given::Named(_) = given {
+            self.net.unix_autobind(socket);
+        }
         let given = self.unix_destination(me, given)?;
         let credentials = self.credentials(me);
         let wait = self.send_waiting(file, socket, 0);
@@ -253,8 +257,8 @@ impl Network {
     }
 
     /// Who wants credentials gets a name when it first connects or sends (unix(7), "Autobind feature").
-    pub(super) fn unix_autobind(&mut self, socket: Socket, given: &Given) {
-        if matches!(given, Given::Named(_)) && self.sockets[socket].options.pass_credentials {
+    pub(super) fn unix_autobind(&mut self, socket: Socket) {
+        if self.sockets[socket].options.pass_credentials {
             let named = self.unix_bind(socket, Given::Nameless);
             debug_assert!(named.is_ok());
         }

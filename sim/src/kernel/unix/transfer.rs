@@ -193,7 +193,7 @@ impl Kernel {
         let left = out.len() - done;
         let count = if all { left } else { self.shorten(file, host, left, libc::EPOLLIN) };
         // sock_rcvlowat, include/net/sock.h
-        let target = if all { count } else { low_water.min(count) };
+        let target = if all { out.len() } else { low_water.min(done + count) };
         let taken = match self.network(|net, cx| net.unix_read(cx, socket, (out, done, count), flags)) {
             Ok(taken) => taken,
             Err(Fail::Errno(_)) if done > 0 => return Ok(done as i64),
@@ -203,9 +203,13 @@ impl Kernel {
             },
         };
         let total = done + taken.copied;
-        let more = taken.found && !taken.stopped && taken.copied < target && flags & libc::MSG_PEEK == 0;
+        let more = taken.found && !taken.stopped && total < target && flags & libc::MSG_PEEK == 0;
         if taken.found {
             self.unix_deliver_control(me, socket, taken, flags, incoming);
+        } else {
+            // At the end of a stream they are all zeros.
+            let nobody = Taken { credentials: Some(Credentials::ZERO), ..Taken::default() };
+            self.unix_deliver_control(me, socket, nobody, flags, incoming);
         }
         if more && let Err(fail @ Fail::Wait(_)) = self.net.unix_nothing_to_read(socket) {
             self.threads[me].progress.done = total as u64;
@@ -332,6 +336,7 @@ impl Network {
                 return Err(Fail::Errno(ENOTCONN));
             }
         }
+        self.unix_autobind(socket);
         if bytes > capacity - 32 {
             return Err(Fail::Errno(EMSGSIZE));
         }

@@ -121,7 +121,7 @@ macro_rules! families {
     ($($name:ident: $family:expr,)*) => { $(
         #[test]
         fn $name() {
-            let settled = matches!($family, Family::Descriptors | Family::Unix);
+            let settled = matches!($family, Family::Descriptors | Family::Unix | Family::Messages);
             if !settled && std::env::var_os("TRUTH_SOCKETS").is_none() {
                 return; // until they agree
             }
@@ -136,6 +136,7 @@ families! {
     streams: Family::Streams,
     datagrams: Family::Datagrams,
     unix: Family::Unix,
+    messages: Family::Messages,
     mixed: Family::Mixed,
 }
 
