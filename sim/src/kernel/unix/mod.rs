@@ -108,6 +108,11 @@ impl UnixSocket {
         }
     }
 
+    /// Whether at most a quarter of the buffer is in use (`unix_writable`; `sk_wmem_alloc` begins at one).
+    fn has_room(&self, send_buffer: u32) -> bool {
+        (self.sent_bytes + 1) * 4 <= send_buffer as usize
+    }
+
     /// What it is, in reports.
     pub(crate) fn describe(&self) -> String {
         let kind = match self.kind {
@@ -194,8 +199,7 @@ impl Network {
         if !unix.queue.is_empty() || !unix.pending.is_empty() {
             bits |= READABLE;
         }
-        // unix_writable: at most a quarter of the buffer is in use.
-        let room = unix.state != State::Listening && unix.sent_bytes * 4 <= send_buffer as usize;
+        let room = unix.state != State::Listening && unix.has_room(send_buffer);
         if room && !self.unix_peer_is_full(socket, unix) {
             bits |= WRITABLE;
         }

@@ -1,7 +1,7 @@
 //! Sending and receiving on Unix sockets, with files and credentials along (unix(7), "Ancillary messages").
 
 use super::name::{Called, Given, Name};
-use super::queue::{Packet, true_size};
+use super::queue::{PIECE_BYTES_MAX, Packet, true_size, true_size_of_piece};
 use super::setup::Credentials;
 use super::{DATAGRAMS_MAX, Kind, READABLE, State, WRITABLE};
 use crate::abi::user::{In, Out};
@@ -12,8 +12,6 @@ use crate::kernel::net::{Cx, Fail, Incoming, Network, Outgoing, RawAddress, Sock
 use crate::kernel::{FileId, Step, Stop, ThreadId};
 use libc::{EAGAIN, ECONNREFUSED, EINVAL, EISCONN, EMSGSIZE, ENOTCONN, EOPNOTSUPP, EPERM, EPIPE, SOL_SOCKET, c_int};
 
-/// The largest piece of a stream that is queued as one (`unix_stream_sendmsg`: `SKB_MAX_ALLOC + UNIX_SKB_FRAGS_SZ`).
-const PIECE_BYTES_MAX: usize = 48_832;
 /// `SCM_MAX_FD` (include/net/scm.h).
 const RIGHTS_MAX: usize = 253;
 
@@ -287,7 +285,8 @@ impl Network {
         let credentials = letter.signed.or(wanted.then_some(letter.own));
         let mut bytes = self.spare_buffer();
         input.pieces(offset, count, |piece| bytes.extend_from_slice(piece));
-        let charge = true_size(count);
+        let stream = self.unix_socket(socket).is_some_and(|unix| unix.kind == Kind::Stream);
+        let charge = if stream { true_size_of_piece(count) } else { true_size(count) };
         let from = match self.unix_socket_mut(socket) {
             Some(unix) => {
                 unix.sent_bytes += charge;
@@ -316,7 +315,7 @@ impl Network {
         };
         let mut done = 0;
         while done < count && self.unix_socket(socket).is_some_and(|unix| unix.sent_bytes < capacity) {
-            let piece = (count - done).min(PIECE_BYTES_MAX).min(capacity / 2);
+            let piece = (count - done).min(PIECE_BYTES_MAX).min(capacity / 2 - 64);
             let letter = Letter { rights: if done == 0 { letter.rights } else { &[] }, ..letter };
             let packet = self.unix_pack((socket, peer), (input, offset + done, piece), letter);
             self.unix_enqueue(peer, packet);
@@ -525,10 +524,10 @@ impl Network {
     /// A sender's memory is free again: `sock_wfree`, `unix_write_space`.
     fn unix_paid(&mut self, sender: Socket, charge: usize) {
         let Some(state) = self.sockets.get(sender) else { return };
-        let capacity = state.options.send_buffer as usize;
+        let capacity = state.options.send_buffer;
         let Some(unix) = self.unix_socket_mut(sender) else { return };
         unix.sent_bytes -= charge;
-        if unix.sent_bytes * 4 <= capacity {
+        if unix.has_room(capacity) {
             self.notify(sender, WRITABLE);
         }
     }

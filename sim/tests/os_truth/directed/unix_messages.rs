@@ -206,4 +206,27 @@ script! { Weathers::Calm;
             }
         }
     }
+
+    /// How much fits depends on the size of what is sent: memory is accounted for, not bytes.
+    fn full_queues(t) {
+        for kind in [SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET] {
+            for size in [1, 100, 200, 500, 1000, 1500, 4000, 4096, 10_000, 16_000, 17_000, 40_000, 65_536, 200_000] {
+                let (a, b) = pair(t, kind);
+                let content = vec![b'x'; size];
+                let (mut calls, mut total) = (0, 0);
+                loop {
+                    let sent = unsafe { libc::send(a, content.as_ptr().cast(), size, MSG_NOSIGNAL) };
+                    if sent <= 0 {
+                        break;
+                    }
+                    (calls, total) = (calls + 1, total + sent);
+                }
+                t.ioctl_get(a, "TIOCOUTQ", libc::TIOCOUTQ);
+                t.say(format_args!("{size} bytes each: {calls} calls, {total} bytes"));
+                t.recv(b, 1, 0);
+                t.ioctl_get(a, "TIOCOUTQ", libc::TIOCOUTQ);
+                t.close_all();
+            }
+        }
+    }
 }
