@@ -155,6 +155,16 @@ unsafe fn name_call(
     answer_int(result)
 }
 
+/// A negative length is refused once the address is known (move_addr_to_user, net/socket.c).
+///
+/// # Safety
+/// `length` is valid, or null.
+unsafe fn room(length: *const socklen_t) -> crate::kernel::Step {
+    // SAFETY: as promised.
+    let negative = !length.is_null() && unsafe { *length }.cast_signed() < 0;
+    if negative { Err(Stop::Errno(libc::EINVAL)) } else { Ok(0) }
+}
+
 hooks! {
     socket;
 
@@ -192,10 +202,10 @@ hooks! {
         answer_int(call("shutdown", |k, me| k.shutdown(me, fd, how)))
     }
     fn getsockname(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
-        name_call("getsockname", (address, length), |k, me, raw| k.socket_name(me, fd, raw))
+        name_call("getsockname", (address, length), |k, me, raw| k.socket_name(me, fd, raw).and(room(length)))
     }
     fn getpeername(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
-        name_call("getpeername", (address, length), |k, me, raw| k.peer_name(me, fd, raw))
+        name_call("getpeername", (address, length), |k, me, raw| k.peer_name(me, fd, raw).and(room(length)))
     }
     fn sockatmark(fd: c_int) -> c_int {
         answer_int(call("sockatmark", |k, me| k.at_mark(me, fd)))

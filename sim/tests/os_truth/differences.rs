@@ -69,6 +69,22 @@ const UDP: &[&str] = &[
 /// Those of IPv4 among them.
 const UDP_OF_IPV4: &[&str] = UDP.split_at(5).0;
 
+/// Every kind of Unix socket in the matrix.
+const UNIX_KINDS: &[&str] = &[
+    "matrix::unix_stream_unbound",
+    "matrix::unix_stream_bound",
+    "matrix::unix_stream_listening",
+    "matrix::unix_stream_pair",
+    "matrix::unix_stream_with_bytes",
+    "matrix::unix_stream_peer_gone",
+    "matrix::unix_dgram_unbound",
+    "matrix::unix_dgram_bound",
+    "matrix::unix_dgram_pair",
+    "matrix::unix_dgram_with_messages",
+    "matrix::unix_dgram_peer_gone",
+    "matrix::unix_seqpacket_pair",
+];
+
 /// All of them.
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
@@ -79,6 +95,7 @@ pub const DIFFERENCES: &[Difference] = &[
             "random::streams",
             "random::datagrams",
             "random::unix",
+            "random::messages",
             "random::mixed",
         ],
         call: "ioctl(",
@@ -95,6 +112,14 @@ pub const DIFFERENCES: &[Difference] = &[
         world: " = 0 ENOTTY",
         since: (6, 9),
         reason: "isatty(3) asks with ioctl(2): as above",
+    },
+    Difference {
+        scripts: UNIX_KINDS,
+        call: "SO_TIMESTAMP",
+        real: "",
+        world: " = -1 ENOPROTOOPT",
+        since: ALWAYS,
+        reason: "messages carry no time of arrival in a world, and whoever asks for it is told so",
     },
     Difference {
         scripts: &["random::files", "random::watches"],

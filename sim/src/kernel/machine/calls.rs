@@ -502,7 +502,7 @@ impl Kernel {
     pub(crate) fn advise(&self, me: ThreadId, fd: c_int) -> Step {
         let id = self.file(me, fd)?;
         match self.files[id].kind {
-            Kind::Pipe(_) | Kind::Console(_) => Err(Stop::Errno(libc::ESPIPE)),
+            Kind::Pipe(_) | Kind::Console(_) => Err(Stop::Errno(libc::ESPIPE)), // S_ISFIFO, mm/fadvise.c
             _ => Ok(0),
         }
     }

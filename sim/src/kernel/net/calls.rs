@@ -113,7 +113,7 @@ impl Kernel {
                 Ok(self.net.connections[*connection].streams[side.other()].readable())
             }
             Protocol::Udp(udp) => Ok(udp.first_bytes()),
-            Protocol::Unix(unix) => Ok(unix.available()),
+            Protocol::Unix(unix) => Ok(unix.available()?),
         }
     }
 
@@ -125,14 +125,19 @@ impl Kernel {
                 Ok(self.net.connections[*connection].streams[*side].queued() as i64)
             }
             Protocol::Tcp(Tcp::Listening(_)) => Err(Stop::Errno(libc::EINVAL)),
-            Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) | Protocol::Unix(_) => Ok(0),
+            Protocol::Unix(unix) => Ok(unix.unread() as i64),
+            Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) => Ok(0),
         }
     }
 
     /// The last descriptor of a socket is closed.
     pub(crate) fn close_socket(&mut self, file: FileId) {
         let Ok(socket) = self.socket_in(file) else { return };
+        let unix = matches!(self.net.sockets[socket].protocol, Protocol::Unix(_));
         self.network(|net, cx| net.close_socket(cx, socket));
+        if unix {
+            self.unix_collect();
+        }
     }
 
     /// The name server keeps silent, for so long or for ever (0): resolv.conf(5) has it asked twice, for five seconds

@@ -52,6 +52,7 @@ use tcp::{Connection, ConnectionId, Side};
 
 pub(crate) use address::Family;
 pub(crate) use link::{Draws, Harm, delay_ns};
+pub(crate) use setup::SOCK_TYPE_MASK;
 pub(crate) use socket::{Protocol, SocketState};
 pub(crate) use transfer::{Incoming, Outgoing};
 pub(crate) use udp::options as options_of_datagrams;

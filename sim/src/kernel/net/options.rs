@@ -6,7 +6,8 @@
 
 use super::Rarities;
 use super::address::Family;
-use libc::{EDOM, EINVAL, ENOPROTOOPT, EPERM, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP, SOL_SOCKET, c_int};
+use libc::{EDOM, EINVAL, ENOPROTOOPT, EOPNOTSUPP, EPERM, c_int};
+use libc::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP, SOL_SOCKET};
 use std::collections::BTreeMap;
 
 /// `net.core.rmem_default`, `wmem_default`, `rmem_max` and `wmem_max`.
@@ -100,7 +101,9 @@ impl Of {
         let (family, own) = match self {
             Of::Tcp(family) => (family, IPPROTO_TCP),
             Of::Udp(family) => (family, IPPROTO_UDP),
-            Of::Unix => return Ok(()),
+            // `unix_stream_ops` and its relatives have no options of their own (do_sock_getsockopt, net/socket.c).
+            Of::Unix if level == SOL_SOCKET => return Ok(()),
+            Of::Unix => return Err(libc::EOPNOTSUPP),
         };
         match (level, family) {
             (SOL_SOCKET | IPPROTO_IP, _) | (IPPROTO_IPV6, Family::V6) => Ok(()),
@@ -275,6 +278,8 @@ impl Options {
         let on = value != 0;
         match (of, level, name) {
             (_, SOL_SOCKET, libc::SO_REUSEADDR) => self.reuse_address = on,
+            // sk_setsockopt, net/core/sock.c (since Linux 6.13)
+            (Of::Unix, SOL_SOCKET, libc::SO_REUSEPORT) if on => return Err(EOPNOTSUPP),
             (_, SOL_SOCKET, libc::SO_REUSEPORT) => self.reuse_port = on,
             (_, SOL_SOCKET, libc::SO_BROADCAST) => self.broadcast = on,
             (_, SOL_SOCKET, libc::SO_KEEPALIVE) => self.keepalive = on,
@@ -465,7 +470,7 @@ fn inert(of: Of, level: c_int, name: c_int) -> Option<(c_int, c_int, c_int, c_in
         (SOL_SOCKET, libc::SO_PRIORITY) => (0, (0, 6), EPERM),
         (SOL_SOCKET, libc::SO_RXQ_OVFL | libc::SO_PEEK_OFF) => (0, ANY, EINVAL),
         (SOL_SOCKET, libc::SO_BUSY_POLL) => (0, (0, c_int::MAX), EINVAL),
-        (SOL_SOCKET, libc::SO_INCOMING_CPU) if internet => (-1, ANY, EINVAL),
+        (SOL_SOCKET, libc::SO_INCOMING_CPU) => (-1, ANY, EINVAL),
         (SOL_SOCKET, libc::SO_ZEROCOPY) if internet => (0, (0, 1), EINVAL),
         (IPPROTO_TCP, libc::TCP_QUICKACK) => (1, ANY, EINVAL),
         (IPPROTO_TCP, libc::TCP_LINGER2) => (60, ANY, EINVAL),

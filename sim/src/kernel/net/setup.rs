@@ -17,6 +17,9 @@ use libc::{AF_INET, AF_INET6, AF_UNIX, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, 
 use libc::{EINVAL, EISCONN, ENETUNREACH, ENOTCONN, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
 use libc::{SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_RAW, SOCK_STREAM, c_int};
 
+/// The bits of a type that are no flag (include/linux/net.h).
+pub(crate) const SOCK_TYPE_MASK: c_int = 0xf;
+
 impl Kernel {
     pub(crate) fn host_id(&self, me: ThreadId) -> HostId {
         self.processes[self.threads[me].process].host
@@ -54,6 +57,9 @@ impl Kernel {
     pub(crate) fn socket(&mut self, me: ThreadId, domain: c_int, kind: c_int, protocol: c_int) -> Step {
         let flags = kind & (SOCK_CLOEXEC | SOCK_NONBLOCK);
         let kind = kind & !flags;
+        if kind & !SOCK_TYPE_MASK != 0 {
+            return Err(Stop::Errno(EINVAL));
+        }
         let host = self.host_id(me);
         let family = match domain {
             AF_INET => Family::V4,

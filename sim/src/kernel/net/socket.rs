@@ -102,7 +102,7 @@ impl Network {
         match &state.protocol {
             Protocol::Tcp(tcp) => self.tcp_readiness(socket, tcp),
             Protocol::Udp(udp) => udp.readiness(state.error),
-            Protocol::Unix(unix) => self.unix_readiness((state.error, state.options.send_buffer), unix),
+            Protocol::Unix(unix) => self.unix_readiness(socket, (state.error, state.options.send_buffer), unix),
         }
     }
 

@@ -83,8 +83,9 @@ impl Kernel {
         flags: c_int,
         incoming: &mut Incoming,
     ) -> Step {
-        if flags & libc::MSG_ERRQUEUE != 0 {
-            // Errors are reported by calls, not queued.
+        let unix = matches!(self.net.sockets[at.1].protocol, Protocol::Unix(_));
+        if flags & libc::MSG_ERRQUEUE != 0 && !unix {
+            // Errors are reported by calls, not queued. Unix sockets know no such flag (net/unix/af_unix.c).
             return Err(Stop::Errno(EAGAIN));
         }
         match self.net.sockets[at.1].protocol {

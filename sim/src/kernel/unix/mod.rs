@@ -5,12 +5,13 @@
 //!
 //! Follows `net/unix/af_unix.c`; answers were compared with the real kernel, call by call.
 
+mod collect;
 mod name;
 mod queue;
 mod setup;
 mod transfer;
 
-use name::Name;
+use name::{Called, Name};
 pub(crate) use queue::true_size;
 pub(crate) use setup::Credentials;
 
@@ -31,7 +32,7 @@ const CHANGE: u32 = READABLE | WRITABLE | HANGUP | (EPOLLERR | EPOLLRDHUP) as u3
 const DATAGRAMS_MAX: usize = 10;
 
 /// A socket's type.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Kind {
     Stream,
     Datagram,
@@ -67,11 +68,11 @@ pub(crate) struct UnixSocket {
     pub(crate) kind: Kind,
     state: State,
     /// The name it is bound to.
-    name: Option<Name>,
-    /// The socket at the other end, as long as it is open.
+    name: Called,
+    /// The socket at the other end, which may be closed by now.
     peer: Option<Socket>,
-    /// What the peer was called, which outlives it.
-    peer_name: Option<Name>,
+    /// What the peer is called.
+    peer_name: Called,
     peer_credentials: Option<Credentials>,
     queue: VecDeque<Packet>,
     /// Connections that wait to be accepted.
@@ -81,6 +82,8 @@ pub(crate) struct UnixSocket {
     sent_bytes: usize,
     /// Sockets that found this one's queue, or accept queue, full.
     waiting: BTreeSet<Socket>,
+    /// Datagram sockets that are connected to this one.
+    connected_from: BTreeSet<Socket>,
     read_shut: bool,
     write_shut: bool,
 }
@@ -90,18 +93,24 @@ impl UnixSocket {
         UnixSocket {
             kind,
             state: State::Idle,
-            name: None,
+            name: Called::default(),
             peer: None,
-            peer_name: None,
+            peer_name: Called::default(),
             peer_credentials: None,
             queue: VecDeque::new(),
             pending: VecDeque::new(),
             backlog: 0,
             sent_bytes: 0,
             waiting: BTreeSet::new(),
+            connected_from: BTreeSet::new(),
             read_shut: false,
             write_shut: false,
         }
+    }
+
+    /// Whether at most a quarter of the buffer is in use (`unix_writable`; `sk_wmem_alloc` begins at one).
+    fn has_room(&self, send_buffer: u32) -> bool {
+        (self.sent_bytes + 1) * 4 <= send_buffer as usize
     }
 
     /// What it is, in reports.
@@ -111,13 +120,13 @@ impl UnixSocket {
             Kind::Datagram => "datagram",
             Kind::SeqPacket => "seqpacket",
         };
-        let name = self.name.as_ref().or(self.peer_name.as_ref()).map_or(String::new(), |name| format!(" {name}"));
+        let name = self.name.get().or(self.peer_name.get()).map_or(String::new(), |name| format!(" {name}"));
         format!("a Unix {kind} socket{name}")
     }
 
     /// getsockname(2).
     pub(crate) fn name(&self) -> RawAddress {
-        Name::encode(self.name.as_ref())
+        Name::encode(self.name.get())
     }
 
     /// Credentials of the process at the other end, for `SO_PEERCRED`.
@@ -130,20 +139,32 @@ impl UnixSocket {
         self.state == State::Listening
     }
 
-    /// Bytes of the first packet, or of a whole stream, for `FIONREAD`.
-    pub(crate) fn available(&self) -> usize {
+    /// Bytes of the first datagram, or of everything that waits, for `FIONREAD` (`unix_inq_len`).
+    ///
+    /// # Errors
+    /// `EINVAL` for a listener.
+    pub(crate) fn available(&self) -> Result<usize, c_int> {
         match self.kind {
-            Kind::Datagram => self.queue.front().map_or(0, Packet::len),
-            Kind::Stream | Kind::SeqPacket => self.queue.iter().map(Packet::len).sum(),
+            _ if self.listens() => Err(libc::EINVAL),
+            Kind::Datagram => Ok(self.queue.front().map_or(0, Packet::len)),
+            Kind::Stream | Kind::SeqPacket => Ok(self.queue.iter().map(Packet::len).sum()),
         }
+    }
+
+    /// Memory of what nobody has read yet, for `TIOCOUTQ` (`unix_outq_len`).
+    pub(crate) fn unread(&self) -> usize {
+        self.sent_bytes
     }
 }
 
 /// Names in use.
 #[derive(Default)]
 pub(crate) struct Unix {
-    /// For a path whose socket was closed, `None`: the file would still be there.
-    names: BTreeMap<(HostId, Name), Option<Socket>>,
+    /// For a path whose socket was closed, `None`: the file would still be there. Each type of socket has abstract
+    /// names of its own (`unix_abstract_hash`), while a path leads to one socket.
+    names: BTreeMap<(HostId, Name, Option<Kind>), Option<Socket>>,
+    /// Files in messages that nobody has received.
+    in_flight: usize,
     /// For automatic names (unix(7), "Autobind feature").
     named_ever: u32,
 }
@@ -164,7 +185,7 @@ impl Network {
     }
 
     /// `unix_poll` and `unix_dgram_poll`.
-    pub(crate) fn unix_readiness(&self, (error, send_buffer): (i32, u32), unix: &UnixSocket) -> u32 {
+    pub(crate) fn unix_readiness(&self, socket: Socket, (error, send_buffer): (i32, u32), unix: &UnixSocket) -> u32 {
         let mut bits = 0;
         if error != 0 {
             bits |= EPOLLERR as u32;
@@ -178,9 +199,8 @@ impl Network {
         if !unix.queue.is_empty() || !unix.pending.is_empty() {
             bits |= READABLE;
         }
-        // unix_writable: at most a quarter of the buffer is in use.
-        let room = unix.state != State::Listening && unix.sent_bytes * 4 <= send_buffer as usize;
-        if room && !self.unix_peer_is_full(unix) {
+        let room = unix.state != State::Listening && unix.has_room(send_buffer);
+        if room && !self.unix_peer_is_full(socket, unix) {
             bits |= WRITABLE;
         }
         bits
@@ -188,8 +208,8 @@ impl Network {
 
     /// Whether a datagram socket's peer takes no more. A peer that is connected back has no limit but the sender's
     /// buffer (`unix_dgram_sendmsg`).
-    fn unix_peer_is_full(&self, unix: &UnixSocket) -> bool {
+    fn unix_peer_is_full(&self, socket: Socket, unix: &UnixSocket) -> bool {
         let Some(peer) = unix.peer.filter(|_| unix.kind == Kind::Datagram) else { return false };
-        self.unix_socket(peer).is_some_and(|peer| peer.peer.is_none() && peer.queue.len() > DATAGRAMS_MAX)
+        self.unix_queue_is_full(peer, socket)
     }
 }

@@ -3,6 +3,7 @@
 use super::super::net::RawAddress;
 use libc::{AF_UNIX, EINVAL, c_int};
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 /// Offset of `sun_path`.
 const PATH_OFFSET: usize = 2;
@@ -16,6 +17,22 @@ pub(crate) enum Name {
     Path(Vec<u8>),
     /// What follows the leading zero, zeros included.
     Abstract(Vec<u8>),
+}
+
+/// What a socket is called, once it is: a name is given once, and whoever heard of the socket knows it, even when the
+/// socket is closed (`unix_sock.addr`, which lives as long as anything refers to the socket).
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Called(Arc<OnceLock<Name>>);
+
+impl Called {
+    pub(super) fn get(&self) -> Option<&Name> {
+        self.0.get()
+    }
+
+    /// Gives the name; one that is there already stays.
+    pub(super) fn give(&self, name: Name) {
+        self.0.get_or_init(|| name);
+    }
 }
 
 /// What the bytes of a `sockaddr_un` say.

@@ -1,9 +1,11 @@
 //! Making, naming, connecting and closing Unix sockets.
 
-use super::name::{Given, Name};
+use super::name::{Called, Given, Name};
 use super::{CHANGE, DATAGRAMS_MAX, Kind, READABLE, State, UnixSocket, WRITABLE};
 use crate::kernel::dispatch::Kernel;
-use crate::kernel::net::{Fail, Network, Protocol, RawAddress, Socket, SocketState, options_of_datagrams};
+use crate::kernel::net::{
+    Fail, Network, Protocol, RawAddress, SOCK_TYPE_MASK, Socket, SocketState, options_of_datagrams,
+};
 use crate::kernel::{FileId, Step, Stop, ThreadId};
 use crate::world::HostId;
 use libc::{EADDRINUSE, ECONNREFUSED, ECONNRESET, EINVAL, EISCONN, ENOENT, ENOTCONN, EOPNOTSUPP, EPERM, EPROTOTYPE};
@@ -21,6 +23,10 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
+    /// What the end of a stream says (`scm_cookie` as unix_stream_read_generic clears it).
+    pub(super) const ZERO: Credentials = Credentials { pid: 0, uid: 0, gid: 0 };
+    /// What a message says that its sender has not signed (`scm_recv`, net/core/scm.c: the overflow ids).
+    pub(super) const UNSIGNED: Credentials = Credentials { pid: 0, uid: 65_534, gid: 65_534 };
     /// What a socket without a peer answers.
     pub(crate) const NOBODY: Credentials = Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX };
 
@@ -64,6 +70,9 @@ impl Kernel {
         protocol: c_int,
     ) -> Result<(c_int, c_int), Stop> {
         let flags = kind & (SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (kind & !flags) & !SOCK_TYPE_MASK != 0 {
+            return Err(Stop::Errno(EINVAL));
+        }
         match domain {
             libc::AF_UNIX => {}
             libc::AF_INET | libc::AF_INET6 => return Err(Stop::Errno(EOPNOTSUPP)),
@@ -80,8 +89,8 @@ impl Kernel {
                 return Err(stop);
             }
         };
-        self.net.unix_join(one, other, credentials);
-        self.net.unix_join(other, one, credentials);
+        self.net.unix_join(one, other, Some(credentials));
+        self.net.unix_join(other, one, Some(credentials));
         Ok((first, second))
     }
 
@@ -106,12 +115,16 @@ impl Kernel {
         if !unix.kind.connects() {
             return Err(Stop::Errno(EOPNOTSUPP));
         }
-        if unix.name.is_none() || unix.state == State::Connected {
+        if unix.name.get().is_none() || unix.state == State::Connected {
             return Err(Stop::Errno(EINVAL));
         }
         unix.state = State::Listening;
+        let wider = backlog as usize > unix.backlog;
         unix.backlog = backlog as usize;
         unix.peer_credentials = Some(credentials);
+        if wider {
+            self.network(|net, _| net.unix_wake_waiting(socket));
+        }
         Ok(0)
     }
 
@@ -131,15 +144,17 @@ impl Kernel {
             return Err(Stop::Errno(EINVAL));
         }
         let Some(child) = unix.pending.front().copied() else {
-            if unix.read_shut {
+            let shut = unix.read_shut;
+            let wait = self.receive_waiting(file, socket, 0);
+            // Only who would wait learns that nothing will come (`__skb_wait_for_more_packets`, net/core/datagram.c).
+            if shut && !wait.never {
                 return Err(Stop::Errno(EINVAL));
             }
-            let wait = self.receive_waiting(file, socket, 0);
             return Err(self.stop(me, file, Fail::Wait(READABLE), wait));
         };
         let fd = self.open_existing_socket(me, child, flags)?;
         self.network(|net, _| net.unix_accepted(socket));
-        *address = self.net.unix_socket(child).map_or_else(RawAddress::empty, |c| Name::encode(c.peer_name.as_ref()));
+        *address = self.net.unix_socket(child).map_or_else(RawAddress::empty, |c| Name::encode(c.peer_name.get()));
         self.log.returned(address.bytes());
         Ok(i64::from(fd))
     }
@@ -151,7 +166,11 @@ impl Kernel {
         (file, socket): (FileId, Socket),
         address: &RawAddress,
     ) -> Step {
-        let given = self.unix_destination(me, address)?;
+        let given = Given::decode(address)?;
+        if let Given::Named(_) = given {
+            self.net.unix_autobind(socket);
+        }
+        let given = self.unix_destination(me, given)?;
         let credentials = self.credentials(me);
         let wait = self.send_waiting(file, socket, 0);
         match self.network(|net, _| net.unix_connect(socket, given, credentials)) {
@@ -161,8 +180,8 @@ impl Kernel {
     }
 
     /// Whom an address names: a path, however it leads to a socket, becomes the one that the socket was bound to.
-    pub(super) fn unix_destination(&self, me: ThreadId, address: &RawAddress) -> Result<Given, Stop> {
-        Ok(match Given::decode(address)? {
+    pub(super) fn unix_destination(&self, me: ThreadId, given: Given) -> Result<Given, Stop> {
+        Ok(match given {
             Given::Named(Name::Path(path)) => Given::Named(Name::Path(self.socket_file(me, &path)?)),
             other => other,
         })
@@ -170,13 +189,18 @@ impl Kernel {
 
     /// A host has lost power: no path leads to a socket any more.
     pub(crate) fn unix_forget_paths(&mut self, host: HostId) {
-        self.net.unix.names.retain(|(of, name), _| *of != host || !matches!(name, Name::Path(_)));
+        self.net.unix.names.retain(|(of, name, _), _| *of != host || !matches!(name, Name::Path(_)));
     }
 
     /// What unlink(2) does to a socket's path.
     pub(crate) fn unix_unlink(&mut self, host: HostId, path: &[u8]) {
-        self.net.unix.names.remove(&(host, Name::Path(path.to_vec())));
+        self.net.unix.names.remove(&(host, Name::Path(path.to_vec()), None));
     }
+}
+
+/// Under what a name is looked up.
+fn key(host: HostId, name: &Name, kind: Kind) -> (HostId, Name, Option<Kind>) {
+    (host, name.clone(), matches!(name, Name::Abstract(_)).then_some(kind))
 }
 
 fn unix_state(host: HostId, kind: Kind) -> SocketState {
@@ -186,12 +210,16 @@ fn unix_state(host: HostId, kind: Kind) -> SocketState {
 
 impl Network {
     /// Makes `peer` the other end of a socket.
-    fn unix_join(&mut self, socket: Socket, peer: Socket, credentials: Credentials) {
-        let name = self.unix_socket(peer).and_then(|peer| peer.name.clone());
+    fn unix_join(&mut self, socket: Socket, peer: Socket, credentials: Option<Credentials>) {
+        let Some(other) = self.unix_socket_mut(peer) else { return };
+        if !other.kind.connects() {
+            other.connected_from.insert(socket);
+        }
+        let name = other.name.clone();
         let Some(unix) = self.unix_socket_mut(socket) else { return };
         unix.peer = Some(peer);
         unix.peer_name = name;
-        unix.peer_credentials = Some(credentials);
+        unix.peer_credentials = credentials.or(unix.peer_credentials);
         if unix.kind.connects() {
             unix.state = State::Connected;
         }
@@ -199,37 +227,52 @@ impl Network {
 
     fn unix_bind(&mut self, socket: Socket, given: Given) -> Result<(), i32> {
         let host = self.sockets[socket].host;
-        if self.unix_socket(socket).is_none_or(|unix| unix.name.is_some()) {
-            return Err(EINVAL);
-        }
+        let unix = self.unix_socket(socket).ok_or(EINVAL)?;
+        let (kind, named) = (unix.kind, unix.name.get().is_some());
         let name = match given {
             Given::Unspecified => return Err(EINVAL),
-            Given::Named(name) if self.unix.names.contains_key(&(host, name.clone())) => return Err(EADDRINUSE),
+            // unix_autobind: whoever has a name keeps it.
+            Given::Nameless if named => return Ok(()),
+            Given::Named(_) if named => return Err(EINVAL),
+            Given::Named(name) if self.unix.names.contains_key(&key(host, &name, kind)) => return Err(EADDRINUSE),
             Given::Named(name) => name,
-            Given::Nameless => {
-                // Five hexadecimal digits; Linux starts anywhere, we at the beginning.
-                self.unix.named_ever += 1;
-                Name::Abstract(format!("{:05x}", self.unix.named_ever & 0xf_ffff).into_bytes())
-            }
+            Given::Nameless => self.unix_free_name(host, kind),
         };
-        self.unix.names.insert((host, name.clone()), Some(socket));
-        if let Some(unix) = self.unix_socket_mut(socket) {
-            unix.name = Some(name);
+        self.unix.names.insert(key(host, &name, kind), Some(socket));
+        if let Some(unix) = self.unix_socket(socket) {
+            unix.name.give(name);
         }
         Ok(())
     }
 
+    /// A name that nobody has: five hexadecimal digits. Linux starts anywhere, we at the beginning.
+    fn unix_free_name(&mut self, host: HostId, kind: Kind) -> Name {
+        loop {
+            self.unix.named_ever += 1;
+            let name = Name::Abstract(format!("{:05x}", self.unix.named_ever & 0xf_ffff).into_bytes());
+            if !self.unix.names.contains_key(&key(host, &name, kind)) {
+                return name;
+            }
+        }
+    }
+
+    /// Who wants credentials gets a name when it first connects or sends (unix(7), "Autobind feature").
+    pub(super) fn unix_autobind(&mut self, socket: Socket) {
+        if self.sockets[socket].options.pass_credentials {
+            let named = self.unix_bind(socket, Given::Nameless);
+            debug_assert!(named.is_ok());
+        }
+    }
+
     /// The socket of a name (`unix_find_other`).
     pub(super) fn unix_find(&self, host: HostId, name: &Name, kind: Kind) -> Result<Socket, i32> {
-        let found = match (self.unix.names.get(&(host, name.clone())), name) {
+        let found = match (self.unix.names.get(&key(host, name, kind)), name) {
             (Some(Some(found)), _) => *found,
             (Some(None), _) | (None, Name::Abstract(_)) => return Err(ECONNREFUSED),
             (None, Name::Path(_)) => return Err(ENOENT),
         };
         match self.unix_socket(found) {
             Some(unix) if unix.kind == kind => Ok(found),
-            // An abstract name is looked up together with the type.
-            Some(_) if matches!(name, Name::Abstract(_)) => Err(ECONNREFUSED),
             Some(_) => Err(EPROTOTYPE),
             None => Err(ECONNREFUSED),
         }
@@ -242,7 +285,7 @@ impl Network {
         let name = match given {
             Given::Named(name) => name,
             Given::Unspecified if kind == Kind::Datagram => {
-                self.unix_part(socket);
+                self.unix_part(socket, None);
                 return Ok(());
             }
             Given::Unspecified | Given::Nameless => return Err(Fail::Errno(EINVAL)),
@@ -252,8 +295,8 @@ impl Network {
             if !self.unix_may_send(socket, found) {
                 return Err(Fail::Errno(EPERM));
             }
-            self.unix_part(socket);
-            self.unix_join(socket, found, credentials);
+            self.unix_part(socket, Some(found));
+            self.unix_join(socket, found, None);
             return Ok(());
         }
         let state = self.unix_socket(socket).map(|unix| unix.state);
@@ -271,12 +314,14 @@ impl Network {
             Some(State::Listening) | None => return Err(Fail::Errno(EINVAL)),
         }
         let (listener_name, listener_credentials) = (listener.name.clone(), listener.peer_credentials);
-        let child = self.new_socket(unix_state(host, kind));
+        let mut child = unix_state(host, kind);
+        child.options.pass_credentials = self.sockets[found].options.pass_credentials;
+        let child = self.new_socket(child);
         if let Some(unix) = self.unix_socket_mut(child) {
             unix.name = listener_name;
         }
-        self.unix_join(child, socket, credentials);
-        self.unix_join(socket, child, listener_credentials.unwrap_or(Credentials::NOBODY));
+        self.unix_join(child, socket, Some(credentials));
+        self.unix_join(socket, child, listener_credentials);
         if let Some(listener) = self.unix_socket_mut(found) {
             listener.pending.push_back(child);
         }
@@ -288,6 +333,12 @@ impl Network {
     fn unix_accepted(&mut self, listener: Socket) {
         let Some(unix) = self.unix_socket_mut(listener) else { return };
         unix.pending.pop_front();
+        self.unix_wake_waiting(listener);
+    }
+
+    /// Whoever found a queue full tries again: `peer_wait`.
+    pub(super) fn unix_wake_waiting(&mut self, socket: Socket) {
+        let Some(unix) = self.unix_socket_mut(socket) else { return };
         let waiting = std::mem::take(&mut unix.waiting);
         waiting.into_iter().for_each(|socket| self.notify(socket, CHANGE));
     }
@@ -297,24 +348,44 @@ impl Network {
         self.unix_socket(to).is_some_and(|to| to.peer.is_none_or(|peer| peer == from))
     }
 
-    /// Dissolves a datagram socket's association. Its old peer, if it was connected back, hears of it
+    /// Dissolves a datagram socket's association, for a new one if there is one (`unix_dgram_connect`). What it has
+    /// not read is lost then, and if something is, the old peer hears of it when it was connected back
     /// (`unix_dgram_disconnected`).
-    pub(super) fn unix_part(&mut self, socket: Socket) {
+    pub(super) fn unix_part(&mut self, socket: Socket, new: Option<Socket>) {
         let Some(unix) = self.unix_socket_mut(socket) else { return };
-        let old = unix.peer.take();
-        unix.peer_name = None;
-        if let Some(old) = old
-            && self.unix_socket(old).is_some_and(|unix| unix.peer == Some(socket))
-        {
+        let Some(old) = unix.peer.take() else { return };
+        unix.peer_name = Called::default();
+        if let Some(old) = self.unix_socket_mut(old) {
+            old.connected_from.remove(&socket);
+        }
+        self.notify(socket, WRITABLE); // unix_dgram_peer_wake_disconnect_wakeup
+        if new == Some(old) {
+            return;
+        }
+        let queue = self.unix_socket_mut(socket).map(|unix| std::mem::take(&mut unix.queue)).unwrap_or_default();
+        if queue.is_empty() {
+            return;
+        }
+        queue.into_iter().for_each(|packet| self.unix_drop(packet));
+        self.unix_wake_waiting(socket);
+        self.unix_wake_connected(socket);
+        if self.unix_socket(old).is_some_and(|unix| unix.peer == Some(socket)) {
             self.sockets[old].error = ECONNRESET;
             self.notify(old, CHANGE);
         }
     }
 
+    /// A full queue of datagrams has room again.
+    pub(super) fn unix_wake_connected(&mut self, socket: Socket) {
+        let Some(unix) = self.unix_socket(socket) else { return };
+        let connected: Vec<Socket> = unix.connected_from.iter().copied().collect();
+        connected.into_iter().for_each(|socket| self.notify(socket, WRITABLE));
+    }
+
     /// getpeername(2).
     pub(crate) fn unix_peer_name(&self, unix: &UnixSocket) -> Result<RawAddress, i32> {
         match unix.peer {
-            Some(_) => Ok(Name::encode(unix.peer_name.as_ref())),
+            Some(_) => Ok(Name::encode(unix.peer_name.get())),
             None => Err(ENOTCONN),
         }
     }
@@ -340,36 +411,40 @@ impl Network {
     pub(crate) fn unix_close(&mut self, socket: Socket) {
         let host = self.sockets[socket].host;
         let Some(unix) = self.unix_socket_mut(socket) else { return };
-        let unread = !unix.queue.is_empty();
+        // An empty packet at the front does not count: to Linux it looks like an urgent byte that was read.
+        let unread = unix.queue.len() > unix.queue.front().map_or(0, |first| usize::from(first.len() == 0));
+        let full = unix.queue.len() > DATAGRAMS_MAX;
         let (queue, pending) = (std::mem::take(&mut unix.queue), std::mem::take(&mut unix.pending));
-        let waiting = std::mem::take(&mut unix.waiting);
-        let (peer, name, kind, listening) = (unix.peer.take(), unix.name.take(), unix.kind, unix.listens());
-        queue.into_iter().for_each(|packet| self.unix_drop(packet));
-        for child in pending {
-            self.unix_close_child(child);
+        let (peer, name, kind) = (unix.peer.take(), unix.name.clone(), unix.kind);
+        if let Some(name) = name.get() {
+            self.unix_release_name(socket, key(host, name, kind));
         }
-        waiting.into_iter().for_each(|socket| self.notify(socket, CHANGE));
+        self.unix_wake_waiting(socket);
+        if full {
+            self.unix_wake_connected(socket);
+        }
+        // A datagram peer learns of it when it sends.
         if let Some(peer) = peer.filter(|_| kind.connects()) {
             self.unix_peer_closed(peer, unread);
-        } else if let Some(peer) = peer {
-            // A datagram peer that is connected back learns of it when it sends.
-            self.notify(peer, CHANGE);
+        } else if let Some(peer) = peer.and_then(|peer| self.unix_socket_mut(peer)) {
+            peer.connected_from.remove(&socket);
         }
-        match name {
-            Some(name @ Name::Path(_)) => {
-                // A child of a listener shares its name, which is the listener's.
-                if let Some(holder) = self.unix.names.get_mut(&(host, name))
-                    && *holder == Some(socket)
-                {
-                    *holder = None;
-                }
-            }
-            Some(name) if self.unix.names.get(&(host, name.clone())) == Some(&Some(socket)) => {
-                self.unix.names.remove(&(host, name));
-            }
-            Some(_) | None => {}
+        queue.into_iter().for_each(|packet| self.unix_drop(packet));
+        pending.into_iter().for_each(|child| self.unix_close_child(child));
+    }
+
+    /// A name is free again; a path only when its file is gone. A child of a listener shares its name, which is the
+    /// listener's.
+    fn unix_release_name(&mut self, socket: Socket, key: (HostId, Name, Option<Kind>)) {
+        let Some(holder) = self.unix.names.get_mut(&key) else { return };
+        if *holder != Some(socket) {
+            return;
         }
-        debug_assert!(!listening || self.unix_socket(socket).is_none_or(|u| u.pending.is_empty()));
+        if let Name::Path(_) = key.1 {
+            *holder = None;
+        } else {
+            self.unix.names.remove(&key);
+        }
     }
 
     fn unix_peer_closed(&mut self, peer: Socket, unread: bool) {
@@ -395,6 +470,7 @@ impl Network {
 
     /// Whether a datagram socket's queue is full for a sender that it is not connected to.
     pub(super) fn unix_queue_is_full(&self, to: Socket, from: Socket) -> bool {
-        self.unix_socket(to).is_some_and(|to| to.peer != Some(from) && to.queue.len() > DATAGRAMS_MAX)
+        let full = |to: &UnixSocket| to.peer != Some(from) && to.queue.len() > DATAGRAMS_MAX;
+        to != from && self.unix_socket(to).is_some_and(full)
     }
 }

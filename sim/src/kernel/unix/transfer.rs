@@ -1,19 +1,17 @@
 //! Sending and receiving on Unix sockets, with files and credentials along (unix(7), "Ancillary messages").
 
-use super::name::{Given, Name};
-use super::queue::{Packet, true_size};
+use super::name::{Called, Given, Name};
+use super::queue::{PIECE_BYTES_MAX, Packet, true_size, true_size_of_piece};
 use super::setup::Credentials;
-use super::{CHANGE, Kind, READABLE, State, WRITABLE};
+use super::{DATAGRAMS_MAX, Kind, READABLE, State, WRITABLE};
 use crate::abi::user::{In, Out};
 use crate::kernel::dispatch::Kernel;
 use crate::kernel::file::Descriptor;
 use crate::kernel::net::control;
-use crate::kernel::net::{Cx, Fail, Incoming, Network, Outgoing, Socket};
+use crate::kernel::net::{Cx, Fail, Incoming, Network, Outgoing, RawAddress, Socket};
 use crate::kernel::{FileId, Step, Stop, ThreadId};
 use libc::{EAGAIN, ECONNREFUSED, EINVAL, EISCONN, EMSGSIZE, ENOTCONN, EOPNOTSUPP, EPERM, EPIPE, SOL_SOCKET, c_int};
 
-/// The largest piece of a stream that is queued as one (`unix_stream_sendmsg`: `SKB_MAX_ALLOC + UNIX_SKB_FRAGS_SZ`).
-const PIECE_BYTES_MAX: usize = 48_832;
 /// `SCM_MAX_FD` (include/net/scm.h).
 const RIGHTS_MAX: usize = 253;
 
@@ -23,9 +21,13 @@ struct Taken {
     copied: usize,
     /// Bytes of the packet, for `MSG_TRUNC`.
     bytes: usize,
-    from: Option<Name>,
+    /// Whether there was a packet at all, of whatever size.
+    found: bool,
+    /// Of a stream: whether more waits that does not belong to this read.
+    stopped: bool,
+    from: Called,
     credentials: Option<Credentials>,
-    /// Files, each with a reference that is the receiver's now.
+    /// Files, each with a reference that is the receiver's; one that only looks gets references of its own.
     rights: Vec<FileId>,
 }
 
@@ -67,16 +69,15 @@ impl Kernel {
         input: &In<'_>,
         outgoing: Outgoing<'_>,
     ) -> Step {
+        let done = self.threads[me].progress.done as usize;
+        // Files travel with the first bytes only.
+        let (rights, signed) = if done == 0 { self.unix_control(me, outgoing.control)? } else { Default::default() };
         if outgoing.flags & libc::MSG_OOB != 0 {
             return Err(Stop::Errno(EOPNOTSUPP));
         }
-        let done = self.threads[me].progress.done as usize;
-        // Files travel with the first bytes only.
-        let (rights, _) = if done == 0 { self.unix_control(me, outgoing.control)? } else { Default::default() };
-        let credentials = self.credentials(me);
         let wait = self.send_waiting(file, socket, outgoing.flags);
         let kind = self.net.unix_socket(socket).map(|unix| unix.kind).ok_or(EINVAL)?;
-        let letter = Letter { rights: &rights, credentials };
+        let letter = Letter { rights: &rights, signed, own: self.credentials(me) };
         let sent = if kind == Kind::Stream {
             let host = self.net.sockets[socket].host;
             let left = input.len() - done;
@@ -88,15 +89,9 @@ impl Kernel {
                 None => self.network(|net, _| net.unix_write(socket, (input, done, count), letter)),
             }
         } else {
-            let to = match outgoing.to {
-                Some(address) if kind == Kind::Datagram => match self.unix_destination(me, address)? {
-                    Given::Named(name) => Some(name),
-                    Given::Nameless | Given::Unspecified => return Err(Stop::Errno(EINVAL)),
-                },
-                // A connected packet socket ignores the address.
-                Some(_) | None => None,
-            };
-            self.network(|net, _| net.unix_post(socket, input, to.as_ref(), letter))
+            // A connected packet socket ignores the address.
+            let to = outgoing.to.filter(|_| kind == Kind::Datagram);
+            self.unix_send_packet(me, socket, input, (to, letter))?
         };
         if let Ok(count) = sent
             && (count > 0 || kind != Kind::Stream)
@@ -110,8 +105,8 @@ impl Kernel {
                 Fail::Wait(WRITABLE)
             }
             Err(Fail::Errno(_)) if done > 0 => return Ok(done as i64),
-            Err(Fail::Errno(EPIPE)) if kind == Kind::Datagram => return Err(Stop::Errno(EPIPE)),
-            Err(Fail::Errno(EPIPE)) => return Err(self.broken_pipe(me, outgoing.flags)),
+            // unix_dgram_sendmsg, which serves packets as well, raises no signal.
+            Err(Fail::Errno(EPIPE)) if kind == Kind::Stream => return Err(self.broken_pipe(me, outgoing.flags)),
             Err(fail) => fail,
         };
         let done = self.threads[me].progress.done;
@@ -119,6 +114,28 @@ impl Kernel {
             Stop::Errno(EAGAIN) if done > 0 => Ok(done as i64),
             stop => Err(stop),
         }
+    }
+
+    /// Sends a datagram or packet: `unix_dgram_sendmsg`, whose order of complaints is kept.
+    fn unix_send_packet(
+        &mut self,
+        me: ThreadId,
+        socket: Socket,
+        input: &In<'_>,
+        (to, letter): (Option<&RawAddress>, Letter<'_>),
+    ) -> Result<Result<usize, Fail>, Stop> {
+        let given = to.map(Given::decode).transpose()?;
+        if matches!(given, Some(Given::Nameless | Given::Unspecified)) {
+            return Err(Stop::Errno(EINVAL));
+        }
+        if let Err(fail) = self.net.unix_may_post(socket, input.len()) {
+            return Ok(Err(fail));
+        }
+        let to = match given.map(|given| self.unix_destination(me, given)).transpose()? {
+            Some(Given::Named(name)) => Some(name),
+            Some(Given::Nameless | Given::Unspecified) | None => None,
+        };
+        Ok(self.network(|net, _| net.unix_post(socket, input, to.as_ref(), letter)))
     }
 
     /// recvmsg(2) on a Unix socket.
@@ -130,50 +147,25 @@ impl Kernel {
         flags: c_int,
         incoming: &mut Incoming,
     ) -> Step {
-        if flags & libc::MSG_OOB != 0 {
-            return Err(Stop::Errno(EOPNOTSUPP));
+        let unix = self.net.unix_socket(socket).ok_or(EINVAL)?;
+        let kind = unix.kind;
+        match kind {
+            Kind::Stream if unix.state != State::Connected => return Err(Stop::Errno(EINVAL)),
+            Kind::SeqPacket if unix.state != State::Connected => return Err(Stop::Errno(ENOTCONN)),
+            // unix_stream_recv_urg: there is no urgent byte.
+            Kind::Stream if flags & libc::MSG_OOB != 0 => return Err(Stop::Errno(EINVAL)),
+            Kind::SeqPacket | Kind::Datagram if flags & libc::MSG_OOB != 0 => return Err(Stop::Errno(EOPNOTSUPP)),
+            Kind::Stream => return self.unix_receive_stream(me, (file, socket), out, flags, incoming),
+            Kind::SeqPacket | Kind::Datagram => {}
         }
-        let kind = self.net.unix_socket(socket).map(|unix| unix.kind).ok_or(EINVAL)?;
-        let done = self.threads[me].progress.done as usize;
         let wait = self.receive_waiting(file, socket, flags);
-        let host = self.net.sockets[socket].host;
-        let taken = if kind == Kind::Stream {
-            if out.len() == 0 {
-                return Ok(0);
-            }
-            let all = flags & libc::MSG_WAITALL != 0;
-            let left = out.len() - done;
-            let count = if all { left } else { self.shorten(file, host, left, libc::EPOLLIN) };
-            self.network(|net, cx| net.unix_read(cx, socket, (out, done, count), flags))
-        } else {
-            self.network(|net, cx| net.unix_take(cx, socket, out, flags, wait.never))
-        };
-        let taken = match taken {
+        let taken = match self.network(|net, cx| net.unix_take(cx, socket, out, flags, wait.never)) {
             Ok(taken) => taken,
-            Err(Fail::Errno(_)) if done > 0 => return Ok(done as i64),
-            Err(fail) => match self.stop(me, file, fail, wait) {
-                Stop::Errno(EAGAIN) if done > 0 => return Ok(done as i64),
-                stop => return Err(stop),
-            },
+            Err(fail) => return Err(self.stop(me, file, fail, wait)),
         };
-        let (copied, bytes, from) = (taken.copied, taken.bytes, taken.from.clone());
-        let carried_files = !taken.rights.is_empty();
-        self.unix_deliver_control(me, socket, taken, flags, incoming);
-        if kind == Kind::Stream {
-            let total = done + copied;
-            let more = flags & libc::MSG_WAITALL != 0 && flags & libc::MSG_PEEK == 0 && total < out.len();
-            if more && copied > 0 && !wait.never && !carried_files {
-                self.threads[me].progress.done = total as u64;
-                return match self.stop(me, file, Fail::Wait(READABLE), wait) {
-                    Stop::Errno(EAGAIN) => Ok(total as i64),
-                    stop => Err(stop),
-                };
-            }
-            return Ok(total as i64);
-        }
-        if kind == Kind::Datagram {
-            incoming.address = if from.is_some() { Name::encode(from.as_ref()) } else { incoming.address };
-            self.log.returned(incoming.address.bytes());
+        let (copied, bytes) = (taken.copied, taken.bytes);
+        if taken.found {
+            self.unix_deliver_control(me, socket, taken, flags, incoming);
         }
         if copied < bytes {
             incoming.flags |= libc::MSG_TRUNC;
@@ -181,7 +173,53 @@ impl Kernel {
         Ok(if flags & libc::MSG_TRUNC != 0 { bytes } else { copied } as i64)
     }
 
-    /// Hands credentials and files to the receiver (`scm_recv`, `scm_detach_fds`, net/core/scm.c).
+    /// Reads from a stream, and goes on while fewer bytes came than are wanted. Bytes copied by earlier tries are in
+    /// `progress.done`.
+    fn unix_receive_stream(
+        &mut self,
+        me: ThreadId,
+        (file, socket): (FileId, Socket),
+        out: &mut Out<'_>,
+        flags: c_int,
+        incoming: &mut Incoming,
+    ) -> Step {
+        let done = self.threads[me].progress.done as usize;
+        let wait = self.receive_waiting(file, socket, flags);
+        let state = &self.net.sockets[socket];
+        let (host, low_water) = (state.host, state.options.receive_low_water as usize);
+        let all = flags & libc::MSG_WAITALL != 0;
+        let left = out.len() - done;
+        let count = if all { left } else { self.shorten(file, host, left, libc::EPOLLIN) };
+        // sock_rcvlowat, include/net/sock.h
+        let target = if all { out.len() } else { low_water.min(done + count) };
+        let taken = match self.network(|net, cx| net.unix_read(cx, socket, (out, done, count), flags)) {
+            Ok(taken) => taken,
+            Err(Fail::Errno(_)) if done > 0 => return Ok(done as i64),
+            Err(fail) => match self.stop(me, file, fail, wait) {
+                Stop::Errno(EAGAIN) if done > 0 => return Ok(done as i64),
+                stop => return Err(stop),
+            },
+        };
+        let total = done + taken.copied;
+        let more = taken.found && !taken.stopped && total < target && flags & libc::MSG_PEEK == 0;
+        if taken.found {
+            self.unix_deliver_control(me, socket, taken, flags, incoming);
+        } else {
+            // At the end of a stream they are all zeros.
+            let nobody = Taken { credentials: Some(Credentials::ZERO), ..Taken::default() };
+            self.unix_deliver_control(me, socket, nobody, flags, incoming);
+        }
+        if more && let Err(fail @ Fail::Wait(_)) = self.net.unix_nothing_to_read(socket) {
+            self.threads[me].progress.done = total as u64;
+            return match self.stop(me, file, fail, wait) {
+                Stop::Errno(EAGAIN) => Ok(total as i64),
+                stop => Err(stop),
+            };
+        }
+        Ok(total as i64)
+    }
+
+    /// Hands the sender's name, credentials and files to the receiver (`scm_recv`, `scm_detach_fds`, net/core/scm.c).
     fn unix_deliver_control(
         &mut self,
         me: ThreadId,
@@ -190,12 +228,20 @@ impl Kernel {
         flags: c_int,
         incoming: &mut Incoming,
     ) {
-        let wanted = self.net.sockets[socket].options.pass_credentials;
-        if let Some(credentials) = taken.credentials.filter(|_| wanted) {
+        if let Some(name) = taken.from.get() {
+            incoming.address = Name::encode(Some(name));
+        }
+        self.log.returned(incoming.address.bytes());
+        // A read that waited for more says it once.
+        if self.net.sockets[socket].options.pass_credentials && incoming.control.bytes.is_empty() {
+            let credentials = taken.credentials.unwrap_or(Credentials::UNSIGNED);
             incoming.control.put(SOL_SOCKET, libc::SCM_CREDENTIALS, &credentials.bytes());
         }
         if taken.rights.is_empty() {
             return;
+        }
+        if flags & libc::MSG_PEEK != 0 {
+            taken.rights.iter().for_each(|file| self.files[*file].references += 1); // unix_peek_fds
         }
         let close_on_exec = flags & libc::MSG_CMSG_CLOEXEC != 0;
         let fitting = (incoming.control.space() / 4).min(taken.rights.len());
@@ -221,28 +267,35 @@ impl Kernel {
 #[derive(Clone, Copy)]
 struct Letter<'a> {
     rights: &'a [FileId],
-    credentials: Credentials,
+    /// Credentials that the sender names (`SCM_CREDENTIALS`).
+    signed: Option<Credentials>,
+    /// Those it has.
+    own: Credentials,
 }
 
 impl Network {
     fn unix_pack(
         &mut self,
-        socket: Socket,
+        (socket, target): (Socket, Socket),
         (input, offset, count): (&In<'_>, usize, usize),
         letter: Letter<'_>,
     ) -> Packet {
+        // unix_maybe_add_creds
+        let wanted = [socket, target].iter().any(|socket| self.sockets[*socket].options.pass_credentials);
+        let credentials = letter.signed.or(wanted.then_some(letter.own));
         let mut bytes = self.spare_buffer();
         input.pieces(offset, count, |piece| bytes.extend_from_slice(piece));
-        let charge = true_size(count);
+        let stream = self.unix_socket(socket).is_some_and(|unix| unix.kind == Kind::Stream);
+        let charge = if stream { true_size_of_piece(count) } else { true_size(count) };
         let from = match self.unix_socket_mut(socket) {
             Some(unix) => {
                 unix.sent_bytes += charge;
-                if unix.kind == Kind::Datagram { unix.name.clone() } else { None }
+                unix.name.clone()
             }
-            None => None,
+            None => Called::default(),
         };
-        let rights = letter.rights.to_vec();
-        Packet { bytes, read: 0, from, credentials: letter.credentials, rights, sender: socket, charge }
+        self.unix.in_flight += letter.rights.len();
+        Packet { bytes, read: 0, from, credentials, rights: letter.rights.to_vec(), sender: socket, charge }
     }
 
     /// Writes to a stream as much as fits: `unix_stream_sendmsg`.
@@ -262,16 +315,39 @@ impl Network {
         };
         let mut done = 0;
         while done < count && self.unix_socket(socket).is_some_and(|unix| unix.sent_bytes < capacity) {
-            let piece = (count - done).min(PIECE_BYTES_MAX).min(capacity / 2);
+            let piece = (count - done).min(PIECE_BYTES_MAX).min(capacity / 2 - 64);
             let letter = Letter { rights: if done == 0 { letter.rights } else { &[] }, ..letter };
-            let packet = self.unix_pack(socket, (input, offset + done, piece), letter);
+            let packet = self.unix_pack((socket, peer), (input, offset + done, piece), letter);
             self.unix_enqueue(peer, packet);
             done += piece;
         }
         if done == 0 && count > 0 { Err(Fail::Wait(WRITABLE)) } else { Ok(done) }
     }
 
-    /// Sends a datagram or packet: `unix_dgram_sendmsg`.
+    /// Whether a socket may send a packet of this size, whoever gets it: what comes before the receiver is looked up.
+    fn unix_may_post(&mut self, socket: Socket, bytes: usize) -> Result<(), Fail> {
+        let unix = self.unix_socket(socket).ok_or(EINVAL)?;
+        let (kind, state, write_shut, used) = (unix.kind, unix.state, unix.write_shut, unix.sent_bytes);
+        let capacity = self.sockets[socket].options.send_buffer as usize;
+        if kind == Kind::SeqPacket {
+            self.unix_take_error(socket)?;
+            if state != State::Connected {
+                return Err(Fail::Errno(ENOTCONN));
+            }
+        }
+        self.unix_autobind(socket);
+        if bytes > capacity - 32 {
+            return Err(Fail::Errno(EMSGSIZE));
+        }
+        // sock_alloc_send_pskb, net/core/sock.c
+        self.unix_take_error(socket)?;
+        if write_shut {
+            return Err(Fail::Errno(EPIPE));
+        }
+        if used >= capacity { Err(Fail::Wait(WRITABLE)) } else { Ok(()) }
+    }
+
+    /// Sends a datagram or packet that may be sent.
     fn unix_post(
         &mut self,
         socket: Socket,
@@ -279,25 +355,18 @@ impl Network {
         to: Option<&Name>,
         letter: Letter<'_>,
     ) -> Result<usize, Fail> {
-        let (host, capacity) = (self.sockets[socket].host, self.sockets[socket].options.send_buffer as usize);
+        let host = self.sockets[socket].host;
         let unix = self.unix_socket(socket).ok_or(EINVAL)?;
-        let (kind, peer, write_shut, used) = (unix.kind, unix.peer, unix.write_shut, unix.sent_bytes);
-        if to.is_none() && peer.is_none() || kind == Kind::SeqPacket && unix.state != State::Connected {
-            return Err(Fail::Errno(ENOTCONN));
-        }
-        if input.len() > capacity - 32 {
-            return Err(Fail::Errno(EMSGSIZE));
-        }
-        if write_shut {
-            return Err(Fail::Errno(EPIPE));
-        }
+        let (kind, peer) = (unix.kind, unix.peer);
         let target = match to {
             Some(name) => self.unix_find(host, name, kind)?,
             None => peer.ok_or(ENOTCONN)?,
         };
         if self.unix_socket(target).is_none() {
             // A closed peer is forgotten, and the next call says so.
-            self.unix_part(socket);
+            if kind == Kind::Datagram {
+                self.unix_part(socket, None);
+            }
             return Err(Fail::Errno(if kind == Kind::Datagram { ECONNREFUSED } else { EPIPE }));
         }
         if kind == Kind::Datagram && !self.unix_may_send(socket, target) {
@@ -306,14 +375,13 @@ impl Network {
         if self.unix_socket(target).is_some_and(|target| target.read_shut) {
             return Err(Fail::Errno(EPIPE));
         }
-        let full = kind == Kind::Datagram && self.unix_queue_is_full(target, socket);
-        if used >= capacity || full {
-            if full && let Some(target) = self.unix_socket_mut(target) {
+        if self.unix_queue_is_full(target, socket) {
+            if let Some(target) = self.unix_socket_mut(target) {
                 target.waiting.insert(socket);
             }
             return Err(Fail::Wait(WRITABLE));
         }
-        let packet = self.unix_pack(socket, (input, 0, input.len()), letter);
+        let packet = self.unix_pack((socket, target), (input, 0, input.len()), letter);
         self.unix_enqueue(target, packet);
         Ok(input.len())
     }
@@ -325,7 +393,8 @@ impl Network {
         self.notify(target, READABLE);
     }
 
-    /// Reads from a stream: `unix_stream_read_generic`. Stops before and after a packet that carries files.
+    /// Reads from a stream: `unix_stream_read_generic`. Goes on to the next packet unless this one carries files or
+    /// comes from somebody else; who only looks goes on even when nothing more fits, and sees the files there.
     fn unix_read(
         &mut self,
         cx: &mut Cx<'_>,
@@ -333,15 +402,15 @@ impl Network {
         (out, offset, count): (&mut Out<'_>, usize, usize),
         flags: c_int,
     ) -> Result<Taken, Fail> {
-        let unix = self.unix_socket(socket).ok_or(EINVAL)?;
-        if unix.state != State::Connected {
-            return Err(Fail::Errno(EINVAL));
-        }
+        let peek = flags & libc::MSG_PEEK != 0;
+        let apart = self.sockets[socket].options.pass_credentials;
+        let unix = self.unix_socket_mut(socket).ok_or(EINVAL)?;
         let mut taken = Taken::default();
         let mut whole = 0;
-        for packet in &unix.queue {
-            let other_sender = taken.credentials.is_some_and(|known| known != packet.credentials);
-            if taken.copied == count || taken.copied > 0 && (!packet.rights.is_empty() || other_sender) {
+        for packet in &mut unix.queue {
+            let other_sender = apart && taken.found && taken.credentials != packet.credentials;
+            if other_sender || taken.found && taken.copied == count && !peek {
+                taken.stopped = true;
                 break;
             }
             let piece = &packet.bytes[packet.read..];
@@ -349,21 +418,26 @@ impl Network {
             out.write_at(offset + taken.copied, piece);
             cx.log.returned(piece);
             taken.copied += piece.len();
-            taken.credentials = Some(packet.credentials);
-            if piece.len() == packet.len() {
-                whole += 1;
+            (taken.found, taken.credentials) = (true, packet.credentials);
+            if packet.from.get().is_some() {
+                taken.from = packet.from.clone();
             }
-            if !packet.rights.is_empty() {
-                taken.rights.clone_from(&packet.rights);
+            let entire = piece.len() == packet.len();
+            whole += usize::from(entire);
+            let carries = !packet.rights.is_empty();
+            if carries {
+                taken.rights = if peek { packet.rights.clone() } else { std::mem::take(&mut packet.rights) };
+            }
+            if carries || !peek && !entire {
+                taken.stopped = true;
                 break;
             }
         }
-        if taken.copied == 0 {
+        if !taken.found {
             return self.unix_nothing_to_read(socket).map(|()| taken);
         }
-        if flags & libc::MSG_PEEK != 0 {
-            taken.rights.clear(); // files are handed out once, with the bytes
-        } else {
+        if !peek {
+            self.unix.in_flight -= taken.rights.len();
             self.unix_consume(socket, whole, taken.copied);
         }
         Ok(taken)
@@ -371,12 +445,17 @@ impl Network {
 
     /// Why a stream has no bytes: an error, its end, or none yet.
     fn unix_nothing_to_read(&mut self, socket: Socket) -> Result<(), Fail> {
-        let error = std::mem::take(&mut self.sockets[socket].error);
-        if error != 0 {
-            return Err(Fail::Errno(error));
-        }
+        self.unix_take_error(socket)?;
         let shut = self.unix_socket(socket).is_some_and(|unix| unix.read_shut);
         if shut { Ok(()) } else { Err(Fail::Wait(READABLE)) }
+    }
+
+    /// A pending error is reported once (`sock_error`).
+    fn unix_take_error(&mut self, socket: Socket) -> Result<(), Fail> {
+        match std::mem::take(&mut self.sockets[socket].error) {
+            0 => Ok(()),
+            error => Err(Fail::Errno(error)),
+        }
     }
 
     /// Takes `whole` packets off a stream's queue, and of the next what is left of `bytes`.
@@ -391,7 +470,6 @@ impl Network {
             && bytes > 0
         {
             packet.read += bytes;
-            packet.rights.clear();
         }
     }
 
@@ -404,14 +482,9 @@ impl Network {
         flags: c_int,
         nonblocking: bool,
     ) -> Result<Taken, Fail> {
-        let error = std::mem::take(&mut self.sockets[socket].error);
-        if error != 0 {
-            return Err(Fail::Errno(error));
-        }
+        self.unix_take_error(socket)?;
         let unix = self.unix_socket_mut(socket).ok_or(EINVAL)?;
-        if unix.kind == Kind::SeqPacket && unix.state != State::Connected {
-            return Err(Fail::Errno(ENOTCONN));
-        }
+        let full = unix.queue.len() > DATAGRAMS_MAX;
         let Some(packet) = unix.queue.front_mut() else {
             // Datagram sockets at their end answer EAGAIN rather than zero when they must not wait.
             let ended = unix.read_shut && (unix.kind == Kind::SeqPacket || !nonblocking);
@@ -423,20 +496,26 @@ impl Network {
         let taken = Taken {
             copied,
             bytes: packet.bytes.len(),
+            found: true,
+            stopped: false,
             from: packet.from.clone(),
-            credentials: Some(packet.credentials),
-            rights: if peek { Vec::new() } else { std::mem::take(&mut packet.rights) },
+            credentials: packet.credentials,
+            rights: if peek { packet.rights.clone() } else { std::mem::take(&mut packet.rights) },
         };
         if !peek && let Some(packet) = unix.queue.pop_front() {
-            let waiting = std::mem::take(&mut unix.waiting);
+            self.unix.in_flight -= taken.rights.len();
+            self.unix_wake_waiting(socket);
+            if full {
+                self.unix_wake_connected(socket);
+            }
             self.unix_drop(packet);
-            waiting.into_iter().for_each(|sender| self.notify(sender, CHANGE));
         }
         Ok(taken)
     }
 
     /// A packet is gone, and with it the files that nobody received.
     pub(super) fn unix_drop(&mut self, packet: Packet) {
+        self.unix.in_flight -= packet.rights.len();
         self.released.extend(packet.rights);
         self.unix_paid(packet.sender, packet.charge);
         self.recycle(packet.bytes);
@@ -445,10 +524,10 @@ impl Network {
     /// A sender's memory is free again: `sock_wfree`, `unix_write_space`.
     fn unix_paid(&mut self, sender: Socket, charge: usize) {
         let Some(state) = self.sockets.get(sender) else { return };
-        let capacity = state.options.send_buffer as usize;
+        let capacity = state.options.send_buffer;
         let Some(unix) = self.unix_socket_mut(sender) else { return };
         unix.sent_bytes -= charge;
-        if unix.sent_bytes * 4 <= capacity {
+        if unix.has_room(capacity) {
             self.notify(sender, WRITABLE);
         }
     }

@@ -19,6 +19,7 @@ mod tcp;
 mod timerfd;
 mod udp;
 mod unix;
+mod unix_messages;
 
 use std::time::{Duration, Instant};
 

@@ -367,8 +367,8 @@ script! { Weathers::All;
     }
 }
 
-script! { Weathers::NotYet;
-    /// Bytes with descriptors are not joined with bytes without.
+script! { Weathers::Calm;
+    /// A read goes on until it has descriptors, and not beyond them.
     fn messages_with_descriptors_stay_apart(t) {
         let (a, b) = pair(t, SOCK_STREAM);
         t.send(a, b"plain ", 0);

@@ -11,6 +11,8 @@ pub enum Family {
     Datagrams,
     /// Unix sockets of every type.
     Unix,
+    /// Unix sockets once more, with what is rare there: descriptors and credentials in messages, full queues, paths.
+    Messages,
     /// All of it.
     Mixed,
 }
@@ -22,7 +24,7 @@ impl Family {
             Family::Descriptors => &[New::Pipe, New::Eventfd, New::Semaphore, New::Epoll, New::Pipe],
             Family::Streams => &[New::Tcp, New::Tcp, New::Tcp, New::Tcp6, New::Connection, New::Listener, New::Epoll],
             Family::Datagrams => &[New::Udp, New::Udp, New::Udp6, New::UdpPair, New::Epoll],
-            Family::Unix => &[
+            Family::Unix | Family::Messages => &[
                 New::UnixStream,
                 New::UnixDgram,
                 New::UnixSeqpacket,
@@ -91,6 +93,10 @@ pub enum To {
     Unspecified,
     /// One of a few abstract names.
     Name(usize),
+    /// One of a few paths.
+    Path(usize),
+    /// A Unix address without a name.
+    Nameless,
 }
 
 /// A call. Descriptors are named by their place among those that are open.
@@ -110,9 +116,13 @@ pub enum Op {
     Send(usize, usize, i32),
     SendTo(usize, usize, To),
     SendRights(usize, usize),
+    /// As many as fit into a short queue, and more.
+    SendMany(usize),
     Recv(usize, usize, i32),
     RecvFrom(usize, usize),
     RecvMsg(usize, usize),
+    PeekMsg(usize, usize),
+    Unlink(usize),
     Shutdown(usize, i32),
     Names(usize),
     Error(usize),
@@ -184,10 +194,34 @@ fn to(source: &mut Source) -> To {
     ])
 }
 
-fn draw(family: Family, source: &mut Source) -> Op {
+fn draw_message(source: &mut Source) -> Op {
     let slot = source.below(PLACES) as usize;
     let other = source.below(PLACES) as usize;
-    let unix = family == Family::Unix || family == Family::Mixed && source.below(4) == 0;
+    let number = source.below(2) as usize;
+    let to = source.one_of(&[To::Path(number), To::Path(number), To::Name(number), To::Name(number), To::Nameless]);
+    let bytes = source.one_of(&[0, 1, 5, 6, 7, 20, 1000]);
+    match source.below(16) {
+        0..=2 => Op::SendRights(slot, other),
+        3 => Op::SendMany(slot),
+        4 | 5 => Op::RecvMsg(slot, bytes),
+        6 => Op::PeekMsg(slot, bytes),
+        7 => Op::Switch(slot, 5, source.below(3) as i32),
+        8 => Op::Switch(slot, 6, source.below(9) as i32),
+        9 | 10 => Op::Bind(slot, to),
+        11 | 12 => Op::Connect(slot, to),
+        13 => Op::SendTo(slot, bytes, to),
+        14 => Op::Listen(slot, source.below(2) as i32),
+        _ => Op::Unlink(number),
+    }
+}
+
+fn draw(family: Family, source: &mut Source) -> Op {
+    if family == Family::Messages && source.below(2) == 0 {
+        return draw_message(source);
+    }
+    let slot = source.below(PLACES) as usize;
+    let other = source.below(PLACES) as usize;
+    let unix = matches!(family, Family::Unix | Family::Messages) || family == Family::Mixed && source.below(4) == 0;
     let to = if unix && source.below(8) != 0 { To::Name(source.below(3) as usize) } else { to(source) };
     let sockets = family != Family::Descriptors;
     let bytes = source.one_of(&[0, 1, 3, 10, 100, 1000]);

@@ -121,7 +121,8 @@ macro_rules! families {
     ($($name:ident: $family:expr,)*) => { $(
         #[test]
         fn $name() {
-            let settled = matches!($family, Family::Descriptors | Family::Datagrams);
+            let settled =
+                matches!($family, Family::Descriptors | Family::Datagrams | Family::Unix | Family::Messages);
             if !settled && std::env::var_os("TRUTH_SOCKETS").is_none() {
                 return; // until they agree
             }
@@ -136,6 +137,7 @@ families! {
     streams: Family::Streams,
     datagrams: Family::Datagrams,
     unix: Family::Unix,
+    messages: Family::Messages,
     mixed: Family::Mixed,
 }
 
