@@ -173,6 +173,7 @@ impl Open<'_> {
             }
             Op::WriteWord(place, value) => {
                 t.write_word(self.fd(place), value);
+                t.settle();
             }
             Op::Available(place) => {
                 t.ioctl_get(self.fd(place), "FIONREAD", libc::FIONREAD);

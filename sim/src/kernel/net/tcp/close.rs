@@ -32,10 +32,7 @@ impl Network {
         cx.cancel(&mut end.keepalive);
         match end.phase {
             Phase::Gone => {
-                if let Some(holder) = end.holder.take() {
-                    let (host, port) = (end.host, end.local.port);
-                    self.stacks[host.0 as usize].tcp.release(port, holder);
-                }
+                end.holder = None; // the port, if it still has one, is the socket's again
                 self.tcp_forget(cx, id);
             }
             Phase::Open if connection.streams[side.other()].readable() > 0 || !lingers => {
@@ -209,7 +206,7 @@ impl Network {
         let Some(connection) = self.connections.get(id) else { return };
         let end = &connection.ends[to];
         if self.stacks[end.host.0 as usize].up {
-            self.deliveries.push_back((-1, connection.serial << 1 | to as u64));
+            self.deliveries.push_back((-1, connection.serial << 1 | to.place() as u64));
             self.tcp_handle_reset(cx, id, to);
         }
     }

@@ -3,7 +3,7 @@
 use super::super::ports::Claim;
 use super::super::{Cx, Network, Socket};
 use super::connection::{ConnectionId, Phase, Side};
-use super::{DATA, Tcp};
+use super::{DATA, Standing, Tcp};
 use std::collections::{BTreeSet, VecDeque};
 
 /// `somaxconn` (listen(2)).
@@ -48,6 +48,7 @@ impl Network {
             (options.reuse_address, options.reuse_port)
         };
         let window = self.sockets[listener].options.window();
+        let shut = (self.sockets[listener].read_shut, self.sockets[listener].write_shut);
         let Some(state) = self.listener(listener) else { return false };
         if state.is_full() {
             return false;
@@ -58,6 +59,7 @@ impl Network {
         let end = &mut connection.ends[Side::Acceptor];
         let claim = Claim { ip: end.local.ip, v6_only: false, reuse_address, reuse_port };
         end.phase = Phase::SynReceived;
+        (end.read_shut, end.write_shut) = shut; // sk_clone (net/core/sock.c) copies it
         end.listener = Some(listener);
         end.claim = claim;
         end.window = window;
@@ -124,7 +126,8 @@ impl Network {
         let local = self.connections[id].ends[Side::Acceptor].local;
         let state = &mut self.sockets[socket];
         state.local = local;
-        state.set_tcp(Tcp::Connected { connection: id, side: Side::Acceptor, confirmed: true });
+        state.standing = Standing::Connected;
+        state.set_tcp(Tcp::Connected { connection: id, side: Side::Acceptor });
         self.tcp_start_keepalive(cx, id, Side::Acceptor);
     }
 
