@@ -145,6 +145,10 @@ unsafe fn name_call(
     let result = call(name, |k, me| f(k, me, &mut raw));
     if result >= 0 {
         // SAFETY: as promised.
+        if unsafe { length.as_ref() }.is_some_and(|length| (*length as c_int) < 0) {
+            return answer_int(-i64::from(libc::EINVAL)); // move_addr_to_user, net/socket.c
+        }
+        // SAFETY: as promised.
         unsafe { put_counted(raw.bytes(), address.cast(), length) };
     }
     answer_int(result)

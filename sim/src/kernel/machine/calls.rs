@@ -494,7 +494,7 @@ impl Kernel {
     pub(crate) fn advise(&self, me: ThreadId, fd: c_int) -> Step {
         let id = self.file(me, fd)?;
         match self.files[id].kind {
-            Kind::Pipe(_) | Kind::Socket(_) | Kind::Console(_) => Err(Stop::Errno(libc::ESPIPE)),
+            Kind::Pipe(_) | Kind::Console(_) => Err(Stop::Errno(libc::ESPIPE)),
             _ => Ok(0),
         }
     }

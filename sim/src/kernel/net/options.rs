@@ -17,6 +17,8 @@ const RECEIVE_BUFFER_MIN: u32 = 2304;
 /// `tcp_wmem[1]` and `tcp_rmem[1]` (tcp(7)).
 const TCP_SEND_BUFFER: u32 = 16_384;
 const TCP_RECEIVE_BUFFER: u32 = 131_072;
+/// `tcp_rmem[2]` (tcp(7)).
+const TCP_RECEIVE_BUFFER_MAX: u32 = 6_291_456;
 /// What `SO_SNDBUF` says once a connection is established and Linux has sized the buffer itself: over Ethernet, and
 /// over loopback with its long segments.
 const CONNECTED_SEND_BUFFER: u32 = 87_040;
@@ -245,7 +247,10 @@ impl Options {
             }
             (_, SOL_SOCKET, libc::SO_RCVLOWAT) => {
                 // socket(7): zero and negative numbers stand for one and for very many.
-                self.receive_low_water = if value < 0 { c_int::MAX as u32 } else { (value as u32).max(1) };
+                let asked = if value < 0 { c_int::MAX as u32 } else { (value as u32).max(1) };
+                // tcp_set_rcvlowat, net/ipv4/tcp.c: at most half the buffer, as set or as it may grow.
+                let most = if self.receive_buffer_set { self.receive_buffer } else { TCP_RECEIVE_BUFFER_MAX };
+                self.receive_low_water = if matches!(of, Of::Tcp(_)) { asked.min(most / 2) } else { asked };
             }
             (_, SOL_SOCKET, libc::SO_SNDLOWAT) => return Err(ENOPROTOOPT),
             (_, SOL_SOCKET, libc::SO_PASSCRED) => self.pass_credentials = on,

@@ -16,6 +16,7 @@ use crate::world::HostId;
 use libc::{AF_INET, AF_INET6, AF_UNIX, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EALREADY, ECONNABORTED, EINPROGRESS};
 use libc::{ECONNRESET, EINVAL, EISCONN, ENETUNREACH, ENOTCONN, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
 use libc::{SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_RAW, SOCK_STREAM, c_int};
+use std::net::{IpAddr, Ipv4Addr};
 
 impl Kernel {
     pub(crate) fn host_id(&self, me: ThreadId) -> HostId {
@@ -143,7 +144,8 @@ impl Kernel {
             let wait = self.receive_waiting(file, socket, 0);
             return Err(self.stop(me, file, Fail::Wait(DATA), wait));
         }
-        let child = SocketState::new(state.host, state.family, state.options.clone(), Protocol::Tcp(Tcp::Closed));
+        let mut child = SocketState::new(state.host, state.family, state.options.clone(), Protocol::Tcp(Tcp::Closed));
+        child.bound_address = state.bound_address;
         let family = state.family;
         let (fd, child) = self.open_socket(me, child, flags)?;
         let Some(id) = self.net.tcp_accept(socket) else { return Err(Stop::Errno(libc::EAGAIN)) };
@@ -300,6 +302,8 @@ impl Network {
                 let state = &mut self.sockets[socket];
                 state.bound_by_program |= at.port != 0;
                 state.bound_address |= !at.ip.is_unspecified();
+                // A named IPv6 address leaves IPv4 alone (`__inet6_bind`, net/ipv6/af_inet6.c).
+                state.options.v6_only |= at.ip.is_ipv6() && !at.ip.is_unspecified();
             }
         }
         Ok(())
@@ -327,7 +331,7 @@ impl Network {
     pub(super) fn tcp_read_closed(&mut self, socket: Socket) -> Result<i64, i32> {
         let listens = self.is_listening(socket);
         let state = &mut self.sockets[socket];
-        match std::mem::take(&mut state.error) {
+        match if listens { 0 } else { std::mem::take(&mut state.error) } {
             0 if state.read_shut && !listens => Ok(0),
             0 => Err(ENOTCONN),
             error => Err(error),
@@ -401,11 +405,17 @@ impl Network {
     fn tcp_connect(&mut self, cx: &mut Cx<'_>, socket: Socket, mut to: Endpoint) -> Result<(), i32> {
         let state = &self.sockets[socket];
         let (host, mut local, bound) = (state.host, state.local, state.holds_port);
+        let named = !local.ip.is_unspecified();
         if to.ip.is_unspecified() {
-            to.ip = loopback_like(to.ip);
+            // tcp_v6_connect: the loopback of IPv4 if that is what the socket is bound to.
+            to.ip = loopback_like(if named && local.ip.is_ipv4() { Family::V4.any() } else { to.ip });
         }
-        let mixed = !local.ip.is_unspecified() && local.ip.is_ipv4() != to.ip.is_ipv4();
-        if to.ip.is_multicast() || is_broadcast(to.ip) || mixed || state.options.v6_only && to.ip.is_ipv4() {
+        if named && local.ip.is_ipv4() && to.ip.is_ipv6() {
+            return Err(EAFNOSUPPORT); // ip6_dst_lookup_tail, net/ipv6/ip6_output.c
+        }
+        let mixed = named && local.ip.is_ipv6() && to.ip.is_ipv4();
+        let broadcast = is_broadcast(to.ip) || to.ip == IpAddr::V4(Ipv4Addr::new(127, 255, 255, 255));
+        if to.ip.is_multicast() || broadcast || mixed || state.options.v6_only && to.ip.is_ipv4() {
             return Err(ENETUNREACH);
         }
         let route = self.route(host, to.ip);

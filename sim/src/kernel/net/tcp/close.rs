@@ -24,6 +24,14 @@ impl Network {
         self.tcp_uncork(cx, id, side);
     }
 
+    /// A connection that came from somebody else's SYN is established: what was shut before is said now (`TCP_SYN_RECV`
+    /// in `tcp_rcv_state_process`, net/ipv4/tcp_input.c).
+    pub(super) fn tcp_finish_if_shut(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+        if self.connections[id].ends[side].write_shut {
+            self.tcp_finish(cx, id, side);
+        }
+    }
+
     /// A program has closed its socket: `__tcp_close`, net/ipv4/tcp.c.
     pub(in super::super) fn tcp_close(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side, lingers: bool) {
         let connection = &mut self.connections[id];

@@ -112,6 +112,7 @@ impl Network {
         }
         self.deliveries.push_back((0, connection.serial << 1));
         self.notify(listener, DATA);
+        self.tcp_finish_if_shut(cx, id, Side::Acceptor);
         true
     }
 

@@ -261,6 +261,7 @@ impl Network {
             end.heard_at = cx.now;
             self.tcp_changed(id, Side::Itself);
             self.tcp_start_keepalive(cx, id, Side::Itself);
+            self.tcp_finish_if_shut(cx, id, Side::Itself);
         }
     }
 

@@ -27,7 +27,8 @@ impl Network {
         }
         let connection = &mut self.connections[id];
         let (end, stream) = (&mut connection.ends[to], &mut connection.streams[to.other()]);
-        let (before, finished_before) = (stream.arrived.min(stream.written), stream.finished());
+        let (arrived, before, finished_before) =
+            (stream.arrived, stream.arrived.min(stream.written), stream.finished());
         while let Some(first) = stream.flight.front()
             && first.at <= cx.now
         {
@@ -48,11 +49,12 @@ impl Network {
             }
             return;
         }
-        let refused = end.read_shut && connection.streams[to].fin && bytes > 0;
+        let refused = end.read_shut && bytes > 0 && connection.streams[to].fin;
         let socket = connection.ends[to].socket;
         if refused {
-            // The same for an end that has been shut in both directions.
+            // The same for an end that has been shut in both directions, and the data is not to be read.
             connection.ends[to].error = ECONNRESET;
+            connection.streams[to.other()].arrived = arrived;
             self.tcp_reset(cx, id, to);
             if let Some(socket) = socket {
                 self.notify(socket, CHANGE);
