@@ -165,8 +165,6 @@ mod isolation {
             }
             if alone {
                 loopback_up();
-                // Programs of a world may have any port, as they may in containers (ip-sysctl.rst).
-                put(c"/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
                 if libc::mount(null(), c"/".as_ptr(), null(), libc::MS_REC | libc::MS_PRIVATE, null()) == 0 {
                     libc::mount(c"tmpfs".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr(), 0, null());
                 }
