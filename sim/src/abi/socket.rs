@@ -145,11 +145,12 @@ unsafe fn name_call(
     let result = call(name, |k, me| f(k, me, &mut raw));
     if result >= 0 {
         // SAFETY: as promised.
-        if unsafe { length.as_ref() }.is_some_and(|length| (*length as c_int) < 0) {
-            return answer_int(-i64::from(libc::EINVAL)); // move_addr_to_user, net/socket.c
+        unsafe {
+            if !address.is_null() && !length.is_null() && (*length).cast_signed() < 0 {
+                return answer_int(-i64::from(libc::EINVAL)); // move_addr_to_user, net/socket.c
+            }
+            put_counted(raw.bytes(), address.cast(), length);
         }
-        // SAFETY: as promised.
-        unsafe { put_counted(raw.bytes(), address.cast(), length) };
     }
     answer_int(result)
 }

@@ -55,6 +55,20 @@ fn ask_for_version() -> (u32, u32) {
 /// Every Linux.
 const ALWAYS: (u32, u32) = (0, 0);
 
+/// Scripts of every call on UDP sockets.
+const UDP: &[&str] = &[
+    "matrix::udp_unbound",
+    "matrix::udp_bound",
+    "matrix::udp_connected",
+    "matrix::udp_with_datagrams",
+    "matrix::udp_refused",
+    "matrix::udp6_unbound",
+    "matrix::udp6_connected",
+];
+
+/// Those of IPv4 among them.
+const UDP_OF_IPV4: &[&str] = UDP.split_at(5).0;
+
 /// All of them.
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
@@ -113,6 +127,38 @@ pub const DIFFERENCES: &[Difference] = &[
         world: " = -1 ENOSYS",
         since: ALWAYS,
         reason: "whoever calls it has another way, as Linux refuses it for many files: std::io::copy reads and writes",
+    },
+    Difference {
+        scripts: UDP,
+        call: "UDP_GRO",
+        real: "",
+        world: " = -1 ENOPROTOOPT",
+        since: (5, 0),
+        reason: "no world joins datagrams on the way; programs that probe for it take their way for an older Linux",
+    },
+    Difference {
+        scripts: UDP,
+        call: "SO_PASSCRED",
+        real: " = -1 EOPNOTSUPP",
+        world: "",
+        since: (6, 16),
+        reason: "since Linux 6.16 only Unix and netlink sockets have it; a world answers as Linux did before",
+    },
+    Difference {
+        scripts: UDP_OF_IPV4,
+        call: "bind a privileged port: bind(",
+        real: " = -1 EACCES",
+        world: "",
+        since: ALWAYS,
+        reason: "every port is free to all in a world, as in containers (ip(7), ip_unprivileged_port_start = 0)",
+    },
+    Difference {
+        scripts: &["matrix::udp_with_datagrams"],
+        call: "getsockopt(3, SO_INCOMING_CPU)",
+        real: " (4 bytes)",
+        world: " = 0 -1 (4 bytes)",
+        since: ALWAYS,
+        reason: "which processor a datagram came in on: a matter of timing, and worlds have none to name",
     },
     Difference {
         scripts: &["directed::tcp::a_blocking_accept_and_its_number"],

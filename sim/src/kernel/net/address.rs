@@ -142,6 +142,11 @@ impl RawAddress {
         Ipv4Addr::new(self.bytes[4], self.bytes[5], self.bytes[6], self.bytes[7])
     }
 
+    /// The IPv4 address and the port at their places in `sockaddr_in`, whatever the family.
+    pub(crate) fn endpoint_v4(&self) -> Endpoint {
+        Endpoint::new(IpAddr::V4(self.v4()), u16::from_be_bytes([self.bytes[2], self.bytes[3]]))
+    }
+
     /// Whether the bytes hold an IPv6 address in its mapped form, which `decode` hides.
     pub(crate) fn is_mapped(&self) -> bool {
         self.len >= V6_BYTES_MIN && self.bytes[8..18] == [0; 10] && self.bytes[18..20] == [0xff, 0xff]

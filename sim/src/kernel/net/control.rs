@@ -1,7 +1,7 @@
 //! Control messages (cmsg(3)): what travels beside the bytes of `sendmsg` and `recvmsg`.
 
 use super::address::Family;
-use super::options::Options;
+use super::options::{Options, Timestamps};
 use libc::{EINVAL, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, c_int};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -117,6 +117,17 @@ impl Sent {
         }
         Ok(sent)
     }
+}
+
+/// Appends when a datagram arrived, by the host's clock (`__sock_recv_timestamp`, net/socket.c).
+pub(crate) fn put_timestamp(control: &mut Builder, unit: Timestamps, at_ns: i64) {
+    const SECOND_NS: i64 = 1_000_000_000;
+    let (kind, part_ns) = match unit {
+        Timestamps::Microseconds => (libc::SCM_TIMESTAMP, 1000),
+        Timestamps::Nanoseconds => (libc::SCM_TIMESTAMPNS, 1),
+    };
+    let words = [at_ns.div_euclid(SECOND_NS), at_ns.rem_euclid(SECOND_NS) / part_ns];
+    control.put(libc::SOL_SOCKET, kind, words.map(i64::to_ne_bytes).as_flattened());
 }
 
 /// Appends what a socket wants to know about a datagram that it got (`ip_cmsg_recv_offset`, `ip6_datagram_recv_ctl`).

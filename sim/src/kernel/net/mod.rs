@@ -90,8 +90,8 @@ pub(crate) enum NetEvent {
     Unreachable(ConnectionId),
     /// A datagram reaches its host.
     Datagram(Id<udp::Travelling>),
-    /// An ICMP error reaches the socket that caused it.
-    Icmp(Socket, i32),
+    /// An ICMP error reaches the host that caused it, with a datagram from its endpoint to another.
+    Icmp(HostId, Endpoint, Endpoint, i32),
 }
 
 /// What the network needs of its surroundings, for one call or event.
@@ -243,7 +243,7 @@ impl Network {
             NetEvent::Turn(link) => self.tcp_turns(cx, link),
             NetEvent::Orphan(id, side) => self.tcp_orphan_expired(cx, id, side),
             NetEvent::Unreachable(id) => self.tcp_unreachable(cx, id),
-            NetEvent::Icmp(socket, errno) => self.udp_error(socket, errno),
+            NetEvent::Icmp(host, from, to, errno) => self.udp_error(host, from, to, errno),
         }
     }
 }

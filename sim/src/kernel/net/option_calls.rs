@@ -90,6 +90,7 @@ impl Network {
     fn option(&mut self, now: u64, socket: Socket, level: c_int, name: c_int) -> Result<Vec<u8>, c_int> {
         let number = |n: c_int| Ok(n.to_ne_bytes().to_vec());
         let state = &self.sockets[socket];
+        of(state).check_level(level, libc::EOPNOTSUPP)?;
         match (level, name) {
             (SOL_SOCKET, libc::SO_ERROR) => number(self.take_error(socket)),
             (SOL_SOCKET, libc::SO_TYPE) => number(state.kind()),
@@ -106,7 +107,7 @@ impl Network {
             })),
             (SOL_SOCKET, libc::SO_LINGER) => {
                 let linger = state.options.linger_s;
-                Ok([c_int::from(linger.is_some()), linger.unwrap_or(0) as c_int]
+                Ok([c_int::from(linger.is_some()), state.options.linger_kept_s as c_int]
                     .iter()
                     .flat_map(|n| n.to_ne_bytes())
                     .collect())
@@ -248,10 +249,13 @@ impl Network {
         let state = &mut self.sockets[socket];
         let of = of(state);
         let udp = matches!(of, Of::Udp(_));
+        of.check_level(level, ENOPROTOOPT)?;
         match (level, name) {
             (SOL_SOCKET, libc::SO_LINGER) => {
                 let (on, seconds) = (int(value)?, int(value.get(4..).ok_or(EINVAL)?)?);
                 state.options.linger_s = (on != 0).then_some(seconds as u32);
+                // sk_setsockopt: off, it keeps the time that it had.
+                state.options.linger_kept_s = state.options.linger_s.unwrap_or(state.options.linger_kept_s);
                 return Ok(());
             }
             (SOL_SOCKET, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) => {
@@ -303,6 +307,13 @@ impl Network {
             return Err(EINVAL); // `inet->inet_num`, do_ipv6_setsockopt
         }
         state.options.set(of, level, name, number)?;
+        if udp {
+            match (level, name) {
+                (SOL_SOCKET, libc::SO_REUSEADDR | libc::SO_REUSEPORT) => self.udp_reuse_changed(socket),
+                (libc::IPPROTO_UDP, libc::UDP_CORK) if number == 0 => self.udp_uncork(cx, socket),
+                _ => {}
+            }
+        }
         self.tcp_option_changed(cx, socket, (level, name));
         Ok(())
     }

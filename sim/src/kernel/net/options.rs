@@ -35,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) keepalive: bool,
     /// Seconds of `SO_LINGER`, if it is on.
     pub(crate) linger_s: Option<u32>,
+    /// The seconds, also when it is off.
+    pub(crate) linger_kept_s: u32,
     /// As `SO_SNDBUF` and `SO_RCVBUF` are read: twice what was asked for.
     pub(crate) send_buffer: u32,
     pub(crate) receive_buffer: u32,
@@ -45,6 +47,8 @@ pub(crate) struct Options {
     pub(crate) receive_timeout_ns: Option<u64>,
     pub(crate) send_timeout_ns: Option<u64>,
     pub(crate) pass_credentials: bool,
+    /// `SO_TIMESTAMP` or `SO_TIMESTAMPNS`, whichever was set last.
+    pub(crate) timestamps: Option<Timestamps>,
     pub(crate) no_delay: bool,
     pub(crate) cork: bool,
     pub(crate) keepalive_idle_s: u32,
@@ -58,6 +62,7 @@ pub(crate) struct Options {
     pub(crate) syn_retries: u32,
     pub(crate) v6_only: bool,
     pub(crate) multicast_loop: bool,
+    pub(crate) multicast_loop_v6: bool,
     pub(crate) packet_info: bool,
     pub(crate) packet_info_v6: bool,
     pub(crate) receive_tos: bool,
@@ -75,12 +80,37 @@ pub(crate) struct Options {
     others: BTreeMap<(c_int, c_int), c_int>,
 }
 
+/// In which unit a socket is told when datagrams arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Timestamps {
+    Microseconds,
+    Nanoseconds,
+}
+
 /// What a socket is, as far as its options depend on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Of {
     Tcp(Family),
     Udp(Family),
     Unix,
+}
+
+impl Of {
+    /// Refuses the levels that a protocol does not have: in IPv4 it is `unknown`, as `do_ip_getsockopt` and
+    /// `do_ip_setsockopt` (net/ipv4/ip_sockglue.c) differ; in IPv6 always `ENOPROTOOPT` (net/ipv6/ipv6_sockglue.c).
+    pub(crate) fn check_level(self, level: c_int, unknown: c_int) -> Result<(), c_int> {
+        let (family, own) = match self {
+            Of::Tcp(family) => (family, IPPROTO_TCP),
+            Of::Udp(family) => (family, IPPROTO_UDP),
+            Of::Unix => return Ok(()),
+        };
+        match (level, family) {
+            (SOL_SOCKET | IPPROTO_IP, _) | (IPPROTO_IPV6, Family::V6) => Ok(()),
+            _ if level == own => Ok(()),
+            (_, Family::V4) => Err(unknown),
+            (_, Family::V6) => Err(ENOPROTOOPT),
+        }
+    }
 }
 
 impl Options {
@@ -91,6 +121,7 @@ impl Options {
             broadcast: false,
             keepalive: false,
             linger_s: None,
+            linger_kept_s: 0,
             send_buffer,
             receive_buffer,
             send_buffer_set: false,
@@ -99,6 +130,7 @@ impl Options {
             receive_timeout_ns: None,
             send_timeout_ns: None,
             pass_credentials: false,
+            timestamps: None,
             no_delay: false,
             cork: false,
             keepalive_idle_s: 7200,
@@ -110,6 +142,7 @@ impl Options {
             syn_retries: 0,
             v6_only: false,
             multicast_loop: true,
+            multicast_loop_v6: true,
             packet_info: false,
             packet_info_v6: false,
             receive_tos: false,
@@ -169,7 +202,10 @@ impl Options {
             (_, SOL_SOCKET, libc::SO_SNDLOWAT) => Ok(1),
             (_, SOL_SOCKET, libc::SO_PASSCRED) => on(self.pass_credentials),
             (Of::Tcp(_), IPPROTO_TCP, _) => self.get_tcp(name),
+            (Of::Udp(_), SOL_SOCKET, libc::SO_TIMESTAMP) => on(self.timestamps == Some(Timestamps::Microseconds)),
+            (Of::Udp(_), SOL_SOCKET, libc::SO_TIMESTAMPNS) => on(self.timestamps == Some(Timestamps::Nanoseconds)),
             (Of::Udp(_), IPPROTO_UDP, libc::UDP_SEGMENT) => Ok(c_int::from(self.segment)),
+            (Of::Udp(_), IPPROTO_UDP, libc::UDP_CORK) => on(self.cork),
             (Of::Tcp(family) | Of::Udp(family), IPPROTO_IPV6, _) if family == Family::V6 => self.get_v6(name),
             (Of::Tcp(_) | Of::Udp(_), IPPROTO_IP, _) => self.get_v4(name),
             _ => self.get_other(of, level, name),
@@ -202,6 +238,7 @@ impl Options {
             libc::IP_RECVTTL => Ok(c_int::from(self.receive_ttl)),
             libc::IP_RECVERR => Ok(c_int::from(self.receive_errors)),
             libc::IP_MTU_DISCOVER => Ok(self.path_mtu_discovery),
+            libc::IP_TRANSPARENT => Ok(0),
             _ => self.get_other(Of::Udp(Family::V4), IPPROTO_IP, name),
         }
     }
@@ -211,7 +248,7 @@ impl Options {
             libc::IPV6_V6ONLY => Ok(c_int::from(self.v6_only)),
             libc::IPV6_UNICAST_HOPS => Ok(c_int::from(self.ttl)),
             libc::IPV6_TCLASS => Ok(c_int::from(self.tos)),
-            libc::IPV6_MULTICAST_LOOP => Ok(c_int::from(self.multicast_loop)),
+            libc::IPV6_MULTICAST_LOOP => Ok(c_int::from(self.multicast_loop_v6)),
             libc::IPV6_RECVPKTINFO => Ok(c_int::from(self.packet_info_v6)),
             libc::IPV6_RECVTCLASS => Ok(c_int::from(self.receive_tos_v6)),
             libc::IPV6_RECVHOPLIMIT => Ok(c_int::from(self.receive_ttl_v6)),
@@ -255,6 +292,13 @@ impl Options {
             (_, SOL_SOCKET, libc::SO_SNDLOWAT) => return Err(ENOPROTOOPT),
             (_, SOL_SOCKET, libc::SO_PASSCRED) => self.pass_credentials = on,
             (Of::Tcp(_), IPPROTO_TCP, _) => return self.set_tcp(name, value),
+            (Of::Udp(_), SOL_SOCKET, libc::SO_TIMESTAMP) => {
+                self.timestamps = on.then_some(Timestamps::Microseconds);
+            }
+            (Of::Udp(_), SOL_SOCKET, libc::SO_TIMESTAMPNS) => {
+                self.timestamps = on.then_some(Timestamps::Nanoseconds);
+            }
+            (Of::Udp(_), IPPROTO_UDP, libc::UDP_CORK) => self.cork = on,
             (Of::Udp(_), IPPROTO_UDP, libc::UDP_SEGMENT) => {
                 self.segment = u16::try_from(value).map_err(|_| EINVAL)?;
             }
@@ -305,7 +349,8 @@ impl Options {
             libc::IP_RECVERR => self.receive_errors = on,
             libc::IP_MTU_DISCOVER => self.path_mtu_discovery = path_mtu_mode(value)?,
             // Only a privileged process may; simulated programs are not.
-            libc::IP_TRANSPARENT => return Err(EPERM),
+            libc::IP_TRANSPARENT if on => return Err(EPERM),
+            libc::IP_TRANSPARENT => {}
             _ => return self.set_other(Of::Udp(Family::V4), IPPROTO_IP, name, value),
         }
         Ok(())
@@ -329,7 +374,9 @@ impl Options {
                     _ => return Err(EINVAL),
                 }
             }
-            libc::IPV6_MULTICAST_LOOP => self.multicast_loop = on,
+            // Unlike IP_MULTICAST_LOOP, do_ipv6_setsockopt takes nothing but 0 and 1.
+            libc::IPV6_MULTICAST_LOOP if !(0..=1).contains(&value) => return Err(EINVAL),
+            libc::IPV6_MULTICAST_LOOP => self.multicast_loop_v6 = on,
             libc::IPV6_RECVPKTINFO => self.packet_info_v6 = on,
             libc::IPV6_RECVTCLASS => self.receive_tos_v6 = on,
             libc::IPV6_RECVHOPLIMIT => self.receive_ttl_v6 = on,
@@ -345,6 +392,12 @@ impl Options {
         if !(least..=most).contains(&value) {
             return Err(error);
         }
+        let value = match (level, name, value) {
+            _ if is_flag(level, name) => c_int::from(value != 0),
+            // ip(7), ipv6(7): -1 stands for the default.
+            (IPPROTO_IP, libc::IP_MULTICAST_TTL, -1) | (IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS, -1) => 1,
+            _ => value,
+        };
         self.others.insert((level, name), value);
         Ok(())
     }
@@ -386,6 +439,21 @@ fn retransmissions_in_seconds(seconds: c_int) -> u32 {
     period as u32
 }
 
+/// Those of the remembered ones that are on or off, and read back as 1 or 0.
+fn is_flag(level: c_int, name: c_int) -> bool {
+    match level {
+        SOL_SOCKET => {
+            matches!(name, libc::SO_OOBINLINE | libc::SO_DONTROUTE | libc::SO_NO_CHECK | libc::SO_RXQ_OVFL)
+        }
+        IPPROTO_IP => {
+            let bind = [libc::IP_FREEBIND, libc::IP_BIND_ADDRESS_NO_PORT];
+            bind.contains(&name) || matches!(name, libc::IP_RECVOPTS | libc::IP_RECVORIGDSTADDR)
+        }
+        IPPROTO_IPV6 => !matches!(name, libc::IPV6_MULTICAST_HOPS | libc::IPV6_MULTICAST_IF),
+        _ => false,
+    }
+}
+
 /// Options that are remembered and have no effect here: default, least, most, and the error beyond.
 fn inert(of: Of, level: c_int, name: c_int) -> Option<(c_int, c_int, c_int, c_int)> {
     const ANY: (c_int, c_int) = (c_int::MIN, c_int::MAX);
@@ -394,7 +462,8 @@ fn inert(of: Of, level: c_int, name: c_int) -> Option<(c_int, c_int, c_int, c_in
     let (default, (least, most), error) = match (level, name) {
         (SOL_SOCKET, libc::SO_OOBINLINE | libc::SO_DONTROUTE | libc::SO_NO_CHECK) => (0, ANY, EINVAL),
         (SOL_SOCKET, libc::SO_PRIORITY) => (0, (0, 6), EPERM),
-        (SOL_SOCKET, libc::SO_RXQ_OVFL | libc::SO_BUSY_POLL | libc::SO_PEEK_OFF) => (0, ANY, EINVAL),
+        (SOL_SOCKET, libc::SO_RXQ_OVFL | libc::SO_PEEK_OFF) => (0, ANY, EINVAL),
+        (SOL_SOCKET, libc::SO_BUSY_POLL) => (0, (0, c_int::MAX), EINVAL),
         (SOL_SOCKET, libc::SO_INCOMING_CPU) if internet => (-1, ANY, EINVAL),
         (SOL_SOCKET, libc::SO_ZEROCOPY) if internet => (0, (0, 1), EINVAL),
         (IPPROTO_TCP, libc::TCP_QUICKACK) => (1, ANY, EINVAL),

@@ -6,7 +6,7 @@
 
 use super::Socket;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// First and last ephemeral port (ip(7), `ip_local_port_range`).
 pub(crate) const EPHEMERAL: std::ops::RangeInclusive<u16> = 32768..=60999;
@@ -106,6 +106,43 @@ impl Ports {
         };
         bucket.holders.iter().any(|h| Some(h.socket) != me && stands_in_the_way(&h.claim, h.listening))
             || bucket.connections.iter().any(|(other, _)| stands_in_the_way(other, false))
+    }
+
+    /// Whether a datagram socket cannot have the port: `udp_lib_lport_inuse`, where the latest of those that are in the
+    /// way decides.
+    pub(crate) fn datagram_conflict(&self, port: u16, claim: &Claim) -> bool {
+        // An IPv6 socket that `connect` has given its address is 127.0.0.6 to IPv4 (`LOOPBACK4_IPV6`, include/net/ipv6.h).
+        let by_wildcard = |other: &Claim| claim.ip == Ipv4Addr::UNSPECIFIED && other.ip.is_ipv6() && !other.v6_only;
+        let in_the_way = |other: &Claim| {
+            (claim.overlaps(other) || by_wildcard(other)) && !(claim.reuse_address && other.reuse_address)
+        };
+        let latest = self.holders(port).iter().rev().find(|holder| in_the_way(&holder.claim));
+        latest.is_some_and(|holder| !(claim.reuse_port && holder.claim.reuse_port))
+    }
+
+    /// Gives a port to a datagram socket, as the first that lookups find or as the last.
+    pub(crate) fn hold_datagrams(&mut self, port: u16, socket: Socket, claim: Claim, last: bool) {
+        let holders = &mut self.buckets.entry(port).or_default().holders;
+        let at = if last { 0 } else { holders.len() };
+        holders.insert(at, Holder { socket, claim, listening: false });
+    }
+
+    /// A datagram socket's address changes; lookups find it first from now on.
+    pub(crate) fn move_datagrams(&mut self, port: u16, socket: Socket, ip: IpAddr) {
+        let Some(bucket) = self.buckets.get_mut(&port) else { return };
+        if let Some(at) = bucket.holders.iter().position(|holder| holder.socket == socket) {
+            let mut holder = bucket.holders.remove(at);
+            holder.claim.ip = ip;
+            bucket.holders.push(holder);
+        }
+    }
+
+    /// Changes what a holder's claim says of sharing.
+    pub(crate) fn set_reuse(&mut self, port: u16, socket: Socket, address: bool, share: bool) {
+        let Some(bucket) = self.buckets.get_mut(&port) else { return };
+        for holder in bucket.holders.iter_mut().filter(|holder| holder.socket == socket) {
+            (holder.claim.reuse_address, holder.claim.reuse_port) = (address, share);
+        }
     }
 
     /// Whether `connect` may hand the port out: nobody has it, or only other connections do.

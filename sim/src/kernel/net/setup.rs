@@ -94,8 +94,10 @@ impl Kernel {
     pub(crate) fn bind(&mut self, me: ThreadId, fd: c_int, address: &RawAddress) -> Step {
         let (_, socket) = self.socket_of(me, fd)?;
         let state = &self.net.sockets[socket];
-        if let Protocol::Unix(_) = state.protocol {
-            return self.unix_bind(me, socket, address);
+        match state.protocol {
+            Protocol::Unix(_) => return self.unix_bind(me, socket, address),
+            Protocol::Udp(_) => return Ok(self.net.udp_bind_to(socket, address).map(|()| 0)?),
+            Protocol::Tcp(_) => {}
         }
         let family = state.family;
         if family == Family::V6 && address.len < V6_BYTES_MIN {
@@ -158,13 +160,10 @@ impl Kernel {
     /// connect(2).
     pub(crate) fn connect(&mut self, me: ThreadId, fd: c_int, address: &RawAddress) -> Step {
         let (file, socket) = self.socket_of(me, fd)?;
-        let state = &self.net.sockets[socket];
-        let family = state.family;
-        match state.protocol {
+        match self.net.sockets[socket].protocol {
             Protocol::Tcp(_) => self.connect_stream(me, (file, socket), address),
             Protocol::Udp(_) => {
-                let to = address.decode(family)?;
-                self.net.udp_connect(socket, to)?;
+                self.net.udp_connect(socket, address)?;
                 Ok(0)
             }
             Protocol::Unix(_) => self.unix_connect(me, (file, socket), address),
@@ -271,7 +270,8 @@ impl Kernel {
                 ends[side.other()].local.encode(state.family)
             }
             Protocol::Tcp(_) => return Err(Stop::Errno(ENOTCONN)),
-            Protocol::Udp(udp) => udp.remote.ok_or(ENOTCONN)?.encode(state.family),
+            // inet_getname: a port of zero is none.
+            Protocol::Udp(udp) => udp.remote.filter(|to| to.port != 0).ok_or(ENOTCONN)?.encode(state.family),
         };
         self.log.returned(address.bytes());
         Ok(0)
@@ -289,23 +289,16 @@ impl Network {
         if !self.stacks[host.0 as usize].may_bind(at.ip) {
             return Err(EADDRNOTAVAIL);
         }
-        match state.protocol {
-            Protocol::Udp(_) if state.local.port != 0 => return Err(EINVAL),
-            Protocol::Udp(_) => {
-                self.udp_bind(socket, at)?;
-                self.sockets[socket].bound_by_program = at.port != 0;
-            }
-            Protocol::Tcp(_) | Protocol::Unix(_) if self.has_port(socket) => return Err(EINVAL),
-            Protocol::Tcp(_) | Protocol::Unix(_) => {
-                // The address is taken back if there is no port for it.
-                self.tcp_bind(socket, at).inspect_err(|_| self.sockets[socket].local.ip = family.any())?;
-                let state = &mut self.sockets[socket];
-                state.bound_by_program |= at.port != 0;
-                state.bound_address |= !at.ip.is_unspecified();
-                // A named IPv6 address leaves IPv4 alone (`__inet6_bind`, net/ipv6/af_inet6.c).
-                state.options.v6_only |= at.ip.is_ipv6() && !at.ip.is_unspecified();
-            }
+        if self.has_port(socket) {
+            return Err(EINVAL);
         }
+        // The address is taken back if there is no port for it.
+        self.tcp_bind(socket, at).inspect_err(|_| self.sockets[socket].local.ip = family.any())?;
+        let state = &mut self.sockets[socket];
+        state.bound_by_program |= at.port != 0;
+        state.bound_address |= !at.ip.is_unspecified();
+        // A named IPv6 address leaves IPv4 alone (`__inet6_bind`, net/ipv6/af_inet6.c).
+        state.options.v6_only |= at.ip.is_ipv6() && !at.ip.is_unspecified();
         Ok(())
     }
 
@@ -523,15 +516,5 @@ impl Network {
         }
         self.notify(socket, CHANGE);
         if matches!(phase, Phase::Gone | Phase::Absent) { Err(ENOTCONN) } else { Ok(()) }
-    }
-
-    /// `inet_shutdown` for UDP: also works, with an error, on a socket that is not connected.
-    fn udp_shutdown(&mut self, socket: Socket, reading: bool, writing: bool) -> Result<(), i32> {
-        let udp = self.udp(socket).ok_or(EINVAL)?;
-        udp.read_shut |= reading;
-        udp.write_shut |= writing;
-        let connected = udp.remote.is_some();
-        self.notify(socket, CHANGE);
-        if connected { Ok(()) } else { Err(ENOTCONN) }
     }
 }

@@ -10,6 +10,9 @@ use libc::EADDRNOTAVAIL;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// The loopback network's broadcast address: reaches every socket of the host (`fib_add_ifaddr`, net/ipv4/fib_frontend.c).
+pub(crate) const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
+
 /// Two endpoints: the host's own first.
 pub(crate) type Pair = (Endpoint, Endpoint);
 
@@ -138,7 +141,7 @@ impl Stack {
 
 /// Whether an address reaches every host of the network.
 pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
-    ip == IpAddr::V4(Ipv4Addr::BROADCAST) || ip == IpAddr::V4(SUBNET_BROADCAST)
+    ip == IpAddr::V4(Ipv4Addr::BROADCAST) || ip == IpAddr::V4(SUBNET_BROADCAST) || ip == IpAddr::V4(LOOPBACK_BROADCAST)
 }
 
 /// Whether an address belongs to the hosts' common network: 10.0.0.0/16 and fd00::/64.

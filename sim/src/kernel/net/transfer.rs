@@ -215,9 +215,6 @@ impl Kernel {
         flags: c_int,
         incoming: &mut Incoming,
     ) -> Step {
-        if flags & libc::MSG_OOB != 0 {
-            return Err(Stop::Errno(EOPNOTSUPP));
-        }
         let wait = self.receive_waiting(file, socket, flags);
         let taken = match self.network(|net, cx| net.udp_receive(cx, socket, out, flags)) {
             Ok(Some(taken)) => taken,
@@ -230,6 +227,10 @@ impl Kernel {
         let stack = &self.net.stacks[state.host.0 as usize];
         let own = if stack.owns(taken.to) { taken.to } else { stack.source_for(taken.to) };
         let beside = (taken.to, own, taken.from.ip.is_loopback());
+        if let Some(unit) = state.options.timestamps {
+            let shows_ns = self.hosts[state.host].wall.shows(taken.arrived);
+            control::put_timestamp(&mut incoming.control, unit, shows_ns);
+        }
         control::describe_datagram(&mut incoming.control, &state.options, state.family, beside, taken.tos);
         self.log.returned(incoming.address.bytes());
         self.log.returned(&incoming.control.bytes);
@@ -247,16 +248,8 @@ impl Kernel {
         input: &In<'_>,
         outgoing: Outgoing<'_>,
     ) -> Step {
-        if outgoing.flags & libc::MSG_OOB != 0 {
-            return Err(Stop::Errno(EOPNOTSUPP));
-        }
-        let family = self.net.sockets[socket].family;
-        let to = match outgoing.to {
-            Some(address) => address.decode(family)?,
-            None => None,
-        };
-        let sent = Sent::read(outgoing.control)?;
-        match self.network(|net, cx| net.udp_send(cx, socket, input, to, &sent)) {
+        let (sent, to) = (Sent::read(outgoing.control), (outgoing.to, outgoing.flags));
+        match self.network(|net, cx| net.udp_send(cx, socket, input, to, sent)) {
             Ok(count) => Ok(count as i64),
             Err(Fail::Errno(EPIPE)) => Err(self.broken_pipe(me, outgoing.flags)),
             Err(fail) => {

@@ -243,6 +243,16 @@ impl Transcript {
                     let who = if same { "own user and group".to_owned() } else { format!("{} {}", word(1), word(2)) };
                     text.push_str(&format!(", credentials {pid} {who}"));
                 }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMP | libc::SCM_TIMESTAMPNS) => {
+                    // The seconds since 1970 are many; what comes after them is less than one.
+                    let word = |i: usize| i64::from_ne_bytes(payload[8 * i..8 * i + 8].try_into().unwrap_or_default());
+                    let (kind, most) = match header.cmsg_type {
+                        libc::SCM_TIMESTAMP => ("microseconds", 1_000_000),
+                        _ => ("nanoseconds", 1_000_000_000),
+                    };
+                    let sane = word(0) > 900_000_000 && (0..most).contains(&word(1));
+                    text.push_str(&format!(", arrived at {kind}, sane {sane}"));
+                }
                 (level, kind) => text.push_str(&format!(", control {level}/{kind} {payload:?}")),
             }
             at = unsafe { libc::CMSG_NXTHDR(message, at) };

@@ -1,12 +1,13 @@
 //! udp(7): datagrams are whole or cut, from whom one is connected to, and errors come later.
 
 use crate::calls::Addr;
+use crate::calls::options::Opt;
 use crate::calls::readiness::{ALL, ET, IN, OUT};
 use crate::compare::{Weathers, script};
 use crate::transcript::Transcript;
 use libc::{
-    AF_INET, AF_INET6, MSG_DONTWAIT, MSG_PEEK, MSG_TRUNC, SHUT_RD, SHUT_WR, SO_RCVTIMEO, SOCK_DGRAM, SOCK_NONBLOCK,
-    c_int,
+    AF_INET, AF_INET6, MSG_DONTWAIT, MSG_MORE, MSG_PEEK, MSG_TRUNC, SHUT_RD, SHUT_WR, SO_RCVTIMEO, SOCK_DGRAM,
+    SOCK_NONBLOCK, c_int,
 };
 
 /// A bound socket and its address.
@@ -213,7 +214,7 @@ script! { Weathers::All;
     }
 }
 
-script! { Weathers::NotYet;
+script! { Weathers::All;
     fn broadcasts_need_permission(t) {
         let (fd, _) = bound(t, AF_INET);
         let everybody = Addr::v4([127, 255, 255, 255], 4711);
@@ -223,4 +224,101 @@ script! { Weathers::NotYet;
         t.sendto(fd, b"all", 0, everybody);
         t.connect(fd, everybody);
     }
+
+    /// Everybody on the host who listens at the port hears a broadcast, also to 127.255.255.255.
+    fn broadcasts_reach_all(t) {
+        let fds = [0, 1, 2].map(|_| {
+            let fd = t.udp();
+            t.switch(fd, "SO_REUSEADDR", 1);
+            fd
+        });
+        t.bind(fds[0], Addr::v4([0; 4], 0));
+        let port = t.getsockname(fds[0]).port();
+        t.bind(fds[1], Addr::v4([0; 4], port));
+        t.bind(fds[2], Addr::local(port));
+        let sender = t.udp();
+        t.switch(sender, "SO_BROADCAST", 1);
+        t.sendto(sender, b"all", 0, Addr::v4([127, 255, 255, 255], port));
+        t.settle();
+        for fd in fds {
+            t.recvfrom(fd, 64, 0);
+        }
+    }
+
+    /// udp(7), `UDP_CORK`, and send(2), `MSG_MORE`: several calls make one datagram.
+    fn corked(t) {
+        for domain in [AF_INET, AF_INET6] {
+            let ((a, _), (b, to)) = (bound(t, domain), bound(t, domain));
+            let (_, elsewhere) = bound(t, domain);
+            t.sendto(a, b"one ", MSG_MORE, to);
+            t.sendto(a, b"datagram", MSG_MORE, elsewhere);
+            t.settle();
+            t.recv(b, 64, 0);
+            t.send(a, b"", 0);
+            t.settle();
+            t.recvfrom(b, 64, 0);
+            t.setopt(a, CORK, 1);
+            t.sendto(a, b"an", 0, to);
+            t.sendto(a, b"other", 0, to);
+            t.settle();
+            t.recv(b, 64, 0);
+            t.setopt(a, CORK, 0);
+            t.settle();
+            t.recv(b, 64, 0);
+            t.sendto(a, &[b'x'; 60_000], MSG_MORE, to);
+            t.sendto(a, &[b'x'; 6_000], 0, to);
+            t.sendto(a, b"fresh", 0, to);
+            t.settle();
+            t.recv(b, 64, 0);
+            t.recv(b, 64, 0);
+            t.sendto(a, b"never sent", MSG_MORE, to);
+            t.close(a);
+            t.settle();
+            t.recv(b, 64, 0);
+        }
+    }
+
+    /// socket(7), `SO_TIMESTAMP`: when a datagram arrived comes beside it.
+    fn timestamps(t) {
+        let ((a, _), (b, to)) = (bound(t, AF_INET), bound(t, AF_INET));
+        for option in [TIMESTAMP, TIMESTAMP_NS, TIMESTAMP] {
+            t.setopt(b, option, 1);
+            t.getopt(b, TIMESTAMP);
+            t.getopt(b, TIMESTAMP_NS);
+            t.sendto(a, b"when", 0, to);
+            t.settle();
+            t.recvmsg(b, 64, 64, 0);
+        }
+        t.setopt(b, TIMESTAMP_NS, 0);
+        t.sendto(a, b"when", 0, to);
+        t.settle();
+        t.recvmsg(b, 64, 64, 0);
+    }
+
+    /// What `connect` chose is given back, what `bind` named is kept.
+    fn connected_and_free_again(t) {
+        for (domain, peer) in [(AF_INET, AF_INET), (AF_INET6, AF_INET6)] {
+            let (_, to) = bound(t, peer);
+            let fresh = t.socket(domain, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+            let named = t.socket(domain, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+            t.bind(named, Addr::loopback(domain, 0));
+            for fd in [fresh, named] {
+                t.connect(fd, to);
+                t.getsockname(fd);
+                t.connect(fd, Addr::unspecified());
+                t.getsockname(fd);
+                t.send(fd, b"whom to", 0);
+                t.getsockname(fd);
+                t.connect(fd, Addr::loopback(domain, 0));
+                t.getpeername(fd);
+                t.send(fd, b"port 0", 0);
+                t.settle();
+                t.error_of(fd);
+            }
+        }
+    }
 }
+
+const CORK: Opt = Opt { name: "UDP_CORK", level: libc::IPPROTO_UDP, number: libc::UDP_CORK };
+const TIMESTAMP: Opt = Opt { name: "SO_TIMESTAMP", level: libc::SOL_SOCKET, number: libc::SO_TIMESTAMP };
+const TIMESTAMP_NS: Opt = Opt { name: "SO_TIMESTAMPNS", level: libc::SOL_SOCKET, number: libc::SO_TIMESTAMPNS };

@@ -282,6 +282,7 @@ operations! {
             t.send(fd, b"hi", 0);
             t.settle();
             t.send(fd, b"again", 0);
+            t.settle();
             t.poll(fd, readiness::ALL, 0);
         }
         "send nothing" { t.send(fd, b"", 0); }

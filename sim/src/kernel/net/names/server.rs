@@ -1,6 +1,6 @@
 //! The name server at 10.0.255.53, port 53 (RFC 1035): for programs that bring a resolver of their own.
 
-use super::super::{Cx, Endpoint, NetEvent, Network, Socket};
+use super::super::{Cx, Endpoint, NetEvent, Network};
 use super::Resolved;
 use crate::world::HostId;
 use libc::ECONNREFUSED;
@@ -39,17 +39,10 @@ struct Question {
 
 impl Network {
     /// A datagram reaches the name server.
-    pub(crate) fn name_server_hears(
-        &mut self,
-        cx: &mut Cx<'_>,
-        host: HostId,
-        from: Endpoint,
-        port: u16,
-        bytes: &[u8],
-        sender: Socket,
-    ) {
+    pub(crate) fn name_server_hears(&mut self, cx: &mut Cx<'_>, host: HostId, from: Endpoint, port: u16, bytes: &[u8]) {
+        let to = Endpoint::new(IpAddr::V4(super::super::address::NAME_SERVER), port);
         if port != PORT {
-            cx.schedule(cx.now + 2 * SERVER_NS, NetEvent::Icmp(sender, ECONNREFUSED));
+            cx.schedule(cx.now + 2 * SERVER_NS, NetEvent::Icmp(host, from, to, ECONNREFUSED));
             return;
         }
         let server = Endpoint::new(IpAddr::V4(super::super::address::NAME_SERVER), PORT);

@@ -1,0 +1,293 @@
+//! Sending datagrams: `udp_sendmsg` (net/ipv4/udp.c), `udpv6_sendmsg` (net/ipv6/udp.c), and their way to a host.
+
+use super::connect::{destination, oneself};
+use super::{Pending, Received, SPACE, Travelling, Way};
+use crate::abi::user::In;
+use crate::kernel::net::address::{Family, RawAddress};
+use crate::kernel::net::control::Sent;
+use crate::kernel::net::link::{LinkId, Parcel, Passage, flip};
+use crate::kernel::net::socket::Protocol;
+use crate::kernel::net::stack::{LOOPBACK_BROADCAST, Route, is_broadcast};
+use crate::kernel::net::{Cx, Endpoint, Fail, NetEvent, Network, Socket, names};
+use crate::world::HostId;
+use libc::{EDESTADDRREQ, EHOSTUNREACH, EINVAL, EMSGSIZE, ENETUNREACH, EOPNOTSUPP, EPIPE, c_int};
+use std::net::IpAddr;
+
+/// Largest payload: 65,535 less the headers (udp(7), RFC 8200 §3).
+const PAYLOAD_BYTES_MAX_V4: usize = 65_507;
+const PAYLOAD_BYTES_MAX_V6: usize = 65_527;
+/// Payload that leaves in one piece: Ethernet's 1,500, loopback's 65,536, less the IPv4 headers.
+const UNFRAGMENTED_BYTES: usize = 1472;
+const LOOPBACK_UNFRAGMENTED_BYTES: usize = 65_508;
+/// Segments that one call with `UDP_SEGMENT` may make (`UDP_MAX_SEGMENTS`, include/linux/udp.h).
+const SEGMENTS_MAX: usize = 128;
+/// Address resolution gives up after three tries of a second (arp(7)).
+const UNREACHABLE_NS: u64 = 3_000_000_000;
+
+/// The longest datagram to an address.
+fn most_bytes(to: IpAddr) -> usize {
+    if to.is_ipv4() { PAYLOAD_BYTES_MAX_V4 } else { PAYLOAD_BYTES_MAX_V6 }
+}
+
+impl Network {
+    /// Sends a datagram. Answers how many bytes were sent.
+    pub(in crate::kernel::net) fn udp_send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        socket: Socket,
+        input: &In<'_>,
+        (to, flags): (Option<&RawAddress>, c_int),
+        sent: Result<Sent, c_int>,
+    ) -> Result<usize, Fail> {
+        self.udp_autobind(socket)?; // inet_send_prepare
+        let bytes = input.len();
+        let corked = flags & libc::MSG_MORE != 0 || self.sockets[socket].options.cork;
+        if let Some(mut pending) = self.udp(socket).and_then(|udp| udp.pending.take()) {
+            let most = most_bytes(pending.to.ip);
+            if pending.bytes.len() + bytes > most {
+                self.recycle(pending.bytes); // udp_flush_pending_frames
+                return Err(Fail::Errno(EMSGSIZE));
+            }
+            input.pieces(0, bytes, |piece| pending.bytes.extend_from_slice(piece));
+            self.udp_push_unless(cx, socket, corked, pending);
+            return Ok(bytes);
+        }
+        let to = self.udp_destination(socket, bytes, to, flags)?;
+        let sent = &sent?;
+        let route = self.udp_check_route(socket, to.ip)?;
+        let state = &self.sockets[socket];
+        let (host, write_shut) = match &state.protocol {
+            Protocol::Udp(udp) => (state.host, udp.write_shut),
+            Protocol::Tcp(_) | Protocol::Unix(_) => return Err(Fail::Errno(EINVAL)),
+        };
+        if let Some(source) = sent.source
+            && !self.stacks[host.0 as usize].owns(source)
+        {
+            return Err(Fail::Errno(EINVAL));
+        }
+        self.udp_check_size(socket, bytes, to.ip, sent)?;
+        if let error @ 1.. = std::mem::take(&mut self.sockets[socket].error) {
+            return Err(Fail::Errno(error));
+        }
+        if write_shut {
+            return Err(Fail::Errno(EPIPE));
+        }
+        let mut buffer = self.spare_buffer();
+        input.pieces(0, bytes, |piece| buffer.extend_from_slice(piece));
+        self.udp_push_unless(cx, socket, corked, Pending { bytes: buffer, to, route, sent: *sent });
+        Ok(bytes)
+    }
+
+    /// Sends what has been gathered, or keeps it until the cork comes off.
+    fn udp_push_unless(&mut self, cx: &mut Cx<'_>, socket: Socket, corked: bool, pending: Pending) {
+        if !corked {
+            self.udp_push(cx, socket, pending);
+        } else if let Some(udp) = self.udp(socket) {
+            udp.pending = Some(pending);
+        }
+    }
+
+    /// `UDP_CORK` is switched off: what was gathered goes (`udp_push_pending_frames`).
+    pub(in crate::kernel::net) fn udp_uncork(&mut self, cx: &mut Cx<'_>, socket: Socket) {
+        if let Some(pending) = self.udp(socket).and_then(|udp| udp.pending.take()) {
+            self.udp_push(cx, socket, pending);
+        }
+    }
+
+    /// Sends a datagram, or with `UDP_SEGMENT` several.
+    fn udp_push(&mut self, cx: &mut Cx<'_>, socket: Socket, pending: Pending) {
+        let Pending { bytes, to, route, sent } = pending;
+        let segment = usize::from(sent.segment.unwrap_or(self.sockets[socket].options.segment));
+        if segment == 0 || bytes.len() <= segment {
+            self.udp_send_one(cx, socket, bytes, to, route, &sent);
+        } else {
+            for piece in bytes.chunks(segment) {
+                let mut buffer = self.spare_buffer();
+                buffer.extend_from_slice(piece);
+                self.udp_send_one(cx, socket, buffer, to, route, &sent);
+            }
+            self.recycle(bytes);
+        }
+        // It has left, and made room: sock_wfree, from loopback_xmit or when the interface is done.
+        self.notify(socket, SPACE);
+    }
+
+    /// Where a datagram goes, checked in Linux's order.
+    fn udp_destination(
+        &self,
+        socket: Socket,
+        bytes: usize,
+        to: Option<&RawAddress>,
+        flags: c_int,
+    ) -> Result<Endpoint, c_int> {
+        let state = &self.sockets[socket];
+        let remote = match &state.protocol {
+            Protocol::Udp(udp) => udp.remote,
+            Protocol::Tcp(_) | Protocol::Unix(_) => None,
+        };
+        let refused = if bytes > 0xffff { Some(EMSGSIZE) } else { (flags & libc::MSG_OOB != 0).then_some(EOPNOTSUPP) };
+        if let (Family::V4, Some(error)) = (state.family, refused) {
+            return Err(error);
+        }
+        let named = match to {
+            Some(address) => destination(address, state.family, state.options.v6_only)?,
+            None => None,
+        };
+        if let (None, Some(_), Some(Endpoint { ip: IpAddr::V4(_), .. })) = (named, to, remote)
+            && state.family == Family::V6
+        {
+            // udpv6_sendmsg: AF_UNSPEC stands for the peer, whose mapped address is then looked up as it is.
+            return Err(ENETUNREACH);
+        }
+        let mut to = named.or(remote).ok_or(EDESTADDRREQ)?;
+        if to.ip.is_unspecified() {
+            to.ip = oneself(state.local.ip, to.ip);
+        }
+        if state.family == Family::V6 && to.ip.is_ipv4() {
+            // The peer's mapped address is handed to udp_sendmsg as if it had been named.
+            if to.port == 0 {
+                return Err(EINVAL);
+            }
+            refused.map_or(Ok(()), Err)?;
+        }
+        Ok(to)
+    }
+
+    /// The sizes that are refused: too long for a datagram, too many segments, or to be fragmented against the
+    /// socket's will (`IP_MTU_DISCOVER`, ip(7)).
+    fn udp_check_size(&self, socket: Socket, bytes: usize, to: IpAddr, sent: &Sent) -> Result<(), Fail> {
+        let options = &self.sockets[socket].options;
+        if bytes > most_bytes(to) {
+            return Err(Fail::Errno(EMSGSIZE));
+        }
+        let segment = usize::from(sent.segment.unwrap_or(options.segment));
+        let own = self.stacks[self.sockets[socket].host.0 as usize].owns(to);
+        let whole = if own { LOOPBACK_UNFRAGMENTED_BYTES } else { UNFRAGMENTED_BYTES };
+        let whole = if to.is_ipv4() { whole } else { whole - 20 };
+        if segment > 0 && (segment > whole || bytes.div_ceil(segment) > SEGMENTS_MAX) {
+            return Err(Fail::Errno(EINVAL));
+        }
+        let piece = if segment > 0 { segment.min(bytes) } else { bytes };
+        let unbroken = matches!(options.path_mtu_discovery, libc::IP_PMTUDISC_DO | libc::IP_PMTUDISC_PROBE);
+        if unbroken && piece > whole { Err(Fail::Errno(EMSGSIZE)) } else { Ok(()) }
+    }
+
+    fn udp_send_one(
+        &mut self,
+        cx: &mut Cx<'_>,
+        socket: Socket,
+        buffer: Vec<u8>,
+        to: Endpoint,
+        route: Route,
+        sent: &Sent,
+    ) {
+        let state = &self.sockets[socket];
+        let (host, local, tos) = (state.host, state.local, sent.tos.unwrap_or(state.options.tos));
+        let looped = if to.ip.is_ipv4() { state.options.multicast_loop } else { state.options.multicast_loop_v6 };
+        let source = match sent.source {
+            Some(source) => source,
+            // `inet_saddr` is that of the bound address, if datagrams can come from it.
+            None if local.ip.is_unspecified()
+                || local.ip.is_multicast()
+                || is_broadcast(local.ip)
+                || local.ip.is_ipv4() != to.ip.is_ipv4() =>
+            {
+                self.stacks[host.0 as usize].source_for(to.ip)
+            }
+            None => local.ip,
+        };
+        let from = Endpoint::new(source, local.port);
+        let datagram = |bytes| Received { bytes, from, to: to.ip, tos, arrived: 0 };
+        if to.ip.is_multicast() || is_broadcast(to.ip) {
+            for host_of_many in self.udp_audience(host, to, looped) {
+                let datagram = datagram(buffer.clone());
+                let copy = Travelling { datagram, port: to.port, host: host_of_many, answerable: false, way: None };
+                self.udp_launch(cx, host, copy);
+            }
+            return self.recycle(buffer);
+        }
+        match route {
+            Route::Host(target) => {
+                let datagram = datagram(buffer);
+                let travelling = Travelling { datagram, port: to.port, host: target, answerable: true, way: None };
+                self.udp_launch(cx, host, travelling);
+            }
+            Route::NameServer => {
+                self.name_server_hears(cx, host, from, to.port, &buffer);
+                self.recycle(buffer);
+            }
+            Route::Nobody | Route::None => {
+                cx.schedule(cx.now + UNREACHABLE_NS, NetEvent::Icmp(host, from, to, EHOSTUNREACH));
+                self.recycle(buffer);
+            }
+        }
+    }
+
+    /// The hosts that a multicast or broadcast datagram is sent to: those that would not ignore it.
+    fn udp_audience(&self, host: HostId, to: Endpoint, looped: bool) -> Vec<HostId> {
+        if to.ip == IpAddr::V4(LOOPBACK_BROADCAST) {
+            return vec![host];
+        }
+        if to.ip.is_multicast() {
+            let members = self.groups.get(&to.ip).into_iter().flatten().copied();
+            return members.filter(|member| looped || *member != host).collect();
+        }
+        self.udp_hosts.get(&to.port).into_iter().flat_map(|hosts| hosts.keys().copied()).collect()
+    }
+
+    fn udp_launch(&mut self, cx: &mut Cx<'_>, from: HostId, mut travelling: Travelling) {
+        let link = self.links.between(from, travelling.host);
+        let bytes = travelling.datagram.bytes.len();
+        let piece_bytes = if from == travelling.host { usize::MAX } else { UNFRAGMENTED_BYTES };
+        // A datagram in pieces arrives if all of them do, and twice if it is one.
+        let (mut left, mut arrives, mut leaves, mut lost) = (bytes, 0, 0, false);
+        let twice = loop {
+            let piece = left.min(piece_bytes);
+            left -= piece;
+            let passage = self.links.passage(link, Parcel::datagram(cx.now, piece as u64));
+            if let Some(Passage { delay, leaves: later, flipped, .. }) = passage {
+                (arrives, leaves) = (arrives.max(delay), leaves.max(later));
+                match flipped.map(|which| (which, travelling.datagram.bytes.get_mut(left..left + piece))) {
+                    None => {}
+                    Some((which, Some(bytes))) if !bytes.is_empty() => flip(bytes, which),
+                    // Nothing but a header, whose checksum fails.
+                    Some(_) => lost = true,
+                }
+            }
+            lost |= passage.is_none();
+            if left == 0 {
+                break passage.is_some_and(|passage| passage.twice) && bytes <= piece_bytes;
+            }
+        };
+        if lost {
+            return self.recycle(travelling.datagram.bytes);
+        }
+        let at = cx.now + arrives;
+        if twice {
+            let datagram = Received { bytes: travelling.datagram.bytes.clone(), ..travelling.datagram };
+            let copy = Travelling { datagram, ..travelling };
+            self.udp_send_off(cx, (link, at, leaves), copy);
+        }
+        self.udp_send_off(cx, (link, at, leaves), travelling);
+    }
+
+    fn udp_send_off(&mut self, cx: &mut Cx<'_>, (link, arrives, leaves): (LinkId, u64, u64), travelling: Travelling) {
+        let id = self.travelling.insert(travelling);
+        let key = cx.schedule(arrives, NetEvent::Datagram(id));
+        self.travelling[id].way = Some(Way { link, arrives, leaves, key });
+    }
+
+    /// The name server answers.
+    pub(in crate::kernel::net) fn udp_answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        host: HostId,
+        from: Endpoint,
+        to: Endpoint,
+        bytes: Vec<u8>,
+    ) {
+        let datagram = Received { bytes, from, to: to.ip, tos: 0, arrived: 0 };
+        let id = self.travelling.insert(Travelling { datagram, port: to.port, host, answerable: false, way: None });
+        cx.schedule(cx.now + 2 * names::SERVER_NS, NetEvent::Datagram(id));
+    }
+}
