@@ -306,7 +306,14 @@ impl Network {
         if (level, name) == (IPPROTO_IPV6, libc::IPV6_V6ONLY) && state.family == Family::V6 && has_port {
             return Err(EINVAL); // `inet->inet_num`, do_ipv6_setsockopt
         }
-        state.options.set(of, level, name, number)?;
+        let (closed, listens) = self.tcp_is_closed(socket);
+        match (level, name) {
+            // tcp_set_window_clamp, and do_tcp_setsockopt (net/ipv4/tcp.c).
+            (IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) if number == 0 && !closed => return Err(EINVAL),
+            (IPPROTO_TCP, libc::TCP_FASTOPEN) if !closed && !listens => return Err(EINVAL),
+            _ => {}
+        }
+        self.sockets[socket].options.set(of, level, name, number)?;
         if udp {
             match (level, name) {
                 (SOL_SOCKET, libc::SO_REUSEADDR | libc::SO_REUSEPORT) => self.udp_reuse_changed(socket),
@@ -316,6 +323,17 @@ impl Network {
         }
         self.tcp_option_changed(cx, socket, (level, name));
         Ok(())
+    }
+
+    /// Whether a TCP socket is in the states `TCP_CLOSE` and `TCP_LISTEN`.
+    fn tcp_is_closed(&self, socket: Socket) -> (bool, bool) {
+        match &self.sockets[socket].protocol {
+            Protocol::Tcp(Tcp::Connected { connection, side }) => {
+                (self.connections[*connection].ends[*side].phase == Phase::Gone, false)
+            }
+            Protocol::Tcp(Tcp::Listening(_)) => (false, true),
+            Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) | Protocol::Unix(_) => (true, false),
+        }
     }
 
     /// Lets a connection know of an option that concerns it.

@@ -146,11 +146,12 @@ impl Kernel {
             let wait = self.receive_waiting(file, socket, 0);
             return Err(self.stop(me, file, Fail::Wait(DATA), wait));
         }
-        let mut child = SocketState::new(state.host, state.family, state.options.clone(), Protocol::Tcp(Tcp::Closed));
+        let mut child = SocketState::new(state.host, state.family, Options::stream(), Protocol::Tcp(Tcp::Closed));
         child.bound_address = state.bound_address;
         let family = state.family;
         let (fd, child) = self.open_socket(me, child, flags)?;
-        let Some(id) = self.net.tcp_accept(socket) else { return Err(Stop::Errno(libc::EAGAIN)) };
+        let Some((id, options)) = self.net.tcp_accept(socket) else { return Err(Stop::Errno(libc::EAGAIN)) };
+        self.net.sockets[child].options = options;
         self.network(|net, cx| net.tcp_accepted(cx, id, child));
         *address = self.net.connections[id].ends[Side::Opener].local.encode(family);
         self.log.returned(address.bytes());
@@ -425,7 +426,9 @@ impl Network {
         let claim = self.tcp_claim(socket, local);
         if bound {
             let stack = self.stack(host);
-            if stack.connections.contains_key(&(local, to)) {
+            // Of a socket that was bound, TIME_WAIT does not stand in the way: RFC 1323's timestamps tell old segments
+            // from new ones (tcp_twsk_unique, net/ipv4/tcp_ipv4.c).
+            if let Some(Some(_)) = stack.connections.get(&(local, to)) {
                 self.tcp_lose_name(socket);
                 return Err(EADDRNOTAVAIL);
             }

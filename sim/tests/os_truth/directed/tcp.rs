@@ -457,9 +457,7 @@ script! { Weathers::Calm;
         t.settle();
         t.recv(client, 64, 0);
     }
-}
 
-script! { Weathers::NotYet;
     fn both_sides_shut_at_once(t) {
         let (_listener, client, server) = t.connection(AF_INET);
         t.shutdown(client, SHUT_RDWR);

@@ -18,8 +18,8 @@ pub enum Family {
 /// Whether worlds answer for this family as they should.
 pub fn settled(family: Family) -> bool {
     match family {
-        Family::Plain | Family::File | Family::Udp => true,
-        Family::Tcp | Family::Unix => std::env::var_os("TRUTH_SOCKETS").is_some(),
+        Family::Plain | Family::File | Family::Tcp | Family::Udp => true,
+        Family::Unix => std::env::var_os("TRUTH_SOCKETS").is_some(),
     }
 }
 

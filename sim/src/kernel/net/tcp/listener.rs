@@ -1,5 +1,6 @@
 //! Listening: requests, the accept queue, and what happens when it is full (listen(2), accept(2)).
 
+use super::super::options::Options;
 use super::super::ports::Claim;
 use super::super::{Cx, Network, Socket};
 use super::connection::{ConnectionId, Phase, Side};
@@ -11,8 +12,9 @@ pub(crate) const BACKLOG_MAX: u32 = 4096;
 
 /// What a listening socket has.
 pub(crate) struct Listener {
-    /// Established connections that nobody has accepted.
-    pub(crate) queue: VecDeque<ConnectionId>,
+    /// Established connections that nobody has accepted, each with the options that the listener had when it came: what
+    /// is set later is for later ones (`sk_clone`, net/core/sock.c).
+    pub(crate) queue: VecDeque<(ConnectionId, Options)>,
     /// Connections whose handshake is under way.
     pub(crate) requests: BTreeSet<ConnectionId>,
     /// As given to `listen`, at most [`BACKLOG_MAX`].
@@ -95,13 +97,14 @@ impl Network {
         let Some(listener) = self.connections[id].ends[Side::Acceptor].listener else { return false };
         let deferred = self.sockets[listener].options.defer_accept_s > 0 && !with_data;
         let tried = self.connections[id].ends[Side::Acceptor].backoff > 0;
+        let options = self.sockets[listener].options.clone();
         let Some(state) = self.listener(listener) else { return false };
         if state.is_full() || deferred && !tried {
             self.tcp_await_syn_ack_retry(cx, id);
             return false;
         }
         state.requests.remove(&id);
-        state.queue.push_back(id);
+        state.queue.push_back((id, options));
         let connection = &mut self.connections[id];
         let end = &mut connection.ends[Side::Acceptor];
         end.phase = Phase::Open;
@@ -117,7 +120,7 @@ impl Network {
     }
 
     /// Takes the oldest connection off the accept queue.
-    pub(in super::super) fn tcp_accept(&mut self, listener: Socket) -> Option<ConnectionId> {
+    pub(in super::super) fn tcp_accept(&mut self, listener: Socket) -> Option<(ConnectionId, Options)> {
         self.listener(listener)?.queue.pop_front()
     }
 
@@ -143,7 +146,7 @@ impl Network {
                 self.tcp_end(cx, id, Side::Acceptor);
             }
         }
-        for id in queue {
+        for (id, _) in queue {
             self.connections[id].ends[Side::Acceptor].listener = None;
             if self.connections[id].ends[Side::Acceptor].phase == Phase::Open {
                 self.tcp_reset(cx, id, Side::Acceptor);
