@@ -221,7 +221,7 @@ pub const DIFFERENCES: &[Difference] = &[
         real: " = 0 0 (4 bytes)",
         world: " = 0 1 (4 bytes)",
         since: ALWAYS,
-        reason: "whether acknowledgements are delayed: Linux guesses by the traffic (RFC 1122, 4.2.3.2); a world never does",
+        reason: "whether acknowledgements are delayed: Linux guesses by the traffic (RFC 1122 §4.2.3.2), a world never",
     },
     Difference {
         scripts: TCP,

@@ -245,7 +245,6 @@ impl Network {
         (level, name): (c_int, c_int),
         value: &[u8],
     ) -> Result<(), c_int> {
-        let has_port = self.has_port(socket);
         let state = &mut self.sockets[socket];
         let of = of(state);
         let udp = matches!(of, Of::Udp(_));
@@ -303,18 +302,31 @@ impl Network {
             [byte] if matches!(level, IPPROTO_IP) => c_int::from(*byte),
             value => int(value)?,
         };
-        if (level, name) == (IPPROTO_IPV6, libc::IPV6_V6ONLY) && state.family == Family::V6 && has_port {
-            return Err(EINVAL); // `inet->inet_num`, do_ipv6_setsockopt
-        }
+        self.set_number(cx, socket, (level, name), number)
+    }
+
+    /// Options that are a number: what the socket's state says to it, and what changes with it.
+    fn set_number(
+        &mut self,
+        cx: &mut Cx<'_>,
+        socket: Socket,
+        (level, name): (c_int, c_int),
+        number: c_int,
+    ) -> Result<(), c_int> {
+        let has_port = self.has_port(socket);
         let (closed, listens) = self.tcp_is_closed(socket);
+        let state = &mut self.sockets[socket];
+        let of = of(state);
         match (level, name) {
+            // `inet->inet_num`, do_ipv6_setsockopt
+            (IPPROTO_IPV6, libc::IPV6_V6ONLY) if state.family == Family::V6 && has_port => return Err(EINVAL),
             // tcp_set_window_clamp, and do_tcp_setsockopt (net/ipv4/tcp.c).
             (IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) if number == 0 && !closed => return Err(EINVAL),
             (IPPROTO_TCP, libc::TCP_FASTOPEN) if !closed && !listens => return Err(EINVAL),
             _ => {}
         }
-        self.sockets[socket].options.set(of, level, name, number)?;
-        if udp {
+        state.options.set(of, level, name, number)?;
+        if matches!(of, Of::Udp(_)) {
             match (level, name) {
                 (SOL_SOCKET, libc::SO_REUSEADDR | libc::SO_REUSEPORT) => self.udp_reuse_changed(socket),
                 (libc::IPPROTO_UDP, libc::UDP_CORK) if number == 0 => self.udp_uncork(cx, socket),

@@ -407,7 +407,7 @@ impl Options {
             (IPPROTO_TCP, libc::TCP_LINGER2, 0) => 60,
             (IPPROTO_TCP, libc::TCP_LINGER2, _) => value.clamp(-1, 120),
             // tcp_set_window_clamp: at least half the smallest buffer.
-            (IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, 1.. | ..0) => value.max(RECEIVE_BUFFER_MIN as c_int / 2),
+            (IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, asked) if asked != 0 => asked.max(RECEIVE_BUFFER_MIN as c_int / 2),
             (IPPROTO_IP, libc::IP_MULTICAST_TTL, -1) | (IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS, -1) => 1,
             _ => value,
         };

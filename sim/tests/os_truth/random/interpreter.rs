@@ -40,8 +40,9 @@ struct Open<'a> {
     counters: Vec<c_int>,
     /// Counts bytes, so that each has its own value.
     written: u8,
-    /// An IPv6 socket has connected over IPv4. From then on Linux sends everything over IPv4 from it, also the SYN to an
-    /// IPv6 address, which reaches nobody (`ipv6_mapped`, net/ipv6/tcp_ipv6.c, is never undone): so nobody asks again.
+    /// An IPv6 socket has connected over IPv4. From then on Linux sends everything over IPv4 from it, also the SYN to
+    /// an IPv6 address, which reaches nobody (`ipv6_mapped`, net/ipv6/tcp_ipv6.c, is never undone): so nobody connects
+    /// to one any more.
     mapped: bool,
 }
 
