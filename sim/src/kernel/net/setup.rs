@@ -199,7 +199,7 @@ impl Kernel {
                 state.standing = Standing::Connected;
                 return Ok(0);
             }
-            None => {
+            None if !began => {
                 if family == Family::V6 && address.len < V6_BYTES_MIN {
                     return Err(Stop::Errno(EINVAL)); // tcp_v6_connect looks at the length first
                 }
@@ -210,7 +210,8 @@ impl Kernel {
                     return Err(Stop::Errno(EINPROGRESS));
                 }
             }
-            Some(Phase::Gone) => {
+            // Gone by itself, or dissolved by another thread while this call waited.
+            None | Some(Phase::Gone) => {
                 let error = self.network(|net, cx| {
                     let error = net.take_error(socket);
                     net.tcp_disconnect(cx, socket);
@@ -429,7 +430,7 @@ impl Network {
             // Of a socket that was bound, TIME_WAIT does not stand in the way: RFC 1323's timestamps tell old segments
             // from new ones (tcp_twsk_unique, net/ipv4/tcp_ipv4.c).
             if let Some(Some(_)) = stack.connections.get(&(local, to)) {
-                self.tcp_lose_name(socket);
+                self.tcp_lose_name(socket, false);
                 return Err(EADDRNOTAVAIL);
             }
             stack.tcp.narrow(local.port, socket, local.ip);
@@ -445,13 +446,13 @@ impl Network {
 
     /// A socket that stops being connected or listening gives up the port and the address that its program did not
     /// choose (`tcp_set_state`, net/ipv4/tcp.c, and `inet_bhash2_reset_saddr`, net/ipv4/inet_hashtables.c).
-    fn tcp_lose_name(&mut self, socket: Socket) {
-        if !self.sockets[socket].bound_by_program {
-            self.tcp_release_port(socket);
-        }
+    fn tcp_lose_name(&mut self, socket: Socket, was_closed: bool) {
         let state = &mut self.sockets[socket];
         if !state.bound_address {
             state.local.ip = state.family.any();
+        }
+        if !state.bound_by_program && !was_closed {
+            self.tcp_release_port(socket);
         }
     }
 
@@ -462,24 +463,26 @@ impl Network {
         let (host, port) = (state.host, state.local.port);
         let mut closed = matches!(state.protocol, Protocol::Tcp(Tcp::Closed));
         if let Protocol::Tcp(Tcp::Connected { connection: id, side }) = state.protocol {
-            let end = &mut self.connections[id].ends[side];
+            let connection = &mut self.connections[id];
+            // In CLOSING and LAST_ACK there is nothing left to break off, unless something waits to be sent.
+            let (outgoing, incoming) = (&connection.streams[side], &connection.streams[side.other()]);
+            let closing = outgoing.fin && incoming.finished() && outgoing.sent == outgoing.end();
+            let end = &mut connection.ends[side];
             // The port is the socket's again, not the connection's.
             end.holder = None;
             closed = end.phase == Phase::Gone;
-            self.sockets[socket].error = if closed { end.error } else { ECONNRESET };
-            self.tcp_close(cx, id, side, false);
+            self.sockets[socket].error = if closed || closing { end.error } else { ECONNRESET };
+            if closing && !closed {
+                self.tcp_leave(cx, id, side);
+            } else {
+                self.tcp_close(cx, id, side, false);
+            }
         }
         let state = &mut self.sockets[socket];
         state.set_tcp(Tcp::Closed);
         (state.read_shut, state.write_shut, state.standing) = (false, false, Standing::Unconnected);
         self.stack(host).tcp.set_listening(port, socket, false);
-        if !closed {
-            self.tcp_lose_name(socket);
-        }
-        let state = &mut self.sockets[socket];
-        if !state.bound_address {
-            state.local.ip = state.family.any();
-        }
+        self.tcp_lose_name(socket, closed);
         self.notify(socket, CHANGE); // sk_error_report
     }
 

@@ -57,6 +57,12 @@ impl Network {
         }
     }
 
+    /// A program lets go of a connection that closes by itself: nobody is told.
+    pub(in super::super) fn tcp_leave(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+        self.connections[id].ends[side].socket = None;
+        self.tcp_end(cx, id, side);
+    }
+
     /// The FIN of the peer has arrived, and was acknowledged.
     pub(super) fn tcp_fin_arrived(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
         if self.connections[id].streams[side].fin_acknowledged() {
