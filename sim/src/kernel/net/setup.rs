@@ -294,13 +294,16 @@ impl Network {
         if self.has_port(socket) {
             return Err(EINVAL);
         }
-        // The address is taken back if there is no port for it.
-        self.tcp_bind(socket, at).inspect_err(|_| self.sockets[socket].local.ip = family.any())?;
+        // A named IPv6 address leaves IPv4 alone (`__inet6_bind`, net/ipv6/af_inet6.c).
+        let before = self.sockets[socket].options.v6_only;
+        self.sockets[socket].options.v6_only |= at.ip.is_ipv6() && !at.ip.is_unspecified();
+        self.tcp_bind(socket, at).inspect_err(|_| {
+            let state = &mut self.sockets[socket];
+            (state.local.ip, state.options.v6_only) = (family.any(), before);
+        })?;
         let state = &mut self.sockets[socket];
         state.bound_by_program |= at.port != 0;
         state.bound_address |= !at.ip.is_unspecified();
-        // A named IPv6 address leaves IPv4 alone (`__inet6_bind`, net/ipv6/af_inet6.c).
-        state.options.v6_only |= at.ip.is_ipv6() && !at.ip.is_unspecified();
         Ok(())
     }
 

@@ -45,11 +45,9 @@ impl Network {
     /// A listener gets a SYN; false when its queue is full and the SYN is dropped (`tcp_conn_request`,
     /// net/ipv4/tcp_input.c).
     pub(super) fn tcp_request(&mut self, cx: &mut Cx<'_>, id: ConnectionId, listener: Socket) -> bool {
-        let (reuse_address, reuse_port) = {
-            let options = &self.sockets[listener].options;
-            (options.reuse_address, options.reuse_port)
-        };
-        let window = self.sockets[listener].options.window();
+        let options = &self.sockets[listener].options;
+        let (v6_only, reuse_address, reuse_port) = (options.v6_only, options.reuse_address, options.reuse_port);
+        let window = options.window();
         let shut = (self.sockets[listener].read_shut, self.sockets[listener].write_shut);
         let Some(state) = self.listener(listener) else { return false };
         if state.is_full() {
@@ -59,7 +57,7 @@ impl Network {
         let connection = &mut self.connections[id];
         let remote = connection.ends[Side::Opener].local;
         let end = &mut connection.ends[Side::Acceptor];
-        let claim = Claim { ip: end.local.ip, v6_only: false, reuse_address, reuse_port };
+        let claim = Claim { ip: end.local.ip, v6_only, reuse_address, reuse_port };
         end.phase = Phase::SynReceived;
         (end.read_shut, end.write_shut) = shut; // sk_clone (net/core/sock.c) copies it
         end.listener = Some(listener);
