@@ -216,6 +216,19 @@ pub(crate) mod text {
     }
 }
 
+/// For `#[serde(with)]`: lengths of time as their texts.
+pub(crate) mod texts {
+    use super::{Deserialize, Deserializer, Duration, Serializer, Text};
+
+    pub(crate) fn serialize<S: Serializer>(durations: &[Duration], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(durations.iter().copied().map(Text))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+        Ok(Vec::<Text>::deserialize(deserializer)?.into_iter().map(|text| text.0).collect())
+    }
+}
+
 /// A length of time as a regular expression: one or more numbers with units. The part stands twice, because patterns
 /// of JSON Schema have no names.
 const PATTERN: &str = concat!(

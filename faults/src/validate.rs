@@ -178,7 +178,7 @@ impl Fault {
                     let error = crate::Selector::name(host).resolve(topology).err()?;
                     Some(("answer", host.clone(), error.into()))
                 }
-                Answer::Address(_) | Answer::NoSuchName | Answer::Failure | Answer::Nothing => None,
+                Answer::Address(_) | Answer::NoSuchName | Answer::Failure | Answer::Nothing | Answer::Late(_) => None,
             },
             _ => None,
         }

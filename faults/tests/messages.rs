@@ -215,6 +215,7 @@ fn what_makes_no_sense_names_field_value_and_remedy() {
         1s loss kv0->kv1 5% correlation 100%
         1s latency kv0->kv1 0s
         1s latency kv0->kv1 5ms pareto
+        1s latency kv0->kv1 5ms or 7ms jitter 1ms
         1s bandwidth kv0 0B/s
         1s reordering kv0 5% by 0s
         1s clock-skew kv0 +0s

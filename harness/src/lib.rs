@@ -35,9 +35,10 @@
 //!
 //! # What runs
 //!
-//! First a *calm rehearsal*: the test in good weather. Then one case for each seed, 64 unless the test or the
-//! environment says otherwise. The first case that fails is run again to confirm it, and reported;
-//! of those that pass, each sixteenth is run again, and the two runs have to be equal.
+//! First a *calm rehearsal*: the test in good weather. Then the cases that are saved in `chaos-regressions/`. Then one
+//! case for each seed, 64 unless the test or the environment says otherwise; on CI the seeds are the same in every run,
+//! elsewhere they are fresh. A case that fails is run again to confirm it, made smaller, and reported; of those that
+//! pass, each sixteenth is run again, and the two runs have to be equal.
 //!
 //! | variable | value | meaning |
 //! | --- | --- | --- |
@@ -46,12 +47,12 @@
 //! | | `calm:0x5f1d` | run the rehearsal of this seed |
 //! | `CHAOS_REPLAY` | `c1_02p9…` | run the case of this token, with its plan, and nothing else: an exact replay |
 //! | | a path | run each case of this regression file once, or this plan under many seeds |
-//! | `CHAOS_CASES` | `500`, `x10` | run this many cases, or this many times as many |
+//! | `CHAOS_CASES` | `500`, `x10` | run this many cases, or this many times as many as the test says |
 //! | `CHAOS_TIME` | `10m` | begin no further case of a test after this much real time |
 //! | `CHAOS_JOBS` | `4` | run this many cases of one test at the same time; 1 unless set, since tests run in parallel |
 //! | `CHAOS_SHRINK` | `60s`, `500`, `off` | spend this much real time, or this many runs, on making a failing plan smaller |
 //! | `CHAOS_SAVE` | `auto`, `always`, `never` | write what fails to `chaos-regressions/`; `auto`: on CI print it instead; `never`: neither |
-//! | `CHAOS_CHECK` | `determinism` | run every case twice instead of each sixteenth |
+//! | `CHAOS_CHECK` | `determinism`, `default` | run every case twice and compare, or each sixteenth |
 //! | `CHAOS_PROFILE` | `nightly` | use the settings of this profile of `chaos.toml` (see below) |
 //! | `CHAOS_LOG` | `failed`, `none` | show the last lines of each host of a failed case (the default), or not |
 //! | | `all`, `kv0,c*` | show what hosts write, of all or some, while cases run |
@@ -59,7 +60,7 @@
 //! | `CHAOS_OUT` | `target/chaos` | where log files and `cases.jsonl` go |
 //! | `CHAOS_EVENTS` | `1` | with `CHAOS_REPLAY` or `CHAOS_SEED`: write every event of the case to `events.txt`, to compare runs |
 //! | `CHAOS_DISKS` | `1` | with `CHAOS_REPLAY` or `CHAOS_SEED`: copy what the hosts have on their disks to `disks/` |
-//! | `CHAOS_SWEEP` | `1`, `50` | crash each host after every event of one run, or after each fiftieth |
+//! | `CHAOS_SWEEP` | `1`, `50` | crash each host after every event of one run's storm, or after each fiftieth, instead of the test's faults |
 //! | `CHAOS_PERTURB` | `1204` | disturb this event in second runs, to see that the difference is found |
 //! | | `weather` | let the faults of plans do nothing, to see that a test notices |
 //! | | `fsync` | let no fsync keep anything, to see that a test notices |
@@ -83,7 +84,9 @@
 //! # What is left of a run
 //!
 //! In `target/chaos/PACKAGE.TARGET/TEST/`: `cases.jsonl`, with seed, outcome, digest, number of events and virtual time
-//! of each case of the last run, one JSON object a line; and, when a case failed, a log file for each of its hosts.
+//! of each case of the last run, one JSON object a line; when a case failed, a log file for each of its hosts, and
+//! `arguments.txt` if it has arguments; `events.txt` and `disks/` when they were asked for. What failed is kept in
+//! `chaos-regressions/`.
 //! Equal digests mean equal runs: in all that any program was given, in the same order at the same time.
 //!
 //! # Under a debugger
@@ -110,6 +113,7 @@ mod error;
 mod eventually;
 mod fault;
 mod hosts;
+mod leaks;
 mod package;
 pub mod prelude;
 mod regressions;
@@ -133,6 +137,7 @@ pub use hosts::{
     CrashStates, Host, HostBuilder, HostError, HostMain, HostState, Hosts, Member, NotReady, OnExit, Probe, Runtime,
     Started, Targets, Usage, http, probe, tcp,
 };
+pub use leaks::Leaks;
 /// The strategies that parameters of a test are drawn from: the crate, in the version that windtunnel uses.
 #[doc(no_inline)]
 pub use proptest;

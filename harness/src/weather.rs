@@ -134,6 +134,7 @@ fn on_host(
                 Answer::NoSuchName => NameAnswer::NoSuchName,
                 Answer::Failure => NameAnswer::Failure,
                 Answer::Nothing => NameAnswer::Nothing,
+                Answer::Late(by) => NameAnswer::Late(*by),
             };
             FaultKind::Hijack { host, name: hijack.name.clone(), answer }
         }
@@ -198,19 +199,16 @@ fn on_links(effect: &Effect, links: Links) -> Option<FaultKind> {
 
 /// A plan's uniform jitter goes up and down; the kernel's comes on top.
 fn slow(latency: &Latency, links: Links) -> FaultKind {
-    let Latency { delay, jitter, distribution, .. } = latency;
-    match distribution {
-        Distribution::Uniform => {
-            let least = delay.saturating_sub(*jitter);
-            let most = delay.saturating_add(*jitter);
-            FaultKind::Slow { links, latency: least, jitter: most - least, spread: Spread::Uniform }
-        }
-        Distribution::Normal => FaultKind::Slow { links, latency: *delay, jitter: *jitter, spread: Spread::Normal },
-        Distribution::Exponential => {
-            FaultKind::Slow { links, latency: *delay, jitter: *jitter, spread: Spread::Exponential }
-        }
-        Distribution::Pareto => FaultKind::Slow { links, latency: *delay, jitter: *jitter, spread: Spread::Pareto },
-    }
+    let Latency { delay, or, jitter, distribution, .. } = latency;
+    let (up, down, spread) = match distribution {
+        Distribution::Uniform => (*jitter, *jitter, Spread::Uniform),
+        Distribution::Normal => (*jitter, Duration::ZERO, Spread::Normal),
+        Distribution::Exponential => (*jitter, Duration::ZERO, Spread::Exponential),
+        Distribution::Pareto => (*jitter, Duration::ZERO, Spread::Pareto),
+    };
+    // What would be below zero is cut off. A list excludes a jitter.
+    let latency = delay.saturating_sub(down);
+    FaultKind::Slow { links, latency, or: or.clone(), jitter: delay.saturating_add(up) - latency, spread }
 }
 
 /// Links as sets of senders and receivers: one where that is possible, so that the log has one line for a partition.

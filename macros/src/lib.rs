@@ -31,6 +31,8 @@ use proc_macro::TokenStream;
 ///
 /// | option | value | default | meaning |
 /// | --- | --- | --- | --- |
+/// | `faults` | `net::partitions() + host::crashes()`, `faults::plan()…` | | each seed draws a plan of these faults for the first `cx.storm(..)`; not together with `plan` |
+/// | `plan` | `"1s partition {kv0} \| {kv1,kv2} for 5s"` | | these faults in every case, counted from the beginning of the first storm; not together with `faults` |
 /// | `cases` | number | 64 | how many cases run after the calm rehearsal; `CHAOS_CASES` wins over it |
 /// | `seed` | number | from `CHAOS_SEED`, or drawn | the seed of the first case; without `cases` it is the only one |
 /// | `virtual_timeout` | `"60s"` | `"2h"` | a case fails when its virtual clock reaches this |

@@ -101,6 +101,12 @@ pub fn usage(host: HostId) -> Usage {
     command("usage", false, |k, _| k.usage(host))
 }
 
+/// What a host's program has open now, by descriptor, in words; nothing when it is down.
+#[must_use]
+pub fn open_files(host: HostId) -> Vec<(i32, String)> {
+    command("open_files", false, |k, _| k.open_files(host))
+}
+
 /// Sends SIGTERM to a host's program.
 pub fn terminate(host: HostId) {
     command("terminate", true, |k, _| k.terminate_host(host));
@@ -174,7 +180,11 @@ fn links(from: &[HostId], to: &[HostId], both_ways: bool) -> Links {
 pub fn slow(from: &[HostId], to: &[HostId], both_ways: bool, latency: Duration, jitter: Duration) -> FaultId {
     command("slow", true, |k, _| {
         let (latency_ns, jitter_ns, spread) = (delay_ns(latency), delay_ns(jitter), Spread::Uniform);
-        k.net_harm(Harm::Slow { latency_ns, jitter_ns, spread }, &links(from, to, both_ways), Draws::ByHand)
+        k.net_harm(
+            Harm::Slow { latency_ns, or_ns: Vec::new(), jitter_ns, spread },
+            &links(from, to, both_ways),
+            Draws::ByHand,
+        )
     })
 }
 

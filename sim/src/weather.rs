@@ -72,6 +72,8 @@ pub enum FaultKind {
         links: Links,
         /// Added to each segment's and datagram's way.
         latency: Duration,
+        /// Other latencies, each as likely as the first.
+        or: Vec<Duration>,
         /// How much that varies, drawn for each.
         jitter: Duration,
         /// How the jitter is distributed.
@@ -140,8 +142,8 @@ pub enum FaultKind {
         /// The wall clock is put right at once; or else gradually, at 500 ppm.
         stepped: bool,
     },
-    /// A name resolves to something else, or not at all, for those who ask on a host: by getaddrinfo(3), or the name
-    /// server itself.
+    /// A name resolves to something else, late, or not at all, for those who ask on a host: by getaddrinfo(3), or the
+    /// name server itself.
     Hijack {
         /// Whose questions.
         host: HostId,
@@ -233,7 +235,7 @@ pub enum DiskTrouble {
     Slow {
         /// At most this. Above zero.
         bytes_per_second: u64,
-        /// Added to each operation.
+        /// Added to each sync and each synchronous write.
         delay: Duration,
     },
     /// Operations fail with `EIO`. Pages that a failed fsync(2) has not written are lost although they can still be
@@ -264,6 +266,8 @@ pub enum NameAnswer {
     Failure,
     /// No answer comes.
     Nothing,
+    /// The truth, that much later.
+    Late(Duration),
 }
 
 /// How a delay varies.

@@ -45,8 +45,9 @@ pub struct Config {
 /// What a host's program may have. Nothing is limited unless it is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// Memory of the machine, in bytes: 8 GiB if not said. An allocation that goes beyond it gets the program killed,
-    /// as by Linux's OOM killer. What counts is what malloc(3) and its relatives have given.
+    /// Memory of the machine, in bytes. An allocation that goes beyond it gets the program killed, as by Linux's OOM
+    /// killer. If not said, 8 GiB are shown, and enforced only while a fault takes memory. What counts is what
+    /// malloc(3) and its relatives have given.
     pub memory_bytes: Option<u64>,
     /// Descriptors of the program (`RLIMIT_NOFILE`): 1,048,576 if not said. Opening more fails with `EMFILE`.
     pub descriptors: Option<u32>,

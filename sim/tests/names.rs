@@ -1,4 +1,4 @@
-//! Names that resolve to something else, or not at all, for a while.
+//! Names that resolve to something else, late, or not at all, for a while.
 
 mod common;
 use common::{Run, world};
@@ -75,6 +75,27 @@ fn resolvers_of_both_kinds_are_misled_alike_until_it_is_over() {
              {later} in 0 s; code 2\nbit 2\n\
              {later} in 10 s; silence\nbit 4\n\
              10.0.0.2 fd00::2 in 0 s; code 0 address [10, 0, 0, 2]\n"
+        ),
+    );
+}
+
+#[test]
+fn a_slow_server_tells_the_truth_late_unless_nobody_waits_so_long() {
+    let run = world(1, || {
+        control::add_host("kv1");
+        for ms in [500, 7_000, 11_000] {
+            hijack(NameAnswer::Late(Duration::from_millis(ms)), 60);
+            println!("{}; {}", looked_up(), asked());
+            control::end_weather();
+        }
+    });
+    let later = "failed to lookup address information: Temporary failure in name resolution";
+    assert_finished(
+        &run,
+        &format!(
+            "10.0.0.2 fd00::2 in 0 s; code 0 address [10, 0, 0, 2]\n\
+             10.0.0.2 fd00::2 in 7 s; silence\n\
+             {later} in 10 s; silence\n"
         ),
     );
 }

@@ -408,6 +408,7 @@ fn faults_of_links_account_for_what_they_bit_on() {
         let slow = FaultKind::Slow {
             links: between(TEST, a),
             latency: seconds(0.2),
+            or: Vec::new(),
             jitter: seconds(0.1),
             spread: Spread::Uniform,
         };

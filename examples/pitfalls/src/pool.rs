@@ -120,7 +120,7 @@ struct Frontend {
     idle: Mutex<Option<Connection>>,
 }
 
-/// Serves until it is killed: `GET /ask`, and `GET /descriptors`, how many it has open.
+/// Serves until it is killed: `GET /ask`.
 ///
 /// # Errors
 ///
@@ -128,7 +128,7 @@ struct Frontend {
 #[tokio::main]
 pub async fn frontend_main() -> anyhow::Result<()> {
     let frontend = Arc::new(Frontend { args: Args::parse(), idle: Mutex::default() });
-    serve(Router::new().route("/ask", get(ask)).route("/descriptors", get(descriptors)).with_state(frontend)).await
+    serve(Router::new().route("/ask", get(ask)).with_state(frontend)).await
 }
 
 /// Answers each line with the same line until it is killed.
@@ -171,10 +171,4 @@ impl Frontend {
         *self.idle.lock().expect("nobody panics with it") = Some(connection);
         Ok(answer)
     }
-}
-
-/// What a metric such as Prometheus's `process_open_fds` counts.
-async fn descriptors() -> Result<String, StatusCode> {
-    let open = std::fs::read_dir("/proc/self/fd").map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    Ok(open.count().to_string())
 }

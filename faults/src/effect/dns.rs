@@ -1,6 +1,7 @@
-//! Names that resolve to something else, or not at all.
+//! Names that resolve to something else, late, or not at all.
 
 use super::{Class, Complaint, strikes_hosts};
+use crate::duration::Shown;
 use crate::error::ParseError;
 use crate::selector::{Selector, is_name};
 use crate::severity::Severity;
@@ -9,8 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
+use std::time::Duration;
 
-/// A name resolves to something else, or not at all, for those who ask: `kv* "db.internal" answers kv2`.
+/// A name resolves to something else, late, or not at all, for those who ask: `kv* "db.internal" answers kv2`.
 ///
 /// ```
 /// use windtunnel_faults::{Answer, DnsHijack, Selector};
@@ -43,6 +45,8 @@ pub enum Answer {
     Failure,
     /// `nothing`: the query runs into its timeout.
     Nothing,
+    /// `after 3s`: the truth, that much later. resolv.conf(5) has libc wait for ten seconds in all.
+    Late(Duration),
 }
 
 impl Display for Answer {
@@ -53,13 +57,17 @@ impl Display for Answer {
             Self::NoSuchName => f.write_str("nxdomain"),
             Self::Failure => f.write_str("servfail"),
             Self::Nothing => f.write_str("nothing"),
+            Self::Late(by) => write!(f, "after {}", Shown(*by)),
         }
     }
 }
 
 impl Read for Answer {
     fn read(cursor: &mut Cursor<'_>) -> Result<Self, ParseError> {
-        let expected = "an address, a host's name, `nxdomain`, `servfail` or `nothing`";
+        if cursor.accept("after") {
+            return cursor.duration().map(Self::Late);
+        }
+        let expected = "an address, a host's name, `nxdomain`, `servfail`, `nothing` or `after` a time";
         cursor.parse(expected, |word| match word {
             "nxdomain" => Some(Self::NoSuchName),
             "servfail" => Some(Self::Failure),
@@ -72,8 +80,8 @@ impl Read for Answer {
 text_form!(
     Answer,
     "Answer",
-    "What a resolver says: an address, a host's name, nxdomain, servfail or nothing.",
-    ["10.0.0.9", "kv2", "nxdomain"]
+    "What a resolver says: an address, a host's name, nxdomain, servfail, nothing, or the truth after a time.",
+    ["10.0.0.9", "kv2", "nxdomain", "after 3s"]
 );
 
 impl Display for DnsHijack {
@@ -111,8 +119,11 @@ impl Class for DnsHijack {
         }
         match &self.answer {
             Answer::Host(host) if !reads_back(host) => {
-                let remedy = "write the name of a host, an address, `nxdomain`, `servfail` or `nothing`";
+                let remedy = "write the name of a host, an address, `nxdomain`, `servfail`, `nothing` or `after 3s`";
                 Some(Complaint::new("answer", host, "it is no host's name", remedy))
+            }
+            Answer::Late(Duration::ZERO) => {
+                Some(Complaint::new("answer", "after 0s", "nothing would be late", "write a time above zero"))
             }
             _ => None,
         }

@@ -88,7 +88,7 @@ macro_rules! classes {
         }
 
         impl Kind {
-            /// Every kind: the thirteen classes and their relatives, by family.
+            /// Every kind, by family.
             pub const ALL: &[Self] = &[$(Self::$class),+];
 
             /// Its name in plans, files and messages. Names do not change.
@@ -203,7 +203,7 @@ classes! {
     Corruption corruption "corruption",
     /// Links carry less.
     Bandwidth bandwidth "bandwidth",
-    /// A name resolves to something else, or not at all.
+    /// A name resolves to something else, late, or not at all.
     DnsHijack dns_hijack "dns-hijack",
     /// Clocks show another time.
     ClockSkew clock_skew "clock-skew",

@@ -22,6 +22,11 @@ use std::time::Duration;
 /// let Effect::Latency(latency) = fault.effect else { unreachable!() };
 /// assert_eq!(latency.jitter.as_millis(), 20);
 /// assert_eq!(latency.distribution, Distribution::Normal);
+///
+/// let measured = "1s latency kv0->kv1 5ms or 5ms or 300ms for 10s".parse::<Fault>()?;
+/// let Effect::Latency(latency) = &measured.effect else { unreachable!() };
+/// assert_eq!(latency.or.len(), 2);
+/// assert_eq!(measured.to_string(), "1s latency kv0->kv1 5ms or 5ms or 300ms for 10s");
 /// # Ok::<(), windtunnel_faults::ParseError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -33,7 +38,13 @@ pub struct Latency {
     #[serde(with = "crate::duration::text")]
     #[schemars(with = "crate::duration::Text")]
     pub delay: Duration,
-    /// How much the delay varies, up and down; never below no delay. None unless given.
+    /// Other delays, each as likely as the first: `5ms or 20ms or 300ms`, as somebody has measured them. None unless
+    /// given; they exclude a jitter.
+    #[serde(default, with = "crate::duration::texts", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<crate::duration::Text>")]
+    pub or: Vec<Duration>,
+    /// How much the delay varies: up and down, or on top of it, as the distribution says; never below no delay. None
+    /// unless given.
     #[serde(default, with = "crate::duration::text", skip_serializing_if = "Duration::is_zero")]
     #[schemars(with = "crate::duration::Text")]
     pub jitter: Duration,
@@ -42,7 +53,7 @@ pub struct Latency {
     pub distribution: Distribution,
 }
 
-/// How a delay is distributed around its mean.
+/// How the jitter of a delay is distributed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Distribution {
@@ -51,7 +62,7 @@ pub enum Distribution {
     Uniform,
     /// Gaussian; the jitter is the standard deviation.
     Normal,
-    /// A long tail: few segments are very late. The jitter is the scale.
+    /// On top of the delay, with a long tail: few segments are very late. The jitter is the scale.
     Pareto,
     /// On top of the delay, exponentially, as in a queue; the jitter is the mean.
     Exponential,
@@ -75,6 +86,7 @@ impl Distribution {
 impl Display for Latency {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.links, Shown(self.delay))?;
+        self.or.iter().try_for_each(|other| write!(f, " or {}", Shown(*other)))?;
         if !self.jitter.is_zero() {
             write!(f, " jitter {}", Shown(self.jitter))?;
         }
@@ -86,10 +98,14 @@ impl Read for Latency {
     fn read(cursor: &mut Cursor<'_>) -> Result<Self, ParseError> {
         let links = Links::read(cursor)?;
         let delay = cursor.duration()?;
+        let mut or = Vec::new();
+        while cursor.accept("or") {
+            or.push(cursor.duration()?);
+        }
         let jitter = if cursor.accept("jitter") { cursor.duration()? } else { Duration::ZERO };
         let all = [Distribution::Uniform, Distribution::Normal, Distribution::Pareto, Distribution::Exponential];
         let distribution = all.into_iter().find(|shape| cursor.accept(shape.name())).unwrap_or_default();
-        Ok(Self { links, delay, jitter, distribution })
+        Ok(Self { links, delay, or, jitter, distribution })
     }
 }
 
@@ -97,17 +113,22 @@ impl Class for Latency {
     strikes_links!();
 
     fn severity(&self) -> Severity {
-        if self.delay < Duration::from_millis(100) { Severity::Low } else { Severity::Medium }
+        let longest = self.or.iter().copied().fold(self.delay, Duration::max);
+        if longest < Duration::from_millis(100) { Severity::Low } else { Severity::Medium }
     }
 
     fn complaint(&self) -> Option<Complaint> {
-        if self.delay.is_zero() && self.jitter.is_zero() {
+        if self.delay.is_zero() && self.or.iter().all(Duration::is_zero) && self.jitter.is_zero() {
             return Some(Complaint::new(
                 "delay",
                 "0s",
                 "nothing would be late",
                 "write a delay or a jitter above zero",
             ));
+        }
+        if !self.or.is_empty() && !self.jitter.is_zero() {
+            let problem = "a list of delays says by itself how they vary";
+            return Some(Complaint::new("jitter", Shown(self.jitter), problem, "leave out the jitter, or the list"));
         }
         (self.jitter.is_zero() && !self.distribution.is_default()).then(|| {
             let problem = "a distribution says how the jitter is spread, and there is none";
@@ -276,7 +297,8 @@ impl Class for Reordering {
     }
 }
 
-/// A bit of a segment's payload is flipped, and its checksum fails: `kv0->kv1 0.1%`.
+/// A bit of the payload is flipped: `kv0->kv1 0.1%`. A segment then fails its checksum and is lost; a datagram arrives
+/// so.
 ///
 /// ```
 /// use windtunnel_faults::{Effect, Fault};
@@ -336,7 +358,7 @@ pub struct Bandwidth {
     pub links: Links,
     /// How much each carries.
     pub rate: Rate,
-    /// How much may wait before segments are dropped; what the world has by itself unless given.
+    /// How much may wait before datagrams are dropped; 1,500,000 bytes unless given. Of a stream nothing is dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<Size>,
 }

@@ -161,7 +161,8 @@ pub struct TaskLeak {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Resource {
-    /// Tasks of an asynchronous runtime that never end.
+    /// Tasks of an asynchronous runtime that never end: each counts as 1 KiB of the host's memory, so they bite on
+    /// hosts that have little.
     Tasks,
     /// Threads that never end.
     Threads,

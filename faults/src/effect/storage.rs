@@ -62,7 +62,8 @@ impl Class for DiskFull {
     }
 }
 
-/// Disks are slow: `kv1 1MiB/s delay 5ms`.
+/// Disks are slow: `kv1 1MiB/s delay 5ms`. Syncs and synchronous writes take longer, and so do other writes that are
+/// more than a second ahead of the disk. Reads do not: they are answered by the page cache.
 ///
 /// ```
 /// use windtunnel_faults::{Effect, Fault};
@@ -77,9 +78,9 @@ impl Class for DiskFull {
 pub struct IoThrottle {
     /// Whose disks.
     pub hosts: Selector,
-    /// How much each reads and writes.
+    /// How much each writes.
     pub rate: Rate,
-    /// Added to each operation. None unless given.
+    /// Added to each sync and each synchronous write. None unless given.
     #[serde(default, with = "crate::duration::text", skip_serializing_if = "Duration::is_zero")]
     #[schemars(with = "crate::duration::Text")]
     pub delay: Duration,

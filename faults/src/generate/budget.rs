@@ -38,9 +38,10 @@ struct Outage<'t> {
 impl Plan {
     /// Where the plan takes down more of a group than [a minority](crate::minority); `None` when it does not.
     ///
-    /// Crashes, pauses and OOM kills take hosts down. Partitions do not: who is cut off still runs, and a majority may
-    /// be cut off by any. What begins after a mark could begin at any time, so it counts as always. Faults whose hosts
-    /// do not exist count for nothing.
+    /// Crashes, pauses and OOM kills take hosts down. Memory that is taken, or tasks that leak, may get a program
+    /// killed too; that depends on the program and is not counted. Partitions do not: who is cut off still runs, and a
+    /// majority may be cut off by any. What begins after a mark could begin at any time, so it counts as always. Faults
+    /// whose hosts do not exist count for nothing.
     ///
     /// ```
     /// use windtunnel_faults::{Plan, Topology};

@@ -153,7 +153,7 @@ impl<'a, 'r> Draw<'a, 'r> {
             Kind::Latency => {
                 let delay = self.dice.length(ms(1), by(intensity, [ms(50), ms(500), ms(5_000)]));
                 let (jitter, distribution) = self.jitter(delay);
-                Latency { links, delay, jitter, distribution }.into()
+                Latency { links, delay, or: Vec::new(), jitter, distribution }.into()
             }
             Kind::Duplication => Duplication { links, probability: self.percent(by(intensity, [1, 10, 50])) }.into(),
             Kind::Reordering => {
@@ -243,7 +243,8 @@ impl<'a, 'r> Draw<'a, 'r> {
     fn hijack(&mut self, hosts: Selector) -> DnsHijack {
         let name = self.one_host();
         let other = self.one_host();
-        let answers = [Answer::NoSuchName, Answer::Failure, Answer::Nothing, Answer::Host(other)];
+        let late = Duration::from_millis(self.dice.magnitude(100, 10_000));
+        let answers = [Answer::NoSuchName, Answer::Failure, Answer::Nothing, Answer::Host(other), Answer::Late(late)];
         let answer = self.dice.pick(&answers).cloned().unwrap_or(Answer::Nothing);
         DnsHijack { hosts, name, answer }
     }

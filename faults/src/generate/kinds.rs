@@ -146,7 +146,7 @@ family! {
         corruptions Corruption,
         /// Links that carry less.
         bandwidths Bandwidth,
-        /// Names that resolve to something else, or not at all.
+        /// Names that resolve to something else, late, or not at all.
         dns_hijacks DnsHijack,
     }
 }
@@ -178,7 +178,7 @@ family! {
     disk {
         /// Disks without space.
         full DiskFull,
-        /// Slow disks.
+        /// Disks that are slow to write and to sync.
         throttles IoThrottle,
         /// Disks on which no file can be made.
         inode_exhaustions InodeExhaustion,

@@ -35,7 +35,11 @@ pub(crate) fn weaker(effect: &Effect) -> Vec<Effect> {
         }
         Effect::DnsHijack(one) => {
             let plainest = (one.answer != Answer::NoSuchName).then_some(Answer::NoSuchName);
-            vary(one, plainest, |new, answer| new.answer = answer)
+            let sooner = match one.answer {
+                Answer::Late(by) => smaller(by).into_iter().map(Answer::Late).collect(),
+                _ => Vec::new(),
+            };
+            vary(one, plainest.into_iter().chain(sooner), |new, answer| new.answer = answer)
         }
         Effect::ClockSkew(skew) => skews(skew),
         Effect::ClockDrift(drift) => drifts(drift),
@@ -89,8 +93,10 @@ fn latencies(latency: &Latency) -> Vec<Effect> {
         new.jitter = jitter;
         new.distribution = Distribution::Uniform;
     });
+    let each: Vec<_> = if latency.or.is_empty() { Vec::new() } else { [&[latency.delay], &latency.or[..]].concat() };
+    let one = vary(latency, each, |new, delay| (new.delay, new.or) = (delay, Vec::new()));
     let steadier = vary(latency, smaller(latency.jitter), |new, jitter| new.jitter = jitter);
-    [plain, steadier, vary(latency, smaller(latency.delay), |new, delay| new.delay = delay)].concat()
+    [one, plain, steadier, vary(latency, smaller(latency.delay), |new, delay| new.delay = delay)].concat()
 }
 
 fn crashes(Crash { hosts, manner }: &Crash) -> Vec<Effect> {

@@ -240,9 +240,10 @@ impl<S: Started> HostBuilder<S> {
         self
     }
 
-    /// How much memory each host has; 8 GiB unless set. `/proc/meminfo`, cgroups and sysinfo(2) say so, and a program
-    /// whose allocations go beyond it is killed, as by Linux's OOM killer. What counts is what `malloc` gives, and so
-    /// Rust's allocator unless the program brings another.
+    /// How much memory each host has. `/proc/meminfo`, cgroups and sysinfo(2) say so, and a program whose allocations
+    /// go beyond it is killed, as by Linux's OOM killer. Unless it is set, the machine shows 8 GiB, and nothing is
+    /// enforced until a fault takes memory. What counts is what `malloc` gives, and so Rust's allocator unless the
+    /// program brings another.
     ///
     /// ```no_run
     /// # use windtunnel::prelude::*;

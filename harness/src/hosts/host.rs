@@ -149,8 +149,8 @@ impl Host {
         }
     }
 
-    /// What its program has open now, and how many threads; nothing when it is down. A test that compares two of these
-    /// finds what its service leaks.
+    /// What its program has now: descriptors, threads and memory; nothing when it is down. A test that compares two of
+    /// these finds what its service leaks; [`Chaos::no_leaks`](crate::Chaos::no_leaks) compares all services.
     ///
     /// ```no_run
     /// # use windtunnel::prelude::*;
@@ -186,7 +186,8 @@ impl Host {
         control::kill(self.id());
     }
 
-    /// Cuts its power: nothing of it runs again, and peers hear nothing. A storm's end starts it again.
+    /// Cuts its power: nothing of it runs again, peers hear nothing, and what was not synced to its disk may be gone. A
+    /// storm's end starts it again.
     pub fn crash(&self) {
         self.felled(true);
         control::crash(self.id());
@@ -224,8 +225,9 @@ impl Host {
         control::resume(self.id());
     }
 
-    /// Starts its program again, as it was started at first, and waits until it is ready. A host that is up is crashed
-    /// before.
+    /// Starts its program again, as it was started at first, and waits until it is ready. A host that is up loses its
+    /// power first, as by [`crash`](Self::crash), and with it what was not synced; to keep that, call
+    /// [`kill`](Self::kill) before.
     ///
     /// # Errors
     /// It could not be started, or did not become ready in time.

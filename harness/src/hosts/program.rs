@@ -43,7 +43,7 @@ pub enum OnExit {
     /// The case fails. The default: a service that has ended is a service that is down.
     #[default]
     Fail,
-    /// It is started again after this long; the delay doubles each time, up to 64 times.
+    /// It is started again after this long; the delay doubles each time, up to 64 times the first.
     Restart {
         /// Delay before the first restart.
         backoff: std::time::Duration,

@@ -45,7 +45,7 @@ const VARIABLES: [(&str, &str, &str); 16] = [
     (
         "CHAOS_LOG",
         "none, failed, all, or hosts: kv0,c*",
-        "print what hosts write, of all or some hosts, while cases run",
+        "show the end of a failed case's logs (failed, unless set) or none; or what hosts write while cases run",
     ),
     ("CHAOS_DEBUG", "1", "with CHAOS_REPLAY or CHAOS_SEED: run the one case in this process, for a debugger"),
     ("CHAOS_OUT", "target/chaos", "where log files and cases.jsonl go"),
@@ -381,7 +381,7 @@ fn positive(value: &str) -> Result<NonZeroU32, String> {
 }
 
 fn event(value: &str) -> Result<u64, String> {
-    value.parse().map_err(|_| "it takes the number of an event, or weather".to_owned())
+    value.parse().map_err(|_| "it takes the number of an event, weather or fsync".to_owned())
 }
 
 fn cases(value: &str) -> Result<CasesSetting, String> {

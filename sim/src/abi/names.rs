@@ -128,10 +128,14 @@ hooks! {
         // What a signal interrupts is asked again, as poll(2) is in glibc's resolver (resolv/res_send.c).
         let mut patience = Patience::default();
         let mut ask = |answers: &mut Handed<(Vec<Answer>, Option<String>)>| call("getaddrinfo", |k, me| {
-            let query = Query { node: text(node_name), service: text(service), flags, family, kind, protocol };
+            let told = patience.told.is_some_and(|at| at <= k.now);
+            let query = Query { node: text(node_name), service: text(service), flags, family, kind, protocol, told };
             let host = k.host_id(me);
             match k.net.look_up(host, &query) {
-                Err(SILENCE) => k.await_name_server(me, &mut patience),
+                Err(SILENCE) => {
+                    let late_ns = query.node.map_or(0, |name| k.net.late_ns(host, &name));
+                    k.await_name_server(me, &mut patience, late_ns)
+                }
                 Ok(found) => {
                     found.0.iter().for_each(|answer| {
                         let raw = answer.at.encode(if answer.at.ip.is_ipv4() { Family::V4 } else { Family::V6 });

@@ -164,7 +164,7 @@ impl Kernel {
     fn epoll_recheck(&mut self, watch: Watch) {
         let Ok(epoll) = self.epoll(watch.epoll) else { return };
         let file = epoll.items[watch.item].file;
-        let bits = self.readiness(file);
+        let bits = self.polled(file);
         self.epoll_notify(watch, bits);
     }
 
@@ -227,7 +227,7 @@ impl Kernel {
             let Some(key) = epoll.ready.pop_front() else { break };
             let Some(item) = epoll.items.get(key) else { continue };
             let (file, fd, events, token) = (item.file, item.fd, item.events, item.token);
-            let bits = self.readiness(file) & events & !MODES;
+            let bits = self.polled(file) & events & !MODES;
             // What is level-triggered and still ready goes back to the end.
             let again = bits != 0 && events & (EPOLLET | EPOLLONESHOT) as u32 == 0;
             let epoll = self.epoll(id)?;
@@ -254,6 +254,27 @@ impl Kernel {
         let ready = epoll.ready.iter().filter_map(|key| epoll.items.get(*key));
         let mut bits = ready.map(|item| self.readiness(item.file) & item.events & !MODES);
         if bits.any(|bits| bits != 0) { EPOLLIN as u32 } else { 0 }
+    }
+
+    /// What a file is ready for, as poll(2) and epolls ask it. An epoll that is asked forgets what it has queued and is
+    /// not ready after all, up to the first that is (`__ep_eventpoll_poll`): what gets ready again then comes last.
+    pub(crate) fn polled(&mut self, file: FileId) -> u32 {
+        while let Kind::Epoll(epoll) = &self.files[file].kind
+            && let Some(key) = epoll.ready.front().copied()
+        {
+            if let Some(item) = epoll.items.get(key) {
+                let (below, events) = (item.file, item.events);
+                if self.polled(below) & events & !MODES != 0 {
+                    break;
+                }
+            }
+            let Kind::Epoll(epoll) = &mut self.files[file].kind else { break };
+            epoll.ready.pop_front();
+            if let Some(item) = epoll.items.get_mut(key) {
+                item.queued = false;
+            }
+        }
+        self.readiness(file)
     }
 
     /// Removes an item from its epoll; the file's own list is the caller's business.

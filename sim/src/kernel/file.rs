@@ -183,6 +183,14 @@ impl Descriptors {
 }
 
 impl Kernel {
+    /// What an open file is, in reports.
+    pub(crate) fn describe_file(&self, file: FileId) -> String {
+        match &self.files[file].kind {
+            Kind::Socket(socket) => self.net.describe(*socket),
+            kind => kind.describe(),
+        }
+    }
+
     /// Makes a file description that nothing refers to yet.
     pub(crate) fn new_file(&mut self, owner: ProcessId, kind: Kind, flags: c_int) -> FileId {
         self.files.insert(File { kind, flags, references: 0, owner, waiters: Vec::new(), watches: Vec::new() })

@@ -2,7 +2,7 @@
 
 use super::dispatch::Kernel;
 use super::file::{Descriptor, FileId, Kind};
-use super::process::{ProcessId, TEST};
+use super::process::{Process, ProcessId, TEST};
 use super::thread::ThreadId;
 use super::{Step, Stop};
 use crate::weather::Lack;
@@ -202,22 +202,33 @@ impl Kernel {
 
     /// What a host's program has.
     pub(crate) fn usage(&self, id: HostId) -> Usage {
-        let Some(process) = self.hosts[id].process.and_then(|process| self.processes.get(process)) else {
-            return Usage::default();
-        };
-        // Clients share the test's descriptors.
-        let table = &self.tables[process.table];
-        let shared = process.image.is_none() && id != TEST;
-        let own = |fd: &i32| {
-            !shared
-                || table.get(*fd).is_some_and(|entry| {
-                    self.processes.get(self.files[entry.file].owner).is_some_and(|owner| owner.host == id)
-                })
-        };
+        let Some(process) = self.process_on(id) else { return Usage::default() };
         Usage {
-            descriptors: table.open().filter(own).count() as u32,
+            descriptors: self.open_on(id, process).count() as u32,
             threads: process.threads.len() as u32,
             memory_bytes: process.heap.map_or(0, |heap| heap.taken() as u64),
         }
+    }
+
+    /// What a host's program has open, by number, in words.
+    pub(crate) fn open_files(&self, id: HostId) -> Vec<(i32, String)> {
+        let Some(process) = self.process_on(id) else { return Vec::new() };
+        self.open_on(id, process).map(|(fd, file)| (fd, self.describe_file(file))).collect()
+    }
+
+    fn process_on(&self, id: HostId) -> Option<&Process> {
+        self.hosts[id].process.and_then(|process| self.processes.get(process))
+    }
+
+    /// The open descriptors of a host's program.
+    fn open_on(&self, id: HostId, process: &Process) -> impl Iterator<Item = (i32, FileId)> {
+        let table = &self.tables[process.table];
+        // Clients share the test's descriptors.
+        let shared = process.image.is_none() && id != TEST;
+        let own = move |file: FileId| {
+            !shared || self.processes.get(self.files[file].owner).is_some_and(|owner| owner.host == id)
+        };
+        let files = table.open().filter_map(|fd| Some((fd, table.get(fd)?.file)));
+        files.filter(move |(_, file)| own(*file))
     }
 }

@@ -18,7 +18,7 @@ impl Kernel {
             }
             entry.revents = match self.file(me, entry.fd) {
                 Err(_) => POLLNVAL,
-                Ok(file) => self.readiness(file) as i16 & (entry.events | POLLERR | POLLHUP),
+                Ok(file) => self.polled(file) as i16 & (entry.events | POLLERR | POLLHUP),
             };
             count += i64::from(entry.revents != 0);
         }

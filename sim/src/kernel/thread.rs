@@ -243,13 +243,8 @@ impl Kernel {
         };
         for wait in &t.waits {
             text.push_str(&match wait {
-                WaitsOn::File(file) => match self.files.get(*file) {
-                    Some(file) => match &file.kind {
-                        super::Kind::Socket(socket) => format!(" {}", self.net.describe(*socket)),
-                        kind => format!(" {}", kind.describe()),
-                    },
-                    None => String::new(),
-                },
+                WaitsOn::File(file) if self.files.get(*file).is_some() => format!(" {}", self.describe_file(*file)),
+                WaitsOn::File(_) => String::new(),
                 WaitsOn::Address(_) => String::new(),
                 WaitsOn::Lock(..) => " for a lock of a file".to_owned(),
                 WaitsOn::Thread(other) => match self.threads.get(*other) {

@@ -38,7 +38,6 @@ async fn descriptors_are_given_back(cx: &Chaos, abandoned: &'static str) -> Resu
     frontend.ready(tcp(PORT)).start().await?;
     let http = client(Duration::from_secs(1))?;
     get(&http, "frontend", "/ask").await?;
-    let before = descriptors(&http).await?;
 
     cx.storm(async || {
         for _ in 0..QUESTIONS {
@@ -51,15 +50,6 @@ async fn descriptors_are_given_back(cx: &Chaos, abandoned: &'static str) -> Resu
 
     eventually!(within = "30s", get(&http, "frontend", "/ask").await.map(drop));
     // The test's own connections, which it gave up, are closed when their peers hear of it.
-    eventually!(within = "60s", no_more_than(before, &http).await, "descriptors leaked");
+    eventually!(within = "60s", cx.no_leaks(), "descriptors leaked");
     Ok(())
-}
-
-async fn descriptors(http: &reqwest::Client) -> Result<usize> {
-    Ok(get(http, "frontend", "/descriptors").await?.parse()?)
-}
-
-async fn no_more_than(before: usize, http: &reqwest::Client) -> Result<(), String> {
-    let now = descriptors(http).await.map_err(|error| error.to_string())?;
-    if now <= before { Ok(()) } else { Err(format!("{before} were open before the storm, {now} are now")) }
 }

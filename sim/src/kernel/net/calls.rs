@@ -142,8 +142,9 @@ impl Kernel {
         self.network(|net, cx| net.close_socket(cx, socket));
     }
 
-    /// The name server keeps silent: resolv.conf(5) has it asked twice, for five seconds each. It may answer by then.
-    pub(crate) fn await_name_server(&mut self, me: ThreadId, patience: &mut Patience) -> Step {
+    /// The name server keeps silent, for so long or for ever (0): resolv.conf(5) has it asked twice, for five seconds
+    /// each. It may answer by then.
+    pub(crate) fn await_name_server(&mut self, me: ThreadId, patience: &mut Patience, late_ns: u64) -> Step {
         const ATTEMPTS: u32 = 2;
         const TIMEOUT_NS: u64 = 5_000_000_000;
         if patience.until.is_none_or(|at| at <= self.now) {
@@ -153,9 +154,12 @@ impl Kernel {
             patience.attempts += 1;
             patience.until = Some(self.after(me, TIMEOUT_NS));
         }
+        if late_ns > 0 && patience.told.is_none() {
+            patience.told = Some(self.now.saturating_add(late_ns));
+        }
         // Anew for each attempt.
         self.threads[me].progress.begun = false;
-        self.deadline(me, patience.until);
+        self.deadline(me, patience.told.into_iter().chain(patience.until).min());
         Err(Stop::Block)
     }
 

@@ -252,9 +252,7 @@ impl Network {
         match (level, name) {
             (SOL_SOCKET, libc::SO_LINGER) => {
                 let (on, seconds) = (int(value)?, int(value.get(4..).ok_or(EINVAL)?)?);
-                state.options.linger_s = (on != 0).then_some(seconds as u32);
-                // sk_setsockopt: off, it keeps the time that it had.
-                state.options.linger_kept_s = state.options.linger_s.unwrap_or(state.options.linger_kept_s);
+                state.options.set_linger(on != 0, seconds as u32);
                 return Ok(());
             }
             (SOL_SOCKET, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) => {
@@ -326,13 +324,7 @@ impl Network {
             _ => {}
         }
         state.options.set(of, level, name, number)?;
-        if matches!(of, Of::Udp(_)) {
-            match (level, name) {
-                (SOL_SOCKET, libc::SO_REUSEADDR | libc::SO_REUSEPORT) => self.udp_reuse_changed(socket),
-                (libc::IPPROTO_UDP, libc::UDP_CORK) if number == 0 => self.udp_uncork(cx, socket),
-                _ => {}
-            }
-        }
+        self.udp_option_changed(cx, socket, (level, name));
         self.tcp_option_changed(cx, socket, (level, name));
         Ok(())
     }

@@ -168,6 +168,12 @@ impl Options {
         Options::new(BUFFER_BYTES, BUFFER_BYTES)
     }
 
+    /// `SO_LINGER`: off, it keeps the time that it had (`sk_setsockopt`, net/core/sock.c).
+    pub(crate) fn set_linger(&mut self, on: bool, seconds: u32) {
+        self.linger_s = on.then_some(seconds);
+        self.linger_kept_s = self.linger_s.unwrap_or(self.linger_kept_s);
+    }
+
     /// A connection is established: Linux sizes the buffers that the program has not sized.
     pub(crate) fn connected(&mut self, loopback: bool, rarities: Rarities) {
         if !self.send_buffer_set {

@@ -113,7 +113,7 @@ impl Ports {
     /// Whether a datagram socket cannot have the port: `udp_lib_lport_inuse`, where the latest of those that are in the
     /// way decides.
     pub(crate) fn datagram_conflict(&self, port: u16, claim: &Claim) -> bool {
-        // An IPv6 socket that `connect` has given its address is 127.0.0.6 to IPv4 (`LOOPBACK4_IPV6`, include/net/ipv6.h).
+        // An IPv6 socket that `connect` has given its address is 127.0.0.6 to IPv4 (`LOOPBACK4_IPV6`, net/ipv6.h).
         let by_wildcard = |other: &Claim| claim.ip == Ipv4Addr::UNSPECIFIED && other.ip.is_ipv6() && !other.v6_only;
         let in_the_way = |other: &Claim| {
             (claim.overlaps(other) || by_wildcard(other)) && !(claim.reuse_address && other.reuse_address)

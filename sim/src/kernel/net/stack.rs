@@ -10,7 +10,8 @@ use libc::EADDRNOTAVAIL;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The loopback network's broadcast address: reaches every socket of the host (`fib_add_ifaddr`, net/ipv4/fib_frontend.c).
+/// The loopback network's broadcast address, which reaches every socket of the host (`fib_add_ifaddr`,
+/// net/ipv4/fib_frontend.c).
 pub(crate) const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
 
 /// Two endpoints: the host's own first.

@@ -118,8 +118,9 @@ impl Kernel {
 pub(super) fn harm(kind: &FaultKind) -> Option<Harm> {
     Some(match *kind {
         FaultKind::Partition { .. } => Harm::Cut,
-        FaultKind::Slow { latency, jitter, spread, .. } => {
-            Harm::Slow { latency_ns: delay_ns(latency), jitter_ns: delay_ns(jitter), spread }
+        FaultKind::Slow { latency, ref or, jitter, spread, .. } => {
+            let or_ns = or.iter().copied().map(delay_ns).collect();
+            Harm::Slow { latency_ns: delay_ns(latency), or_ns, jitter_ns: delay_ns(jitter), spread }
         }
         FaultKind::Lossy { probability, correlation, .. } => Harm::Lossy { probability, correlation },
         FaultKind::Doubling { probability, .. } => Harm::Doubling { probability },

@@ -19,11 +19,10 @@ impl Kernel {
         };
         match kind {
             FaultKind::Partition { links } => format!("partition {}", where_(links)),
-            FaultKind::Slow { links, latency, jitter, .. } if jitter.is_zero() => {
-                format!("{latency:?} of latency {}", where_(links))
-            }
-            FaultKind::Slow { links, latency, jitter, .. } => {
-                format!("{latency:?} of latency and {jitter:?} of jitter {}", where_(links))
+            FaultKind::Slow { links, latency, or, jitter, .. } => {
+                let or: String = or.iter().map(|other| format!(" or {other:?}")).collect();
+                let jitter = if jitter.is_zero() { String::new() } else { format!(" and {jitter:?} of jitter") };
+                format!("{latency:?}{or} of latency{jitter} {}", where_(links))
             }
             FaultKind::Lossy { links, probability, .. } => {
                 format!("loss of {} {}", percent(*probability), where_(links))
@@ -51,6 +50,7 @@ impl Kernel {
                 NameAnswer::NoSuchName => format!("there is no `{name}`"),
                 NameAnswer::Failure => format!("the name server fails over `{name}`"),
                 NameAnswer::Nothing => format!("the name server is silent about `{name}`"),
+                NameAnswer::Late(by) => format!("the name server needs {by:?} for `{name}`"),
             },
             FaultKind::Burn { load, .. } => format!("processors that are busy for {} of their time", percent(*load)),
             FaultKind::Lack { lack, .. } => match lack {

@@ -24,6 +24,22 @@ script! { Weathers::All;
         t.epoll_wait(epoll, 4, 0);
     }
 
+    /// Polling an epoll makes it forget what is not ready after all; that comes last when it is ready again.
+    fn a_polled_epoll_forgets_what_is_not_ready(t) {
+        for polled in [false, true] {
+            let (epoll, first, second) = (t.epoll(), t.eventfd(1, EFD_NONBLOCK), t.eventfd(1, EFD_NONBLOCK));
+            t.epoll_add(epoll, first, IN | ET);
+            t.read(first, 8);
+            if polled {
+                t.poll(epoll, IN, 0);
+            }
+            t.epoll_add(epoll, second, IN | ET);
+            t.write_word(first, 1);
+            t.epoll_wait(epoll, 4, 0);
+            t.close_all();
+        }
+    }
+
     /// Reported once for each change, whether anything was read or not.
     fn edge_triggered_is_reported_at_each_change(t) {
         let (epoll, (reader, writer)) = (t.epoll(), t.pipe(libc::O_NONBLOCK));

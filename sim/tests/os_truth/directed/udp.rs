@@ -278,6 +278,48 @@ script! { Weathers::All;
         }
     }
 
+    /// Connecting in the middle of a datagram sends the whole of it to the new peer.
+    fn corked_and_connected(t) {
+        for domain in [AF_INET, AF_INET6] {
+            let ((a, _), (b, first), (c, second)) = (bound(t, domain), bound(t, domain), bound(t, domain));
+            t.sendto(a, b"for ", MSG_MORE, first);
+            t.connect(a, second);
+            t.send(a, b"whom", 0);
+            t.settle();
+            t.recvfrom(b, 64, 0);
+            t.recvfrom(c, 64, 0);
+        }
+    }
+
+    /// An unreachable port is told to whom an answer from there would reach, not to a socket with another peer.
+    fn refused_by_a_stranger(t) {
+        let ((a, _), (b, friend)) = (bound(t, AF_INET), bound(t, AF_INET));
+        t.connect(a, friend);
+        t.sendto(a, b"anybody?", 0, Addr::local(t.closed_port()));
+        t.settle();
+        t.poll(a, ALL, 0);
+        t.error_of(a);
+        t.close(b);
+        t.send(a, b"gone", 0);
+        t.settle();
+        t.connect(a, Addr::unspecified());
+        t.poll(a, ALL, 0);
+        t.error_of(a);
+    }
+
+    /// What has left makes room, an edge of writability.
+    fn edges_of_sending(t) {
+        let ((a, _), (_, to)) = (bound(t, AF_INET), bound(t, AF_INET));
+        let epoll = t.epoll();
+        t.epoll_add(epoll, a, OUT | ET);
+        t.epoll_wait(epoll, 4, 0);
+        t.epoll_wait(epoll, 4, 0);
+        t.sendto(a, b"one", 0, to);
+        t.settle();
+        t.epoll_wait(epoll, 4, 0);
+        t.epoll_wait(epoll, 4, 0);
+    }
+
     /// socket(7), `SO_TIMESTAMP`: when a datagram arrived comes beside it.
     fn timestamps(t) {
         let ((a, _), (b, to)) = (bound(t, AF_INET), bound(t, AF_INET));

@@ -85,6 +85,8 @@ pub enum To {
     AnyAt(usize),
     /// The v6 form of a v4 loopback address at that port.
     MappedAt(usize),
+    /// The loopback network's broadcast address at that port.
+    AllAt(usize),
     /// No family.
     Unspecified,
     /// One of a few abstract names.
@@ -213,7 +215,9 @@ fn draw(family: Family, source: &mut Source) -> Op {
         24 => Op::Listen(slot, 8),
         25 | 26 => Op::Connect(slot, to),
         27 | 28 => Op::Accept(slot),
+        29 | 30 if family == Family::Datagrams => Op::Send(slot, bytes, source.one_of(&[0, 0, 0, libc::MSG_MORE])),
         29 | 30 => Op::Send(slot, bytes, 0),
+        31 if family == Family::Datagrams && source.below(4) == 0 => Op::SendTo(slot, bytes, To::AllAt(other)),
         31 => Op::SendTo(slot, bytes, to),
         32 | 33 => Op::Recv(slot, bytes, flags),
         34 => Op::RecvFrom(slot, bytes),

@@ -99,6 +99,8 @@ impl Open<'_> {
             To::Local => local(0),
             To::AnyAt(place) => any(port(place)),
             To::MappedAt(place) => Addr::v6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0x7f00, 1), port(place)),
+            To::AllAt(place) if six => Addr::v6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0x7fff, 0xffff), port(place)),
+            To::AllAt(place) => Addr::v4([127, 255, 255, 255], port(place)),
             To::Unspecified => Addr::unspecified(),
             To::Name(number) => Addr::name(["red", "green", "blue"][number % 3]),
             To::NameOf(place) => {

@@ -10,7 +10,7 @@ use crate::weather::Spread;
 use crate::world::FaultId;
 
 /// What a fault does to the segments of a link.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Harm {
     /// Nothing gets through.
     Cut,
@@ -18,6 +18,8 @@ pub(crate) enum Harm {
     Slow {
         /// Added to each segment's way.
         latency_ns: u64,
+        /// Others, each as likely as the first.
+        or_ns: Vec<u64>,
         /// How much that varies, drawn for each segment.
         jitter_ns: u64,
         /// How the jitter is distributed.
@@ -58,9 +60,10 @@ pub(crate) enum Harm {
 
 impl Harm {
     /// What its choices are drawn from, if it has any.
-    pub(super) fn draws_from(self) -> Option<Purpose> {
+    pub(super) fn draws_from(&self) -> Option<Purpose> {
         match self {
-            Harm::Cut | Harm::Slow { jitter_ns: 0, .. } | Harm::Narrow { .. } => None,
+            Harm::Cut | Harm::Narrow { .. } => None,
+            Harm::Slow { jitter_ns: 0, or_ns, .. } if or_ns.is_empty() => None,
             Harm::Slow { .. } => Some(Purpose::LinkDelay),
             Harm::Lossy { .. } => Some(Purpose::LinkLoss),
             Harm::Doubling { .. } => Some(Purpose::LinkDoubling),
@@ -70,14 +73,14 @@ impl Harm {
     }
 
     /// Whether segments wait for one another.
-    pub(super) fn is_queue(self) -> bool {
+    pub(super) fn is_queue(&self) -> bool {
         matches!(self, Harm::Narrow { .. })
     }
 
     /// What it typically adds to a segment's way.
-    pub(super) fn typical_ns(self) -> u64 {
+    pub(super) fn typical_ns(&self) -> u64 {
         match self {
-            Harm::Slow { latency_ns, .. } => latency_ns,
+            Harm::Slow { latency_ns, .. } => *latency_ns,
             Harm::Cut
             | Harm::Lossy { .. }
             | Harm::Doubling { .. }
@@ -164,13 +167,18 @@ impl Concern {
     }
 
     /// Does to a segment what the fault does; answers whether that made a difference.
-    pub(super) fn strike(&mut self, harm: Harm, parcel: Parcel, way: &mut Way) -> bool {
+    pub(super) fn strike(&mut self, harm: &Harm, parcel: Parcel, way: &mut Way) -> bool {
         let lost = way.lost;
-        match harm {
+        match *harm {
             Harm::Cut => !lost && way.lose(),
-            Harm::Slow { latency_ns, jitter_ns, spread } => {
+            Harm::Slow { latency_ns, ref or_ns, jitter_ns, spread } => {
                 let added = match &mut self.stream {
-                    Some(stream) => spread_ns(stream, latency_ns, jitter_ns, spread),
+                    Some(stream) => {
+                        // Nothing is drawn when there is no choice: a plan without `or` draws what it always drew.
+                        let which = if or_ns.is_empty() { 0 } else { stream.below(or_ns.len() as u64 + 1) as usize };
+                        let latency_ns = if which == 0 { latency_ns } else { or_ns[which - 1] };
+                        spread_ns(stream, latency_ns, jitter_ns, spread)
+                    }
                     None => latency_ns,
                 };
                 !lost && way.delay(added)

@@ -318,7 +318,7 @@ impl Links {
             for concern in &mut link.harms {
                 let fault = &mut self.faults[concern.place as usize];
                 if fault.harm.is_queue() == last {
-                    fault.affected += u64::from(concern.strike(fault.harm, parcel, &mut way));
+                    fault.affected += u64::from(concern.strike(&fault.harm, parcel, &mut way));
                 }
             }
         }

@@ -79,7 +79,8 @@ fn a_fault_leaves_the_choices_of_others_on_its_link_and_of_good_weather_alone() 
     let lost = |others: &[Harm]| {
         let mut links = Links::new(7, Hush::Nothing);
         let link = links.between(A, B);
-        let brief: Vec<_> = others.iter().map(|harm| links.harm(*harm, &[A], &[B], false, Draws::AsPlanned)).collect();
+        let brief: Vec<_> =
+            others.iter().map(|harm| links.harm(harm.clone(), &[A], &[B], false, Draws::AsPlanned)).collect();
         let lossy = links.harm(lossy(0.3), &[A], &[B], false, Draws::AsPlanned);
         delays(&mut links, A, B);
         links.fate_of_acknowledgement(link, 0);
@@ -89,7 +90,10 @@ fn a_fault_leaves_the_choices_of_others_on_its_link_and_of_good_weather_alone() 
         (lost, delays(&mut links, A, B))
     };
     let alone = lost(&[]);
-    assert_eq!(alone, lost(&[Harm::Slow { latency_ns: 0, jitter_ns: 1 << 40, spread: Spread::Uniform }]));
+    assert_eq!(
+        alone,
+        lost(&[Harm::Slow { latency_ns: 0, or_ns: Vec::new(), jitter_ns: 1 << 40, spread: Spread::Uniform }])
+    );
     assert_eq!(alone, lost(&[Harm::Cut]));
     assert_eq!(alone.0.len(), 100);
     let (both, _) = lost(&[Harm::Lossy { probability: 1.0, correlation: 0.0 }]);
@@ -104,7 +108,7 @@ fn slowness_and_loss_combine() {
     let mut links = Links::new(7, Hush::Everything);
     let link = links.between(A, B);
     let slow = links.harm(
-        Harm::Slow { latency_ns: 5, jitter_ns: 0, spread: Spread::Uniform },
+        Harm::Slow { latency_ns: 5, or_ns: Vec::new(), jitter_ns: 0, spread: Spread::Uniform },
         &[A],
         &[B],
         false,
@@ -120,10 +124,10 @@ fn slowness_and_loss_combine() {
 }
 
 /// Added delays of ten thousand segments, in order.
-fn added(spread: Spread) -> Vec<u64> {
+fn added(slow: Harm) -> Vec<u64> {
     let mut links = Links::new(7, Hush::Everything);
     let link = links.between(A, B);
-    links.harm(Harm::Slow { latency_ns: 10_000, jitter_ns: 1000, spread }, &[A], &[B], false, Draws::ByHand);
+    links.harm(slow, &[A], &[B], false, Draws::ByHand);
     let mut added: Vec<u64> = (0..10_000)
         .map(|_| match fate(&mut links, link) {
             Fate::Arrives(delay) => delay - 1_000_000,
@@ -137,7 +141,7 @@ fn added(spread: Spread) -> Vec<u64> {
 #[test]
 fn delays_are_spread_as_asked() {
     let quantiles = |spread| {
-        let added = added(spread);
+        let added = added(Harm::Slow { latency_ns: 10_000, or_ns: Vec::new(), jitter_ns: 1000, spread });
         [10, 5_000, 8_413, 9_900].map(|at| added[at] as i64 - 10_000)
     };
     let near = |measured: [i64; 4], expected: [i64; 4]| {
@@ -154,6 +158,18 @@ fn delays_are_spread_as_asked() {
     near(quantiles(Spread::Exponential), [1, 693, 1840, 4605]);
     // 1/√(1 − q) − 1.
     near(quantiles(Spread::Pareto), [0, 414, 1510, 9000]);
+}
+
+#[test]
+fn of_a_list_each_delay_is_as_likely() {
+    let or_ns = vec![40, 9_000, 40];
+    let added = added(Harm::Slow { latency_ns: 5, or_ns, jitter_ns: 0, spread: Spread::Uniform });
+    let share = |delay| added.iter().filter(|added| **added == delay).count();
+    let (first, twice, long) = (share(5), share(40), share(9_000));
+    assert_eq!(first + twice + long, 10_000);
+    for (share, expected) in [(first, 2_500), (twice, 5_000), (long, 2_500)] {
+        assert!(share.abs_diff(expected) < 200, "{share} of about {expected}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Names that resolve to something else, or not at all, for those who ask on one host.
+//! Names that resolve to something else, late, or not at all, for those who ask on one host.
 
 use super::super::Network;
 use crate::weather::NameAnswer;
@@ -31,6 +31,19 @@ pub(crate) struct Hijacks {
     ever: u64,
 }
 
+impl Hijacks {
+    /// The one that counts for a name: the last that began. `localhost` is in everybody's own hosts file.
+    fn over(&mut self, asker: HostId, name: &str) -> Option<&mut Hijack> {
+        if self.list.is_empty() {
+            return None;
+        }
+        // RFC 4343: names do not depend on case.
+        let asked = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let mut latest = self.list.iter_mut().rev().filter(|_| asked != "localhost");
+        latest.find(|hijack| hijack.concerns(asker, &asked))
+    }
+}
+
 /// What a resolver finds out about a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Resolved {
@@ -51,16 +64,14 @@ pub(crate) struct Patience {
     pub(crate) attempts: u32,
     /// When it asks again, or gives up.
     pub(crate) until: Option<u64>,
+    /// When the answer to its first question comes, if it comes late: asking again does not cast it away.
+    pub(crate) told: Option<u64>,
 }
 
 impl Network {
     /// The addresses of a name, as the host that asks is told.
     pub(crate) fn resolve(&mut self, asker: HostId, name: &str) -> Resolved {
-        // RFC 4343: names do not depend on case.
-        let asked = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        // The last that began. `localhost` is in everybody's own hosts file.
-        let hijack = self.hijacks.list.iter_mut().rev().find(|hijack| hijack.concerns(asker, &asked));
-        if let Some(hijack) = hijack.filter(|_| asked != "localhost") {
+        if let Some(hijack) = self.hijacks.over(asker, name) {
             hijack.misled += 1;
             match hijack.answer {
                 NameAnswer::Address(ip) => return Resolved::Addresses(vec![ip]),
@@ -71,9 +82,18 @@ impl Network {
                 NameAnswer::NoSuchName => return Resolved::NoSuchName,
                 NameAnswer::Failure => return Resolved::Failure,
                 NameAnswer::Nothing => return Resolved::Nothing,
+                NameAnswer::Late(_) => {}
             }
         }
         self.addresses_of(name).map_or(Resolved::NoSuchName, |ips| Resolved::Addresses(ips.to_vec()))
+    }
+
+    /// By how many nanoseconds the answer is late, for the host that asks.
+    pub(crate) fn late_ns(&mut self, asker: HostId, name: &str) -> u64 {
+        match self.hijacks.over(asker, name).map(|hijack| hijack.answer) {
+            Some(NameAnswer::Late(by)) => u64::try_from(by.as_nanos()).unwrap_or(u64::MAX),
+            _ => 0,
+        }
     }
 
     /// Misleads those who ask for a name on a host; names the fault.

@@ -29,6 +29,8 @@ pub(crate) struct Query {
     pub(crate) family: c_int,
     pub(crate) kind: c_int,
     pub(crate) protocol: c_int,
+    /// An answer that comes late is there by now.
+    pub(crate) told: bool,
 }
 
 /// One `addrinfo`.
@@ -60,7 +62,7 @@ impl Network {
         let types = types(query)?;
         let addresses = match &query.node {
             None => nobody(flags, family),
-            Some(node) => self.addresses(asker, node, flags, family)?,
+            Some(node) => self.addresses(asker, node, query)?,
         };
         let mut answers = Vec::with_capacity(addresses.len() * types.len());
         for (family, ip) in addresses {
@@ -87,13 +89,8 @@ impl Network {
         Ok((host, service.map_or_else(|| at.port.to_string(), str::to_owned)))
     }
 
-    fn addresses(
-        &mut self,
-        asker: HostId,
-        node: &str,
-        flags: c_int,
-        family: c_int,
-    ) -> Result<Vec<(c_int, IpAddr)>, c_int> {
+    fn addresses(&mut self, asker: HostId, node: &str, query: &Query) -> Result<Vec<(c_int, IpAddr)>, c_int> {
+        let Query { flags, family, told, .. } = *query;
         let mapped = |ip: Ipv4Addr| (AF_INET6, IpAddr::V4(ip));
         if let Some(ip) = numeric(node) {
             return match (ip, family) {
@@ -107,6 +104,7 @@ impl Network {
             return Err(EAI_NONAME);
         }
         let known = match self.resolve(asker, node) {
+            _ if !told && self.late_ns(asker, node) > 0 => return Err(SILENCE),
             Resolved::Addresses(known) => known,
             Resolved::NoSuchName => return Err(EAI_NONAME),
             // SERVFAIL is TRY_AGAIN (resolv/res_query.c), which getaddrinfo(3) calls so.

@@ -1,5 +1,6 @@
 //! The name server at 10.0.255.53, port 53 (RFC 1035): for programs that bring a resolver of their own.
 
+use super::super::udp::{Received, Travelling};
 use super::super::{Cx, Endpoint, NetEvent, Network};
 use super::Resolved;
 use crate::world::HostId;
@@ -7,7 +8,7 @@ use libc::ECONNREFUSED;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// One way between a host and the name server.
-pub(crate) const SERVER_NS: u64 = 250_000;
+const SERVER_NS: u64 = 250_000;
 const PORT: u16 = 53;
 /// How long an answer may be kept: not long, as hosts come and go.
 const TTL_S: u32 = 5;
@@ -47,7 +48,11 @@ impl Network {
         }
         let server = Endpoint::new(IpAddr::V4(super::super::address::NAME_SERVER), PORT);
         if let Some(answer) = self.answer(host, bytes) {
-            self.udp_answer(cx, host, server, from, answer);
+            let late_ns = question(bytes).map_or(0, |question| self.late_ns(host, &question.name));
+            let datagram = Received { bytes: answer, from: server, to: from.ip, tos: 0, arrived: 0 };
+            let answer = Travelling { datagram, port: from.port, host, answerable: false, way: None };
+            let id = self.travelling.insert(answer);
+            cx.schedule(cx.now.saturating_add(late_ns.saturating_add(2 * SERVER_NS)), NetEvent::Datagram(id));
         }
     }
 

@@ -3,14 +3,15 @@
 
 use super::loopback_like;
 use crate::kernel::net::address::{Family, RawAddress};
+use crate::kernel::net::control::Sent;
 use crate::kernel::net::ports::{Claim, Rule};
 use crate::kernel::net::socket::Protocol;
 use crate::kernel::net::stack::{Route, is_broadcast};
-use crate::kernel::net::{Endpoint, Network, Socket};
+use crate::kernel::net::{Cx, Endpoint, Network, Socket};
 use libc::{
     AF_INET, AF_INET6, AF_UNSPEC, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EINVAL, ENETUNREACH,
 };
-use libc::{ENOTCONN, c_int};
+use libc::{ENOTCONN, IPPROTO_UDP, SOL_SOCKET, c_int};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Sizes of `sockaddr_in`, and of `sockaddr_in6` without its scope (`SIN6_LEN_RFC2133`, include/net/ipv6.h).
@@ -113,8 +114,25 @@ impl Network {
         }
     }
 
+    /// Does what an option's change asks for at once, if it is a datagram socket's.
+    pub(in crate::kernel::net) fn udp_option_changed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        socket: Socket,
+        option: (c_int, c_int),
+    ) {
+        if self.udp(socket).is_none() {
+            return;
+        }
+        match option {
+            (SOL_SOCKET, libc::SO_REUSEADDR | libc::SO_REUSEPORT) => self.udp_reuse_changed(socket),
+            (IPPROTO_UDP, libc::UDP_CORK) if !self.sockets[socket].options.cork => self.udp_uncork(cx, socket),
+            _ => {}
+        }
+    }
+
     /// A reuse option has changed: others that want the port go by what is set now (`udp_lib_lport_inuse`).
-    pub(in crate::kernel::net) fn udp_reuse_changed(&mut self, socket: Socket) {
+    fn udp_reuse_changed(&mut self, socket: Socket) {
         let state = &self.sockets[socket];
         let (host, port) = (state.host, state.local.port);
         let (address, share) = (state.options.reuse_address, state.options.reuse_port);
@@ -144,13 +162,22 @@ impl Network {
         if to.ip.is_ipv4() && state.family == Family::V6 && v6_only {
             return Err(ENETUNREACH);
         }
-        self.udp_check_route(socket, to.ip)?;
+        let route = self.udp_check_route(socket, to.ip)?;
         let source = self.stacks[host.0 as usize].source_for(to.ip);
         if local.ip.is_unspecified() {
             self.udp_move(socket, source);
         }
-        if let Some(udp) = self.udp(socket) {
-            udp.remote = Some(to);
+        let from = self.udp_source(socket, to.ip, &Sent::default());
+        let Some(udp) = self.udp(socket) else { return Err(EINVAL) };
+        udp.remote = Some(to);
+        // What has been gathered goes there now: both use `inet->cork.fl` (ip4_datagram_connect), whose other meaning
+        // for IPv6 is spoilt by it.
+        match udp.pending.as_mut().filter(|_| to.ip.is_ipv4()) {
+            Some(pending) if pending.to.ip.is_ipv4() => {
+                (pending.to, pending.route, pending.sent.source) = (to, route, Some(from));
+            }
+            Some(pending) => pending.route = Route::Nobody,
+            None => {}
         }
         Ok(())
     }
@@ -238,6 +265,19 @@ pub(super) fn destination(address: &RawAddress, family: Family, v6_only: bool) -
         return Err(ENETUNREACH);
     }
     if to.port == 0 { Err(EINVAL) } else { Ok(Some(to)) }
+}
+
+/// Which family's way a datagram of an IPv6 socket takes by its destination (`udpv6_sendmsg`); `None` when no family is
+/// named.
+pub(super) fn family_of_destination(address: &RawAddress, v6_only: bool) -> Result<Option<Family>, c_int> {
+    let family = match address.family() {
+        Some(AF_UNSPEC) => return Ok(None),
+        Some(AF_INET) => Family::V4,
+        Some(AF_INET6) if address.is_mapped() => Family::V4,
+        Some(AF_INET6) if address.len >= V6_BYTES_MIN => Family::V6,
+        _ => return Err(EINVAL),
+    };
+    if family == Family::V4 && v6_only { Err(ENETUNREACH) } else { Ok(Some(family)) }
 }
 
 /// What stands for oneself, for who sends to no address in particular.

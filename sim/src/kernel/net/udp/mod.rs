@@ -66,11 +66,11 @@ struct Pending {
 
 /// A datagram on its way.
 pub(crate) struct Travelling {
-    datagram: Received,
-    port: u16,
-    host: HostId,
+    pub(in crate::kernel::net) datagram: Received,
+    pub(in crate::kernel::net) port: u16,
+    pub(in crate::kernel::net) host: HostId,
     /// Somebody sent it, and would hear of an error.
-    answerable: bool,
+    pub(in crate::kernel::net) answerable: bool,
     /// How it travels, between hosts.
     pub(in crate::kernel::net) way: Option<Way>,
 }

@@ -108,7 +108,9 @@ impl Network {
         let wants = |socket: Socket, claim: &Claim| match &self.sockets.get(socket)?.protocol {
             // IP_MULTICAST_ALL (ip(7)) is on: a wildcard socket hears every group that the host has joined.
             Protocol::Udp(udp) if claim.ip.is_unspecified() || claim.ip == datagram.to => {
-                udp.remote.is_none_or(|remote| remote == datagram.from).then_some(socket)
+                // __udp_is_mcast_sock: a port of zero is not compared.
+                let hears = |to: Endpoint| to.ip == datagram.from.ip && (to.port == 0 || to.port == datagram.from.port);
+                udp.remote.is_none_or(hears).then_some(socket)
             }
             Protocol::Udp(_) | Protocol::Tcp(_) | Protocol::Unix(_) => None,
         };

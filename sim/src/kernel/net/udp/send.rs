@@ -1,6 +1,6 @@
 //! Sending datagrams: `udp_sendmsg` (net/ipv4/udp.c), `udpv6_sendmsg` (net/ipv6/udp.c), and their way to a host.
 
-use super::connect::{destination, oneself};
+use super::connect::{destination, family_of_destination, oneself};
 use super::{Pending, Received, SPACE, Travelling, Way};
 use crate::abi::user::In;
 use crate::kernel::net::address::{Family, RawAddress};
@@ -8,7 +8,7 @@ use crate::kernel::net::control::Sent;
 use crate::kernel::net::link::{LinkId, Parcel, Passage, flip};
 use crate::kernel::net::socket::Protocol;
 use crate::kernel::net::stack::{LOOPBACK_BROADCAST, Route, is_broadcast};
-use crate::kernel::net::{Cx, Endpoint, Fail, NetEvent, Network, Socket, names};
+use crate::kernel::net::{Cx, Endpoint, Fail, NetEvent, Network, Socket};
 use crate::world::HostId;
 use libc::{EDESTADDRREQ, EHOSTUNREACH, EINVAL, EMSGSIZE, ENETUNREACH, EOPNOTSUPP, EPIPE, c_int};
 use std::net::IpAddr;
@@ -23,6 +23,15 @@ const LOOPBACK_UNFRAGMENTED_BYTES: usize = 65_508;
 const SEGMENTS_MAX: usize = 128;
 /// Address resolution gives up after three tries of a second (arp(7)).
 const UNREACHABLE_NS: u64 = 3_000_000_000;
+
+/// What udp_sendmsg refuses before it looks any further; udpv6_sendmsg does not.
+fn refused(bytes: usize, flags: c_int) -> Result<(), c_int> {
+    match (bytes, flags & libc::MSG_OOB) {
+        (0x1_0000.., _) => Err(EMSGSIZE),
+        (_, 0) => Ok(()),
+        _ => Err(EOPNOTSUPP),
+    }
+}
 
 /// The longest datagram to an address.
 fn most_bytes(to: IpAddr) -> usize {
@@ -42,15 +51,9 @@ impl Network {
         self.udp_autobind(socket)?; // inet_send_prepare
         let bytes = input.len();
         let corked = flags & libc::MSG_MORE != 0 || self.sockets[socket].options.cork;
-        if let Some(mut pending) = self.udp(socket).and_then(|udp| udp.pending.take()) {
-            let most = most_bytes(pending.to.ip);
-            if pending.bytes.len() + bytes > most {
-                self.recycle(pending.bytes); // udp_flush_pending_frames
-                return Err(Fail::Errno(EMSGSIZE));
-            }
-            input.pieces(0, bytes, |piece| pending.bytes.extend_from_slice(piece));
-            self.udp_push_unless(cx, socket, corked, pending);
-            return Ok(bytes);
+        if let Some(gathered) = self.udp_gathered(socket) {
+            self.udp_check_append(socket, gathered, (bytes, flags), to)?;
+            return self.udp_append(cx, socket, input, corked);
         }
         let to = self.udp_destination(socket, bytes, to, flags)?;
         let sent = &sent?;
@@ -74,7 +77,55 @@ impl Network {
         }
         let mut buffer = self.spare_buffer();
         input.pieces(0, bytes, |piece| buffer.extend_from_slice(piece));
-        self.udp_push_unless(cx, socket, corked, Pending { bytes: buffer, to, route, sent: *sent });
+        let sent = Sent { source: Some(self.udp_source(socket, to.ip, sent)), ..*sent };
+        self.udp_push_unless(cx, socket, corked, Pending { bytes: buffer, to, route, sent });
+        Ok(bytes)
+    }
+
+    /// Where what has been gathered goes, if anything has been.
+    fn udp_gathered(&self, socket: Socket) -> Option<IpAddr> {
+        match &self.sockets[socket].protocol {
+            Protocol::Udp(udp) => Some(udp.pending.as_ref()?.to.ip),
+            Protocol::Tcp(_) | Protocol::Unix(_) => None,
+        }
+    }
+
+    /// What is asked of a call that adds to a datagram: its destination is looked at only as far as its family.
+    fn udp_check_append(
+        &self,
+        socket: Socket,
+        gathered: IpAddr,
+        (bytes, flags): (usize, c_int),
+        to: Option<&RawAddress>,
+    ) -> Result<(), c_int> {
+        let state = &self.sockets[socket];
+        let named = match to {
+            Some(address) if state.family == Family::V6 => {
+                match family_of_destination(address, state.options.v6_only)? {
+                    Some(Family::V4) if gathered.is_ipv6() => return Err(EINVAL), // `up->pending != AF_INET`
+                    named => named,
+                }
+            }
+            _ => None,
+        };
+        match named {
+            None if gathered.is_ipv6() => Ok(()),
+            Some(Family::V6) if gathered.is_ipv6() => Ok(()),
+            _ => refused(bytes, flags),
+        }
+    }
+
+    /// Adds to what has been gathered, and sends it unless more follows.
+    fn udp_append(&mut self, cx: &mut Cx<'_>, socket: Socket, input: &In<'_>, corked: bool) -> Result<usize, Fail> {
+        let pending = self.udp(socket).and_then(|udp| udp.pending.take());
+        let Some(mut pending) = pending else { return Err(Fail::Errno(EINVAL)) };
+        let bytes = input.len();
+        if pending.bytes.len() + bytes > most_bytes(pending.to.ip) {
+            self.recycle(pending.bytes); // udp_flush_pending_frames
+            return Err(Fail::Errno(EMSGSIZE));
+        }
+        input.pieces(0, bytes, |piece| pending.bytes.extend_from_slice(piece));
+        self.udp_push_unless(cx, socket, corked, pending);
         Ok(bytes)
     }
 
@@ -125,9 +176,8 @@ impl Network {
             Protocol::Udp(udp) => udp.remote,
             Protocol::Tcp(_) | Protocol::Unix(_) => None,
         };
-        let refused = if bytes > 0xffff { Some(EMSGSIZE) } else { (flags & libc::MSG_OOB != 0).then_some(EOPNOTSUPP) };
-        if let (Family::V4, Some(error)) = (state.family, refused) {
-            return Err(error);
+        if state.family == Family::V4 {
+            refused(bytes, flags)?;
         }
         let named = match to {
             Some(address) => destination(address, state.family, state.options.v6_only)?,
@@ -148,7 +198,7 @@ impl Network {
             if to.port == 0 {
                 return Err(EINVAL);
             }
-            refused.map_or(Ok(()), Err)?;
+            refused(bytes, flags)?;
         }
         Ok(to)
     }
@@ -172,6 +222,23 @@ impl Network {
         if unbroken && piece > whole { Err(Fail::Errno(EMSGSIZE)) } else { Ok(()) }
     }
 
+    /// The address that datagrams to another come from.
+    pub(super) fn udp_source(&self, socket: Socket, to: IpAddr, sent: &Sent) -> IpAddr {
+        let (host, local) = (self.sockets[socket].host, self.sockets[socket].local.ip);
+        match sent.source {
+            Some(source) => source,
+            // `inet_saddr` is that of the bound address, if datagrams can come from it.
+            None if local.is_unspecified()
+                || local.is_multicast()
+                || is_broadcast(local)
+                || local.is_ipv4() != to.is_ipv4() =>
+            {
+                self.stacks[host.0 as usize].source_for(to)
+            }
+            None => local,
+        }
+    }
+
     fn udp_send_one(
         &mut self,
         cx: &mut Cx<'_>,
@@ -184,18 +251,7 @@ impl Network {
         let state = &self.sockets[socket];
         let (host, local, tos) = (state.host, state.local, sent.tos.unwrap_or(state.options.tos));
         let looped = if to.ip.is_ipv4() { state.options.multicast_loop } else { state.options.multicast_loop_v6 };
-        let source = match sent.source {
-            Some(source) => source,
-            // `inet_saddr` is that of the bound address, if datagrams can come from it.
-            None if local.ip.is_unspecified()
-                || local.ip.is_multicast()
-                || is_broadcast(local.ip)
-                || local.ip.is_ipv4() != to.ip.is_ipv4() =>
-            {
-                self.stacks[host.0 as usize].source_for(to.ip)
-            }
-            None => local.ip,
-        };
+        let source = self.udp_source(socket, to.ip, sent);
         let from = Endpoint::new(source, local.port);
         let datagram = |bytes| Received { bytes, from, to: to.ip, tos, arrived: 0 };
         if to.ip.is_multicast() || is_broadcast(to.ip) {
@@ -275,19 +331,5 @@ impl Network {
         let id = self.travelling.insert(travelling);
         let key = cx.schedule(arrives, NetEvent::Datagram(id));
         self.travelling[id].way = Some(Way { link, arrives, leaves, key });
-    }
-
-    /// The name server answers.
-    pub(in crate::kernel::net) fn udp_answer(
-        &mut self,
-        cx: &mut Cx<'_>,
-        host: HostId,
-        from: Endpoint,
-        to: Endpoint,
-        bytes: Vec<u8>,
-    ) {
-        let datagram = Received { bytes, from, to: to.ip, tos: 0, arrived: 0 };
-        let id = self.travelling.insert(Travelling { datagram, port: to.port, host, answerable: false, way: None });
-        cx.schedule(cx.now + 2 * names::SERVER_NS, NetEvent::Datagram(id));
     }
 }
