@@ -29,7 +29,7 @@ impl Weathers {
 /// How long the real network gets to deliver. A difference is believed when it shows after every one of them.
 const SETTLE_US: [u32; 3] = [50, 2_000, 20_000];
 /// Differences that are printed.
-const SHOWN_MAX: usize = 200;
+const SHOWN_MAX: usize = 40;
 
 /// A line that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
