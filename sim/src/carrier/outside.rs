@@ -128,6 +128,16 @@ impl Mapping {
         self.is_shared() || self.flags & libc::MAP_TYPE == libc::MAP_PRIVATE
     }
 
+    /// Whether it is to be written or run.
+    pub(crate) fn is_more_than_read(&self) -> bool {
+        self.protection & (libc::PROT_WRITE | libc::PROT_EXEC) != 0
+    }
+
+    /// The same memory, out of everybody's reach.
+    pub(crate) fn out_of_reach(self) -> Mapping {
+        Mapping { protection: libc::PROT_NONE, ..self }
+    }
+
     /// Whether writes to it are to reach the file.
     pub(crate) fn writes_back(&self) -> bool {
         self.is_shared() && self.protection & libc::PROT_WRITE != 0

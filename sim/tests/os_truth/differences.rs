@@ -85,6 +85,29 @@ const UNIX_KINDS: &[&str] = &[
     "matrix::unix_seqpacket_pair",
 ];
 
+/// Scripts of every call on TCP sockets.
+const TCP: &[&str] = &[
+    "matrix::tcp6_connected",
+    "matrix::tcp_connected",
+    "matrix::tcp_with_bytes",
+    "matrix::tcp_peer_half_closed",
+    "matrix::tcp_half_closed",
+    "matrix::tcp_both_half_closed",
+    "matrix::tcp_reset",
+    "matrix::tcp_refused",
+    "matrix::tcp_unbound",
+    "matrix::tcp_bound",
+    "matrix::tcp_listening",
+    "matrix::tcp_listening_with_a_connection",
+    "matrix::tcp6_unbound",
+];
+
+/// Those among them that have a connection, or had one.
+const TCP_CONNECTED: &[&str] = TCP.split_at(8).0;
+
+/// Those of IPv4 among them.
+const TCP_OF_IPV4: &[&str] = TCP.split_at(12).0.split_at(1).1;
+
 /// All of them.
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
@@ -184,6 +207,62 @@ pub const DIFFERENCES: &[Difference] = &[
         world: " = 0 -1 (4 bytes)",
         since: ALWAYS,
         reason: "which processor a datagram came in on: a matter of timing, and worlds have none to name",
+    },
+    Difference {
+        scripts: TCP,
+        call: "SO_PASSCRED",
+        real: " = -1 EOPNOTSUPP",
+        world: "",
+        since: (6, 16),
+        reason: "since Linux 6.16 only Unix and netlink sockets have it; a world answers as Linux did before",
+    },
+    Difference {
+        scripts: TCP_OF_IPV4,
+        call: "bind a privileged port: bind(",
+        real: " = -1 EACCES",
+        world: "",
+        since: ALWAYS,
+        reason: "every port is free to all in a world, as in containers (ip(7), ip_unprivileged_port_start = 0)",
+    },
+    Difference {
+        scripts: TCP,
+        call: "SO_RCVLOWAT) =",
+        real: " (4 bytes)",
+        world: " = 0 3145728 (4 bytes)",
+        since: ALWAYS,
+        reason: "at most half of tcp_rmem[2] (tcp(7)), which Linux chooses by its own memory and its version",
+    },
+    Difference {
+        scripts: TCP_CONNECTED,
+        call: "SO_INCOMING_CPU) =",
+        real: " (4 bytes)",
+        world: " = 0 -1 (4 bytes)",
+        since: ALWAYS,
+        reason: "which processor a segment came in on: a matter of timing, and worlds have none to name",
+    },
+    Difference {
+        scripts: &["matrix::tcp_peer_half_closed"],
+        call: "TCP_QUICKACK) =",
+        real: " = 0 0 (4 bytes)",
+        world: " = 0 1 (4 bytes)",
+        since: ALWAYS,
+        reason: "whether acknowledgements are delayed: Linux guesses by the traffic (RFC 1122 §4.2.3.2), a world never",
+    },
+    Difference {
+        scripts: TCP,
+        call: "SO_TIMESTAMP",
+        real: "",
+        world: " = -1 ENOPROTOOPT",
+        since: ALWAYS,
+        reason: "only datagrams carry the time of their arrival in a world; nobody reads a stream's",
+    },
+    Difference {
+        scripts: TCP_CONNECTED,
+        call: "TCP_WINDOW_CLAMP) =",
+        real: " (4 bytes)",
+        world: " = 0 0 (4 bytes)",
+        since: ALWAYS,
+        reason: "what a connection begins with depends on Linux's memory; setting it changes no window in a world",
     },
     Difference {
         scripts: &["directed::tcp::a_blocking_accept_and_its_number"],

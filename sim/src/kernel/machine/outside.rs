@@ -276,6 +276,9 @@ impl Kernel {
         if matches!(kind, Kind::Disk(_)) {
             return self.map_disk(id, at, offset);
         }
+        if let Kind::Socket(socket) = kind {
+            return self.net.map_socket(*socket, at).map_err(Stop::Errno);
+        }
         let Kind::Outside(open) = kind else { return Err(Stop::Errno(ENODEV)) };
         match &open.content {
             Content::Regular(file) => {

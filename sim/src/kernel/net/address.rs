@@ -13,7 +13,7 @@ const V4_BYTES: usize = 16;
 /// Size of `sockaddr_in6`.
 const V6_BYTES: usize = 28;
 /// Least size of an IPv6 address that Linux accepts: without the scope (`SIN6_LEN_RFC2133`, net/ipv6.h).
-const V6_BYTES_MIN: usize = 24;
+pub(crate) const V6_BYTES_MIN: usize = 24;
 
 /// What the resolver and programs call the name server; `/etc/resolv.conf` names it.
 pub(crate) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 255, 53);

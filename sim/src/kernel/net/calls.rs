@@ -3,7 +3,7 @@
 use super::link::{Draws, Harm};
 use super::names::Patience;
 use super::socket::Protocol;
-use super::tcp::Tcp;
+use super::tcp::{Phase, Side, Tcp};
 use super::{Cx, Fail, NetEvent, Network, Socket};
 use crate::kernel::dispatch::Kernel;
 use crate::kernel::event::What;
@@ -122,7 +122,14 @@ impl Kernel {
         let (_, socket) = self.socket_of(me, fd)?;
         match &self.net.sockets[socket].protocol {
             Protocol::Tcp(Tcp::Connected { connection, side, .. }) => {
-                Ok(self.net.connections[*connection].streams[*side].queued() as i64)
+                let connection = &self.net.connections[*connection];
+                let (end, stream) = (&connection.ends[*side], &connection.streams[*side]);
+                Ok(match end.phase {
+                    Phase::SynSent | Phase::SynReceived => 0,
+                    // A SYN that was refused has never been acknowledged, and nobody has granted a window.
+                    Phase::Gone if *side == Side::Opener && stream.edge == 0 => 1,
+                    Phase::Absent | Phase::Open | Phase::Gone => stream.queued() as i64,
+                })
             }
             Protocol::Tcp(Tcp::Listening(_)) => Err(Stop::Errno(libc::EINVAL)),
             Protocol::Unix(unix) => Ok(unix.unread() as i64),
@@ -212,7 +219,11 @@ impl Network {
         match &state.protocol {
             Protocol::Tcp(Tcp::Connected { connection, side, .. }) => {
                 let (id, side, lingers) = (*connection, *side, state.options.linger_s != Some(0));
+                let gone = self.connections[id].ends[side].phase == Phase::Gone;
                 self.tcp_close(cx, id, side, lingers);
+                if gone {
+                    self.tcp_release_port(socket);
+                }
             }
             Protocol::Tcp(_) => {
                 self.tcp_stop_listening(cx, socket);

@@ -6,6 +6,7 @@ use super::options::{Of, Options};
 use super::socket::{Protocol, SocketState};
 use super::tcp::{Phase, Tcp};
 use super::{Cx, Network, Socket};
+use crate::carrier::outside::{self, Mapping};
 use crate::kernel::dispatch::Kernel;
 use crate::kernel::unix::Credentials;
 use crate::kernel::{Step, Stop, ThreadId};
@@ -152,13 +153,23 @@ impl Network {
     }
 
     /// `SO_ERROR`: the pending error, which is cleared.
-    fn take_error(&mut self, socket: Socket) -> c_int {
+    pub(super) fn take_error(&mut self, socket: Socket) -> c_int {
         let state = &mut self.sockets[socket];
         match state.protocol {
             Protocol::Tcp(Tcp::Connected { connection, side, .. }) => {
                 std::mem::take(&mut self.connections[connection].ends[side].error)
             }
             Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Unix(_) => std::mem::take(&mut state.error),
+        }
+    }
+
+    /// mmap(2) of a socket: only TCP's have something to map, received bytes for `TCP_ZEROCOPY_RECEIVE`, which is not
+    /// simulated (`tcp_mmap`, net/ipv4/tcp.c; `sock_no_mmap`, net/core/sock.c). So nothing can be read there.
+    pub(crate) fn map_socket(&self, socket: Socket, at: Mapping) -> Result<usize, c_int> {
+        match self.sockets.get(socket).map(|state| &state.protocol) {
+            Some(Protocol::Tcp(_)) if at.is_more_than_read() => Err(EPERM),
+            Some(Protocol::Tcp(_)) => outside::map_copy(at.out_of_reach(), &[]),
+            Some(Protocol::Udp(_) | Protocol::Unix(_)) | None => Err(ENODEV),
         }
     }
 
@@ -289,13 +300,44 @@ impl Network {
             [byte] if matches!(level, IPPROTO_IP) => c_int::from(*byte),
             value => int(value)?,
         };
-        if (level, name) == (IPPROTO_IPV6, libc::IPV6_V6ONLY) && state.holds_port {
-            return Err(EINVAL); // `inet->inet_num`, do_ipv6_setsockopt
+        self.set_number(cx, socket, (level, name), number)
+    }
+
+    /// Options that are a number: what the socket's state says to it, and what changes with it.
+    fn set_number(
+        &mut self,
+        cx: &mut Cx<'_>,
+        socket: Socket,
+        (level, name): (c_int, c_int),
+        number: c_int,
+    ) -> Result<(), c_int> {
+        let has_port = self.has_port(socket);
+        let (closed, listens) = self.tcp_is_closed(socket);
+        let state = &mut self.sockets[socket];
+        let of = of(state);
+        match (level, name) {
+            // `inet->inet_num`, do_ipv6_setsockopt
+            (IPPROTO_IPV6, libc::IPV6_V6ONLY) if state.family == Family::V6 && has_port => return Err(EINVAL),
+            // tcp_set_window_clamp, and do_tcp_setsockopt (net/ipv4/tcp.c).
+            (IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) if number == 0 && !closed => return Err(EINVAL),
+            (IPPROTO_TCP, libc::TCP_FASTOPEN) if !closed && !listens => return Err(EINVAL),
+            _ => {}
         }
         state.options.set(of, level, name, number)?;
         self.udp_option_changed(cx, socket, (level, name));
         self.tcp_option_changed(cx, socket, (level, name));
         Ok(())
+    }
+
+    /// Whether a TCP socket is in the states `TCP_CLOSE` and `TCP_LISTEN`.
+    fn tcp_is_closed(&self, socket: Socket) -> (bool, bool) {
+        match &self.sockets[socket].protocol {
+            Protocol::Tcp(Tcp::Connected { connection, side }) => {
+                (self.connections[*connection].ends[*side].phase == Phase::Gone, false)
+            }
+            Protocol::Tcp(Tcp::Listening(_)) => (false, true),
+            Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) | Protocol::Unix(_) => (true, false),
+        }
     }
 
     /// Lets a connection know of an option that concerns it.

@@ -18,6 +18,8 @@ const RECEIVE_BUFFER_MIN: u32 = 2304;
 /// `tcp_wmem[1]` and `tcp_rmem[1]` (tcp(7)).
 const TCP_SEND_BUFFER: u32 = 16_384;
 const TCP_RECEIVE_BUFFER: u32 = 131_072;
+/// `tcp_rmem[2]` (tcp(7)).
+const TCP_RECEIVE_BUFFER_MAX: u32 = 6_291_456;
 /// What `SO_SNDBUF` says once a connection is established and Linux has sized the buffer itself: over Ethernet, and
 /// over loopback with its long segments.
 const CONNECTED_SEND_BUFFER: u32 = 87_040;
@@ -293,11 +295,22 @@ impl Options {
             }
             (_, SOL_SOCKET, libc::SO_RCVLOWAT) => {
                 // socket(7): zero and negative numbers stand for one and for very many.
-                self.receive_low_water = if value < 0 { c_int::MAX as u32 } else { (value as u32).max(1) };
+                let asked = if value < 0 { c_int::MAX as u32 } else { (value as u32).max(1) };
+                // tcp_set_rcvlowat, net/ipv4/tcp.c: at most half the buffer, as set or as it may grow.
+                let most = if self.receive_buffer_set { self.receive_buffer } else { TCP_RECEIVE_BUFFER_MAX };
+                self.receive_low_water = if matches!(of, Of::Tcp(_)) { asked.min(most / 2) } else { asked };
             }
             (_, SOL_SOCKET, libc::SO_SNDLOWAT) => return Err(ENOPROTOOPT),
             (_, SOL_SOCKET, libc::SO_PASSCRED) => self.pass_credentials = on,
             (Of::Tcp(_), IPPROTO_TCP, _) => return self.set_tcp(name, value),
+            // Streams keep the two bits for congestion to themselves, and have no multicast (do_ip_setsockopt,
+            // net/ipv4/ip_sockglue.c; do_ipv6_setsockopt, net/ipv6/ipv6_sockglue.c).
+            (Of::Tcp(_), IPPROTO_IP, libc::IP_TOS) => return self.set_v4(name, value & !3),
+            (Of::Tcp(Family::V6), IPPROTO_IPV6, libc::IPV6_TCLASS) if value > 0 => {
+                return self.set_v6(name, value & !3);
+            }
+            (Of::Tcp(_), IPPROTO_IP, libc::IP_MULTICAST_TTL) => return Err(EINVAL),
+            (Of::Tcp(_), IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS) => return Err(ENOPROTOOPT),
             (Of::Udp(_), SOL_SOCKET, libc::SO_TIMESTAMP) => {
                 self.timestamps = on.then_some(Timestamps::Microseconds);
             }
@@ -400,7 +413,12 @@ impl Options {
         }
         let value = match (level, name, value) {
             _ if is_flag(level, name) => c_int::from(value != 0),
-            // ip(7), ipv6(7): -1 stands for the default.
+            (IPPROTO_TCP, libc::TCP_QUICKACK, _) => value & 1,
+            // do_tcp_setsockopt, net/ipv4/tcp.c: zero stands for the default, 120 s is the most.
+            (IPPROTO_TCP, libc::TCP_LINGER2, 0) => 60,
+            (IPPROTO_TCP, libc::TCP_LINGER2, _) => value.clamp(-1, 120),
+            // tcp_set_window_clamp: at least half the smallest buffer.
+            (IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, asked) if asked != 0 => asked.max(RECEIVE_BUFFER_MIN as c_int / 2),
             (IPPROTO_IP, libc::IP_MULTICAST_TTL, -1) | (IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS, -1) => 1,
             _ => value,
         };
@@ -474,7 +492,7 @@ fn inert(of: Of, level: c_int, name: c_int) -> Option<(c_int, c_int, c_int, c_in
         (SOL_SOCKET, libc::SO_ZEROCOPY) if internet => (0, (0, 1), EINVAL),
         (IPPROTO_TCP, libc::TCP_QUICKACK) => (1, ANY, EINVAL),
         (IPPROTO_TCP, libc::TCP_LINGER2) => (60, ANY, EINVAL),
-        (IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => (0, (0, c_int::MAX), EINVAL),
+        (IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => (0, ANY, EINVAL),
         (IPPROTO_TCP, libc::TCP_FASTOPEN) => (0, (0, c_int::MAX), EINVAL),
         (IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => (0, (0, 1), EINVAL),
         (IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT) => (0, ANY, EINVAL),

@@ -27,7 +27,9 @@ impl Claim {
         match (self.ip, other.ip) {
             (IpAddr::V4(a), IpAddr::V4(b)) => a == b || a.is_unspecified() || b.is_unspecified(),
             (IpAddr::V6(a), IpAddr::V6(b)) => a == b || a.is_unspecified() || b.is_unspecified(),
-            (IpAddr::V4(_), IpAddr::V6(b)) => b.is_unspecified() && !other.v6_only,
+            // One that `connect` or `accept` has given its IPv6 address is 127.0.0.6 to IPv4 (`LOOPBACK4_IPV6`,
+            // include/net/ipv6.h), so a wildcard meets it; one that was bound to it is `v6_only`.
+            (IpAddr::V4(a), IpAddr::V6(b)) => (a.is_unspecified() || b.is_unspecified()) && !other.v6_only,
             (IpAddr::V6(a), IpAddr::V4(_)) => a.is_unspecified() && !self.v6_only,
         }
     }

@@ -1,12 +1,12 @@
 //! Making sockets and giving them addresses: socket(2), bind(2), listen(2), accept(2), connect(2), shutdown(2),
 //! getsockname(2), getpeername(2).
 
-use super::address::{Family, RawAddress};
+use super::address::{Family, RawAddress, V6_BYTES_MIN};
 use super::options::Options;
 use super::ports::{Claim, Rule};
 use super::socket::{Protocol, SocketState};
 use super::stack::{Route, is_broadcast};
-use super::tcp::{BACKLOG_MAX, CHANGE, DATA, Listener, Phase, SPACE, Side, Tcp};
+use super::tcp::{BACKLOG_MAX, CHANGE, DATA, Listener, Phase, SPACE, Side, Standing, Tcp};
 use super::udp::{Udp, loopback_like};
 use super::{Cx, Endpoint, Fail, Network, Socket};
 use crate::kernel::dispatch::Kernel;
@@ -14,8 +14,9 @@ use crate::kernel::file::{FileId, Kind};
 use crate::kernel::{Step, Stop, ThreadId};
 use crate::world::HostId;
 use libc::{AF_INET, AF_INET6, AF_UNIX, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EALREADY, ECONNABORTED, EINPROGRESS};
-use libc::{EINVAL, EISCONN, ENETUNREACH, ENOTCONN, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
+use libc::{ECONNRESET, EINVAL, EISCONN, ENETUNREACH, ENOTCONN, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
 use libc::{SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_RAW, SOCK_STREAM, c_int};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The bits of a type that are no flag (include/linux/net.h).
 pub(crate) const SOCK_TYPE_MASK: c_int = 0xf;
@@ -105,6 +106,9 @@ impl Kernel {
             Protocol::Tcp(_) => {}
         }
         let family = state.family;
+        if family == Family::V6 && address.len < V6_BYTES_MIN {
+            return Err(Stop::Errno(EINVAL)); // inet6_bind looks at the length first
+        }
         let at = match address.decode(family)? {
             Some(at) => at,
             // inet_bind: AF_UNSPEC is tolerated with the wildcard address.
@@ -148,10 +152,12 @@ impl Kernel {
             let wait = self.receive_waiting(file, socket, 0);
             return Err(self.stop(me, file, Fail::Wait(DATA), wait));
         }
-        let child = SocketState::new(state.host, state.family, state.options.clone(), Protocol::Tcp(Tcp::Closed));
+        let mut child = SocketState::new(state.host, state.family, Options::stream(), Protocol::Tcp(Tcp::Closed));
+        child.bound_address = state.bound_address;
         let family = state.family;
         let (fd, child) = self.open_socket(me, child, flags)?;
-        let Some(id) = self.net.tcp_accept(socket) else { return Err(Stop::Errno(libc::EAGAIN)) };
+        let Some((id, options)) = self.net.tcp_accept(socket) else { return Err(Stop::Errno(libc::EAGAIN)) };
+        self.net.sockets[child].options = options;
         self.network(|net, cx| net.tcp_accepted(cx, id, child));
         *address = self.net.connections[id].ends[Side::Opener].local.encode(family);
         self.log.returned(address.bytes());
@@ -180,21 +186,29 @@ impl Kernel {
             return Ok(0);
         }
         let wait = self.send_waiting(file, socket, 0);
-        let Protocol::Tcp(tcp) = &mut self.net.sockets[socket].protocol else { return Err(Stop::Errno(EINVAL)) };
-        let under_way = match tcp {
-            Tcp::Listening(_) | Tcp::Connected { confirmed: true, .. } => return Err(Stop::Errno(EISCONN)),
-            Tcp::Closed => None,
-            Tcp::Connected { connection, side, confirmed } => match self.net.connections[*connection].ends[*side].phase
-            {
-                Phase::Open => {
-                    *confirmed = true;
-                    return Ok(0);
-                }
-                phase => Some(phase),
-            },
+        let state = &mut self.net.sockets[socket];
+        match state.standing {
+            Standing::Disconnecting => return Err(Stop::Errno(EINVAL)),
+            Standing::Connected => return Err(Stop::Errno(EISCONN)),
+            Standing::Unconnected | Standing::Connecting => {}
+        }
+        let under_way = match &state.protocol {
+            Protocol::Tcp(Tcp::Connected { connection, side }) => {
+                Some(self.net.connections[*connection].ends[*side].phase)
+            }
+            Protocol::Tcp(Tcp::Closed) => None,
+            Protocol::Tcp(Tcp::Listening(_)) => return Err(Stop::Errno(EISCONN)),
+            Protocol::Udp(_) | Protocol::Unix(_) => return Err(Stop::Errno(EINVAL)),
         };
         match under_way {
-            None => {
+            Some(Phase::Open) => {
+                state.standing = Standing::Connected;
+                return Ok(0);
+            }
+            None if !began => {
+                if family == Family::V6 && address.len < V6_BYTES_MIN {
+                    return Err(Stop::Errno(EINVAL)); // tcp_v6_connect looks at the length first
+                }
                 let to = address.decode(family)?.ok_or(EINVAL)?;
                 self.network(|net, cx| net.tcp_connect(cx, socket, to))?;
                 self.threads[me].progress.done = 1;
@@ -202,8 +216,13 @@ impl Kernel {
                     return Err(Stop::Errno(EINPROGRESS));
                 }
             }
-            Some(Phase::Gone) => {
-                let error = self.network(|net, cx| net.tcp_disconnect(cx, socket));
+            // Gone by itself, or dissolved by another thread while this call waited.
+            None | Some(Phase::Gone) => {
+                let error = self.network(|net, cx| {
+                    let error = net.take_error(socket);
+                    net.tcp_disconnect(cx, socket);
+                    error
+                });
                 return Err(Stop::Errno(if error == 0 { ECONNABORTED } else { error }));
             }
             Some(_) if wait.never && !began => return Err(Stop::Errno(EALREADY)),
@@ -239,9 +258,6 @@ impl Kernel {
         let state = &self.net.sockets[socket];
         *address = match &state.protocol {
             Protocol::Unix(unix) => unix.name(),
-            Protocol::Tcp(Tcp::Connected { connection, side, .. }) => {
-                self.net.connections[*connection].ends[*side].local.encode(state.family)
-            }
             Protocol::Tcp(_) | Protocol::Udp(_) => state.local.encode(state.family),
         };
         self.log.returned(address.bytes());
@@ -274,20 +290,56 @@ impl Network {
     /// `__inet_bind` and `__inet6_bind`.
     fn bind(&mut self, socket: Socket, at: Endpoint, mapped: bool) -> Result<(), i32> {
         let state = &self.sockets[socket];
-        let host = state.host;
+        let (host, family) = (state.host, state.family);
         if mapped && state.options.v6_only {
             return Err(EINVAL);
         }
         if !self.stacks[host.0 as usize].may_bind(at.ip) {
             return Err(EADDRNOTAVAIL);
         }
-        let fresh = state.local.port == 0 && matches!(state.protocol, Protocol::Tcp(Tcp::Closed));
-        if !fresh {
+        if self.has_port(socket) {
             return Err(EINVAL);
         }
-        self.tcp_bind(socket, at)?;
-        self.sockets[socket].bound_by_program = at.port != 0;
+        // A named IPv6 address leaves IPv4 alone (`__inet6_bind`, net/ipv6/af_inet6.c).
+        let before = self.sockets[socket].options.v6_only;
+        self.sockets[socket].options.v6_only |= at.ip.is_ipv6() && !at.ip.is_unspecified();
+        self.tcp_bind(socket, at).inspect_err(|_| {
+            let state = &mut self.sockets[socket];
+            (state.local.ip, state.options.v6_only) = (family.any(), before);
+        })?;
+        let state = &mut self.sockets[socket];
+        state.bound_by_program |= at.port != 0;
+        state.bound_address |= !at.ip.is_unspecified();
         Ok(())
+    }
+
+    /// Whether a socket has a port (`inet_num`). A connection that is over has given it back unless it was bound to it,
+    /// though `getsockname` still names it.
+    pub(super) fn has_port(&self, socket: Socket) -> bool {
+        let state = &self.sockets[socket];
+        state.holds_port
+            || match state.protocol {
+                Protocol::Tcp(Tcp::Connected { connection, side }) => {
+                    self.connections[connection].ends[side].phase != Phase::Gone
+                }
+                Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Unix(_) => false,
+            }
+    }
+
+    /// Whether a socket listens.
+    pub(super) fn is_listening(&self, socket: Socket) -> bool {
+        matches!(self.sockets[socket].protocol, Protocol::Tcp(Tcp::Listening(_)))
+    }
+
+    /// `tcp_recvmsg_locked` on a socket that is not connected.
+    pub(super) fn tcp_read_closed(&mut self, socket: Socket) -> Result<i64, i32> {
+        let listens = self.is_listening(socket);
+        let state = &mut self.sockets[socket];
+        match if listens { 0 } else { std::mem::take(&mut state.error) } {
+            0 if state.read_shut && !listens => Ok(0),
+            0 => Err(ENOTCONN),
+            error => Err(error),
+        }
     }
 
     /// What a TCP socket asks for when it takes a port.
@@ -333,12 +385,12 @@ impl Network {
                 listener.backlog = backlog;
                 return Ok(());
             }
-            Protocol::Tcp(Tcp::Closed) => {}
+            Protocol::Tcp(Tcp::Closed) if state.standing == Standing::Unconnected => {}
             _ => return Err(EINVAL),
         }
         let (host, local) = (state.host, state.local);
-        if local.port == 0 {
-            self.tcp_bind(socket, local)?;
+        if !state.holds_port {
+            self.tcp_bind(socket, Endpoint::new(local.ip, 0))?;
         } else {
             // The options may have changed since `bind`, and others may listen by now.
             let claim = self.tcp_claim(socket, local);
@@ -357,11 +409,17 @@ impl Network {
     fn tcp_connect(&mut self, cx: &mut Cx<'_>, socket: Socket, mut to: Endpoint) -> Result<(), i32> {
         let state = &self.sockets[socket];
         let (host, mut local, bound) = (state.host, state.local, state.holds_port);
+        let named = !local.ip.is_unspecified();
         if to.ip.is_unspecified() {
-            to.ip = loopback_like(to.ip);
+            // tcp_v6_connect: the loopback of IPv4 if that is what the socket is bound to.
+            to.ip = loopback_like(if named && local.ip.is_ipv4() { Family::V4.any() } else { to.ip });
         }
-        let mixed = !local.ip.is_unspecified() && local.ip.is_ipv4() != to.ip.is_ipv4();
-        if to.ip.is_multicast() || is_broadcast(to.ip) || mixed || state.options.v6_only && to.ip.is_ipv4() {
+        if named && local.ip.is_ipv4() && to.ip.is_ipv6() {
+            return Err(EAFNOSUPPORT); // ip6_dst_lookup_tail, net/ipv6/ip6_output.c
+        }
+        let mixed = named && local.ip.is_ipv6() && to.ip.is_ipv4();
+        let broadcast = is_broadcast(to.ip) || to.ip == IpAddr::V4(Ipv4Addr::new(127, 255, 255, 255));
+        if to.ip.is_multicast() || broadcast || mixed || state.options.v6_only && to.ip.is_ipv4() {
             return Err(ENETUNREACH);
         }
         let route = self.route(host, to.ip);
@@ -378,7 +436,10 @@ impl Network {
         let claim = self.tcp_claim(socket, local);
         if bound {
             let stack = self.stack(host);
-            if stack.connections.contains_key(&(local, to)) {
+            // Of a socket that was bound, TIME_WAIT does not stand in the way: RFC 1323's timestamps tell old segments
+            // from new ones (tcp_twsk_unique, net/ipv4/tcp_ipv4.c).
+            if let Some(Some(_)) = stack.connections.get(&(local, to)) {
+                self.tcp_lose_name(socket, false);
                 return Err(EADDRNOTAVAIL);
             }
             stack.tcp.narrow(local.port, socket, local.ip);
@@ -392,56 +453,83 @@ impl Network {
         Ok(())
     }
 
-    /// `tcp_disconnect`: a socket forgets its connection, or stops listening. Answers the error it still had.
-    fn tcp_disconnect(&mut self, cx: &mut Cx<'_>, socket: Socket) -> i32 {
-        self.tcp_stop_listening(cx, socket);
+    /// A socket that stops being connected or listening gives up the port and the address that its program did not
+    /// choose (`tcp_set_state`, net/ipv4/tcp.c, and `inet_bhash2_reset_saddr`, net/ipv4/inet_hashtables.c).
+    fn tcp_lose_name(&mut self, socket: Socket, was_closed: bool) {
         let state = &mut self.sockets[socket];
-        let (host, port, keeps) = (state.host, state.local.port, state.bound_by_program);
-        let mut error = 0;
-        if let Protocol::Tcp(Tcp::Connected { connection: id, side, .. }) = state.protocol {
-            error = std::mem::take(&mut self.connections[id].ends[side].error);
-            // The port is the socket's again, not the connection's.
-            self.connections[id].ends[side].holder = None;
-            self.tcp_close(cx, id, side, false);
+        if !state.bound_address {
+            state.local.ip = state.family.any();
         }
-        self.sockets[socket].set_tcp(Tcp::Closed);
-        self.stack(host).tcp.set_listening(port, socket, false);
-        if !keeps {
+        if !state.bound_by_program && !was_closed {
             self.tcp_release_port(socket);
-            let state = &mut self.sockets[socket];
-            state.local = Endpoint::new(state.family.any(), 0);
         }
-        error
+    }
+
+    /// `tcp_disconnect`: a socket forgets its connection, or stops listening.
+    fn tcp_disconnect(&mut self, cx: &mut Cx<'_>, socket: Socket) {
+        self.tcp_stop_listening(cx, socket);
+        let state = &self.sockets[socket];
+        let (host, port) = (state.host, state.local.port);
+        let mut closed = matches!(state.protocol, Protocol::Tcp(Tcp::Closed));
+        if let Protocol::Tcp(Tcp::Connected { connection: id, side }) = state.protocol {
+            let connection = &mut self.connections[id];
+            // In CLOSING and LAST_ACK there is nothing left to break off, unless something waits to be sent.
+            let (outgoing, incoming) = (&connection.streams[side], &connection.streams[side.other()]);
+            let closing = outgoing.fin && incoming.finished() && outgoing.sent == outgoing.end();
+            let end = &mut connection.ends[side];
+            // The port is the socket's again, not the connection's.
+            end.holder = None;
+            closed = end.phase == Phase::Gone;
+            self.sockets[socket].error = if closed || closing { end.error } else { ECONNRESET };
+            if closing && !closed {
+                self.tcp_leave(cx, id, side);
+            } else {
+                self.tcp_close(cx, id, side, false);
+            }
+        }
+        let state = &mut self.sockets[socket];
+        state.set_tcp(Tcp::Closed);
+        (state.read_shut, state.write_shut, state.standing) = (false, false, Standing::Unconnected);
+        self.stack(host).tcp.set_listening(port, socket, false);
+        self.tcp_lose_name(socket, closed);
+        self.notify(socket, CHANGE); // sk_error_report
     }
 
     /// `inet_shutdown` for TCP.
     fn tcp_shutdown(&mut self, cx: &mut Cx<'_>, socket: Socket, reading: bool, writing: bool) -> Result<(), i32> {
-        match self.sockets[socket].tcp_mut() {
-            None | Some(Tcp::Closed) => Err(ENOTCONN),
-            Some(Tcp::Listening(_)) => {
+        let connected = match self.sockets[socket].protocol {
+            Protocol::Tcp(Tcp::Connected { connection, side }) => Some((connection, side)),
+            Protocol::Tcp(Tcp::Listening(_)) => {
                 if reading {
                     self.tcp_disconnect(cx, socket);
-                    self.notify(socket, CHANGE);
-                }
-                Ok(())
-            }
-            Some(Tcp::Connected { connection, side, .. }) => {
-                let (id, side) = (*connection, *side);
-                match self.connections[id].ends[side].phase {
-                    Phase::Gone | Phase::Absent => return Err(ENOTCONN),
-                    Phase::SynSent | Phase::SynReceived => {
-                        self.tcp_disconnect(cx, socket);
-                    }
-                    Phase::Open => {
-                        self.connections[id].ends[side].read_shut |= reading;
-                        if writing {
-                            self.tcp_finish(cx, id, side);
-                        }
-                    }
                 }
                 self.notify(socket, CHANGE);
-                Ok(())
+                return Ok(());
+            }
+            Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) | Protocol::Unix(_) => None,
+        };
+        let phase = connected.map_or(Phase::Gone, |(id, side)| self.connections[id].ends[side].phase);
+        let state = &mut self.sockets[socket];
+        if state.standing == Standing::Connecting {
+            state.standing = if phase == Phase::Open { Standing::Connected } else { Standing::Disconnecting };
+        }
+        match (connected, phase) {
+            (None, _) => {
+                state.read_shut |= reading;
+                state.write_shut |= writing;
+            }
+            (Some(_), Phase::Gone | Phase::Absent) => {} // shut in both directions already
+            (Some(_), Phase::SynSent | Phase::SynReceived) => self.tcp_disconnect(cx, socket),
+            (Some((id, side)), Phase::Open) => {
+                let end = &mut self.connections[id].ends[side];
+                end.read_shut |= reading;
+                end.write_shut |= writing;
+                if writing {
+                    self.tcp_finish(cx, id, side);
+                }
             }
         }
+        self.notify(socket, CHANGE);
+        if matches!(phase, Phase::Gone | Phase::Absent) { Err(ENOTCONN) } else { Ok(()) }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::address::Family;
 use super::options::Options;
-use super::tcp::Tcp;
+use super::tcp::{Standing, Tcp};
 use super::udp::Udp;
 use super::{Endpoint, Network, Socket};
 use crate::kernel::FileId;
@@ -27,14 +27,21 @@ pub(crate) struct SocketState {
     pub(crate) file: Option<FileId>,
     /// Address family of an internet socket.
     pub(crate) family: Family,
-    /// Own address; port 0 while there is none.
+    /// Own address; port 0 while there was none. A TCP socket that has lost its port still names it.
     pub(crate) local: Endpoint,
     /// The program chose the port with `bind` (`SOCK_BINDPORT_LOCK`).
     pub(crate) bound_by_program: bool,
+    /// The program chose the address with `bind` (`SOCK_BINDADDR_LOCK`).
+    pub(crate) bound_address: bool,
     /// Whether the socket itself holds its port.
     pub(crate) holds_port: bool,
     /// `sk_err`, except for connections, which keep their own.
     pub(crate) error: i32,
+    /// `sk_shutdown` of a TCP socket that is not connected; connections keep their own.
+    pub(crate) read_shut: bool,
+    pub(crate) write_shut: bool,
+    /// What a TCP socket thinks of `connect`.
+    pub(crate) standing: Standing,
     pub(crate) options: Options,
     pub(crate) protocol: Protocol,
 }
@@ -48,8 +55,12 @@ impl SocketState {
             family,
             local: Endpoint::new(family.any(), 0),
             bound_by_program: false,
+            bound_address: false,
             holds_port: false,
             error: 0,
+            read_shut: false,
+            write_shut: false,
+            standing: Standing::Unconnected,
             options,
             protocol,
         }

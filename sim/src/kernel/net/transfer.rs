@@ -10,7 +10,7 @@ use crate::kernel::dispatch::Kernel;
 use crate::kernel::file::FileId;
 use crate::kernel::{Step, Stop, ThreadId};
 use crate::world::HostId;
-use libc::{EAGAIN, EINVAL, ENOTCONN, EOPNOTSUPP, EPIPE, c_int};
+use libc::{EAGAIN, EINVAL, EOPNOTSUPP, EPIPE, c_int};
 
 /// What a receiving call leaves beside the bytes.
 pub(crate) struct Incoming {
@@ -111,21 +111,18 @@ impl Kernel {
         out: &mut Out<'_>,
         flags: c_int,
     ) -> Step {
-        let Protocol::Tcp(Tcp::Connected { connection, side, .. }) = self.net.sockets[socket].protocol else {
-            return Err(Stop::Errno(ENOTCONN));
-        };
-        if flags & libc::MSG_OOB != 0 {
+        if flags & libc::MSG_OOB != 0 && !self.net.is_listening(socket) {
             return Err(Stop::Errno(EINVAL)); // no urgent data
         }
+        let Protocol::Tcp(Tcp::Connected { connection, side }) = self.net.sockets[socket].protocol else {
+            return self.net.tcp_read_closed(socket).map_err(Stop::Errno);
+        };
         let total = out.len();
-        if total == 0 {
-            return Ok(0);
-        }
         let wait = self.receive_waiting(file, socket, flags);
         let done = self.threads[me].progress.done as usize;
         let all = flags & libc::MSG_WAITALL != 0;
         let low_water = self.net.sockets[socket].options.receive_low_water as usize;
-        let target = if all { total } else { low_water.clamp(1, total) };
+        let target = if all { total } else { low_water.min(total).max(1) };
         let host = self.net.sockets[socket].host;
         let count = if all { total - done } else { self.shorten(file, host, total - done, libc::EPOLLIN) };
         let read = self.network(|net, cx| net.tcp_read(cx, (connection, side), (out, done, count), flags));
@@ -173,8 +170,11 @@ impl Kernel {
         if flags & libc::MSG_FASTOPEN != 0 {
             return Err(Stop::Errno(EOPNOTSUPP)); // as with net.ipv4.tcp_fastopen = 0
         }
-        let Protocol::Tcp(Tcp::Connected { connection, side, .. }) = self.net.sockets[socket].protocol else {
-            return Err(self.broken_pipe(me, flags));
+        let Protocol::Tcp(Tcp::Connected { connection, side }) = self.net.sockets[socket].protocol else {
+            return Err(match std::mem::take(&mut self.net.sockets[socket].error) {
+                0 => self.broken_pipe(me, flags),
+                error => Stop::Errno(error), // sk_stream_error, net/core/stream.c
+            });
         };
         let (total, done) = (input.len(), self.threads[me].progress.done as usize);
         let wait = self.send_waiting(file, socket, flags);

@@ -457,9 +457,7 @@ script! { Weathers::Calm;
         t.settle();
         t.recv(client, 64, 0);
     }
-}
 
-script! { Weathers::NotYet;
     fn both_sides_shut_at_once(t) {
         let (_listener, client, server) = t.connection(AF_INET);
         t.shutdown(client, SHUT_RDWR);
@@ -474,6 +472,24 @@ script! { Weathers::NotYet;
         t.send(server, b"again", MSG_NOSIGNAL);
         t.recv(client, 64, 0);
         t.send(client, b"x", MSG_NOSIGNAL);
+    }
+
+    /// The listener's queue is full, so the SYN gets no answer and the call waits.
+    fn shut_down_while_it_connects(t) {
+        let (_listener, address) = t.listener(AF_INET, 0);
+        let first = t.tcp();
+        t.connect(first, address);
+        t.settle();
+        let fd = t.socket(AF_INET, SOCK_STREAM, 0);
+        let connector = std::thread::spawn(move || unsafe {
+            let result = libc::connect(fd, address.pointer(), address.len);
+            (result, *libc::__errno_location())
+        });
+        pause(30);
+        t.shutdown(fd, SHUT_RDWR);
+        t.say(format_args!("connect: {:?}", connector.join().ok()));
+        look(t, fd);
+        t.error_of(fd);
     }
 
     fn a_listener_that_is_shut_down(t) {

@@ -18,8 +18,7 @@ pub enum Family {
 /// Whether worlds answer for this family as they should.
 pub fn settled(family: Family) -> bool {
     match family {
-        Family::Plain | Family::File | Family::Udp | Family::Unix => true,
-        Family::Tcp => std::env::var_os("TRUTH_SOCKETS").is_some(),
+        Family::Plain | Family::File | Family::Tcp | Family::Udp | Family::Unix => true,
     }
 }
 

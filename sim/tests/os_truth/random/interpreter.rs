@@ -17,7 +17,7 @@ const PATHS: [&str; 2] = ["/tmp/truth-east.sock", "/tmp/truth-west.sock"];
 
 /// Runs a sequence and closes what it has left open.
 pub fn run(ops: &[Op], t: &Transcript) {
-    let mut open = Open { t, fds: Vec::new(), counters: Vec::new(), written: 0 };
+    let mut open = Open { t, fds: Vec::new(), counters: Vec::new(), written: 0, mapped: false };
     t.forget_names();
     for op in ops {
         open.step(*op);
@@ -29,6 +29,15 @@ pub fn run(ops: &[Op], t: &Transcript) {
     t.settle();
 }
 
+/// Turns Nagle's algorithm off, without a line: on Linux it may wait for an acknowledgement that is delayed by 40 ms or
+/// more (RFC 1122 §4.2.3.2); worlds acknowledge at once.
+fn without_delay(fd: c_int) -> c_int {
+    let on: c_int = 1;
+    // SAFETY: names an integer and its size.
+    unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const on).cast(), 4) };
+    fd
+}
+
 struct Open<'a> {
     t: &'a Transcript,
     /// In the order of opening.
@@ -37,6 +46,10 @@ struct Open<'a> {
     counters: Vec<c_int>,
     /// Counts bytes, so that each has its own value.
     written: u8,
+    /// An IPv6 socket has connected over IPv4. From then on Linux sends everything over IPv4 from it, also the SYN to
+    /// an IPv6 address, which reaches nobody (`ipv6_mapped`, net/ipv6/tcp_ipv6.c, is never undone): so nobody connects
+    /// to one any more.
+    mapped: bool,
 }
 
 impl Open<'_> {
@@ -105,6 +118,16 @@ impl Open<'_> {
         }
     }
 
+    /// An address to connect to, of the one kind that is left once a socket has connected over IPv4.
+    fn unmixed(&mut self, address: Addr) -> Addr {
+        if address.len < 24 || address.family() != AF_INET6 {
+            return address;
+        }
+        let mapped = |port| Addr::v6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0x7f00, 1), port);
+        self.mapped |= address.bytes[18..20] == [0xff, 0xff];
+        if self.mapped { mapped(address.port()) } else { address }
+    }
+
     fn open(&mut self, new: New) {
         if self.fds.len() >= OPEN_MAX {
             return;
@@ -116,13 +139,13 @@ impl Open<'_> {
             New::Eventfd => (t.eventfd(0, libc::EFD_NONBLOCK), -1),
             New::Semaphore => (t.eventfd(2, libc::EFD_NONBLOCK | libc::EFD_SEMAPHORE), -1),
             New::Epoll => (t.epoll(), -1),
-            New::Tcp => (t.tcp(), -1),
-            New::Tcp6 => (t.tcp6(), -1),
-            New::Listener => (t.listener(AF_INET, 8).0, -1),
+            New::Tcp => (without_delay(t.tcp()), -1),
+            New::Tcp6 => (without_delay(t.tcp6()), -1),
+            New::Listener => (without_delay(t.listener(AF_INET, 8).0), -1),
             New::Connection => {
                 let (listener, client, server) = t.connection(AF_INET);
-                self.add(listener);
-                (client, server)
+                self.add(without_delay(listener));
+                (without_delay(client), without_delay(server))
             }
             New::Udp => (t.udp(), -1),
             New::Udp6 => (t.udp6(), -1),
@@ -223,7 +246,8 @@ impl Open<'_> {
             }
             Op::Connect(place, to) => {
                 let fd = self.fd(place);
-                t.connect(fd, self.address(fd, to));
+                let address = self.address(fd, to);
+                t.connect(fd, self.unmixed(address));
                 t.settle();
             }
             Op::Accept(place) => {
@@ -255,6 +279,7 @@ impl Open<'_> {
                 t.error_of(self.fd(place));
             }
             Op::Switch(place, option, on) => {
+                let on = if SWITCHES[option] == "TCP_NODELAY" { 1 } else { on }; // as `without_delay` has it
                 t.switch(self.fd(place), SWITCHES[option], on);
             }
             Op::Linger(place, seconds) => {

@@ -24,6 +24,14 @@ impl Network {
         self.tcp_uncork(cx, id, side);
     }
 
+    /// A connection that came from somebody else's SYN is established: what was shut before is said now (`TCP_SYN_RECV`
+    /// in `tcp_rcv_state_process`, net/ipv4/tcp_input.c).
+    pub(super) fn tcp_finish_if_shut(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+        if self.connections[id].ends[side].write_shut {
+            self.tcp_finish(cx, id, side);
+        }
+    }
+
     /// A program has closed its socket: `__tcp_close`, net/ipv4/tcp.c.
     pub(in super::super) fn tcp_close(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side, lingers: bool) {
         let connection = &mut self.connections[id];
@@ -32,10 +40,7 @@ impl Network {
         cx.cancel(&mut end.keepalive);
         match end.phase {
             Phase::Gone => {
-                if let Some(holder) = end.holder.take() {
-                    let (host, port) = (end.host, end.local.port);
-                    self.stacks[host.0 as usize].tcp.release(port, holder);
-                }
+                end.holder = None; // the port, if it still has one, is the socket's again
                 self.tcp_forget(cx, id);
             }
             Phase::Open if connection.streams[side.other()].readable() > 0 || !lingers => {
@@ -50,6 +55,12 @@ impl Network {
             }
             Phase::SynSent | Phase::SynReceived | Phase::Absent => self.tcp_end(cx, id, side),
         }
+    }
+
+    /// A program lets go of a connection that closes by itself: nobody is told.
+    pub(in super::super) fn tcp_leave(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+        self.connections[id].ends[side].socket = None;
+        self.tcp_end(cx, id, side);
     }
 
     /// The FIN of the peer has arrived, and was acknowledged.
@@ -209,7 +220,7 @@ impl Network {
         let Some(connection) = self.connections.get(id) else { return };
         let end = &connection.ends[to];
         if self.stacks[end.host.0 as usize].up {
-            self.deliveries.push_back((-1, connection.serial << 1 | to as u64));
+            self.deliveries.push_back((-1, connection.serial << 1 | to.place() as u64));
             self.tcp_handle_reset(cx, id, to);
         }
     }

@@ -26,6 +26,9 @@ pub(crate) enum Side {
     Opener,
     /// The one that listened.
     Acceptor,
+    /// The only one, of a socket that is connected to itself (RFC 9293 §3.5, simultaneous open): what it sends is what
+    /// it gets. The first end and the first stream are its own, the others are idle.
+    Itself,
 }
 
 impl Side {
@@ -35,7 +38,14 @@ impl Side {
         match self {
             Side::Opener => Side::Acceptor,
             Side::Acceptor => Side::Opener,
+            Side::Itself => Side::Itself,
         }
+    }
+
+    /// Which of the two ends and streams are its own.
+    #[inline]
+    pub(crate) fn place(self) -> usize {
+        self as usize & 1
     }
 }
 
@@ -46,14 +56,14 @@ impl<T> Index<Side> for Both<T> {
     type Output = T;
     #[inline]
     fn index(&self, side: Side) -> &T {
-        &self.0[side as usize]
+        &self.0[side.place()]
     }
 }
 
 impl<T> IndexMut<Side> for Both<T> {
     #[inline]
     fn index_mut(&mut self, side: Side) -> &mut T {
-        &mut self.0[side as usize]
+        &mut self.0[side.place()]
     }
 }
 
@@ -91,6 +101,8 @@ pub(crate) struct End {
     pub(crate) error: i32,
     /// `shutdown(SHUT_RD)`.
     pub(crate) read_shut: bool,
+    /// `shutdown(SHUT_WR)`, perhaps before there was a connection that could have been told.
+    pub(crate) write_shut: bool,
     /// The other end had closed first: no TIME_WAIT here.
     pub(crate) closes_second: bool,
     /// Nagle's algorithm is on.
@@ -139,6 +151,7 @@ impl End {
             link,
             error: 0,
             read_shut: false,
+            write_shut: false,
             closes_second: false,
             nagle: true,
             cork: false,

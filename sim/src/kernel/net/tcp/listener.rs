@@ -1,9 +1,10 @@
 //! Listening: requests, the accept queue, and what happens when it is full (listen(2), accept(2)).
 
+use super::super::options::Options;
 use super::super::ports::Claim;
 use super::super::{Cx, Network, Socket};
 use super::connection::{ConnectionId, Phase, Side};
-use super::{DATA, Tcp};
+use super::{DATA, Standing, Tcp};
 use std::collections::{BTreeSet, VecDeque};
 
 /// `somaxconn` (listen(2)).
@@ -11,8 +12,9 @@ pub(crate) const BACKLOG_MAX: u32 = 4096;
 
 /// What a listening socket has.
 pub(crate) struct Listener {
-    /// Established connections that nobody has accepted.
-    pub(crate) queue: VecDeque<ConnectionId>,
+    /// Established connections that nobody has accepted, each with the options that the listener had when it came: what
+    /// is set later is for later ones (`sk_clone`, net/core/sock.c).
+    pub(crate) queue: VecDeque<(ConnectionId, Options)>,
     /// Connections whose handshake is under way.
     pub(crate) requests: BTreeSet<ConnectionId>,
     /// As given to `listen`, at most [`BACKLOG_MAX`].
@@ -43,11 +45,10 @@ impl Network {
     /// A listener gets a SYN; false when its queue is full and the SYN is dropped (`tcp_conn_request`,
     /// net/ipv4/tcp_input.c).
     pub(super) fn tcp_request(&mut self, cx: &mut Cx<'_>, id: ConnectionId, listener: Socket) -> bool {
-        let (reuse_address, reuse_port) = {
-            let options = &self.sockets[listener].options;
-            (options.reuse_address, options.reuse_port)
-        };
-        let window = self.sockets[listener].options.window();
+        let options = &self.sockets[listener].options;
+        let (v6_only, reuse_address, reuse_port) = (options.v6_only, options.reuse_address, options.reuse_port);
+        let window = options.window();
+        let shut = (self.sockets[listener].read_shut, self.sockets[listener].write_shut);
         let Some(state) = self.listener(listener) else { return false };
         if state.is_full() {
             return false;
@@ -56,8 +57,9 @@ impl Network {
         let connection = &mut self.connections[id];
         let remote = connection.ends[Side::Opener].local;
         let end = &mut connection.ends[Side::Acceptor];
-        let claim = Claim { ip: end.local.ip, v6_only: false, reuse_address, reuse_port };
+        let claim = Claim { ip: end.local.ip, v6_only, reuse_address, reuse_port };
         end.phase = Phase::SynReceived;
+        (end.read_shut, end.write_shut) = shut; // sk_clone (net/core/sock.c) copies it
         end.listener = Some(listener);
         end.claim = claim;
         end.window = window;
@@ -93,13 +95,14 @@ impl Network {
         let Some(listener) = self.connections[id].ends[Side::Acceptor].listener else { return false };
         let deferred = self.sockets[listener].options.defer_accept_s > 0 && !with_data;
         let tried = self.connections[id].ends[Side::Acceptor].backoff > 0;
+        let options = self.sockets[listener].options.clone();
         let Some(state) = self.listener(listener) else { return false };
         if state.is_full() || deferred && !tried {
             self.tcp_await_syn_ack_retry(cx, id);
             return false;
         }
         state.requests.remove(&id);
-        state.queue.push_back(id);
+        state.queue.push_back((id, options));
         let connection = &mut self.connections[id];
         let end = &mut connection.ends[Side::Acceptor];
         end.phase = Phase::Open;
@@ -110,11 +113,12 @@ impl Network {
         }
         self.deliveries.push_back((0, connection.serial << 1));
         self.notify(listener, DATA);
+        self.tcp_finish_if_shut(cx, id, Side::Acceptor);
         true
     }
 
     /// Takes the oldest connection off the accept queue.
-    pub(in super::super) fn tcp_accept(&mut self, listener: Socket) -> Option<ConnectionId> {
+    pub(in super::super) fn tcp_accept(&mut self, listener: Socket) -> Option<(ConnectionId, Options)> {
         self.listener(listener)?.queue.pop_front()
     }
 
@@ -124,7 +128,8 @@ impl Network {
         let local = self.connections[id].ends[Side::Acceptor].local;
         let state = &mut self.sockets[socket];
         state.local = local;
-        state.set_tcp(Tcp::Connected { connection: id, side: Side::Acceptor, confirmed: true });
+        state.standing = Standing::Connected;
+        state.set_tcp(Tcp::Connected { connection: id, side: Side::Acceptor });
         self.tcp_start_keepalive(cx, id, Side::Acceptor);
     }
 
@@ -139,7 +144,7 @@ impl Network {
                 self.tcp_end(cx, id, Side::Acceptor);
             }
         }
-        for id in queue {
+        for (id, _) in queue {
             self.connections[id].ends[Side::Acceptor].listener = None;
             if self.connections[id].ends[Side::Acceptor].phase == Phase::Open {
                 self.tcp_reset(cx, id, Side::Acceptor);

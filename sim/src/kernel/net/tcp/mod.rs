@@ -44,20 +44,34 @@ pub(crate) enum Tcp {
     /// `listen` was called.
     Listening(Box<Listener>),
     /// `connect` was called, or it came from `accept`.
-    Connected {
-        connection: ConnectionId,
-        side: Side,
-        /// `connect` has answered success, so the next one is `EISCONN` (`SS_CONNECTED`).
-        confirmed: bool,
-    },
+    Connected { connection: ConnectionId, side: Side },
+}
+
+/// What a socket thinks of `connect` (`socket_state`, include/uapi/linux/net.h), whatever became of the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// It may be called.
+    Unconnected,
+    /// It was called and has not answered success yet.
+    Connecting,
+    /// It has answered success, or the socket came from `accept`: the next one is `EISCONN`.
+    Connected,
+    /// `shutdown` came when the connection had failed and `connect` had not said so yet: it is `EINVAL` from then on,
+    /// until the socket is dissolved (`inet_shutdown`, net/ipv4/af_inet.c).
+    Disconnecting,
 }
 
 impl Network {
     /// What a TCP socket is ready for: `tcp_poll`, net/ipv4/tcp.c.
     pub(super) fn tcp_readiness(&self, socket: Socket, tcp: &Tcp) -> u32 {
         match tcp {
-            // A socket that was never connected: writable and hung up, as Linux says.
-            Tcp::Closed => WRITABLE | EPOLLHUP as u32,
+            // A socket that is not connected: writable and hung up, as Linux says.
+            Tcp::Closed => {
+                let state = &self.sockets[socket];
+                let ended = if state.read_shut { READABLE | EPOLLRDHUP as u32 } else { 0 };
+                let failed = if state.error != 0 { EPOLLERR as u32 } else { 0 };
+                WRITABLE | EPOLLHUP as u32 | ended | failed
+            }
             Tcp::Listening(listener) => {
                 if listener.queue.is_empty() {
                     0
@@ -80,7 +94,7 @@ impl Connection {
         let (end, incoming, outgoing) = (&self.ends[side], &self.streams[side.other()], &self.streams[side]);
         let gone = end.phase == Phase::Gone;
         let receives_no_more = gone || end.read_shut || incoming.finished();
-        let sends_no_more = gone || outgoing.fin;
+        let sends_no_more = gone || end.write_shut || outgoing.fin;
         let mut bits = 0;
         if receives_no_more && sends_no_more {
             bits |= EPOLLHUP as u32;

@@ -5,7 +5,7 @@ use super::super::stack::Route;
 use super::super::{Cx, Endpoint, NetEvent, Network, Socket};
 use super::connection::{Both, Connection, ConnectionId, End, Phase, Side, Streamed};
 use super::loss::TIMEOUT_NS_MAX;
-use super::{CHANGE, Tcp};
+use super::{CHANGE, Standing, Tcp};
 use crate::kernel::entropy::mix;
 use crate::kernel::net::ports::Claim;
 use libc::{EHOSTUNREACH, ETIMEDOUT};
@@ -49,6 +49,7 @@ impl Network {
         let (there, back) = (self.links.between(host, peer), self.links.between(peer, host));
         self.connections_ever += 1;
         let acceptor = Claim { ip: remote.ip, v6_only: false, reuse_address: false, reuse_port: false };
+        let side = if local == remote { Side::Itself } else { Side::Opener };
         let connection = Connection {
             serial: self.connections_ever,
             ends: Both([
@@ -58,10 +59,14 @@ impl Network {
             streams: Both([Streamed::default(), Streamed::default()]),
         };
         let id = self.connections.insert(connection);
-        self.tcp_adopt(id, Side::Opener, socket);
-        self.connections[id].ends[Side::Opener].holder = Some(socket);
-        self.stacks[host.0 as usize].connections.insert((local, remote), Some((id, Side::Opener)));
-        self.sockets[socket].set_tcp(Tcp::Connected { connection: id, side: Side::Opener, confirmed: false });
+        self.tcp_adopt(id, side, socket);
+        let state = &mut self.sockets[socket];
+        (state.error, state.standing) = (0, Standing::Connecting); // tcp_connect_init, __inet_stream_connect
+        let end = &mut self.connections[id].ends[side];
+        (end.read_shut, end.write_shut) = (state.read_shut, state.write_shut);
+        end.holder = Some(socket);
+        self.stacks[host.0 as usize].connections.insert((local, remote), Some((id, side)));
+        state.set_tcp(Tcp::Connected { connection: id, side });
         match route {
             Route::Host(_) => self.tcp_send_syn(cx, id),
             // The name server answers datagrams only.
@@ -149,6 +154,9 @@ impl Network {
             return self.tcp_await_syn_retry(cx, id);
         }
         self.deliveries.push_back((0, connection.serial << 1));
+        if local == remote {
+            return self.tcp_open_itself(cx, id);
+        }
         match connection.ends[Side::Acceptor].phase {
             Phase::SynReceived => return self.tcp_send_syn_ack(cx, id),
             Phase::Open => return self.tcp_acknowledge(cx, id, Side::Acceptor),
@@ -242,6 +250,18 @@ impl Network {
                 cx.schedule(at, NetEvent::Confirm(id));
             }
             Fate::Lost => self.tcp_await_syn_ack_retry(cx, id),
+        }
+    }
+
+    /// The SYN of a socket that connects to itself reaches it: RFC 9293 §3.5, simultaneous open.
+    fn tcp_open_itself(&mut self, cx: &mut Cx<'_>, id: ConnectionId) {
+        let end = &mut self.connections[id].ends[Side::Itself];
+        if end.phase == Phase::SynSent {
+            end.phase = Phase::Open;
+            end.heard_at = cx.now;
+            self.tcp_changed(id, Side::Itself);
+            self.tcp_start_keepalive(cx, id, Side::Itself);
+            self.tcp_finish_if_shut(cx, id, Side::Itself);
         }
     }
 

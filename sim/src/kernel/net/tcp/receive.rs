@@ -4,7 +4,7 @@ use super::super::{Cx, Fail, Network};
 use super::connection::{ConnectionId, Phase, Side};
 use super::{CHANGE, DATA};
 use crate::abi::user::Out;
-use libc::c_int;
+use libc::{ECONNRESET, c_int};
 
 impl Network {
     /// Segments reach the host of `to`.
@@ -27,7 +27,8 @@ impl Network {
         }
         let connection = &mut self.connections[id];
         let (end, stream) = (&mut connection.ends[to], &mut connection.streams[to.other()]);
-        let (before, finished_before) = (stream.arrived.min(stream.written), stream.finished());
+        let (arrived, before, finished_before) =
+            (stream.arrived, stream.arrived.min(stream.written), stream.finished());
         while let Some(first) = stream.flight.front()
             && first.at <= cx.now
         {
@@ -38,7 +39,7 @@ impl Network {
         let finished = stream.finished() && !finished_before;
         end.heard_at = cx.now;
         end.keepalive_probes = 0;
-        self.deliveries.push_back((bytes as i64, connection.serial << 1 | to as u64));
+        self.deliveries.push_back((bytes as i64, connection.serial << 1 | to.place() as u64));
         if bytes > 0 && end.orphaned() {
             // RFC 1122 §4.2.2.13 and `tcp_rcv_state_process`: data for a closed socket is answered with RST. The data
             // is never acknowledged, so its sender repeats it until a RST gets through.
@@ -48,7 +49,19 @@ impl Network {
             }
             return;
         }
-        if let Some(socket) = end.socket {
+        let refused = end.read_shut && bytes > 0 && connection.streams[to].fin;
+        let socket = connection.ends[to].socket;
+        if refused {
+            // The same for an end that has been shut in both directions, and the data is not to be read.
+            connection.ends[to].error = ECONNRESET;
+            connection.streams[to.other()].arrived = arrived;
+            self.tcp_reset(cx, id, to);
+            if let Some(socket) = socket {
+                self.notify(socket, CHANGE);
+            }
+            return;
+        }
+        if let Some(socket) = socket {
             self.notify(socket, if finished { CHANGE } else { DATA });
         }
         self.tcp_acknowledge(cx, id, to);
@@ -69,8 +82,9 @@ impl Network {
     ) -> Result<usize, Fail> {
         let connection = &mut self.connections[id];
         let (end, stream) = (&mut connection.ends[side], &mut connection.streams[side.other()]);
-        let count = count.min(stream.readable());
-        if count > 0 {
+        let readable = stream.readable();
+        if readable > 0 {
+            let count = count.min(readable);
             // recv(2), tcp(7): MSG_TRUNC on a stream throws bytes away.
             if flags & libc::MSG_TRUNC == 0 {
                 stream.peek(out, offset, count, cx.log);

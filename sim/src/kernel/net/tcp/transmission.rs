@@ -61,7 +61,7 @@ impl Network {
             return Err(Fail::Errno(std::mem::take(&mut end.error)));
         }
         match end.phase {
-            Phase::Open if !stream.fin => {}
+            Phase::Open if !stream.fin && !end.write_shut => {}
             Phase::SynSent => return Err(Fail::Wait(SPACE)),
             Phase::Open | Phase::Gone | Phase::Absent | Phase::SynReceived => return Err(Fail::Errno(EPIPE)),
         }
