@@ -11,15 +11,11 @@ pub enum Weathers {
     Calm,
     /// In storms, too.
     All,
-    /// The simulated side is not right yet: the script runs on the real kernel only, unless `TRUTH_SOCKETS` is set.
-    NotYet,
 }
 
 impl Weathers {
     fn list(self) -> &'static [Weather] {
         match self {
-            Weathers::NotYet if std::env::var_os("TRUTH_SOCKETS").is_some() => &[Weather::Calm],
-            Weathers::NotYet => &[],
             Weathers::Calm => &[Weather::Calm],
             Weathers::All => &[Weather::Calm, Weather::Storm(1), Weather::Storm(10), Weather::Storm(35)],
         }
