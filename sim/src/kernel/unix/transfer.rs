@@ -131,11 +131,21 @@ impl Kernel {
         if let Err(fail) = self.net.unix_may_post(socket, input.len()) {
             return Ok(Err(fail));
         }
-        let to = match given.map(|given| self.unix_destination(me, given)).transpose()? {
-            Some(Given::Named(name)) => Some(name),
-            Some(Given::Nameless | Given::Unspecified) | None => None,
+        let to = match given.map(|given| self.unix_destination(me, given)).transpose() {
+            Ok(Some(Given::Named(name))) => Some(name),
+            Ok(Some(Given::Nameless | Given::Unspecified) | None) => None,
+            Err(stop) => {
+                self.network(|net, _| net.unix_paid(socket, 0));
+                return Err(stop);
+            }
         };
-        Ok(self.network(|net, _| net.unix_post(socket, input, to.as_ref(), letter)))
+        Ok(self.network(|net, _| {
+            let sent = net.unix_post(socket, input, to.as_ref(), letter);
+            if let Err(Fail::Errno(_)) = sent {
+                net.unix_paid(socket, 0); // what was allocated for it is freed
+            }
+            sent
+        }))
     }
 
     /// recvmsg(2) on a Unix socket.
