@@ -57,12 +57,22 @@ impl Change {
     }
 }
 
+/// A change, when it was made, and which of all the file's changes it is.
+#[derive(Clone, Debug)]
+struct Noted {
+    at: u64,
+    number: u64,
+    change: Change,
+}
+
 /// A regular file.
 #[derive(Clone, Default)]
 pub(crate) struct Regular {
     current: Content,
     durable: Content,
-    changes: Vec<(u64, Change)>,
+    changes: Vec<Noted>,
+    /// How many changes there have ever been.
+    noted: u64,
     arena: Vec<u8>,
     look_through_at: usize,
     /// Pages that the disk failed to take: clean as far as the system knows, until they are written again.
@@ -82,7 +92,7 @@ impl Regular {
 
     /// Bytes that wait to be written back, each time they were written: what fsync(2) has to do.
     pub(crate) fn dirty_bytes(&self) -> u64 {
-        let cleared = self.changes.iter().filter(|(_, change)| matches!(change, Change::Clear { .. }));
+        let cleared = self.changes.iter().filter(|noted| matches!(noted.change, Change::Clear { .. }));
         self.arena.len() as u64 + cleared.count() as u64 * PAGE_BYTES as u64
     }
 
@@ -98,10 +108,15 @@ impl Regular {
         }
     }
 
+    fn note(&mut self, at: u64, change: Change) {
+        self.changes.push(Noted { at, number: self.noted, change });
+        self.noted += 1;
+    }
+
     fn note_write(&mut self, now: u64, offset: u64, bytes: &[u8], grows: bool) {
         let from = self.arena.len();
         self.arena.extend_from_slice(bytes);
-        self.changes.push((now, Change::Write { offset, bytes: from..self.arena.len(), grows }));
+        self.note(now, Change::Write { offset, bytes: from..self.arena.len(), grows });
     }
 
     /// A page that the disk has failed to take is written anew, whole, when any of it is written again.
@@ -123,7 +138,7 @@ impl Regular {
         let changes = bytes != self.current.bytes();
         self.current.resize(bytes);
         if changes {
-            self.changes.push((now, Change::Resize(bytes)));
+            self.note(now, Change::Resize(bytes));
         }
     }
 
@@ -131,7 +146,7 @@ impl Regular {
     pub(crate) fn clear(&mut self, now: u64, offset: u64, bytes: u64) {
         self.touch_lost(now, offset, bytes);
         self.current.clear(offset, bytes);
-        self.changes.push((now, Change::Clear { offset, bytes }));
+        self.note(now, Change::Clear { offset, bytes });
     }
 
     /// Takes space for a stretch.
@@ -139,9 +154,27 @@ impl Regular {
         self.current.take_pages(offset, bytes);
     }
 
-    /// fsync(2) that succeeds: all changes are on the disk. What an earlier one has failed to write is not among them.
-    pub(crate) fn sync(&mut self) {
-        for (_, change) in std::mem::take(&mut self.changes) {
+    /// What an fsync(2) that begins now will write: the changes before this mark.
+    pub(crate) fn mark(&self) -> u64 {
+        self.noted
+    }
+
+    /// How many of the changes that wait are before a mark.
+    fn before(&self, mark: u64) -> usize {
+        self.changes.partition_point(|noted| noted.number < mark)
+    }
+
+    /// fsync(2) that succeeds: the changes before the mark are on the disk. What an earlier one has failed to write is
+    /// not among them; nor is what was written while this one waited (mm/filemap.c, `file_write_and_wait_range`, writes
+    /// the pages that are dirty when it looks).
+    pub(crate) fn sync(&mut self, mark: u64) {
+        let count = self.before(mark);
+        if count < self.changes.len() {
+            self.settle(count);
+            return;
+        }
+        // Nothing is newer, so that what programs see is what was to be written.
+        for Noted { change, .. } in std::mem::take(&mut self.changes) {
             if let Change::Resize(bytes) = change {
                 self.durable.resize(bytes); // what was cut off does not come back when the file grows again
             }
@@ -156,41 +189,72 @@ impl Regular {
 
     /// fsync(2) that fails: Linux forgets that the pages were to be written (LWN, "PostgreSQL's fsync() surprise",
     /// 2018; mm/page-writeback.c clears the dirty bit before the write), so the next one succeeds, and they are still
-    /// not on the disk. The size is in the journal, and stays to be written.
-    pub(crate) fn fail_sync(&mut self) {
-        for (_, change) in &self.changes {
-            let (offset, bytes) = change.stretch().unwrap_or((0, 0));
-            self.lost.extend(pages_of(offset, bytes));
+    /// not on the disk. A page that was written again since the mark is dirty again, whole. Sizes are in the journal,
+    /// and stay to be written.
+    pub(crate) fn fail_sync(&mut self, mark: u64) {
+        let newer = self.changes.split_off(self.before(mark));
+        let stretches = newer.iter().filter_map(|noted| noted.change.stretch());
+        let dirty: BTreeSet<u64> = stretches.flat_map(|(offset, bytes)| pages_of(offset, bytes)).collect();
+        for Noted { at, number, change } in std::mem::take(&mut self.changes) {
+            let mut keep = |change| self.changes.push(Noted { at, number, change });
+            match change {
+                Change::Resize(_) => keep(change),
+                Change::Clear { offset, bytes } => self.lost.extend(pages_of(offset, bytes)),
+                Change::Write { offset, bytes, grows } => {
+                    let length = bytes.len() as u64;
+                    if grows {
+                        keep(Change::Resize(offset + length));
+                    }
+                    for page in pages_of(offset, length) {
+                        if !dirty.contains(&page) {
+                            self.lost.insert(page);
+                            continue;
+                        }
+                        let part = within(page, offset, length);
+                        let (from, count) = (page * PAGE_BYTES as u64 + part.start as u64, part.len());
+                        let start = bytes.start + (from - offset) as usize;
+                        keep(Change::Write { offset: from, bytes: start..start + count, grows: false });
+                    }
+                }
+            }
         }
-        let size = self.current.bytes();
-        let last = self.changes.last().map(|(at, _)| *at);
-        self.changes.clear();
-        self.arena.clear();
-        if let Some(at) = last
-            && self.durable.bytes() != size
-        {
-            self.changes.push((at, Change::Resize(size)));
-        }
+        self.changes.extend(newer);
+        self.forget_bytes();
     }
 
     /// Moves what has been written back by itself to the disk.
     fn retire(&mut self, now: u64) {
-        let old = self.changes.partition_point(|(at, _)| at + WRITEBACK_NS <= now);
-        let changes: Vec<(u64, Change)> = self.changes.drain(..old).collect();
-        let mut used = 0;
-        for (_, change) in changes {
+        self.settle(self.changes.partition_point(|noted| noted.at + WRITEBACK_NS <= now));
+    }
+
+    /// Moves the oldest changes to the disk, each as it was made.
+    fn settle(&mut self, count: usize) {
+        for Noted { change, .. } in self.changes.drain(..count) {
             match change {
-                Change::Write { offset, bytes, .. } => {
-                    used = bytes.end;
+                Change::Write { offset, bytes, grows } => {
+                    let size = self.durable.bytes();
                     self.durable.write(offset, &self.arena[bytes]);
+                    if !grows {
+                        self.durable.set_bytes(size); // a page that is written whole reaches beyond the end
+                    }
                 }
                 Change::Clear { offset, bytes } => self.durable.clear(offset, bytes),
                 Change::Resize(bytes) => self.durable.resize(bytes),
             }
         }
+        self.forget_bytes();
+    }
+
+    /// Lets go of the bytes before the first that a change needs.
+    fn forget_bytes(&mut self) {
+        let first = self.changes.iter().find_map(|noted| match &noted.change {
+            Change::Write { bytes, .. } => Some(bytes.start),
+            Change::Clear { .. } | Change::Resize(_) => None,
+        });
+        let used = first.unwrap_or(self.arena.len());
         self.arena.drain(..used);
-        for (_, change) in &mut self.changes {
-            if let Change::Write { bytes, .. } = change {
+        for noted in &mut self.changes {
+            if let Change::Write { bytes, .. } = &mut noted.change {
                 *bytes = bytes.start - used..bytes.end - used;
             }
         }
@@ -199,7 +263,7 @@ impl Regular {
     /// The disk loses power: programs will see what is on it, and of the changes what `choices` keep.
     pub(crate) fn crash(&mut self, now: u64, choices: &mut dyn Choices) {
         self.retire(now);
-        let size_changes = self.changes.iter().filter(|(_, change)| change.sizes()).count();
+        let size_changes = self.changes.iter().filter(|noted| noted.change.sizes()).count();
         let sizes_kept = choices.prefix(0, size_changes);
         let kept = self.within_sizes(sizes_kept);
         let (mut content, sizes) = (self.durable.clone(), self.sizes(&kept, sizes_kept));
@@ -218,7 +282,7 @@ impl Regular {
     fn within_sizes(&self, sizes_kept: usize) -> Vec<&Change> {
         let (mut size, mut seen) = (self.durable.bytes(), 0);
         let mut kept = Vec::new();
-        for (_, change) in &self.changes {
+        for Noted { change, .. } in &self.changes {
             if change.sizes() {
                 seen += 1;
             }
@@ -365,6 +429,10 @@ mod tests {
         Regular::durable(content)
     }
 
+    fn sync(file: &mut Regular) {
+        file.sync(file.mark());
+    }
+
     fn set(states: &[&[u8]]) -> BTreeSet<Vec<u8>> {
         states.iter().map(|state| state.to_vec()).collect()
     }
@@ -374,10 +442,40 @@ mod tests {
         let make = || {
             let mut file = on_disk(b"old");
             file.write(0, 0, b"new and longer");
-            file.sync();
+            sync(&mut file);
             file
         };
         assert_eq!(states(make), set(&[b"new and longer"]));
+    }
+
+    #[test]
+    fn a_sync_keeps_what_was_written_before_it_began() {
+        let make = || {
+            let mut file = on_disk(b"..");
+            file.write(0, 0, b"A");
+            let mark = file.mark();
+            file.write(0, 1, b"B");
+            file.write(0, 2, b"C");
+            file.sync(mark);
+            file
+        };
+        assert_eq!(states(make), set(&[b"A.", b"AB", b"A.\0", b"AB\0", b"ABC"]));
+    }
+
+    #[test]
+    fn a_failed_sync_forgets_no_page_that_was_written_again_meanwhile() {
+        let make = || {
+            let mut file = on_disk(&[b'.'; 8192]);
+            file.write(0, 4094, b"lost");
+            let mark = file.mark();
+            file.write(0, 4098, b"B");
+            file.fail_sync(mark);
+            sync(&mut file);
+            file
+        };
+        let found = states(make);
+        let ends: Vec<&[u8]> = found.iter().map(|state| &state[4094..4100]).collect();
+        assert_eq!(ends, [b"..stB."]);
     }
 
     #[test]
@@ -452,15 +550,15 @@ mod tests {
         let make = || {
             let mut file = on_disk(b"....");
             file.write(0, 0, b"lost");
-            file.fail_sync();
-            file.sync();
+            file.fail_sync(file.mark());
+            sync(&mut file);
             file
         };
         assert_eq!(states(make), set(&[b"...."]));
         let again = || {
             let mut file = make();
             file.write(0, 0, b"L");
-            file.sync();
+            sync(&mut file);
             file
         };
         assert_eq!(states(again), set(&[b"Lost"]), "the page is written whole");
@@ -471,7 +569,7 @@ mod tests {
         let mut file = on_disk(&[b'x'; 9000]);
         file.resize(0, 10);
         file.resize(0, 9000);
-        file.sync();
+        sync(&mut file);
         let mut text = vec![1; 9000];
         file.crash(1, &mut Enumerated::default());
         file.content().read(0, &mut text);
