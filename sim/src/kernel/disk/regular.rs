@@ -12,6 +12,9 @@
 //! Documentation/admin-guide/sysctl/vm.rst (`dirty_expire_centisecs`); Pillai et al., "All File Systems Are Not Created
 //! Equal", OSDI 2014, for what real file systems reorder.
 
+#[cfg(test)]
+mod tests;
+
 use super::choices::Choices;
 use super::content::{Content, PAGE_BYTES, Page, SECTOR_BYTES, SECTORS, pages_of, within};
 use std::collections::BTreeSet;
@@ -175,12 +178,16 @@ impl Regular {
         }
         // Nothing is newer, so that what programs see is what was to be written.
         for Noted { change, .. } in std::mem::take(&mut self.changes) {
-            if let Change::Resize(bytes) = change {
-                self.durable.resize(bytes); // what was cut off does not come back when the file grows again
-            }
-            let (offset, bytes) = change.stretch().unwrap_or((0, 0));
-            for number in pages_of(offset, bytes) {
-                self.durable.set_page(number, self.current.page(number).cloned());
+            match change {
+                // What was cut off does not come back when the file grows again.
+                Change::Resize(bytes) => self.durable.resize(bytes),
+                // The rest of its pages may be what the disk has failed to take.
+                Change::Clear { offset, bytes } => self.durable.clear(offset, bytes),
+                Change::Write { offset, bytes, .. } => {
+                    for number in pages_of(offset, bytes.len() as u64) {
+                        self.durable.set_page(number, self.current.page(number).cloned());
+                    }
+                }
             }
         }
         self.durable.set_bytes(self.current.bytes());
@@ -189,8 +196,8 @@ impl Regular {
 
     /// fsync(2) that fails: Linux forgets that the pages were to be written (LWN, "PostgreSQL's fsync() surprise",
     /// 2018; mm/page-writeback.c clears the dirty bit before the write), so the next one succeeds, and they are still
-    /// not on the disk. A page that was written again since the mark is dirty again, whole. Sizes are in the journal,
-    /// and stay to be written.
+    /// not on the disk. A page that was written again since the mark is dirty again, whole. Sizes and holes are in the
+    /// journal, and stay to be written: blocks that were never written read as zeros, not as what was there before.
     pub(crate) fn fail_sync(&mut self, mark: u64) {
         let newer = self.changes.split_off(self.before(mark));
         let stretches = newer.iter().filter_map(|noted| noted.change.stretch());
@@ -198,8 +205,7 @@ impl Regular {
         for Noted { at, number, change } in std::mem::take(&mut self.changes) {
             let mut keep = |change| self.changes.push(Noted { at, number, change });
             match change {
-                Change::Resize(_) => keep(change),
-                Change::Clear { offset, bytes } => self.lost.extend(pages_of(offset, bytes)),
+                Change::Resize(_) | Change::Clear { .. } => keep(change),
                 Change::Write { offset, bytes, grows } => {
                     let length = bytes.len() as u64;
                     if grows {
@@ -398,181 +404,5 @@ impl Regular {
     /// Its size on the disk.
     pub(crate) fn durable_bytes(&self) -> u64 {
         self.durable.bytes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::choices::Enumerated;
-    use super::super::content::Content;
-    use super::{Regular, WRITEBACK_NS};
-    use std::collections::BTreeSet;
-
-    /// Every content that a crash can leave of what `make` makes.
-    fn states(make: impl Fn() -> Regular) -> BTreeSet<Vec<u8>> {
-        let (mut choices, mut found) = (Enumerated::default(), BTreeSet::new());
-        loop {
-            let mut file = make();
-            file.crash(1_000, &mut choices);
-            let mut text = vec![0; file.content().bytes() as usize];
-            file.content().read(0, &mut text);
-            found.insert(text);
-            if !choices.advance() {
-                return found;
-            }
-        }
-    }
-
-    fn on_disk(text: &[u8]) -> Regular {
-        let mut content = Content::default();
-        content.write(0, text);
-        Regular::durable(content)
-    }
-
-    fn sync(file: &mut Regular) {
-        file.sync(file.mark());
-    }
-
-    fn set(states: &[&[u8]]) -> BTreeSet<Vec<u8>> {
-        states.iter().map(|state| state.to_vec()).collect()
-    }
-
-    #[test]
-    fn what_was_synced_stays() {
-        let make = || {
-            let mut file = on_disk(b"old");
-            file.write(0, 0, b"new and longer");
-            sync(&mut file);
-            file
-        };
-        assert_eq!(states(make), set(&[b"new and longer"]));
-    }
-
-    #[test]
-    fn a_sync_keeps_what_was_written_before_it_began() {
-        let make = || {
-            let mut file = on_disk(b"..");
-            file.write(0, 0, b"A");
-            let mark = file.mark();
-            file.write(0, 1, b"B");
-            file.write(0, 2, b"C");
-            file.sync(mark);
-            file
-        };
-        assert_eq!(states(make), set(&[b"A.", b"AB", b"A.\0", b"AB\0", b"ABC"]));
-    }
-
-    #[test]
-    fn a_failed_sync_forgets_no_page_that_was_written_again_meanwhile() {
-        let make = || {
-            let mut file = on_disk(&[b'.'; 8192]);
-            file.write(0, 4094, b"lost");
-            let mark = file.mark();
-            file.write(0, 4098, b"B");
-            file.fail_sync(mark);
-            sync(&mut file);
-            file
-        };
-        let found = states(make);
-        let ends: Vec<&[u8]> = found.iter().map(|state| &state[4094..4100]).collect();
-        assert_eq!(ends, [b"..stB."]);
-    }
-
-    #[test]
-    fn an_append_is_there_or_not_or_zeros() {
-        let make = || {
-            let mut file = on_disk(b"ab");
-            file.write(0, 2, b"cd");
-            file
-        };
-        assert_eq!(states(make), set(&[b"ab", b"abcd", b"ab\0\0"]));
-    }
-
-    #[test]
-    fn a_sector_shows_the_versions_it_had_in_order() {
-        let make = || {
-            let mut file = on_disk(b"....");
-            file.write(0, 0, b"1");
-            file.write(0, 1, b"2");
-            file
-        };
-        assert_eq!(states(make), set(&[b"....", b"1...", b"12.."]));
-    }
-
-    #[test]
-    fn sectors_are_torn_off_each_other() {
-        let make = || {
-            let mut file = on_disk(&[b'.'; 1024]);
-            file.write(0, 510, b"xxxx");
-            file
-        };
-        let found = states(make);
-        let ends: BTreeSet<&[u8]> = found.iter().map(|state| &state[510..514]).collect();
-        assert_eq!(ends, BTreeSet::from([&b"...."[..], b"xx..", b"..xx", b"xxxx"]));
-    }
-
-    #[test]
-    fn what_follows_a_truncation_needs_it() {
-        let make = || {
-            let mut file = on_disk(b"old!");
-            file.resize(0, 0);
-            file.write(0, 0, b"new");
-            file
-        };
-        assert_eq!(states(make), set(&[b"old!", b"", b"\0\0\0", b"new"]));
-    }
-
-    #[test]
-    fn what_was_cut_off_never_comes_back() {
-        let make = || {
-            let mut file = on_disk(b"secret");
-            file.resize(0, 2);
-            file.resize(0, 6);
-            file
-        };
-        assert_eq!(states(make), set(&[b"secret", b"se", b"se\0\0\0\0"]));
-    }
-
-    #[test]
-    fn what_is_old_has_been_written_back() {
-        let mut file = on_disk(b"");
-        file.write(0, 0, b"old");
-        file.write(WRITEBACK_NS, 3, b"new");
-        let mut none = Enumerated::default();
-        file.crash(WRITEBACK_NS, &mut none);
-        let mut text = [0; 8];
-        assert_eq!(file.content().read(0, &mut text), 3);
-        assert_eq!(&text[..3], b"old");
-    }
-
-    #[test]
-    fn a_failed_sync_loses_pages_that_the_next_one_does_not_write() {
-        let make = || {
-            let mut file = on_disk(b"....");
-            file.write(0, 0, b"lost");
-            file.fail_sync(file.mark());
-            sync(&mut file);
-            file
-        };
-        assert_eq!(states(make), set(&[b"...."]));
-        let again = || {
-            let mut file = make();
-            file.write(0, 0, b"L");
-            sync(&mut file);
-            file
-        };
-        assert_eq!(states(again), set(&[b"Lost"]), "the page is written whole");
-    }
-
-    #[test]
-    fn a_sync_after_a_truncation_does_not_bring_back_what_was_cut_off() {
-        let mut file = on_disk(&[b'x'; 9000]);
-        file.resize(0, 10);
-        file.resize(0, 9000);
-        sync(&mut file);
-        let mut text = vec![1; 9000];
-        file.crash(1, &mut Enumerated::default());
-        file.content().read(0, &mut text);
-        assert_eq!(text, [&[b'x'; 10][..], &[0; 8990]].concat());
     }
 }
