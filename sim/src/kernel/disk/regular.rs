@@ -6,7 +6,8 @@
 //! - a **sector** shows one of the versions it had since it was last known to be on the disk, each for itself; most
 //!   often pages were written back whole, and one was torn;
 //! - the **size** is one it had since then. Where it grew over a sector that was not written, there are zeros;
-//! - what was written after a truncation lies in other blocks, so it is gone if the truncation is.
+//! - what was written after a truncation where that had cut off lies in other blocks, so it is gone if the truncation
+//!   is. What the truncation left lies where it lay.
 //!
 //! Sources: POSIX fsync(); Linux Documentation/filesystems/ext4/journal.rst (`data=ordered` and `data=writeback`);
 //! Documentation/admin-guide/sysctl/vm.rst (`dirty_expire_centisecs`); Pillai et al., "All File Systems Are Not Created
@@ -55,6 +56,23 @@ impl Change {
         match self {
             Change::Write { offset, bytes, .. } => Some((*offset, bytes.len() as u64)),
             Change::Clear { offset, bytes } => Some((*offset, *bytes)),
+            Change::Resize(_) => None,
+        }
+    }
+
+    /// What it does to the bytes below an offset, if anything.
+    fn below(&self, end: u64) -> Option<Change> {
+        let (offset, length) = self.stretch()?;
+        if offset + length <= end {
+            return Some(self.clone());
+        }
+        let left = end.saturating_sub(offset);
+        match self {
+            _ if left == 0 => None,
+            Change::Write { bytes, .. } => {
+                Some(Change::Write { offset, bytes: bytes.start..bytes.start + left as usize, grows: false })
+            }
+            Change::Clear { .. } => Some(Change::Clear { offset, bytes: left }),
             Change::Resize(_) => None,
         }
     }
@@ -284,36 +302,37 @@ impl Regular {
         *self = Regular::durable(content);
     }
 
-    /// The changes that may be kept when so many changes of size are: all but those behind a truncation that is not.
-    fn within_sizes(&self, sizes_kept: usize) -> Vec<&Change> {
-        let (mut size, mut seen) = (self.durable.bytes(), 0);
+    /// The changes that may be kept when so many changes of size are: all but those where a truncation that is not had
+    /// cut off.
+    fn within_sizes(&self, sizes_kept: usize) -> Vec<Change> {
+        let (mut size, mut seen, mut cut) = (self.durable.bytes(), 0, u64::MAX);
         let mut kept = Vec::new();
         for Noted { change, .. } in &self.changes {
-            if change.sizes() {
-                seen += 1;
-            }
-            let is_kept = !change.sizes() || seen <= sizes_kept;
+            seen += usize::from(change.sizes());
             match change {
-                Change::Resize(bytes) if *bytes < size && !is_kept => break,
                 Change::Resize(bytes) => {
-                    if is_kept {
-                        kept.push(change);
+                    if seen <= sizes_kept {
+                        kept.push(change.clone());
+                    } else if *bytes < size {
+                        cut = cut.min(bytes - bytes % PAGE_BYTES as u64);
                     }
                     size = *bytes;
                 }
-                Change::Write { offset, bytes, .. } => {
+                Change::Write { offset, bytes, grows } => {
                     // Bytes beyond a size that is not kept are cut off in the end.
-                    kept.push(change);
-                    size = size.max(offset + bytes.len() as u64);
+                    kept.extend(change.below(cut));
+                    if *grows {
+                        size = size.max(offset + bytes.len() as u64);
+                    }
                 }
-                Change::Clear { .. } => kept.push(change),
+                Change::Clear { .. } => kept.extend(change.below(cut)),
             }
         }
         kept
     }
 
     /// The size after so many changes of it.
-    fn sizes(&self, kept: &[&Change], sizes_kept: usize) -> u64 {
+    fn sizes(&self, kept: &[Change], sizes_kept: usize) -> u64 {
         let changes = kept.iter().filter(|change| change.sizes()).take(sizes_kept);
         changes.fold(self.durable.bytes(), |size, change| match change {
             Change::Resize(bytes) => *bytes,
@@ -323,7 +342,7 @@ impl Regular {
     }
 
     /// Pages below the size that any of the changes touches.
-    fn touched_pages(&self, kept: &[&Change], size: u64) -> BTreeSet<u64> {
+    fn touched_pages(&self, kept: &[Change], size: u64) -> BTreeSet<u64> {
         let end = size.div_ceil(PAGE_BYTES as u64);
         let mut touched = BTreeSet::new();
         let mut shrunk_to = u64::MAX;
@@ -340,8 +359,8 @@ impl Regular {
     }
 
     /// What is on the disk of a page.
-    fn page_after(&self, number: u64, kept: &[&Change], choices: &mut dyn Choices) -> Option<Rc<Page>> {
-        let on_page = |change: &&&Change| {
+    fn page_after(&self, number: u64, kept: &[Change], choices: &mut dyn Choices) -> Option<Rc<Page>> {
+        let on_page = |change: &&Change| {
             change.stretch().is_some_and(|(offset, bytes)| !within(number, offset, bytes).is_empty())
         };
         let touching: Vec<u8> = kept

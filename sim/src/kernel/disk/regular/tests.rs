@@ -120,6 +120,36 @@ fn what_follows_a_truncation_needs_it() {
 }
 
 #[test]
+fn what_a_truncation_left_is_overwritten_without_it() {
+    let make = || {
+        let mut file = on_disk(&[b'A'; 8192]);
+        file.resize(0, 4096);
+        file.write(0, 0, b"B");
+        file
+    };
+    let found = states(make);
+    let seen: BTreeSet<(usize, u8)> = found.iter().map(|state| (state.len(), state[0])).collect();
+    assert_eq!(seen, BTreeSet::from([(8192, b'A'), (8192, b'B'), (4096, b'A'), (4096, b'B')]));
+    assert!(found.iter().all(|state| state[1..].iter().all(|byte| *byte == b'A')), "the old tail is there, or not");
+}
+
+#[test]
+fn a_write_across_the_end_of_a_truncation_needs_it_for_what_lies_behind() {
+    let make = || {
+        let mut file = on_disk(&[b'A'; 8192]);
+        file.resize(0, 4096);
+        file.write(0, 4095, b"BB");
+        file.clear(0, 4095, 2);
+        file
+    };
+    let found = states(make);
+    let ends: BTreeSet<&[u8]> = found.iter().map(|state| &state[4095..]).filter(|end| end.len() == 4097).collect();
+    let tails: BTreeSet<&[u8]> = ends.iter().map(|end| &end[1..]).collect();
+    assert_eq!(tails, BTreeSet::from([&[b'A'; 4096][..]]));
+    assert_eq!(ends.iter().map(|end| end[0]).collect::<BTreeSet<_>>(), BTreeSet::from([b'A', b'B', 0]));
+}
+
+#[test]
 fn what_was_cut_off_never_comes_back() {
     let make = || {
         let mut file = on_disk(b"secret");
