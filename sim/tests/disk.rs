@@ -358,6 +358,47 @@ fn a_sync_takes_time_and_others_run_meanwhile() {
     assert_eq!((&said["took"][..], &said["ran"][..]), ("true", "true"), "{}", run.output);
 }
 
+/// One thread writes `A` and syncs it; another writes `B`, on another page, while that sync is under way.
+unsafe fn writes_during_a_sync(_: usize, _: &[u8]) -> i32 {
+    if let Ok(found) = fs::read("/srv/log") {
+        println!("left: {}{}", found[0] as char, found[4096] as char);
+        return 0;
+    }
+    let file = File::create("/srv/log").unwrap();
+    file.write_all_at(&[b'.'; 8192], 0).unwrap();
+    file.sync_all().unwrap();
+    File::open("/srv").unwrap().sync_all().unwrap();
+    std::thread::scope(|scope| {
+        let syncs = scope.spawn(|| {
+            file.write_all_at(b"A", 0).unwrap();
+            let begun = Instant::now();
+            file.sync_data().unwrap();
+            begun
+        });
+        std::thread::sleep(Duration::from_micros(60));
+        file.write_all_at(b"B", 4096).unwrap();
+        let written = Instant::now();
+        let begun = syncs.join().unwrap();
+        // No flush is shorter than 100 us.
+        println!("during: {}", begun < written && written < begun + Duration::from_micros(100));
+    });
+    std::thread::sleep(Duration::from_secs(3600));
+    0
+}
+
+#[test]
+fn a_sync_does_not_keep_what_is_written_while_it_waits() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..40 {
+        let run = world(seed, || power_cycle(host("kv", writes_during_a_sync)));
+        let said = lines(&run);
+        if said["during"] == "true" {
+            seen.insert(said["left"].clone());
+        }
+    }
+    assert_eq!(seen, BTreeSet::from(["A.".to_owned(), "AB".to_owned()]));
+}
+
 #[test]
 fn appends_cost_the_same_however_many_are_unsynced() {
     // Behaviour, not wall time: what a disk keeps for each write is bounded by the write.

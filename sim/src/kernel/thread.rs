@@ -74,6 +74,8 @@ pub(crate) struct Progress {
     /// The descriptor that the call waits for, and the file that it was when the wait began: it stays that file when
     /// another thread closes the number or gives it to another file (close(2), "Multithreaded processes and close()").
     pub(crate) pinned: Option<(c_int, FileId)>,
+    /// What of a file was written when its fsync(2) began.
+    pub(crate) sync_mark: Option<u64>,
     /// Signals that the call waits for, in sigwait(3) and its like.
     pub(crate) signals_awaited: u64,
 }
@@ -90,6 +92,7 @@ impl Progress {
         partial: 0,
         cut_short: false,
         pinned: None,
+        sync_mark: None,
         signals_awaited: 0,
     };
 }

@@ -378,8 +378,14 @@ impl Disk {
         }
     }
 
-    /// fsync(2); without attributes, fdatasync(2).
-    pub(crate) fn sync(&mut self, id: InodeId, attributes_too: bool) {
+    /// What an fsync(2) of a file that begins now will write: see [`Regular::mark`].
+    pub(crate) fn mark(&self, id: InodeId) -> u64 {
+        self.inodes[id].regular().map_or(0, Regular::mark)
+    }
+
+    /// fsync(2) that began at a mark; without attributes, fdatasync(2). Directories and attributes are written as they
+    /// are now: the journal commits what runs in it.
+    pub(crate) fn sync(&mut self, id: InodeId, mark: u64, attributes_too: bool) {
         if self.syncs == Syncs::Ignored {
             return;
         }
@@ -388,7 +394,7 @@ impl Disk {
             inode.durable = inode.attributes;
         }
         match &mut inode.what {
-            What::Regular(regular) => regular.sync(),
+            What::Regular(regular) => regular.sync(mark),
             What::Directory(_) => {
                 let changes = self.journal.take_for(id);
                 self.settle_changes(changes);
@@ -409,15 +415,15 @@ impl Disk {
             let inode = &mut self.inodes[id];
             inode.durable = inode.attributes;
             if let What::Regular(regular) = &mut inode.what {
-                regular.sync();
+                regular.sync(regular.mark());
             }
         }
     }
 
-    /// fsync(2) of a file that fails because the disk does.
-    pub(crate) fn fail_sync(&mut self, id: InodeId) {
+    /// fsync(2) of a file, begun at a mark, that fails because the disk does.
+    pub(crate) fn fail_sync(&mut self, id: InodeId, mark: u64) {
         if let What::Regular(regular) = &mut self.inodes[id].what {
-            regular.fail_sync();
+            regular.fail_sync(mark);
         }
     }
 

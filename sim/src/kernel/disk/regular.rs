@@ -6,11 +6,15 @@
 //! - a **sector** shows one of the versions it had since it was last known to be on the disk, each for itself; most
 //!   often pages were written back whole, and one was torn;
 //! - the **size** is one it had since then. Where it grew over a sector that was not written, there are zeros;
-//! - what was written after a truncation lies in other blocks, so it is gone if the truncation is.
+//! - what was written after a truncation where that had cut off lies in other blocks, so it is gone if the truncation
+//!   is. What the truncation left lies where it lay.
 //!
 //! Sources: POSIX fsync(); Linux Documentation/filesystems/ext4/journal.rst (`data=ordered` and `data=writeback`);
 //! Documentation/admin-guide/sysctl/vm.rst (`dirty_expire_centisecs`); Pillai et al., "All File Systems Are Not Created
 //! Equal", OSDI 2014, for what real file systems reorder.
+
+#[cfg(test)]
+mod tests;
 
 use super::choices::Choices;
 use super::content::{Content, PAGE_BYTES, Page, SECTOR_BYTES, SECTORS, pages_of, within};
@@ -55,6 +59,31 @@ impl Change {
             Change::Resize(_) => None,
         }
     }
+
+    /// What it does to the bytes below an offset, if anything.
+    fn below(&self, end: u64) -> Option<Change> {
+        let (offset, length) = self.stretch()?;
+        if offset + length <= end {
+            return Some(self.clone());
+        }
+        let left = end.saturating_sub(offset);
+        match self {
+            _ if left == 0 => None,
+            Change::Write { bytes, .. } => {
+                Some(Change::Write { offset, bytes: bytes.start..bytes.start + left as usize, grows: false })
+            }
+            Change::Clear { .. } => Some(Change::Clear { offset, bytes: left }),
+            Change::Resize(_) => None,
+        }
+    }
+}
+
+/// A change, when it was made, and which of all the file's changes it is.
+#[derive(Clone, Debug)]
+struct Noted {
+    at: u64,
+    number: u64,
+    change: Change,
 }
 
 /// A regular file.
@@ -62,7 +91,9 @@ impl Change {
 pub(crate) struct Regular {
     current: Content,
     durable: Content,
-    changes: Vec<(u64, Change)>,
+    changes: Vec<Noted>,
+    /// How many changes there have ever been.
+    noted: u64,
     arena: Vec<u8>,
     look_through_at: usize,
     /// Pages that the disk failed to take: clean as far as the system knows, until they are written again.
@@ -82,7 +113,7 @@ impl Regular {
 
     /// Bytes that wait to be written back, each time they were written: what fsync(2) has to do.
     pub(crate) fn dirty_bytes(&self) -> u64 {
-        let cleared = self.changes.iter().filter(|(_, change)| matches!(change, Change::Clear { .. }));
+        let cleared = self.changes.iter().filter(|noted| matches!(noted.change, Change::Clear { .. }));
         self.arena.len() as u64 + cleared.count() as u64 * PAGE_BYTES as u64
     }
 
@@ -98,10 +129,15 @@ impl Regular {
         }
     }
 
+    fn note(&mut self, at: u64, change: Change) {
+        self.changes.push(Noted { at, number: self.noted, change });
+        self.noted += 1;
+    }
+
     fn note_write(&mut self, now: u64, offset: u64, bytes: &[u8], grows: bool) {
         let from = self.arena.len();
         self.arena.extend_from_slice(bytes);
-        self.changes.push((now, Change::Write { offset, bytes: from..self.arena.len(), grows }));
+        self.note(now, Change::Write { offset, bytes: from..self.arena.len(), grows });
     }
 
     /// A page that the disk has failed to take is written anew, whole, when any of it is written again.
@@ -123,7 +159,7 @@ impl Regular {
         let changes = bytes != self.current.bytes();
         self.current.resize(bytes);
         if changes {
-            self.changes.push((now, Change::Resize(bytes)));
+            self.note(now, Change::Resize(bytes));
         }
     }
 
@@ -131,7 +167,7 @@ impl Regular {
     pub(crate) fn clear(&mut self, now: u64, offset: u64, bytes: u64) {
         self.touch_lost(now, offset, bytes);
         self.current.clear(offset, bytes);
-        self.changes.push((now, Change::Clear { offset, bytes }));
+        self.note(now, Change::Clear { offset, bytes });
     }
 
     /// Takes space for a stretch.
@@ -139,15 +175,37 @@ impl Regular {
         self.current.take_pages(offset, bytes);
     }
 
-    /// fsync(2) that succeeds: all changes are on the disk. What an earlier one has failed to write is not among them.
-    pub(crate) fn sync(&mut self) {
-        for (_, change) in std::mem::take(&mut self.changes) {
-            if let Change::Resize(bytes) = change {
-                self.durable.resize(bytes); // what was cut off does not come back when the file grows again
-            }
-            let (offset, bytes) = change.stretch().unwrap_or((0, 0));
-            for number in pages_of(offset, bytes) {
-                self.durable.set_page(number, self.current.page(number).cloned());
+    /// What an fsync(2) that begins now will write: the changes before this mark.
+    pub(crate) fn mark(&self) -> u64 {
+        self.noted
+    }
+
+    /// How many of the changes that wait are before a mark.
+    fn before(&self, mark: u64) -> usize {
+        self.changes.partition_point(|noted| noted.number < mark)
+    }
+
+    /// fsync(2) that succeeds: the changes before the mark are on the disk. What an earlier one has failed to write is
+    /// not among them; nor is what was written while this one waited (mm/filemap.c, `file_write_and_wait_range`, writes
+    /// the pages that are dirty when it looks).
+    pub(crate) fn sync(&mut self, mark: u64) {
+        let count = self.before(mark);
+        if count < self.changes.len() {
+            self.settle(count);
+            return;
+        }
+        // Nothing is newer, so that what programs see is what was to be written.
+        for Noted { change, .. } in std::mem::take(&mut self.changes) {
+            match change {
+                // What was cut off does not come back when the file grows again.
+                Change::Resize(bytes) => self.durable.resize(bytes),
+                // The rest of its pages may be what the disk has failed to take.
+                Change::Clear { offset, bytes } => self.durable.clear(offset, bytes),
+                Change::Write { offset, bytes, .. } => {
+                    for number in pages_of(offset, bytes.len() as u64) {
+                        self.durable.set_page(number, self.current.page(number).cloned());
+                    }
+                }
             }
         }
         self.durable.set_bytes(self.current.bytes());
@@ -156,41 +214,71 @@ impl Regular {
 
     /// fsync(2) that fails: Linux forgets that the pages were to be written (LWN, "PostgreSQL's fsync() surprise",
     /// 2018; mm/page-writeback.c clears the dirty bit before the write), so the next one succeeds, and they are still
-    /// not on the disk. The size is in the journal, and stays to be written.
-    pub(crate) fn fail_sync(&mut self) {
-        for (_, change) in &self.changes {
-            let (offset, bytes) = change.stretch().unwrap_or((0, 0));
-            self.lost.extend(pages_of(offset, bytes));
+    /// not on the disk. A page that was written again since the mark is dirty again, whole. Sizes and holes are in the
+    /// journal, and stay to be written: blocks that were never written read as zeros, not as what was there before.
+    pub(crate) fn fail_sync(&mut self, mark: u64) {
+        let newer = self.changes.split_off(self.before(mark));
+        let stretches = newer.iter().filter_map(|noted| noted.change.stretch());
+        let dirty: BTreeSet<u64> = stretches.flat_map(|(offset, bytes)| pages_of(offset, bytes)).collect();
+        for Noted { at, number, change } in std::mem::take(&mut self.changes) {
+            let mut keep = |change| self.changes.push(Noted { at, number, change });
+            match change {
+                Change::Resize(_) | Change::Clear { .. } => keep(change),
+                Change::Write { offset, bytes, grows } => {
+                    let length = bytes.len() as u64;
+                    if grows {
+                        keep(Change::Resize(offset + length));
+                    }
+                    for page in pages_of(offset, length) {
+                        if !dirty.contains(&page) {
+                            self.lost.insert(page);
+                            continue;
+                        }
+                        let part = within(page, offset, length);
+                        let (from, count) = (page * PAGE_BYTES as u64 + part.start as u64, part.len());
+                        let start = bytes.start + (from - offset) as usize;
+                        keep(Change::Write { offset: from, bytes: start..start + count, grows: false });
+                    }
+                }
+            }
         }
-        let size = self.current.bytes();
-        let last = self.changes.last().map(|(at, _)| *at);
-        self.changes.clear();
-        self.arena.clear();
-        if let Some(at) = last
-            && self.durable.bytes() != size
-        {
-            self.changes.push((at, Change::Resize(size)));
-        }
+        self.changes.extend(newer);
+        self.forget_bytes();
     }
 
     /// Moves what has been written back by itself to the disk.
     fn retire(&mut self, now: u64) {
-        let old = self.changes.partition_point(|(at, _)| at + WRITEBACK_NS <= now);
-        let changes: Vec<(u64, Change)> = self.changes.drain(..old).collect();
-        let mut used = 0;
-        for (_, change) in changes {
+        self.settle(self.changes.partition_point(|noted| noted.at + WRITEBACK_NS <= now));
+    }
+
+    /// Moves the oldest changes to the disk, each as it was made.
+    fn settle(&mut self, count: usize) {
+        for Noted { change, .. } in self.changes.drain(..count) {
             match change {
-                Change::Write { offset, bytes, .. } => {
-                    used = bytes.end;
+                Change::Write { offset, bytes, grows } => {
+                    let size = self.durable.bytes();
                     self.durable.write(offset, &self.arena[bytes]);
+                    if !grows {
+                        self.durable.set_bytes(size); // a page that is written whole reaches beyond the end
+                    }
                 }
                 Change::Clear { offset, bytes } => self.durable.clear(offset, bytes),
                 Change::Resize(bytes) => self.durable.resize(bytes),
             }
         }
+        self.forget_bytes();
+    }
+
+    /// Lets go of the bytes before the first that a change needs.
+    fn forget_bytes(&mut self) {
+        let first = self.changes.iter().find_map(|noted| match &noted.change {
+            Change::Write { bytes, .. } => Some(bytes.start),
+            Change::Clear { .. } | Change::Resize(_) => None,
+        });
+        let used = first.unwrap_or(self.arena.len());
         self.arena.drain(..used);
-        for (_, change) in &mut self.changes {
-            if let Change::Write { bytes, .. } = change {
+        for noted in &mut self.changes {
+            if let Change::Write { bytes, .. } = &mut noted.change {
                 *bytes = bytes.start - used..bytes.end - used;
             }
         }
@@ -199,7 +287,7 @@ impl Regular {
     /// The disk loses power: programs will see what is on it, and of the changes what `choices` keep.
     pub(crate) fn crash(&mut self, now: u64, choices: &mut dyn Choices) {
         self.retire(now);
-        let size_changes = self.changes.iter().filter(|(_, change)| change.sizes()).count();
+        let size_changes = self.changes.iter().filter(|noted| noted.change.sizes()).count();
         let sizes_kept = choices.prefix(0, size_changes);
         let kept = self.within_sizes(sizes_kept);
         let (mut content, sizes) = (self.durable.clone(), self.sizes(&kept, sizes_kept));
@@ -214,36 +302,37 @@ impl Regular {
         *self = Regular::durable(content);
     }
 
-    /// The changes that may be kept when so many changes of size are: all but those behind a truncation that is not.
-    fn within_sizes(&self, sizes_kept: usize) -> Vec<&Change> {
-        let (mut size, mut seen) = (self.durable.bytes(), 0);
+    /// The changes that may be kept when so many changes of size are: all but those where a truncation that is not had
+    /// cut off.
+    fn within_sizes(&self, sizes_kept: usize) -> Vec<Change> {
+        let (mut size, mut seen, mut cut) = (self.durable.bytes(), 0, u64::MAX);
         let mut kept = Vec::new();
-        for (_, change) in &self.changes {
-            if change.sizes() {
-                seen += 1;
-            }
-            let is_kept = !change.sizes() || seen <= sizes_kept;
+        for Noted { change, .. } in &self.changes {
+            seen += usize::from(change.sizes());
             match change {
-                Change::Resize(bytes) if *bytes < size && !is_kept => break,
                 Change::Resize(bytes) => {
-                    if is_kept {
-                        kept.push(change);
+                    if seen <= sizes_kept {
+                        kept.push(change.clone());
+                    } else if *bytes < size {
+                        cut = cut.min(bytes - bytes % PAGE_BYTES as u64);
                     }
                     size = *bytes;
                 }
-                Change::Write { offset, bytes, .. } => {
+                Change::Write { offset, bytes, grows } => {
                     // Bytes beyond a size that is not kept are cut off in the end.
-                    kept.push(change);
-                    size = size.max(offset + bytes.len() as u64);
+                    kept.extend(change.below(cut));
+                    if *grows {
+                        size = size.max(offset + bytes.len() as u64);
+                    }
                 }
-                Change::Clear { .. } => kept.push(change),
+                Change::Clear { .. } => kept.extend(change.below(cut)),
             }
         }
         kept
     }
 
     /// The size after so many changes of it.
-    fn sizes(&self, kept: &[&Change], sizes_kept: usize) -> u64 {
+    fn sizes(&self, kept: &[Change], sizes_kept: usize) -> u64 {
         let changes = kept.iter().filter(|change| change.sizes()).take(sizes_kept);
         changes.fold(self.durable.bytes(), |size, change| match change {
             Change::Resize(bytes) => *bytes,
@@ -253,7 +342,7 @@ impl Regular {
     }
 
     /// Pages below the size that any of the changes touches.
-    fn touched_pages(&self, kept: &[&Change], size: u64) -> BTreeSet<u64> {
+    fn touched_pages(&self, kept: &[Change], size: u64) -> BTreeSet<u64> {
         let end = size.div_ceil(PAGE_BYTES as u64);
         let mut touched = BTreeSet::new();
         let mut shrunk_to = u64::MAX;
@@ -270,8 +359,8 @@ impl Regular {
     }
 
     /// What is on the disk of a page.
-    fn page_after(&self, number: u64, kept: &[&Change], choices: &mut dyn Choices) -> Option<Rc<Page>> {
-        let on_page = |change: &&&Change| {
+    fn page_after(&self, number: u64, kept: &[Change], choices: &mut dyn Choices) -> Option<Rc<Page>> {
+        let on_page = |change: &&Change| {
             change.stretch().is_some_and(|(offset, bytes)| !within(number, offset, bytes).is_empty())
         };
         let touching: Vec<u8> = kept
@@ -334,147 +423,5 @@ impl Regular {
     /// Its size on the disk.
     pub(crate) fn durable_bytes(&self) -> u64 {
         self.durable.bytes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::choices::Enumerated;
-    use super::super::content::Content;
-    use super::{Regular, WRITEBACK_NS};
-    use std::collections::BTreeSet;
-
-    /// Every content that a crash can leave of what `make` makes.
-    fn states(make: impl Fn() -> Regular) -> BTreeSet<Vec<u8>> {
-        let (mut choices, mut found) = (Enumerated::default(), BTreeSet::new());
-        loop {
-            let mut file = make();
-            file.crash(1_000, &mut choices);
-            let mut text = vec![0; file.content().bytes() as usize];
-            file.content().read(0, &mut text);
-            found.insert(text);
-            if !choices.advance() {
-                return found;
-            }
-        }
-    }
-
-    fn on_disk(text: &[u8]) -> Regular {
-        let mut content = Content::default();
-        content.write(0, text);
-        Regular::durable(content)
-    }
-
-    fn set(states: &[&[u8]]) -> BTreeSet<Vec<u8>> {
-        states.iter().map(|state| state.to_vec()).collect()
-    }
-
-    #[test]
-    fn what_was_synced_stays() {
-        let make = || {
-            let mut file = on_disk(b"old");
-            file.write(0, 0, b"new and longer");
-            file.sync();
-            file
-        };
-        assert_eq!(states(make), set(&[b"new and longer"]));
-    }
-
-    #[test]
-    fn an_append_is_there_or_not_or_zeros() {
-        let make = || {
-            let mut file = on_disk(b"ab");
-            file.write(0, 2, b"cd");
-            file
-        };
-        assert_eq!(states(make), set(&[b"ab", b"abcd", b"ab\0\0"]));
-    }
-
-    #[test]
-    fn a_sector_shows_the_versions_it_had_in_order() {
-        let make = || {
-            let mut file = on_disk(b"....");
-            file.write(0, 0, b"1");
-            file.write(0, 1, b"2");
-            file
-        };
-        assert_eq!(states(make), set(&[b"....", b"1...", b"12.."]));
-    }
-
-    #[test]
-    fn sectors_are_torn_off_each_other() {
-        let make = || {
-            let mut file = on_disk(&[b'.'; 1024]);
-            file.write(0, 510, b"xxxx");
-            file
-        };
-        let found = states(make);
-        let ends: BTreeSet<&[u8]> = found.iter().map(|state| &state[510..514]).collect();
-        assert_eq!(ends, BTreeSet::from([&b"...."[..], b"xx..", b"..xx", b"xxxx"]));
-    }
-
-    #[test]
-    fn what_follows_a_truncation_needs_it() {
-        let make = || {
-            let mut file = on_disk(b"old!");
-            file.resize(0, 0);
-            file.write(0, 0, b"new");
-            file
-        };
-        assert_eq!(states(make), set(&[b"old!", b"", b"\0\0\0", b"new"]));
-    }
-
-    #[test]
-    fn what_was_cut_off_never_comes_back() {
-        let make = || {
-            let mut file = on_disk(b"secret");
-            file.resize(0, 2);
-            file.resize(0, 6);
-            file
-        };
-        assert_eq!(states(make), set(&[b"secret", b"se", b"se\0\0\0\0"]));
-    }
-
-    #[test]
-    fn what_is_old_has_been_written_back() {
-        let mut file = on_disk(b"");
-        file.write(0, 0, b"old");
-        file.write(WRITEBACK_NS, 3, b"new");
-        let mut none = Enumerated::default();
-        file.crash(WRITEBACK_NS, &mut none);
-        let mut text = [0; 8];
-        assert_eq!(file.content().read(0, &mut text), 3);
-        assert_eq!(&text[..3], b"old");
-    }
-
-    #[test]
-    fn a_failed_sync_loses_pages_that_the_next_one_does_not_write() {
-        let make = || {
-            let mut file = on_disk(b"....");
-            file.write(0, 0, b"lost");
-            file.fail_sync();
-            file.sync();
-            file
-        };
-        assert_eq!(states(make), set(&[b"...."]));
-        let again = || {
-            let mut file = make();
-            file.write(0, 0, b"L");
-            file.sync();
-            file
-        };
-        assert_eq!(states(again), set(&[b"Lost"]), "the page is written whole");
-    }
-
-    #[test]
-    fn a_sync_after_a_truncation_does_not_bring_back_what_was_cut_off() {
-        let mut file = on_disk(&[b'x'; 9000]);
-        file.resize(0, 10);
-        file.resize(0, 9000);
-        file.sync();
-        let mut text = vec![1; 9000];
-        file.crash(1, &mut Enumerated::default());
-        file.content().read(0, &mut text);
-        assert_eq!(text, [&[b'x'; 10][..], &[0; 8990]].concat());
     }
 }

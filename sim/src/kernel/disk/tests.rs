@@ -34,6 +34,10 @@ fn write(disk: &mut Disk, inode: InodeId, offset: u64, text: &str) {
     disk.change(inode, |regular| regular.write(0, offset, text.as_bytes())).expect("a file of this test");
 }
 
+fn sync(disk: &mut Disk, inode: InodeId) {
+    disk.sync(inode, disk.mark(inode), true);
+}
+
 /// Everything on a disk, as `path=content` and `path/`.
 fn tree(disk: &Disk) -> String {
     fn walk(disk: &Disk, here: InodeId, path: &str, out: &mut Vec<String>) {
@@ -82,14 +86,14 @@ fn a_name_needs_a_sync_of_its_own() {
         let mut disk = empty();
         let root = disk.root();
         let inode = file(&mut disk, root, "a", "x");
-        disk.sync(inode, true);
+        sync(&mut disk, inode);
         disk
     };
     assert_eq!(states(made), set(&["", "a=x"]));
     let synced = || {
         let mut disk = made();
         let root = disk.root();
-        disk.sync(root, true);
+        sync(&mut disk, root);
         disk
     };
     assert_eq!(states(synced), set(&["a=x"]));
@@ -101,10 +105,10 @@ fn a_file_replaced_by_rename_is_old_or_new() {
         let mut disk = empty();
         let root = disk.root();
         let old = file(&mut disk, root, "a", "old");
-        disk.sync(old, true);
-        disk.sync(root, true);
+        sync(&mut disk, old);
+        sync(&mut disk, root);
         let new = file(&mut disk, root, "a.tmp", "new");
-        disk.sync(new, true);
+        sync(&mut disk, new);
         disk.rename(0, (root, b"a.tmp"), (root, b"a"));
         disk
     };
@@ -117,11 +121,11 @@ fn a_replacement_that_was_not_synced_may_be_empty() {
         let mut disk = empty();
         let root = disk.root();
         let old = file(&mut disk, root, "a", "o");
-        disk.sync(old, true);
-        disk.sync(root, true);
+        sync(&mut disk, old);
+        sync(&mut disk, root);
         file(&mut disk, root, "t", "n");
         disk.rename(0, (root, b"t"), (root, b"a"));
-        disk.sync(root, true);
+        sync(&mut disk, root);
         disk
     };
     assert_eq!(states(made), set(&["a=", "a=0", "a=n"]));
@@ -134,8 +138,8 @@ fn what_is_in_a_directory_that_is_lost_is_lost() {
         let root = disk.root();
         let inner = directory(&mut disk, root, "d");
         let inode = file(&mut disk, inner, "a", "x");
-        disk.sync(inode, true);
-        disk.sync(inner, true);
+        sync(&mut disk, inode);
+        sync(&mut disk, inner);
         disk
     };
     assert_eq!(states(made), set(&["", "d/ d/a=x"]));
@@ -147,8 +151,8 @@ fn unlinked_files_come_back_when_the_unlinking_is_lost() {
         let mut disk = empty();
         let root = disk.root();
         let inode = file(&mut disk, root, "a", "x");
-        disk.sync(inode, true);
-        disk.sync(root, true);
+        sync(&mut disk, inode);
+        sync(&mut disk, root);
         disk.unlink(0, root, b"a");
         disk
     };
@@ -161,11 +165,11 @@ fn a_sync_of_a_directory_takes_what_a_rename_out_of_another_needs() {
         let mut disk = empty();
         let root = disk.root();
         let (one, other) = (directory(&mut disk, root, "1"), directory(&mut disk, root, "2"));
-        disk.sync(root, true);
+        sync(&mut disk, root);
         let inode = file(&mut disk, one, "a", "x");
-        disk.sync(inode, true);
+        sync(&mut disk, inode);
         disk.rename(0, (one, b"a"), (other, b"b"));
-        disk.sync(other, true);
+        sync(&mut disk, other);
         disk
     };
     assert_eq!(states(made), set(&["1/ 2/ 2/b=x"]));
@@ -178,8 +182,8 @@ fn no_crash_tears_a_tree_off_its_root() {
         let root = disk.root();
         let x = directory(&mut disk, root, "x");
         let y = directory(&mut disk, x, "y");
-        disk.sync(root, true);
-        disk.sync(x, true);
+        sync(&mut disk, root);
+        sync(&mut disk, x);
         disk.rename(0, (x, b"y"), (root, b"y"));
         disk.rename(0, (root, b"x"), (y, b"x"));
         disk
@@ -258,7 +262,7 @@ fn a_disk_that_lies_keeps_nothing() {
         let mut disk = Disk::new(attributes(), Syncs::Ignored);
         let root = disk.root();
         let inode = file(&mut disk, root, "a", "x");
-        disk.sync(inode, true);
+        sync(&mut disk, inode);
         disk.sync_all();
         disk
     };
@@ -328,7 +332,7 @@ fn drawn_states_are_legal_and_many() {
         let root = disk.root();
         file(&mut disk, root, "a", "1");
         let b = file(&mut disk, root, "b", "2");
-        disk.sync(b, true);
+        sync(&mut disk, b);
         disk.rename(0, (root, b"a"), (root, b"c"));
         disk
     };

@@ -134,12 +134,15 @@ impl Kernel {
     ) -> Result<(), Stop> {
         self.absorb_mapped(host, inode);
         let bytes = self.hosts[host].disk.unsynced_bytes(inode);
+        // What others write while this call waits is not its business, however late it ends.
+        let now = self.hosts[host].disk.mark(inode);
+        let mark = *self.threads[me].progress.sync_mark.get_or_insert(now);
         self.wait_for_disk(me, host, bytes)?;
         if self.disk_fails(host, Operation::Sync) {
-            self.hosts[host].disk.fail_sync(inode);
+            self.hosts[host].disk.fail_sync(inode, mark);
             return Err(Stop::Errno(EIO));
         }
-        self.hosts[host].disk.sync(inode, attributes_too);
+        self.hosts[host].disk.sync(inode, mark, attributes_too);
         Ok(())
     }
 
