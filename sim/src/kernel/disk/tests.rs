@@ -207,7 +207,8 @@ fn what_was_on_the_disk_is_not_lost_with_the_directory_that_it_was_moved_out_of(
         let (mut disk, [d, e, _]) = settled();
         disk.rename(1, (d, b"f"), (e, b"f"));
         disk.unlink(2, disk.root(), b"d");
-        disk.sync(disk.root(), true);
+        let root = disk.root();
+        sync(&mut disk, root);
         disk
     });
     assert_eq!(states, set(&["e/ e/f=A"]));
@@ -226,7 +227,7 @@ fn what_was_on_the_disk_is_not_lost_in_a_directory_that_was_not() {
     assert_eq!(states(|| moved().0), set(&whole));
     let synced = states(|| {
         let (mut disk, new) = moved();
-        disk.sync(new, true);
+        sync(&mut disk, new);
         disk
     });
     assert_eq!(synced, set(&whole[2..]));
@@ -238,7 +239,7 @@ fn a_name_that_is_taken_leaves_the_other_one() {
         let (mut disk, [d, e, f]) = settled();
         disk.link(1, e, b"g", f);
         disk.unlink(2, d, b"f");
-        disk.sync(d, true);
+        sync(&mut disk, d);
         disk
     });
     assert_eq!(states, set(&["d/ e/ e/g=A"]));
