@@ -45,7 +45,7 @@ const VARIABLES: [(&str, &str, &str); 16] = [
     (
         "CHAOS_LOG",
         "none, failed, all, or hosts: kv0,c*",
-        "show the end of a failed case's logs (failed, unless set) or none; or what hosts write while cases run",
+        "show what the hosts of failed cases wrote last, or not; or what hosts write while cases run",
     ),
     ("CHAOS_DEBUG", "1", "with CHAOS_REPLAY or CHAOS_SEED: run the one case in this process, for a debugger"),
     ("CHAOS_OUT", "target/chaos", "where log files and cases.jsonl go"),
