@@ -99,14 +99,18 @@ fn names_that_are_hijacked() {
 /// A comparison that sees nothing would let all of the above pass.
 #[test]
 fn one_disturbed_event_is_noticed_and_named() {
-    const DISTURBED: u64 = 200;
     let binary = TestBinary::of("workloads");
-    let start = binary.start("udp_echoes_answer", Seeds::one(CASE));
-    let disturbed = start.env("CHAOS_PERTURB", DISTURBED.to_string()).run();
-    assert!(!disturbed.succeeded, "{}", disturbed.printed);
-    // The clock goes on by a nanosecond after the disturbed event, so the next is the first to show it.
-    let sentence = format!("nondeterministic: two runs of this case differ at event {}\n", DISTURBED + 1);
-    assert!(disturbed.printed.contains(&sentence), "{}", disturbed.printed);
+    let mut noticed = 0;
+    for event in 200..205_u64 {
+        let start = binary.start("udp_echoes_answer", Seeds::one(CASE));
+        let disturbed = start.env("CHAOS_PERTURB", event.to_string()).run();
+        // The clock goes on by a nanosecond after the disturbed event, so the next is the first to show it. If that is
+        // due at a time of its own, such as a delivery, the nanosecond is gone before anybody can see it.
+        let sentence = format!("nondeterministic: two runs of this case differ at event {}\n", event + 1);
+        assert_eq!(disturbed.printed.contains(&sentence), !disturbed.succeeded, "{}", disturbed.printed);
+        noticed += u32::from(!disturbed.succeeded);
+    }
+    assert!(noticed >= 3, "{noticed} of 5 were noticed");
 }
 
 /// Runs a test of a package's `chaos` binary in many processes, and compares.
