@@ -10,7 +10,9 @@ use windtunnel_faults::{
     Answer, Correction, Distribution, Effect, Fault, Latency, Link, Manner, Onset, Plan, Pressure, Resource, Size,
     Start, Struck, TaskLeak, Topology,
 };
-use windtunnel_sim::weather::{self, Begins, DiskTrouble, FaultKind, FaultReport, Lack, Links, NameAnswer, Spread};
+use windtunnel_sim::weather::{
+    self, Begins, DiskTrouble, FaultKind, FaultReport, Lack, LinkTrouble, Links, NameAnswer, Spread,
+};
 use windtunnel_sim::world::HostId;
 
 /// A plan as the kernel takes it.
@@ -105,10 +107,9 @@ fn kinds(
             .map(|host| on_host(&fault.effect, id(&host.name)?, &id)?.ok_or_else(|| problem("it strikes links")))
             .collect(),
         Struck::Links(links) => {
-            let sets = link_sets(&links, id)?;
-            sets.into_iter()
-                .map(|links| on_links(&fault.effect, links).ok_or_else(|| problem("it strikes hosts")))
-                .collect()
+            let trouble = on_links(&fault.effect).ok_or_else(|| problem("it strikes hosts"))?;
+            let sets = link_sets(&links, id)?.into_iter();
+            Ok(sets.map(|links| FaultKind::Links { links, trouble: trouble.clone() }).collect())
         }
     }
 }
@@ -177,38 +178,35 @@ fn on_host(
 }
 
 /// What an effect is on links; nothing if it is none of those that strike links.
-fn on_links(effect: &Effect, links: Links) -> Option<FaultKind> {
+fn on_links(effect: &Effect) -> Option<LinkTrouble> {
     Some(match effect {
-        Effect::Partition(_) => FaultKind::Partition { links },
-        Effect::Latency(latency) => slow(latency, links),
+        Effect::Partition(_) => LinkTrouble::Partition,
+        Effect::Latency(latency) => slow(latency),
         Effect::Loss(loss) => {
-            let (probability, correlation) = (loss.probability.fraction(), loss.correlation.fraction());
-            FaultKind::Lossy { links, probability, correlation }
+            LinkTrouble::Lossy { probability: loss.probability.fraction(), correlation: loss.correlation.fraction() }
         }
-        Effect::Duplication(one) => FaultKind::Doubling { links, probability: one.probability.fraction() },
-        Effect::Reordering(one) => FaultKind::Overtaking { links, probability: one.probability.fraction(), by: one.by },
-        Effect::Corruption(one) => FaultKind::Flipping { links, probability: one.probability.fraction() },
-        Effect::Bandwidth(one) => FaultKind::Narrow {
-            links,
-            bytes_per_second: one.rate.0.as_bytes(),
-            queue_bytes: one.queue.map(Size::as_bytes),
-        },
+        Effect::Duplication(one) => LinkTrouble::Doubling { probability: one.probability.fraction() },
+        Effect::Reordering(one) => LinkTrouble::Overtaking { probability: one.probability.fraction(), by: one.by },
+        Effect::Corruption(one) => LinkTrouble::Flipping { probability: one.probability.fraction() },
+        Effect::Bandwidth(one) => {
+            LinkTrouble::Narrow { bytes_per_second: one.rate.0.as_bytes(), queue_bytes: one.queue.map(Size::as_bytes) }
+        }
         _ => return None,
     })
 }
 
 /// A plan's uniform jitter goes up and down; the kernel's comes on top.
-fn slow(latency: &Latency, links: Links) -> FaultKind {
+fn slow(latency: &Latency) -> LinkTrouble {
     let Latency { delay, or, jitter, distribution, .. } = latency;
-    let (up, down, spread) = match distribution {
-        Distribution::Uniform => (*jitter, *jitter, Spread::Uniform),
-        Distribution::Normal => (*jitter, Duration::ZERO, Spread::Normal),
-        Distribution::Exponential => (*jitter, Duration::ZERO, Spread::Exponential),
-        Distribution::Pareto => (*jitter, Duration::ZERO, Spread::Pareto),
+    let (down, spread) = match distribution {
+        Distribution::Uniform => (*jitter, Spread::Uniform),
+        Distribution::Normal => (Duration::ZERO, Spread::Normal),
+        Distribution::Exponential => (Duration::ZERO, Spread::Exponential),
+        Distribution::Pareto => (Duration::ZERO, Spread::Pareto),
     };
     // What would be below zero is cut off. A list excludes a jitter.
     let latency = delay.saturating_sub(down);
-    FaultKind::Slow { links, latency, or: or.clone(), jitter: delay.saturating_add(up) - latency, spread }
+    LinkTrouble::Slow { latency, or: or.clone(), jitter: delay.saturating_add(*jitter) - latency, spread }
 }
 
 /// Links as sets of senders and receivers: one where that is possible, so that the log has one line for a partition.
@@ -262,8 +260,14 @@ mod tests {
     #[test]
     fn a_partition_between_two_sets_is_one_fault() {
         let links = Links { from: hosts(&[0]), to: hosts(&[1, 2, 3]), both_ways: true };
-        assert_eq!(kinds_of("0s partition {kv0} | {kv1,kv2,kv3} for 5s"), [FaultKind::Partition { links }]);
-        let [FaultKind::Lossy { links, .. }] = &kinds_of("1s loss kv0->kv1 30%")[..] else { panic!("one fault") };
+        assert_eq!(
+            kinds_of("0s partition {kv0} | {kv1,kv2,kv3} for 5s"),
+            [FaultKind::Links { links, trouble: LinkTrouble::Partition }]
+        );
+        let [FaultKind::Links { links, trouble: LinkTrouble::Lossy { .. } }] = &kinds_of("1s loss kv0->kv1 30%")[..]
+        else {
+            panic!("one fault")
+        };
         assert_eq!(*links, Links { from: hosts(&[0]), to: hosts(&[1]), both_ways: false });
     }
 
@@ -273,7 +277,7 @@ mod tests {
         let pairs: usize = cut
             .iter()
             .map(|kind| match kind {
-                FaultKind::Partition { links } => {
+                FaultKind::Links { links, trouble: LinkTrouble::Partition } => {
                     links.from.len() * links.to.len() * (1 + usize::from(links.both_ways))
                 }
                 other => panic!("{other:?}"),
@@ -346,7 +350,9 @@ mod tests {
 
     #[test]
     fn jitter_goes_up_and_down() {
-        let [FaultKind::Slow { latency, jitter, .. }] = kinds_of("0s latency kv0->kv1 100ms jitter 20ms")[..] else {
+        let [FaultKind::Links { trouble: LinkTrouble::Slow { latency, jitter, .. }, .. }] =
+            kinds_of("0s latency kv0->kv1 100ms jitter 20ms")[..]
+        else {
             panic!("one fault")
         };
         assert_eq!((latency, jitter), (Duration::from_millis(80), Duration::from_millis(40)));

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use windtunnel_sim::weather::{Begins, Fault, FaultKind, Links};
+//! use windtunnel_sim::weather::{Begins, Fault, FaultKind, LinkTrouble, Links};
 //! use windtunnel_sim::world::HostId;
 //!
 //! let (a, b, c) = (HostId(1), HostId(2), HostId(3));
@@ -20,7 +20,10 @@
 //!     Fault {
 //!         begins: Begins::Mark { label: "loaded".to_owned(), after: Duration::ZERO },
 //!         lasts: Duration::MAX, // until the weather ends
-//!         kind: FaultKind::Partition { links: Links { from: vec![a], to: vec![b, c], both_ways: true } },
+//!         kind: FaultKind::Links {
+//!             links: Links { from: vec![a], to: vec![b, c], both_ways: true },
+//!             trouble: LinkTrouble::Partition,
+//!         },
 //!     },
 //! ];
 //! # assert_eq!(plan.len(), 2);
@@ -61,68 +64,12 @@ pub enum Begins {
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FaultKind {
-    /// Nothing gets through.
-    Partition {
+    /// What is sent does not arrive as it should.
+    Links {
         /// Where.
         links: Links,
-    },
-    /// Everything takes longer.
-    Slow {
-        /// Where.
-        links: Links,
-        /// Added to each segment's and datagram's way.
-        latency: Duration,
-        /// Other latencies, each as likely as the first.
-        or: Vec<Duration>,
-        /// How much that varies, drawn for each.
-        jitter: Duration,
-        /// How the jitter is distributed.
-        spread: Spread,
-    },
-    /// Segments and datagrams are lost.
-    Lossy {
-        /// Where.
-        links: Links,
-        /// Of each to be lost: from 0 to 1.
-        probability: f64,
-        /// How likely each shares the fate of the one before, from 0 to 1: losses come in bursts.
-        correlation: f64,
-    },
-    /// Segments and datagrams arrive twice. To a stream a segment that comes again is nothing new.
-    Doubling {
-        /// Where.
-        links: Links,
-        /// Of each to be doubled: from 0 to 1.
-        probability: f64,
-    },
-    /// Segments and datagrams are held back, so that later ones overtake them. A stream keeps its order: what comes
-    /// after a segment that was held back waits for it.
-    Overtaking {
-        /// Where.
-        links: Links,
-        /// Of each to be held back: from 0 to 1.
-        probability: f64,
-        /// For how long.
-        by: Duration,
-    },
-    /// A bit is flipped. A segment then fails its checksum and is lost; a datagram is delivered so, as where nobody
-    /// computes checksums of datagrams.
-    Flipping {
-        /// Where.
-        links: Links,
-        /// Of each to be flipped: from 0 to 1.
-        probability: f64,
-    },
-    /// Each link carries no more than this.
-    Narrow {
-        /// Where.
-        links: Links,
-        /// Payload; headers do not count. Above zero.
-        bytes_per_second: u64,
-        /// How much may wait before datagrams are dropped; 1,500,000 bytes, a usual queue of 1,000 packets
-        /// (`txqueuelen`, netdevice(7)), if not said. A TCP sender holds back what would not leave soon, so of a stream
-        /// nothing is dropped.
-        queue_bytes: Option<u64>,
+        /// How.
+        trouble: LinkTrouble,
     },
     /// The wall clock (`CLOCK_REALTIME`) shows another time, and the right one again when the fault ends.
     Skew {
@@ -214,6 +161,59 @@ pub enum Lack {
     Descriptors {
         /// How many; the limit is the most that are taken.
         count: u32,
+    },
+}
+
+/// What is wrong with links.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LinkTrouble {
+    /// Nothing gets through.
+    Partition,
+    /// Everything takes longer.
+    Slow {
+        /// Added to each segment's and datagram's way.
+        latency: Duration,
+        /// Other latencies, each as likely as the first.
+        or: Vec<Duration>,
+        /// How much that varies, drawn for each.
+        jitter: Duration,
+        /// How the jitter is distributed.
+        spread: Spread,
+    },
+    /// Segments and datagrams are lost.
+    Lossy {
+        /// Of each to be lost: from 0 to 1.
+        probability: f64,
+        /// How likely each shares the fate of the one before, from 0 to 1: losses come in bursts.
+        correlation: f64,
+    },
+    /// Segments and datagrams arrive twice. To a stream a segment that comes again is nothing new.
+    Doubling {
+        /// Of each to be doubled: from 0 to 1.
+        probability: f64,
+    },
+    /// Segments and datagrams are held back, so that later ones overtake them. A stream keeps its order: what comes
+    /// after a segment that was held back waits for it.
+    Overtaking {
+        /// Of each to be held back: from 0 to 1.
+        probability: f64,
+        /// For how long.
+        by: Duration,
+    },
+    /// A bit is flipped. A segment then fails its checksum and is lost; a datagram is delivered so, as where nobody
+    /// computes checksums of datagrams.
+    Flipping {
+        /// Of each to be flipped: from 0 to 1.
+        probability: f64,
+    },
+    /// Each link carries no more than this.
+    Narrow {
+        /// Payload; headers do not count. Above zero.
+        bytes_per_second: u64,
+        /// How much may wait before datagrams are dropped; 1,500,000 bytes, a usual queue of 1,000 packets
+        /// (`txqueuelen`, netdevice(7)), if not said. A TCP sender holds back what would not leave soon, so of a stream
+        /// nothing is dropped.
+        queue_bytes: Option<u64>,
     },
 }
 
@@ -329,13 +329,7 @@ impl FaultKind {
     /// Where it acts.
     fn place(&self) -> Place<'_> {
         match self {
-            FaultKind::Partition { links }
-            | FaultKind::Slow { links, .. }
-            | FaultKind::Lossy { links, .. }
-            | FaultKind::Doubling { links, .. }
-            | FaultKind::Overtaking { links, .. }
-            | FaultKind::Flipping { links, .. }
-            | FaultKind::Narrow { links, .. } => Place::Links(links),
+            FaultKind::Links { links, .. } => Place::Links(links),
             FaultKind::Skew { host, .. }
             | FaultKind::Drift { host, .. }
             | FaultKind::Hijack { host, .. }

@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 use windtunnel_sim::control;
-use windtunnel_sim::weather::{Begins, Fault, FaultKind, Links};
+use windtunnel_sim::weather::{Begins, Fault, FaultKind, LinkTrouble, Links};
 use windtunnel_sim::world::{Config, HostId};
 
 const TEST: HostId = HostId(0);
@@ -57,7 +57,13 @@ fn narrow(config: Config, bytes_per_second: u64) -> Vec<usize> {
     let run = world_with(config, move || {
         let server = client("server", counts_bytes(10));
         let mut stream = TcpStream::connect("server:80").unwrap();
-        begin(FaultKind::Narrow { links: to(server), bytes_per_second, queue_bytes: None }, Duration::MAX);
+        begin(
+            FaultKind::Links {
+                links: to(server),
+                trouble: LinkTrouble::Narrow { bytes_per_second, queue_bytes: None },
+            },
+            Duration::MAX,
+        );
         while stream.write_all(&[7; 10_000]).is_ok() {}
         assert!(control::end_weather().faults[0].bit > 10);
     });
@@ -89,7 +95,10 @@ fn what_waits_for_a_narrow_link_is_not_late_when_it_is_wide_again() {
     let run = world(1, || {
         let server = client("server", counts_bytes(3));
         let mut stream = TcpStream::connect("server:80").unwrap();
-        let kind = FaultKind::Narrow { links: to(server), bytes_per_second: 50_000, queue_bytes: None };
+        let kind = FaultKind::Links {
+            links: to(server),
+            trouble: LinkTrouble::Narrow { bytes_per_second: 50_000, queue_bytes: None },
+        };
         begin(kind, Duration::from_secs(1));
         let began = Instant::now();
         stream.write_all(&vec![7; 2_000_000]).unwrap();
@@ -138,7 +147,10 @@ fn numbers(received: &[Vec<u8>]) -> Vec<u32> {
 
 #[test]
 fn datagrams_that_find_a_full_queue_are_dropped() {
-    let narrow = |links| FaultKind::Narrow { links, bytes_per_second: 10_000, queue_bytes: Some(10_000) };
+    let narrow = |links| FaultKind::Links {
+        links,
+        trouble: LinkTrouble::Narrow { bytes_per_second: 10_000, queue_bytes: Some(10_000) },
+    };
     let run = datagrams(1, narrow, 50, 1000, |received| println!("{}", received.len()));
     // Ten wait; the first is on its way while the others are sent, in a millisecond or two.
     assert_finished(&run, "10\nbit 50\n");
@@ -148,7 +160,7 @@ fn datagrams_that_find_a_full_queue_are_dropped() {
 fn datagrams_arrive_twice() {
     let run = datagrams(
         1,
-        |links| FaultKind::Doubling { links, probability: 1.0 },
+        |links| FaultKind::Links { links, trouble: LinkTrouble::Doubling { probability: 1.0 } },
         3,
         8,
         |received| {
@@ -158,7 +170,7 @@ fn datagrams_arrive_twice() {
     assert_finished(&run, "[0, 0, 1, 1, 2, 2]\nbit 3\n");
     let run = datagrams(
         1,
-        |links| FaultKind::Doubling { links, probability: 0.3 },
+        |links| FaultKind::Links { links, trouble: LinkTrouble::Doubling { probability: 0.3 } },
         100,
         8,
         |received| {
@@ -171,7 +183,10 @@ fn datagrams_arrive_twice() {
 
 #[test]
 fn datagrams_overtake_those_that_are_held_back() {
-    let overtaking = |links| FaultKind::Overtaking { links, probability: 0.3, by: Duration::from_millis(50) };
+    let overtaking = |links| FaultKind::Links {
+        links,
+        trouble: LinkTrouble::Overtaking { probability: 0.3, by: Duration::from_millis(50) },
+    };
     let run = datagrams(1, overtaking, 100, 8, |received| {
         let mut numbers = numbers(received);
         let disordered = !numbers.is_sorted();
@@ -185,7 +200,7 @@ fn datagrams_overtake_those_that_are_held_back() {
 fn a_bit_of_a_datagram_is_flipped() {
     let run = datagrams(
         1,
-        |links| FaultKind::Flipping { links, probability: 1.0 },
+        |links| FaultKind::Links { links, trouble: LinkTrouble::Flipping { probability: 1.0 } },
         20,
         8,
         |received| {
@@ -204,10 +219,16 @@ fn a_bit_of_a_datagram_is_flipped() {
 #[test]
 fn a_stream_stays_what_it_is() {
     let kinds: [fn(Links) -> FaultKind; 4] = [
-        |links| FaultKind::Doubling { links, probability: 0.5 },
-        |links| FaultKind::Overtaking { links, probability: 0.3, by: Duration::from_millis(40) },
-        |links| FaultKind::Flipping { links, probability: 0.2 },
-        |links| FaultKind::Narrow { links, bytes_per_second: 200_000, queue_bytes: Some(1_000) },
+        |links| FaultKind::Links { links, trouble: LinkTrouble::Doubling { probability: 0.5 } },
+        |links| FaultKind::Links {
+            links,
+            trouble: LinkTrouble::Overtaking { probability: 0.3, by: Duration::from_millis(40) },
+        },
+        |links| FaultKind::Links { links, trouble: LinkTrouble::Flipping { probability: 0.2 } },
+        |links| FaultKind::Links {
+            links,
+            trouble: LinkTrouble::Narrow { bytes_per_second: 200_000, queue_bytes: Some(1_000) },
+        },
     ];
     for (at, seed) in (0..kinds.len()).flat_map(|at| [1, 2, 3].map(|seed| (at, seed))) {
         let kind = kinds[at];
@@ -249,7 +270,10 @@ fn nothing_waits_for_a_narrow_link_that_is_wide_again() {
         let mut stream = TcpStream::connect("streamed:80").unwrap();
         let links = Links { from: vec![TEST], to: vec![server, streamed], both_ways: false };
         // A segment would take 24 minutes.
-        begin(FaultKind::Narrow { links, bytes_per_second: 1, queue_bytes: None }, Duration::from_secs(2));
+        begin(
+            FaultKind::Links { links, trouble: LinkTrouble::Narrow { bytes_per_second: 1, queue_bytes: None } },
+            Duration::from_secs(2),
+        );
         let began = Instant::now();
         UdpSocket::bind("0.0.0.0:0").unwrap().send_to(&[0; 1000], "server:7").unwrap();
         stream.write_all(&[7; 100_000]).unwrap();
@@ -280,7 +304,13 @@ fn streams_share_a_narrow_link() {
         });
         let connect = || TcpStream::connect("server:80").unwrap();
         let [one, two, mut small] = [connect(), connect(), connect()];
-        begin(FaultKind::Narrow { links: to(server), bytes_per_second: 10_000, queue_bytes: None }, Duration::MAX);
+        begin(
+            FaultKind::Links {
+                links: to(server),
+                trouble: LinkTrouble::Narrow { bytes_per_second: 10_000, queue_bytes: None },
+            },
+            Duration::MAX,
+        );
         let writers = [one, two].map(|mut stream| thread::spawn(move || stream.write_all(&[7; 50_000]).unwrap()));
         // A byte now and then is not starved by those who send much.
         small.set_nodelay(true).unwrap();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use windtunnel_sim::control;
-use windtunnel_sim::weather::{Begins, Fault, FaultKind, FaultReport, Links, Spread, WeatherReport};
+use windtunnel_sim::weather::{Begins, Fault, FaultKind, FaultReport, LinkTrouble, Links, Spread, WeatherReport};
 use windtunnel_sim::world::{HostId, HostState, OnExit, Program};
 
 const TEST: HostId = HostId(0);
@@ -33,7 +33,7 @@ fn between(from: HostId, to: HostId) -> Links {
 }
 
 fn partition(from: HostId, to: HostId) -> FaultKind {
-    FaultKind::Partition { links: between(from, to) }
+    FaultKind::Links { links: between(from, to), trouble: LinkTrouble::Partition }
 }
 
 /// When a fault was in force, in seconds, and what it bit on.
@@ -405,19 +405,35 @@ fn a_client_that_fell_is_left_to_the_caller() {
 fn faults_of_links_account_for_what_they_bit_on() {
     let run = world(1, || {
         let (a, b) = (control::add_host("a"), control::add_host("b"));
-        let slow = FaultKind::Slow {
+        let slow = FaultKind::Links {
             links: between(TEST, a),
-            latency: seconds(0.2),
-            or: Vec::new(),
-            jitter: seconds(0.1),
-            spread: Spread::Uniform,
+            trouble: LinkTrouble::Slow {
+                latency: seconds(0.2),
+                or: Vec::new(),
+                jitter: seconds(0.1),
+                spread: Spread::Uniform,
+            },
         };
         control::begin_weather(&[
             fault(1.0, 2.0, partition(TEST, a)),
             fault(1.0, 2.0, partition(TEST, b)),
             fault(2.0, 3.0, slow),
-            fault(2.0, 3.0, FaultKind::Lossy { links: between(a, TEST), probability: 1.0, correlation: 0.0 }),
-            fault(2.0, 3.0, FaultKind::Lossy { links: between(TEST, b), probability: 0.0, correlation: 0.0 }),
+            fault(
+                2.0,
+                3.0,
+                FaultKind::Links {
+                    links: between(a, TEST),
+                    trouble: LinkTrouble::Lossy { probability: 1.0, correlation: 0.0 },
+                },
+            ),
+            fault(
+                2.0,
+                3.0,
+                FaultKind::Links {
+                    links: between(TEST, b),
+                    trouble: LinkTrouble::Lossy { probability: 0.0, correlation: 0.0 },
+                },
+            ),
         ]);
         let began = Instant::now();
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -454,7 +470,10 @@ fn impossible_plans_are_refused_with_a_reason() {
             println!("{}", panic.downcast_ref::<String>().unwrap());
         };
         let host = control::add_host("a");
-        let lossy = |probability| FaultKind::Lossy { links: between(TEST, host), probability, correlation: 0.0 };
+        let lossy = |probability| FaultKind::Links {
+            links: between(TEST, host),
+            trouble: LinkTrouble::Lossy { probability, correlation: 0.0 },
+        };
         refusal(vec![fault(1.0, 2.0, FaultKind::Crash { host: TEST })]);
         refusal(vec![fault(1.0, 2.0, lossy(1.0)), fault(1.0, 2.0, lossy(f64::NAN))]);
         refusal(vec![fault(1.0, 2.0, partition(host, HostId(9)))]);
@@ -529,7 +548,10 @@ fn through_loss(lossy: [bool; 2]) -> Run {
             })
         });
         thread::sleep(Duration::from_millis(10));
-        let kind = |host| FaultKind::Lossy { links: between(TEST, host), probability: 0.5, correlation: 0.0 };
+        let kind = |host| FaultKind::Links {
+            links: between(TEST, host),
+            trouble: LinkTrouble::Lossy { probability: 0.5, correlation: 0.0 },
+        };
         let plan = hosts.iter().zip(lossy).filter(|(_, lossy)| *lossy).map(|(host, _)| fault(0.5, 60.0, kind(*host)));
         control::begin_weather(&plan.collect::<Vec<_>>());
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();

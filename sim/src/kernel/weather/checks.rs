@@ -4,7 +4,7 @@ use super::TEST;
 use crate::kernel::dispatch::Kernel;
 use crate::kernel::host::UPTIME_NS;
 use crate::kernel::net::{Harm, delay_ns};
-use crate::weather::{DiskTrouble, FaultKind, Lack, NameAnswer};
+use crate::weather::{DiskTrouble, FaultKind, Lack, LinkTrouble, NameAnswer};
 use crate::world::HostState;
 
 /// What may wait before a narrow link: 1,000 packets of 1,500 bytes.
@@ -40,17 +40,7 @@ impl Kernel {
             {
                 Err(format!("{share} is no share; it would be from 0 to 1"))
             }
-            FaultKind::Lossy { probability: share, .. }
-            | FaultKind::Doubling { probability: share, .. }
-            | FaultKind::Overtaking { probability: share, .. }
-            | FaultKind::Flipping { probability: share, .. }
-                if !(0.0..=1.0).contains(share) =>
-            {
-                Err(format!("{share} is no probability; it would be from 0 to 1"))
-            }
-            FaultKind::Lossy { correlation: share, .. } if !(0.0..=1.0).contains(share) => {
-                Err(format!("{share} is no correlation; it would be from 0 to 1"))
-            }
+            FaultKind::Links { trouble, .. } => check_trouble(trouble),
             FaultKind::Drift { ppm, .. } if !(-DRIFT_PPM_MAX..=DRIFT_PPM_MAX).contains(ppm) => {
                 Err(format!("no clock drifts by {ppm} ppm; it would be at most {DRIFT_PPM_MAX}"))
             }
@@ -68,17 +58,7 @@ impl Kernel {
             FaultKind::Disk { trouble: DiskTrouble::Slow { bytes_per_second: 0, .. }, .. } => {
                 Err("nothing would ever be on a disk of 0 bytes per second".to_owned())
             }
-            FaultKind::Narrow { bytes_per_second: 0, .. } => {
-                Err("nothing would get through a link of 0 bytes per second: that is a partition".to_owned())
-            }
-            FaultKind::Partition { .. }
-            | FaultKind::Slow { .. }
-            | FaultKind::Lossy { .. }
-            | FaultKind::Doubling { .. }
-            | FaultKind::Overtaking { .. }
-            | FaultKind::Flipping { .. }
-            | FaultKind::Narrow { .. }
-            | FaultKind::Skew { .. }
+            FaultKind::Skew { .. }
             | FaultKind::Drift { .. }
             | FaultKind::Hijack { .. }
             | FaultKind::Burn { .. }
@@ -93,13 +73,7 @@ impl Kernel {
     /// Whether a fault would make a difference now, as far as can be known.
     pub(super) fn is_vulnerable(&self, kind: &FaultKind) -> bool {
         match kind {
-            FaultKind::Partition { .. }
-            | FaultKind::Slow { .. }
-            | FaultKind::Lossy { .. }
-            | FaultKind::Doubling { .. }
-            | FaultKind::Overtaking { .. }
-            | FaultKind::Flipping { .. }
-            | FaultKind::Narrow { .. }
+            FaultKind::Links { .. }
             | FaultKind::Skew { .. }
             | FaultKind::Drift { .. }
             | FaultKind::Hijack { .. }
@@ -114,29 +88,47 @@ impl Kernel {
     }
 }
 
-/// What a fault of links does to them.
-pub(super) fn harm(kind: &FaultKind) -> Option<Harm> {
-    Some(match *kind {
-        FaultKind::Partition { .. } => Harm::Cut,
-        FaultKind::Slow { latency, ref or, jitter, spread, .. } => {
+/// Whether links can have this trouble.
+fn check_trouble(trouble: &LinkTrouble) -> Result<(), String> {
+    match trouble {
+        LinkTrouble::Lossy { probability: share, .. }
+        | LinkTrouble::Doubling { probability: share }
+        | LinkTrouble::Overtaking { probability: share, .. }
+        | LinkTrouble::Flipping { probability: share }
+            if !(0.0..=1.0).contains(share) =>
+        {
+            Err(format!("{share} is no probability; it would be from 0 to 1"))
+        }
+        LinkTrouble::Lossy { correlation: share, .. } if !(0.0..=1.0).contains(share) => {
+            Err(format!("{share} is no correlation; it would be from 0 to 1"))
+        }
+        LinkTrouble::Narrow { bytes_per_second: 0, .. } => {
+            Err("nothing would get through a link of 0 bytes per second: that is a partition".to_owned())
+        }
+        LinkTrouble::Partition
+        | LinkTrouble::Slow { .. }
+        | LinkTrouble::Lossy { .. }
+        | LinkTrouble::Doubling { .. }
+        | LinkTrouble::Overtaking { .. }
+        | LinkTrouble::Flipping { .. }
+        | LinkTrouble::Narrow { .. } => Ok(()),
+    }
+}
+
+/// What a trouble of links does to segments.
+pub(super) fn harm(trouble: &LinkTrouble) -> Harm {
+    match *trouble {
+        LinkTrouble::Partition => Harm::Cut,
+        LinkTrouble::Slow { latency, ref or, jitter, spread } => {
             let or_ns = or.iter().copied().map(delay_ns).collect();
             Harm::Slow { latency_ns: delay_ns(latency), or_ns, jitter_ns: delay_ns(jitter), spread }
         }
-        FaultKind::Lossy { probability, correlation, .. } => Harm::Lossy { probability, correlation },
-        FaultKind::Doubling { probability, .. } => Harm::Doubling { probability },
-        FaultKind::Overtaking { probability, by, .. } => Harm::Overtaking { probability, by_ns: delay_ns(by) },
-        FaultKind::Flipping { probability, .. } => Harm::Flipping { probability },
-        FaultKind::Narrow { bytes_per_second, queue_bytes, .. } => {
+        LinkTrouble::Lossy { probability, correlation } => Harm::Lossy { probability, correlation },
+        LinkTrouble::Doubling { probability } => Harm::Doubling { probability },
+        LinkTrouble::Overtaking { probability, by } => Harm::Overtaking { probability, by_ns: delay_ns(by) },
+        LinkTrouble::Flipping { probability } => Harm::Flipping { probability },
+        LinkTrouble::Narrow { bytes_per_second, queue_bytes } => {
             Harm::Narrow { bytes_per_second, queue_bytes: queue_bytes.unwrap_or(QUEUE_BYTES) }
         }
-        FaultKind::Skew { .. }
-        | FaultKind::Drift { .. }
-        | FaultKind::Hijack { .. }
-        | FaultKind::Burn { .. }
-        | FaultKind::Disk { .. }
-        | FaultKind::Lack { .. }
-        | FaultKind::Crash { .. }
-        | FaultKind::Kill { .. }
-        | FaultKind::Pause { .. } => return None,
-    })
+    }
 }

@@ -246,16 +246,7 @@ impl Weather {
     /// Does what a fault is.
     fn act(&mut self, kernel: &mut Kernel, number: usize, kind: &FaultKind) -> Grip {
         match kind {
-            FaultKind::Partition { links }
-            | FaultKind::Slow { links, .. }
-            | FaultKind::Lossy { links, .. }
-            | FaultKind::Doubling { links, .. }
-            | FaultKind::Overtaking { links, .. }
-            | FaultKind::Flipping { links, .. }
-            | FaultKind::Narrow { links, .. } => match harm(kind) {
-                Some(harm) => Grip::Links(kernel.net_harm(harm, links, Draws::AsPlanned)),
-                None => Grip::Nothing,
-            },
+            FaultKind::Links { links, trouble } => Grip::Links(kernel.net_harm(harm(trouble), links, Draws::AsPlanned)),
             FaultKind::Skew { host, by_ns, slewed } => {
                 let motion = if *slewed { Motion::Slew } else { Motion::Step };
                 let reads = kernel.wall_reads(*host);

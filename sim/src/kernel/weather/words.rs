@@ -1,7 +1,7 @@
 //! What the log says of faults.
 
 use crate::kernel::dispatch::Kernel;
-use crate::weather::{DiskTrouble, FaultKind, Lack, Links, NameAnswer};
+use crate::weather::{DiskTrouble, FaultKind, Lack, LinkTrouble, NameAnswer};
 use crate::world::HostId;
 use std::time::Duration;
 
@@ -13,31 +13,15 @@ impl Kernel {
 
     /// A fault in words, without its times.
     pub(super) fn describe_fault(&self, kind: &FaultKind) -> String {
-        let where_ = |links: &Links| {
-            let (from, to) = (self.name_hosts(&links.from), self.name_hosts(&links.to));
-            if links.both_ways { format!("between {from} and {to}") } else { format!("from {from} to {to}") }
-        };
         match kind {
-            FaultKind::Partition { links } => format!("partition {}", where_(links)),
-            FaultKind::Slow { links, latency, or, jitter, .. } => {
-                let or: String = or.iter().map(|other| format!(" or {other:?}")).collect();
-                let jitter = if jitter.is_zero() { String::new() } else { format!(" and {jitter:?} of jitter") };
-                format!("{latency:?}{or} of latency{jitter} {}", where_(links))
-            }
-            FaultKind::Lossy { links, probability, .. } => {
-                format!("loss of {} {}", percent(*probability), where_(links))
-            }
-            FaultKind::Doubling { links, probability } => {
-                format!("duplication of {} {}", percent(*probability), where_(links))
-            }
-            FaultKind::Overtaking { links, probability, by } => {
-                format!("reordering of {} by {by:?} {}", percent(*probability), where_(links))
-            }
-            FaultKind::Flipping { links, probability } => {
-                format!("corruption of {} {}", percent(*probability), where_(links))
-            }
-            FaultKind::Narrow { links, bytes_per_second, .. } => {
-                format!("bandwidth of {bytes_per_second} bytes per second {}", where_(links))
+            FaultKind::Links { links, trouble } => {
+                let (from, to) = (self.name_hosts(&links.from), self.name_hosts(&links.to));
+                let what = describe_links(trouble);
+                if links.both_ways {
+                    format!("{what} between {from} and {to}")
+                } else {
+                    format!("{what} from {from} to {to}")
+                }
             }
             FaultKind::Skew { by_ns, slewed, .. } => {
                 let (sign, by) = (if *by_ns < 0 { '-' } else { '+' }, Duration::from_nanos(by_ns.unsigned_abs()));
@@ -87,4 +71,20 @@ fn describe_trouble(trouble: DiskTrouble) -> String {
 /// For people: to the hundredth.
 fn percent(share: f64) -> String {
     format!("{}%", (share * 1e4).round() / 1e2)
+}
+
+fn describe_links(trouble: &LinkTrouble) -> String {
+    match trouble {
+        LinkTrouble::Partition => "partition".to_owned(),
+        LinkTrouble::Slow { latency, or, jitter, .. } => {
+            let or: String = or.iter().map(|other| format!(" or {other:?}")).collect();
+            let jitter = if jitter.is_zero() { String::new() } else { format!(" and {jitter:?} of jitter") };
+            format!("{latency:?}{or} of latency{jitter}")
+        }
+        LinkTrouble::Lossy { probability, .. } => format!("loss of {}", percent(*probability)),
+        LinkTrouble::Doubling { probability } => format!("duplication of {}", percent(*probability)),
+        LinkTrouble::Overtaking { probability, by } => format!("reordering of {} by {by:?}", percent(*probability)),
+        LinkTrouble::Flipping { probability } => format!("corruption of {}", percent(*probability)),
+        LinkTrouble::Narrow { bytes_per_second, .. } => format!("bandwidth of {bytes_per_second} bytes per second"),
+    }
 }
