@@ -256,9 +256,19 @@ impl Kernel {
         if bits.any(|bits| bits != 0) { EPOLLIN as u32 } else { 0 }
     }
 
-    /// What a file is ready for, as poll(2) and epolls ask it. An epoll that is asked forgets what it has queued and is
-    /// not ready after all, up to the first that is (`__ep_eventpoll_poll`): what gets ready again then comes last.
+    /// What a file is ready for, as poll(2) and epolls ask it.
+    #[inline]
     pub(crate) fn polled(&mut self, file: FileId) -> u32 {
+        if let Kind::Epoll(_) = self.files[file].kind {
+            self.epoll_forget_unready(file);
+        }
+        self.readiness(file)
+    }
+
+    /// An epoll that is asked forgets what it has queued and is not ready after all, up to the first that is
+    /// (`__ep_eventpoll_poll`): what gets ready again then comes last.
+    #[cold]
+    fn epoll_forget_unready(&mut self, file: FileId) {
         while let Kind::Epoll(epoll) = &self.files[file].kind
             && let Some(key) = epoll.ready.front().copied()
         {
@@ -274,7 +284,6 @@ impl Kernel {
                 item.queued = false;
             }
         }
-        self.readiness(file)
     }
 
     /// Removes an item from its epoll; the file's own list is the caller's business.

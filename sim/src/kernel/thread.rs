@@ -143,6 +143,7 @@ impl Kernel {
     }
 
     /// Lets the call under way keep the file that its descriptor was, while it waits.
+    #[inline]
     pub(crate) fn pin(&mut self, me: ThreadId, file: FileId) {
         let thread = &mut self.threads[me];
         if thread.progress.pinned.is_none() {

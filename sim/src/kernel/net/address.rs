@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Size of `sockaddr_storage`, the most that an address can take.
 pub(crate) const ADDRESS_BYTES_MAX: usize = 128;
 /// Size of `sockaddr_in`.
-const V4_BYTES: usize = 16;
+pub(crate) const V4_BYTES: usize = 16;
 /// Size of `sockaddr_in6`.
 const V6_BYTES: usize = 28;
 /// Least size of an IPv6 address that Linux accepts: without the scope (`SIN6_LEN_RFC2133`, net/ipv6.h).
@@ -125,7 +125,7 @@ impl RawAddress {
         match (family, given) {
             (Family::V4, _) if self.len < V4_BYTES => Err(EINVAL),
             (Family::V6, AF_INET6) if self.len < V6_BYTES_MIN => Err(EINVAL),
-            (Family::V4, AF_INET) => Ok(Some(Endpoint::new(IpAddr::V4(self.v4()), port()))),
+            (Family::V4, AF_INET) => Ok(Some(self.endpoint_v4())),
             (Family::V6, AF_INET6) => {
                 let mut octets = [0; 16];
                 octets.copy_from_slice(&self.bytes[8..24]);

@@ -48,9 +48,12 @@ impl Kernel {
     /// # Errors
     /// `EBADF`, `ENOTSOCK`.
     pub(crate) fn socket_of(&self, me: ThreadId, fd: c_int) -> Result<(FileId, Socket), Stop> {
-        let file = self.file(me, fd)?;
-        match &self.files[file].kind {
-            Kind::Socket(socket) if self.net.sockets.get(*socket).is_some() => Ok((file, *socket)),
+        let id = self.raw_file(me, fd)?;
+        let file = &self.files[id];
+        match &file.kind {
+            // No socket is opened with `O_PATH`.
+            Kind::Socket(socket) if self.net.sockets.get(*socket).is_some() => Ok((id, *socket)),
+            _ if file.flags & libc::O_PATH != 0 => Err(Stop::Errno(libc::EBADF)),
             _ => Err(Stop::Errno(ENOTSOCK)),
         }
     }
@@ -76,6 +79,14 @@ impl Kernel {
                 }
                 self.wait_for_file(me, file, bits)
             }
+        }
+    }
+
+    /// As [`Kernel::stop`], for a call that has done this much: that counts when it may not wait any longer.
+    pub(crate) fn stop_after(&mut self, me: ThreadId, file: FileId, fail: Fail, wait: Waiting, done: u64) -> Step {
+        match self.stop(me, file, fail, wait) {
+            Stop::Errno(EAGAIN) if done > 0 => Ok(done as i64),
+            stop => Err(stop),
         }
     }
 

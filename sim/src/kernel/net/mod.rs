@@ -61,7 +61,7 @@ pub(crate) use udp::options as options_of_datagrams;
 pub(crate) type Socket = Id<SocketState>;
 
 /// Something that happens on the network at a time of its own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum NetEvent {
     /// A SYN reaches the acceptor's host.
     Syn(ConnectionId),
@@ -91,8 +91,9 @@ pub(crate) enum NetEvent {
     Unreachable(ConnectionId),
     /// A datagram reaches its host.
     Datagram(Id<udp::Travelling>),
-    /// An ICMP error reaches the host that caused it, with a datagram from its endpoint to another.
-    Icmp(HostId, Endpoint, Endpoint, i32),
+    /// An ICMP error reaches the host that caused it, with a datagram from its endpoint to another. Boxed: it is rare,
+    /// and every event is as large as the largest.
+    Icmp(Box<(HostId, Endpoint, Endpoint, i32)>),
 }
 
 /// What the network needs of its surroundings, for one call or event.
@@ -244,7 +245,10 @@ impl Network {
             NetEvent::Turn(link) => self.tcp_turns(cx, link),
             NetEvent::Orphan(id, side) => self.tcp_orphan_expired(cx, id, side),
             NetEvent::Unreachable(id) => self.tcp_unreachable(cx, id),
-            NetEvent::Icmp(host, from, to, errno) => self.udp_error(host, from, to, errno),
+            NetEvent::Icmp(icmp) => {
+                let (host, from, to, errno) = *icmp;
+                self.udp_error(host, from, to, errno);
+            }
         }
     }
 }

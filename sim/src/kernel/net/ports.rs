@@ -6,7 +6,7 @@
 
 use super::Socket;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// First and last ephemeral port (ip(7), `ip_local_port_range`).
 pub(crate) const EPHEMERAL: std::ops::RangeInclusive<u16> = 32768..=60999;
@@ -113,11 +113,7 @@ impl Ports {
     /// Whether a datagram socket cannot have the port: `udp_lib_lport_inuse`, where the latest of those that are in the
     /// way decides.
     pub(crate) fn datagram_conflict(&self, port: u16, claim: &Claim) -> bool {
-        // An IPv6 socket that `connect` has given its address is 127.0.0.6 to IPv4 (`LOOPBACK4_IPV6`, net/ipv6.h).
-        let by_wildcard = |other: &Claim| claim.ip == Ipv4Addr::UNSPECIFIED && other.ip.is_ipv6() && !other.v6_only;
-        let in_the_way = |other: &Claim| {
-            (claim.overlaps(other) || by_wildcard(other)) && !(claim.reuse_address && other.reuse_address)
-        };
+        let in_the_way = |other: &Claim| claim.overlaps(other) && !(claim.reuse_address && other.reuse_address);
         let latest = self.holders(port).iter().rev().find(|holder| in_the_way(&holder.claim));
         latest.is_some_and(|holder| !(claim.reuse_port && holder.claim.reuse_port))
     }

@@ -16,7 +16,6 @@ use crate::world::HostId;
 use libc::{AF_INET, AF_INET6, AF_UNIX, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EALREADY, ECONNABORTED, EINPROGRESS};
 use libc::{ECONNRESET, EINVAL, EISCONN, ENETUNREACH, ENOTCONN, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
 use libc::{SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_RAW, SOCK_STREAM, c_int};
-use std::net::{IpAddr, Ipv4Addr};
 
 /// The bits of a type that are no flag (include/linux/net.h).
 pub(crate) const SOCK_TYPE_MASK: c_int = 0xf;
@@ -342,8 +341,8 @@ impl Network {
         }
     }
 
-    /// What a TCP socket asks for when it takes a port.
-    fn tcp_claim(&self, socket: Socket, at: Endpoint) -> Claim {
+    /// What a socket asks for when it takes a port.
+    pub(super) fn claim(&self, socket: Socket, at: Endpoint) -> Claim {
         let options = &self.sockets[socket].options;
         Claim {
             ip: at.ip,
@@ -355,7 +354,7 @@ impl Network {
 
     fn tcp_bind(&mut self, socket: Socket, at: Endpoint) -> Result<(), i32> {
         let host = self.sockets[socket].host;
-        let claim = self.tcp_claim(socket, at);
+        let claim = self.claim(socket, at);
         let port = match at.port {
             0 => self.unused_port(host, Rule::Stream).map_err(|_| EADDRINUSE)?,
             port if self.stack(host).tcp.conflict(port, &claim, None) => return Err(EADDRINUSE),
@@ -393,7 +392,7 @@ impl Network {
             self.tcp_bind(socket, Endpoint::new(local.ip, 0))?;
         } else {
             // The options may have changed since `bind`, and others may listen by now.
-            let claim = self.tcp_claim(socket, local);
+            let claim = self.claim(socket, local);
             let stack = self.stack(host);
             if stack.tcp.conflict(local.port, &claim, Some(socket)) {
                 return Err(EADDRINUSE);
@@ -418,8 +417,7 @@ impl Network {
             return Err(EAFNOSUPPORT); // ip6_dst_lookup_tail, net/ipv6/ip6_output.c
         }
         let mixed = named && local.ip.is_ipv6() && to.ip.is_ipv4();
-        let broadcast = is_broadcast(to.ip) || to.ip == IpAddr::V4(Ipv4Addr::new(127, 255, 255, 255));
-        if to.ip.is_multicast() || broadcast || mixed || state.options.v6_only && to.ip.is_ipv4() {
+        if to.ip.is_multicast() || is_broadcast(to.ip) || mixed || state.options.v6_only && to.ip.is_ipv4() {
             return Err(ENETUNREACH);
         }
         let route = self.route(host, to.ip);
@@ -433,7 +431,7 @@ impl Network {
         } else if local.ip.is_loopback() && !stack.owns(to.ip) {
             return Err(EINVAL); // a loopback address must not leave its host (RFC 1122 §3.2.1.3)
         }
-        let claim = self.tcp_claim(socket, local);
+        let claim = self.claim(socket, local);
         if bound {
             let stack = self.stack(host);
             // Of a socket that was bound, TIME_WAIT does not stand in the way: RFC 1323's timestamps tell old segments

@@ -83,8 +83,7 @@ impl Kernel {
         flags: c_int,
         incoming: &mut Incoming,
     ) -> Step {
-        let unix = matches!(self.net.sockets[at.1].protocol, Protocol::Unix(_));
-        if flags & libc::MSG_ERRQUEUE != 0 && !unix {
+        if flags & libc::MSG_ERRQUEUE != 0 && !matches!(self.net.sockets[at.1].protocol, Protocol::Unix(_)) {
             // Errors are reported by calls, not queued. Unix sockets know no such flag (net/unix/af_unix.c).
             return Err(Stop::Errno(EAGAIN));
         }
@@ -142,10 +141,7 @@ impl Kernel {
             Err(fail) => fail,
         };
         let done = self.threads[me].progress.done;
-        match self.stop(me, file, fail, wait) {
-            Stop::Errno(EAGAIN) if done > 0 => Ok(done as i64),
-            stop => Err(stop),
-        }
+        self.stop_after(me, file, fail, wait, done)
     }
 
     /// How much of a transfer takes place, where the seed likes short ones.
@@ -194,10 +190,7 @@ impl Kernel {
             Err(fail) => fail,
         };
         let done = self.threads[me].progress.done;
-        match self.stop(me, file, fail, wait) {
-            Stop::Errno(EAGAIN) if done > 0 => Ok(done as i64),
-            stop => Err(stop),
-        }
+        self.stop_after(me, file, fail, wait, done)
     }
 
     /// Writing where nothing can be written: SIGPIPE unless unwanted, and `EPIPE` (send(2)).

@@ -10,7 +10,7 @@ use crate::kernel::file::Descriptor;
 use crate::kernel::net::control;
 use crate::kernel::net::{Cx, Fail, Incoming, Network, Outgoing, RawAddress, Socket};
 use crate::kernel::{FileId, Step, Stop, ThreadId};
-use libc::{EAGAIN, ECONNREFUSED, EINVAL, EISCONN, EMSGSIZE, ENOTCONN, EOPNOTSUPP, EPERM, EPIPE, SOL_SOCKET, c_int};
+use libc::{ECONNREFUSED, EINVAL, EISCONN, EMSGSIZE, ENOTCONN, EOPNOTSUPP, EPERM, EPIPE, SOL_SOCKET, c_int};
 
 /// `SCM_MAX_FD` (include/net/scm.h).
 const RIGHTS_MAX: usize = 253;
@@ -110,10 +110,7 @@ impl Kernel {
             Err(fail) => fail,
         };
         let done = self.threads[me].progress.done;
-        match self.stop(me, file, fail, wait) {
-            Stop::Errno(EAGAIN) if done > 0 => Ok(done as i64),
-            stop => Err(stop),
-        }
+        self.stop_after(me, file, fail, wait, done)
     }
 
     /// Sends a datagram or packet: `unix_dgram_sendmsg`, whose order of complaints is kept.
@@ -205,10 +202,7 @@ impl Kernel {
         let taken = match self.network(|net, cx| net.unix_read(cx, socket, (out, done, count), flags)) {
             Ok(taken) => taken,
             Err(Fail::Errno(_)) if done > 0 => return Ok(done as i64),
-            Err(fail) => match self.stop(me, file, fail, wait) {
-                Stop::Errno(EAGAIN) if done > 0 => return Ok(done as i64),
-                stop => return Err(stop),
-            },
+            Err(fail) => return self.stop_after(me, file, fail, wait, done as u64),
         };
         let total = done + taken.copied;
         let more = taken.found && !taken.stopped && total < target && flags & libc::MSG_PEEK == 0;
@@ -221,10 +215,7 @@ impl Kernel {
         }
         if more && let Err(fail @ Fail::Wait(_)) = self.net.unix_nothing_to_read(socket) {
             self.threads[me].progress.done = total as u64;
-            return match self.stop(me, file, fail, wait) {
-                Stop::Errno(EAGAIN) => Ok(total as i64),
-                stop => Err(stop),
-            };
+            return self.stop_after(me, file, fail, wait, total as u64);
         }
         Ok(total as i64)
     }
@@ -295,14 +286,13 @@ impl Network {
         let credentials = letter.signed.or(wanted.then_some(letter.own));
         let mut bytes = self.spare_buffer();
         input.pieces(offset, count, |piece| bytes.extend_from_slice(piece));
-        let stream = self.unix_socket(socket).is_some_and(|unix| unix.kind == Kind::Stream);
-        let charge = if stream { true_size_of_piece(count) } else { true_size(count) };
-        let from = match self.unix_socket_mut(socket) {
+        let (from, charge) = match self.unix_socket_mut(socket) {
             Some(unix) => {
+                let charge = if unix.kind == Kind::Stream { true_size_of_piece(count) } else { true_size(count) };
                 unix.sent_bytes += charge;
-                unix.name.clone()
+                (unix.name.clone(), charge)
             }
-            None => Called::default(),
+            None => (Called::default(), true_size(count)),
         };
         self.unix.in_flight += letter.rights.len();
         Packet { bytes, read: 0, from, credentials, rights: letter.rights.to_vec(), sender: socket, charge }

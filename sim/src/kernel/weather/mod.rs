@@ -314,7 +314,7 @@ impl Weather {
             Grip::Links(fault) => drop(kernel.net_heal(fault)),
             Grip::Clock(host, shift, motion, _) => kernel.right_clock(host, shift, motion),
             Grip::Processors(host, load, _) => kernel.end_burn(host, load),
-            Grip::Name(hijack) => drop(kernel.net.end_hijack(hijack)),
+            Grip::Name(hijack) => kernel.net.end_hijack(hijack),
             Grip::Disk(host, number, ..) => kernel.end_trouble(host, number),
             Grip::Lack(host, number, ..) => kernel.give_back(host, number),
             Grip::Drift(host, shift, ppm, motion) => kernel.steady_clocks(host, ppm, shift, motion),

@@ -41,12 +41,11 @@ struct Question {
 impl Network {
     /// A datagram reaches the name server.
     pub(crate) fn name_server_hears(&mut self, cx: &mut Cx<'_>, host: HostId, from: Endpoint, port: u16, bytes: &[u8]) {
-        let to = Endpoint::new(IpAddr::V4(super::super::address::NAME_SERVER), port);
+        let server = Endpoint::new(IpAddr::V4(super::super::address::NAME_SERVER), port);
         if port != PORT {
-            cx.schedule(cx.now + 2 * SERVER_NS, NetEvent::Icmp(host, from, to, ECONNREFUSED));
+            cx.schedule(cx.now + 2 * SERVER_NS, NetEvent::Icmp(Box::new((host, from, server, ECONNREFUSED))));
             return;
         }
-        let server = Endpoint::new(IpAddr::V4(super::super::address::NAME_SERVER), PORT);
         if let Some(answer) = self.answer(host, bytes) {
             let late_ns = question(bytes).map_or(0, |question| self.late_ns(host, &question.name));
             let datagram = Received { bytes: answer, from: server, to: from.ip, tos: 0, arrived: 0 };

@@ -131,6 +131,8 @@ pub(crate) struct End {
     pub(crate) handshake_at: u64,
     /// When the peer was heard last.
     pub(crate) heard_at: u64,
+    /// Its last acknowledgement was lost: its next segment carries it.
+    pub(crate) acknowledgement_lost: bool,
     pub(crate) keepalive: Option<TimerKey>,
     /// Keepalive probes since the peer was heard.
     pub(crate) keepalive_probes: u32,
@@ -167,6 +169,7 @@ impl End {
             stalled_since: None,
             handshake_at: 0,
             heard_at: 0,
+            acknowledgement_lost: false,
             keepalive: None,
             keepalive_probes: 0,
             orphan: None,
@@ -225,8 +228,6 @@ pub(crate) struct Streamed {
     pub(crate) arrival: Option<TimerKey>,
     pub(crate) acknowledgements: VecDeque<Acknowledgement>,
     pub(crate) acknowledged_event: Option<TimerKey>,
-    /// The last acknowledgement was lost: the next segment the other way carries it.
-    pub(crate) acknowledgement_lost: bool,
     /// The writer found no room and wants to hear when there is some (`SOCK_NOSPACE`).
     pub(crate) starved: bool,
 }
@@ -235,6 +236,14 @@ impl Streamed {
     /// The position after everything, the FIN included.
     pub(crate) fn end(&self) -> u64 {
         self.written + u64::from(self.fin)
+    }
+
+    /// Sends an acknowledgement of what has arrived, which comes at this time, in order.
+    #[inline]
+    pub(crate) fn acknowledge_at(&mut self, at: u64) {
+        let at = at.max(self.acknowledgements.back().map_or(0, |last| last.at));
+        let (position, edge) = (self.arrived, self.advertised);
+        self.acknowledgements.push_back(Acknowledgement { at, position, edge });
     }
 
     /// Bytes that have arrived and are not read.

@@ -2,6 +2,7 @@
 
 use super::super::options::Options;
 use super::super::ports::Claim;
+use super::super::socket::Protocol;
 use super::super::{Cx, Network, Socket};
 use super::connection::{ConnectionId, Phase, Side};
 use super::{DATA, Standing, Tcp};
@@ -93,16 +94,16 @@ impl Network {
     /// net/ipv4/tcp_minisocks.c).
     pub(super) fn tcp_establish(&mut self, cx: &mut Cx<'_>, id: ConnectionId, with_data: bool) -> bool {
         let Some(listener) = self.connections[id].ends[Side::Acceptor].listener else { return false };
-        let deferred = self.sockets[listener].options.defer_accept_s > 0 && !with_data;
         let tried = self.connections[id].ends[Side::Acceptor].backoff > 0;
-        let options = self.sockets[listener].options.clone();
-        let Some(state) = self.listener(listener) else { return false };
-        if state.is_full() || deferred && !tried {
+        let state = &mut self.sockets[listener];
+        let deferred = state.options.defer_accept_s > 0 && !with_data;
+        let Protocol::Tcp(Tcp::Listening(queue)) = &mut state.protocol else { return false };
+        if queue.is_full() || deferred && !tried {
             self.tcp_await_syn_ack_retry(cx, id);
             return false;
         }
-        state.requests.remove(&id);
-        state.queue.push_back((id, options));
+        queue.requests.remove(&id);
+        queue.queue.push_back((id, state.options.clone()));
         let connection = &mut self.connections[id];
         let end = &mut connection.ends[Side::Acceptor];
         end.phase = Phase::Open;

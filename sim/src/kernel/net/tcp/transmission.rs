@@ -2,7 +2,7 @@
 
 use super::super::link::{Fate, LinkId, Parcel, Passage};
 use super::super::{Cx, Fail, NetEvent, Network};
-use super::connection::{Acknowledgement, ConnectionId, End, LOST, Phase, Side, Streamed};
+use super::connection::{ConnectionId, End, LOST, Phase, Side, Streamed};
 use super::{CHANGE, SPACE};
 use crate::abi::user::In;
 use libc::EPIPE;
@@ -103,10 +103,11 @@ impl Network {
                 Some(Passage { delay, leaves, flipped: None, .. }) => {
                     let at = (cx.now + delay).max(stream.not_before);
                     stream.launch(until, at, leaves);
-                    if stream.lost > 0 {
+                    let (overtakes, owes) = (stream.lost > 0, end.acknowledgement_lost);
+                    if overtakes {
                         self.tcp_hasten(cx, id, side, at);
                     }
-                    if self.connections[id].streams[side.other()].acknowledgement_lost {
+                    if owes {
                         self.tcp_acknowledge_along(cx, id, side, at);
                     }
                 }
@@ -216,13 +217,19 @@ impl Network {
     /// `by` acknowledges what has arrived, and says how much room there is.
     pub(super) fn tcp_acknowledge(&mut self, cx: &mut Cx<'_>, id: ConnectionId, by: Side) {
         let connection = &mut self.connections[id];
-        let (end, stream) = (&connection.ends[by], &mut connection.streams[by.other()]);
+        let (end, stream) = (&mut connection.ends[by], &mut connection.streams[by.other()]);
         // RFC 9293 §3.8.6: a receiver should not shrink its window.
         stream.advertised = stream.advertised.max(stream.read + end.window);
         match self.links.fate_of_acknowledgement(end.link, cx.now) {
-            Fate::Arrives(delay) => self.tcp_acknowledge_along(cx, id, by, cx.now + delay),
+            Fate::Arrives(delay) => {
+                end.acknowledgement_lost = false;
+                stream.acknowledge_at(cx.now + delay);
+                if stream.wants_acknowledgements() {
+                    self.tcp_schedule_acknowledged(cx, id, by.other());
+                }
+            }
             Fate::Lost => {
-                stream.acknowledgement_lost = true;
+                end.acknowledgement_lost = true;
                 if stream.stuck() {
                     self.tcp_arm(cx, id, by.other());
                 }
@@ -230,14 +237,13 @@ impl Network {
         }
     }
 
-    /// The acknowledgement of `by` arrives at this time, by itself or with a segment: each carries the latest (RFC 9293
-    /// §3.4).
+    /// The acknowledgement of `by` that was lost arrives with a segment: each carries the latest (RFC 9293 §3.4).
+    #[cold]
     fn tcp_acknowledge_along(&mut self, cx: &mut Cx<'_>, id: ConnectionId, by: Side, at: u64) {
-        let stream = &mut self.connections[id].streams[by.other()];
-        stream.acknowledgement_lost = false;
-        let last = stream.acknowledgements.back().map_or(0, |last| last.at);
-        let (position, edge) = (stream.arrived, stream.advertised);
-        stream.acknowledgements.push_back(Acknowledgement { at: at.max(last), position, edge });
+        let connection = &mut self.connections[id];
+        connection.ends[by].acknowledgement_lost = false;
+        let stream = &mut connection.streams[by.other()];
+        stream.acknowledge_at(at);
         if stream.wants_acknowledgements() {
             self.tcp_schedule_acknowledged(cx, id, by.other());
         }

@@ -2,9 +2,9 @@
 //! asked for.
 
 use super::loopback_like;
-use crate::kernel::net::address::{Family, RawAddress};
+use crate::kernel::net::address::{Family, RawAddress, V4_BYTES, V6_BYTES_MIN};
 use crate::kernel::net::control::Sent;
-use crate::kernel::net::ports::{Claim, Rule};
+use crate::kernel::net::ports::Rule;
 use crate::kernel::net::socket::Protocol;
 use crate::kernel::net::stack::{Route, is_broadcast};
 use crate::kernel::net::{Cx, Endpoint, Network, Socket};
@@ -13,10 +13,6 @@ use libc::{
 };
 use libc::{ENOTCONN, IPPROTO_UDP, SOL_SOCKET, c_int};
 use std::net::{IpAddr, Ipv4Addr};
-
-/// Sizes of `sockaddr_in`, and of `sockaddr_in6` without its scope (`SIN6_LEN_RFC2133`, include/net/ipv6.h).
-const V4_BYTES: usize = 16;
-const V6_BYTES_MIN: usize = 24;
 
 impl Network {
     /// bind(2): `inet_bind_sk`, `__inet_bind` (net/ipv4/af_inet.c), `__inet6_bind` (net/ipv6/af_inet6.c).
@@ -48,24 +44,17 @@ impl Network {
             state.local = Endpoint::new(family.any(), 0); // inet_reset_saddr
             return Err(error);
         }
-        let wildcard = if address.is_mapped() { false } else { at.ip.is_unspecified() };
-        self.sockets[socket].bound_by_program |= at.port != 0;
-        if let Some(udp) = self.udp(socket) {
-            udp.address_kept |= !wildcard;
-        }
+        let state = &mut self.sockets[socket];
+        state.bound_by_program |= at.port != 0;
+        state.bound_address |= address.is_mapped() || !at.ip.is_unspecified();
         Ok(())
     }
 
     /// `udp_lib_get_port`: gives a socket a port, the asked one or with 0 an unused one.
     fn udp_bind(&mut self, socket: Socket, at: Endpoint) -> Result<(), c_int> {
         let state = &self.sockets[socket];
-        let (host, options, family) = (state.host, &state.options, state.family);
-        let claim = Claim {
-            ip: at.ip,
-            v6_only: options.v6_only,
-            reuse_address: options.reuse_address,
-            reuse_port: options.reuse_port,
-        };
+        let (host, family) = (state.host, state.family);
+        let claim = self.claim(socket, at);
         let port = match at.port {
             0 => self.unused_port(host, Rule::Datagram).map_err(|_| EADDRINUSE)?,
             port if self.stack(host).udp.datagram_conflict(port, &claim) => return Err(EADDRINUSE),
@@ -222,7 +211,7 @@ impl Network {
         let any = self.sockets[socket].family.any();
         let Some(udp) = self.udp(socket) else { return };
         udp.remote = None;
-        if !udp.address_kept {
+        if !self.sockets[socket].bound_address {
             self.udp_move(socket, any);
         }
         if !self.sockets[socket].bound_by_program {

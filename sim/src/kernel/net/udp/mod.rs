@@ -39,8 +39,6 @@ pub(crate) struct Udp {
     pending: Option<Pending>,
     /// Multicast groups joined.
     groups: Vec<IpAddr>,
-    /// `SOCK_BINDADDR_LOCK`: the program has named an address once, and disconnecting keeps it.
-    address_kept: bool,
     /// Belongs to a `SO_REUSEPORT` group (`sk_reuseport_cb`).
     shares_port: bool,
 }

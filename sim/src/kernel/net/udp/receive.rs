@@ -38,7 +38,7 @@ impl Network {
                     let link = self.links.between(host, back);
                     if let Fate::Arrives(delay) = self.links.fate(link, Parcel::bare(cx.now)) {
                         let (from, to) = (datagram.from, Endpoint::new(datagram.to, port));
-                        cx.schedule(cx.now + delay, NetEvent::Icmp(back, from, to, ECONNREFUSED));
+                        cx.schedule(cx.now + delay, NetEvent::Icmp(Box::new((back, from, to, ECONNREFUSED))));
                     }
                 }
                 self.recycle(datagram.bytes);

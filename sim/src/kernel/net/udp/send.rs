@@ -273,7 +273,7 @@ impl Network {
                 self.recycle(buffer);
             }
             Route::Nobody | Route::None => {
-                cx.schedule(cx.now + UNREACHABLE_NS, NetEvent::Icmp(host, from, to, EHOSTUNREACH));
+                cx.schedule(cx.now + UNREACHABLE_NS, NetEvent::Icmp(Box::new((host, from, to, EHOSTUNREACH))));
                 self.recycle(buffer);
             }
         }
