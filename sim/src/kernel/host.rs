@@ -14,7 +14,7 @@ use crate::world::{DiskEntry, Exit, HostId, HostState, OnExit, Outcome, Program}
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::{Index, IndexMut};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A machine that has been up for a while when its world begins, so that no program sees `CLOCK_MONOTONIC` near zero
 /// (subtracting a duration from an `Instant` must work).
@@ -57,11 +57,6 @@ pub(crate) struct Host {
     pub(crate) lacks: Lacks,
     /// Its `getrandom`.
     pub(crate) entropy: Stream,
-}
-
-/// Directories that are empty after a boot.
-fn volatile() -> [&'static Path; VOLATILE.len()] {
-    VOLATILE.map(Path::new)
 }
 
 /// All hosts, in order of creation.
@@ -178,14 +173,14 @@ impl Kernel {
 
     /// Power loss: threads never run again, files vanish, nobody is told.
     pub(crate) fn crash_host(&mut self, id: HostId) {
-        self.hosts[id].dark = true;
-        self.note_host(id, 3, "crashed");
         self.cut_power(id);
         self.crash_disk(id);
     }
 
     /// Nothing of a host runs any more; its disk is as it was at that moment.
     fn cut_power(&mut self, id: HostId) {
+        self.hosts[id].dark = true;
+        self.note_host(id, 3, "crashed");
         self.net_crash(id);
         if let Some(process) = self.hosts[id].process {
             self.end_process(process, Exit::Signal(libc::SIGKILL));
@@ -207,8 +202,6 @@ impl Kernel {
 
     /// Cuts a host's power, to go through all that this can leave of its disk.
     pub(crate) fn begin_crash_states(&mut self, id: HostId) {
-        self.hosts[id].dark = true;
-        self.note_host(id, 3, "crashed");
         self.cut_power(id);
         let disk = self.hosts[id].disk.clone();
         self.hosts[id].crash_states = Some(Box::new((disk, Enumerated::default())));
@@ -219,15 +212,13 @@ impl Kernel {
     pub(crate) fn next_crash_state(&mut self, id: HostId) -> bool {
         let Some(mut states) = self.hosts[id].crash_states.take() else { return false };
         if self.hosts[id].process.is_some() {
-            self.hosts[id].dark = true;
-            self.note_host(id, 3, "crashed");
             self.cut_power(id);
         }
         let (disk, choices) = &mut *states;
         let more = !choices.is_over();
         if more {
             let mut disk = disk.clone();
-            disk.crash(self.now, &volatile(), choices);
+            disk.crash(self.now, &VOLATILE, choices);
             self.hosts[id].disk = disk;
             choices.advance();
             self.hosts[id].crash_states = Some(states);
@@ -240,7 +231,7 @@ impl Kernel {
     fn crash_disk(&mut self, id: HostId) {
         let now = self.now;
         let Host { disk, disk_crash, device, .. } = &mut self.hosts[id];
-        disk.crash(now, &volatile(), &mut Drawn::new(disk_crash));
+        disk.crash(now, &VOLATILE, &mut Drawn::new(disk_crash));
         device.free_at = now;
     }
 

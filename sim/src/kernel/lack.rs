@@ -106,9 +106,9 @@ impl Kernel {
         let taken = match lack {
             Lack::Memory { share } => {
                 let bytes = (self.hosts[id].lacks.memory_bytes() as f64 * share) as u64;
-                self.take_memory(id, bytes)
+                Some(self.take_memory(id, bytes))
             }
-            Lack::Tasks { count } => self.take_memory(id, u64::from(count) * TASK_BYTES),
+            Lack::Tasks { count } => Some(self.take_memory(id, u64::from(count) * TASK_BYTES)),
             Lack::Threads { count } => {
                 let lacks = &mut self.hosts[id].lacks;
                 let count = count.min(lacks.threads());
@@ -127,9 +127,9 @@ impl Kernel {
         (number, before)
     }
 
-    fn take_memory(&mut self, id: HostId, bytes: u64) -> Option<Taken> {
+    fn take_memory(&mut self, id: HostId, bytes: u64) -> Taken {
         self.hosts[id].lacks.memory_taken += bytes;
-        Some(Taken::Memory(bytes))
+        Taken::Memory(bytes)
     }
 
     /// Opens as many descriptors as the limit allows, as a leak would: the lowest free numbers.
@@ -182,7 +182,7 @@ impl Kernel {
 
     /// A descriptor was refused.
     pub(crate) fn note_refused_descriptor(&mut self, me: ThreadId) {
-        let host = self.processes[self.threads[me].process].host;
+        let host = self.host_id(me);
         self.hosts[host].lacks.refused_descriptors += 1;
     }
 

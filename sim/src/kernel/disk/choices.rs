@@ -11,9 +11,9 @@ pub(crate) trait Choices {
     /// How many of a sequence are kept: from `least` to `most`.
     fn prefix(&mut self, least: usize, most: usize) -> usize;
 
-    /// For each sector of a page, how many of the page's writes had reached the disk: at least `least`. Of each write,
-    /// one bit for each sector that it touches.
-    fn sectors(&mut self, touching: &[u8], least: usize) -> [usize; SECTORS];
+    /// For each sector of a page, how many of the page's writes had reached the disk. Of each write, one bit for each
+    /// sector that it touches.
+    fn sectors(&mut self, touching: &[u8]) -> [usize; SECTORS];
 }
 
 /// How much a crash takes. A seed that only drew each change by itself would hardly ever lose all or keep all of many.
@@ -76,8 +76,8 @@ impl Choices for Drawn<'_> {
         }
     }
 
-    fn sectors(&mut self, touching: &[u8], least: usize) -> [usize; SECTORS] {
-        let written = self.prefix(least, touching.len());
+    fn sectors(&mut self, touching: &[u8]) -> [usize; SECTORS] {
+        let written = self.prefix(0, touching.len());
         let mut cuts = [written; SECTORS];
         if matches!(self.mood, Mood::Some(_)) && written < touching.len() && self.stream.chance(TORN) {
             // A later version of the page was on its way to the disk.
@@ -138,11 +138,11 @@ impl Choices for Enumerated {
         least + if most > least { self.choose(most - least + 1) } else { 0 }
     }
 
-    fn sectors(&mut self, touching: &[u8], least: usize) -> [usize; SECTORS] {
+    fn sectors(&mut self, touching: &[u8]) -> [usize; SECTORS] {
         std::array::from_fn(|sector| {
-            let later = touching.iter().enumerate().skip(least).filter(|(_, mask)| *mask & 1 << sector != 0);
-            let cuts: Vec<usize> = std::iter::once(least).chain(later.map(|(write, _)| write + 1)).collect();
-            if cuts.len() == 1 { least } else { cuts[self.choose(cuts.len())] }
+            let later = touching.iter().enumerate().filter(|(_, mask)| *mask & 1 << sector != 0);
+            let cuts: Vec<usize> = std::iter::once(0).chain(later.map(|(write, _)| write + 1)).collect();
+            if cuts.len() == 1 { 0 } else { cuts[self.choose(cuts.len())] }
         })
     }
 }

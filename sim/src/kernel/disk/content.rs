@@ -50,9 +50,7 @@ impl Content {
     /// Pages that a write would take newly.
     pub(crate) fn pages_missing(&self, offset: u64, bytes: u64) -> u64 {
         let range = pages_of(offset, bytes);
-        let wanted = range.end - range.start;
-        // Most writes concern a page or two; for long ones the pages that are there are counted.
-        wanted - if wanted == 0 { 0 } else { self.pages.range(range).count() as u64 }
+        range.end - range.start - self.pages.range(range.clone()).count() as u64
     }
 
     /// A page, unless it is a hole.
@@ -123,8 +121,7 @@ impl Content {
     /// Makes a stretch read as zeros; whole pages become holes. The size stays.
     pub(crate) fn clear(&mut self, offset: u64, bytes: u64) {
         let touched = pages_of(offset, bytes);
-        let numbers: Vec<u64> =
-            if bytes == 0 { Vec::new() } else { self.pages.range(touched).map(|(number, _)| *number).collect() };
+        let numbers: Vec<u64> = self.pages.range(touched).map(|(number, _)| *number).collect();
         for number in numbers {
             let part = within(number, offset, bytes);
             if part.len() == PAGE_BYTES {

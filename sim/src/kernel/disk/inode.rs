@@ -113,6 +113,11 @@ pub(crate) struct Inode {
 }
 
 impl Inode {
+    /// One that is on the disk as it is.
+    pub(super) fn new(number: u64, what: What, attributes: Attributes, links: u32) -> Inode {
+        Inode { number, what, attributes, durable: attributes, links, opens: 0, linkable: false }
+    }
+
     /// What `st_nlink` says: a directory has `.`, and `..` of each directory in it.
     pub(crate) fn link_count(&self) -> u64 {
         match &self.what {

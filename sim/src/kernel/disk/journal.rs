@@ -52,16 +52,12 @@ impl Journal {
 
     /// Whether a directory has changes that are not on the disk.
     pub(crate) fn concerns(&self, directory: InodeId) -> bool {
-        self.0.iter().any(|change| change.namings.iter().any(|naming| naming.directory == directory))
+        self.0.iter().any(|change| change.is_in(directory))
     }
 
     /// Inodes that some change leads to.
     pub(crate) fn inodes(&self) -> impl Iterator<Item = InodeId> + '_ {
-        let namings = self.0.iter().flat_map(|change| &change.namings);
-        namings.filter_map(|naming| match naming.entry {
-            Some(Entry::Inode(inode)) => Some(inode),
-            Some(Entry::Gone) | None => None,
-        })
+        self.0.iter().flat_map(Change::given).map(|(inode, _)| inode)
     }
 
     /// Takes out, in order, what fsync(2) of a directory brings to the disk.

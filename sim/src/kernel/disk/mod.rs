@@ -70,15 +70,7 @@ impl Disk {
     pub(crate) fn new(root: Attributes, syncs: Syncs) -> Disk {
         let mut inodes = Slots::default();
         let what = What::Directory(Directory::over(PathBuf::from("/")));
-        let root = inodes.insert(Inode {
-            number: 2,
-            what,
-            attributes: root,
-            durable: root,
-            links: 1,
-            opens: 0,
-            linkable: false,
-        });
+        let root = inodes.insert(Inode::new(2, what, root, 1));
         Disk {
             inodes,
             root,
@@ -100,6 +92,11 @@ impl Disk {
     /// Whether an inode is still there: a disk that has lost power knows nothing of what was open.
     pub(crate) fn has(&self, id: InodeId) -> bool {
         self.inodes.get(id).is_some()
+    }
+
+    /// An inode, if there is one.
+    pub(crate) fn get(&self, id: InodeId) -> Option<&Inode> {
+        self.inodes.get(id)
     }
 
     /// An inode.
@@ -162,7 +159,7 @@ impl Disk {
         let number = self.next_number;
         self.next_number += 1;
         self.space.inodes += 1;
-        self.inodes.insert(Inode { number, what, attributes, durable: attributes, links: 0, opens: 0, linkable: false })
+        self.inodes.insert(Inode::new(number, what, attributes, 0))
     }
 
     /// Takes over what lies beneath a name, as it is: on this disk it has always been there.
@@ -177,15 +174,7 @@ impl Disk {
         if let What::Regular(regular) = &what {
             self.space.pages += regular.content().pages_taken();
         }
-        let id = self.inodes.insert(Inode {
-            number,
-            what,
-            attributes,
-            durable: attributes,
-            links: 1,
-            opens: 0,
-            linkable: false,
-        });
+        let id = self.inodes.insert(Inode::new(number, what, attributes, 1));
         self.space.inodes += 1;
         let is_directory = self.inodes[id].directory_mut().is_some_and(|adopted| {
             adopted.above = Some((directory, name.to_vec()));
@@ -437,11 +426,11 @@ impl Disk {
 
     /// The disk loses power: from now on it shows what is on it, and of the changes what `choices` keep. Nothing is
     /// open any more. What `volatile` names in the root is empty then.
-    pub(crate) fn crash(&mut self, now: u64, volatile: &[&Path], choices: &mut dyn Choices) {
+    pub(crate) fn crash(&mut self, now: u64, volatile: &[&str], choices: &mut dyn Choices) {
         let kept = self.journal.crash(now, choices);
         self.settle_changes(kept);
         for path in volatile {
-            if let Some(directory) = self.at(path).and_then(|id| self.inodes[id].directory_mut()) {
+            if let Some(directory) = self.at(Path::new(path)).and_then(|id| self.inodes[id].directory_mut()) {
                 directory.durable.clear();
             }
         }

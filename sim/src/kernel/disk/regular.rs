@@ -372,7 +372,7 @@ impl Regular {
                 (part.start / SECTOR_BYTES..part.end.div_ceil(SECTOR_BYTES)).fold(0, |mask, sector| mask | 1 << sector)
             })
             .collect();
-        let cuts = choices.sectors(&touching, 0);
+        let cuts = choices.sectors(&touching);
         let mut page: Page = self.durable.page(number).map_or([0; PAGE_BYTES], |page| **page);
         let mut seen = 0;
         for change in kept {

@@ -321,7 +321,7 @@ fn volatile_directories_are_empty_after_a_crash() {
     let tmp = directory(&mut disk, root, "tmp");
     file(&mut disk, tmp, "a", "x");
     disk.sync_all();
-    let volatile = Path::new("/tmp");
+    let volatile = "/tmp";
     disk.crash(0, &[volatile], &mut Enumerated::default());
     assert_eq!(tree(&disk), "tmp/");
 }

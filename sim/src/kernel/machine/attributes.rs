@@ -85,7 +85,7 @@ impl Kernel {
             Kind::Outside(open) if access::is_systems(open.path()) => Err(Stop::Errno(EPERM)),
             Kind::Outside(open) => {
                 let (path, node) = (open.path().to_owned(), open.node().clone());
-                let inode = self.entry_of(me, &path).map_or_else(|| self.inode_at(me, &path, &node), Ok)?;
+                let inode = self.disk(me).at(&path).map_or_else(|| self.inode_at(me, &path, &node), Ok)?;
                 let host = self.host_id(me);
                 self.apply_attribute(host, inode, change).map(|_| 0)
             }

@@ -2,7 +2,7 @@
 
 use super::change::At;
 use super::disk_file::Listed;
-use super::walk::{Base, Found, Last, parent, walk};
+use super::walk::{Base, Found, LINKS_MAX, Last, link_target, parent};
 use super::{Device, DiskFile, Make, Node, Stat, Who, access, own, stat, tree};
 use crate::carrier::outside;
 use crate::kernel::disk::{Inode, Regular, What};
@@ -81,8 +81,7 @@ impl Kernel {
     /// What `/proc/self/fd/N` says of an open file of the disk.
     pub(super) fn path_of_open(&self, open: &DiskFile) -> Vec<u8> {
         let disk = &self.hosts[open.host()].disk;
-        let known = disk.has(open.inode()).then(|| disk.inode(open.inode()));
-        match (known.and_then(Inode::directory), open.name()) {
+        match (disk.get(open.inode()).and_then(Inode::directory), open.name()) {
             (Some(directory), _) => match disk.path_of(open.inode()) {
                 Some(path) => path.into_os_string().into_encoded_bytes(),
                 None => deleted(directory.was.as_ref().map_or(open.path(), |was| &was.path)),
@@ -100,8 +99,7 @@ impl Kernel {
         if self.own.covers(self, who, at.path) {
             self.leave_no_trace();
         }
-        let base = self.base(me, at.directory, at.path)?;
-        let found = walk(self, who, &base, at.path, last).map_err(Stop::Errno)?;
+        let found = self.target(me, at, last)?;
         if self.own.covers(self, who, found.path.as_os_str().as_bytes()) {
             self.leave_no_trace();
         }
@@ -153,7 +151,7 @@ impl Kernel {
             found.check_alive()?;
             let inode = self.make_at(me, &found.path, What::Regular(Regular::default()), mode)?;
             let kind = self.open_inode(me, inode, found.path);
-            return self.finish_open(me, kind, flags & !libc::O_TRUNC, false);
+            return self.finish_open(me, kind, flags & !libc::O_TRUNC);
         };
         if exclusive {
             return Err(Stop::Errno(EEXIST));
@@ -163,7 +161,6 @@ impl Kernel {
         }
         self.check_kind(me, &found.path, &node, flags)?;
         let who = self.who(me);
-        let own = self.own.covers(self, who, found.path.as_os_str().as_bytes());
         let kind = match &node {
             Node::Handle(file) if !path_only => return self.reopen(me, *file, flags),
             Node::Device(device) if !path_only => open_device(*device)?,
@@ -178,7 +175,7 @@ impl Kernel {
             _ if access::is_systems(&found.path) => return Err(Stop::Errno(EACCES)),
             _ => self.open_on_disk(me, &found.path, &node, flags)?,
         };
-        self.finish_open(me, kind, flags, own)
+        self.finish_open(me, kind, flags)
     }
 
     /// open(2) with `O_TMPFILE`, in a directory.
@@ -189,7 +186,7 @@ impl Kernel {
         // `d_tmpfile` (fs/dcache.c) calls it by its number.
         let name = format!("#{}", self.disk(me).inode(inode).number);
         let kind = self.open_inode(me, inode, directory.join(name));
-        self.finish_open(me, kind, flags, false)
+        self.finish_open(me, kind, flags)
     }
 
     /// Whether what is there can be opened with these flags, in the order of `do_open` and `may_open` (fs/namei.c).
@@ -232,11 +229,10 @@ impl Kernel {
         Ok(self.open_inode(me, inode, path.to_owned()))
     }
 
-    fn finish_open(&mut self, me: ThreadId, kind: Kind, flags: c_int, own: bool) -> Step {
+    fn finish_open(&mut self, me: ThreadId, kind: Kind, flags: c_int) -> Step {
         let large = if flags & libc::O_PATH != 0 { 0 } else { LARGE_FILE };
         let fd = self.open_new(me, kind, flags & !(ONCE & !libc::O_CLOEXEC) | large)?;
         let id = self.raw_file(me, fd)?;
-        self.set_own(id, own);
         self.now_open(id, flags);
         Ok(i64::from(fd))
     }
@@ -275,7 +271,7 @@ impl Kernel {
             Kind::Disk(_) => return Err(Stop::Errno(EACCES)),
             Kind::Outside(_) => return Err(Stop::Errno(EINVAL)), // resolved to its path already
         };
-        self.finish_open(me, kind, flags, false)
+        self.finish_open(me, kind, flags)
     }
 
     /// stat(2), lstat(2), fstatat(2); with `AT_EMPTY_PATH`, fstat(2).
@@ -336,14 +332,11 @@ impl Kernel {
             }
             _ => self.existing(me, at, Last::Keep)?.1,
         };
-        let target = match node {
-            Node::Link(target) => target,
-            Node::Own(inode, libc::S_IFLNK) => match &self.disk(me).inode(inode).what {
-                What::Link(target) => target.clone(),
-                What::Regular(_) | What::Directory(_) | What::Socket(_) => return Err(Stop::Errno(EINVAL)),
-            },
-            Node::Handle(file) => tree::describe_handle(self, file),
-            _ => return Err(Stop::Errno(if opened.is_some() { ENOENT } else { EINVAL })),
+        let link = link_target(self.disk(me), &node).map(<[u8]>::to_vec);
+        let target = match (link, node) {
+            (Some(target), _) => target,
+            (None, Node::Handle(file)) => tree::describe_handle(self, file),
+            (None, _) => return Err(Stop::Errno(if opened.is_some() { ENOENT } else { EINVAL })),
         };
         self.log.returned(&target);
         Ok(target)
@@ -359,7 +352,6 @@ impl Kernel {
     /// As glibc does it (stdlib/canonicalize.c): it reads one link after the other and takes `..` for the name before
     /// it, so that fewer permissions are asked for than when the kernel walks.
     fn real_path_in_pieces(&mut self, me: ThreadId, path: &[u8]) -> Result<PathBuf, Stop> {
-        const LINKS_MAX: usize = 40;
         if path.is_empty() {
             return Err(Stop::Errno(ENOENT));
         }
@@ -369,7 +361,7 @@ impl Kernel {
         let parts = |path: &[u8]| path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect::<VecDeque<_>>();
         let first = if path[0] == b'/' { b"/".to_vec() } else { self.working_directory(me)? };
         let mut real = PathBuf::from(std::ffi::OsString::from_vec(first));
-        let (mut rest, mut links) = (parts(path), 0);
+        let (mut rest, mut links) = (parts(path), 0_u32);
         while let Some(part) = rest.pop_front() {
             match &part[..] {
                 b"" | b"." => continue,

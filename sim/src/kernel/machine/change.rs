@@ -4,7 +4,7 @@ use super::disk_file::Place;
 use super::walk::{Found, Last, walk};
 use super::{Node, access, stat};
 use crate::carrier::outside::RealFile;
-use crate::kernel::disk::{Attributes, Content, Directory, Entry, InodeId, Regular, What};
+use crate::kernel::disk::{Attributes, Content, Directory, InodeId, Regular, What};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
 use crate::world::HostId;
 use libc::{EACCES, EBUSY, EEXIST, EINVAL, EISDIR, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, EPERM, EROFS, EXDEV, c_int};
@@ -38,14 +38,19 @@ pub(crate) enum Made<'a> {
     Node(u32),
 }
 
+/// The last name of a path; none of the root's.
+fn last_part(path: &[u8]) -> Option<&[u8]> {
+    path.rsplit(|b| *b == b'/').find(|part| !part.is_empty())
+}
+
 /// Whether a path names no entry of a directory, but the root, `.` or `..` (fs/namei.c, `LAST_NORM`).
 pub(super) fn ends_in_dots(path: &[u8]) -> bool {
-    let last = path.rsplit(|b| *b == b'/').find(|part| !part.is_empty());
-    matches!(last, None | Some(b"." | b".."))
+    matches!(last_part(path), None | Some(b"." | b".."))
 }
 
 impl Kernel {
-    fn target(&self, me: ThreadId, at: At<'_>, last: Last) -> Result<Found, Stop> {
+    /// What a path leads to, or where it would be.
+    pub(super) fn target(&self, me: ThreadId, at: At<'_>, last: Last) -> Result<Found, Stop> {
         let base = self.base(me, at.directory, at.path)?;
         walk(self, self.who(me), &base, at.path, last).map_err(Stop::Errno)
     }
@@ -179,7 +184,7 @@ impl Kernel {
 
     /// unlink(2) and rmdir(2), in the order of checks of fs/namei.c.
     pub(crate) fn remove_entry(&mut self, me: ThreadId, at: At<'_>, what: Doomed) -> Step {
-        let name = at.path.rsplit(|b| *b == b'/').find(|part| !part.is_empty());
+        let name = last_part(at.path);
         let found = self.target(me, at, Last::Entry)?;
         match (what, name) {
             (Doomed::Directory, None) => return Err(Stop::Errno(EBUSY)),
@@ -389,20 +394,6 @@ impl Kernel {
         match found.node {
             Some(Node::Own(inode, _)) => Ok(self.list_disk(me, inode).map_err(Stop::Errno)?.len() <= 2),
             _ => Ok(self.list_beneath(self.who(me), &found.path).map_err(Stop::Errno)?.is_empty()),
-        }
-    }
-
-    /// What a name of a directory stands for, if it is something of the disk.
-    pub(super) fn entry_of(&mut self, me: ThreadId, path: &Path) -> Option<InodeId> {
-        match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) => {
-                let disk = self.disk(me);
-                match disk.entry(disk.at(parent)?, name.as_bytes())? {
-                    Entry::Inode(inode) => Some(inode),
-                    Entry::Gone => None,
-                }
-            }
-            _ => None,
         }
     }
 }

@@ -14,9 +14,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes that one call moves at most: what read(2) and write(2) do on Linux.
-const MOVED_BYTES_MAX: usize = 0x7fff_f000;
+pub(super) const MOVED_BYTES_MAX: usize = 0x7fff_f000;
 /// Bytes that are moved at a time.
-const BLOCK_BYTES: usize = 1 << 16;
+pub(super) const BLOCK_BYTES: usize = 1 << 16;
 /// ext4's largest file with blocks of 4 KiB: their numbers have 32 bits (fs/ext4/super.c, ext4_max_size).
 pub(super) const FILE_BYTES_MAX: u64 = (16 << 40) - 4096;
 /// relatime (mount(8)): an access time is kept up to date once a day.
@@ -262,9 +262,8 @@ impl Kernel {
             (None, Kind::Disk(open)) => open.position,
             (None, _) => return Err(Stop::Errno(EINVAL)),
         };
-        let (host, inode) = self.disk_file(id)?;
+        let (host, inode, _) = self.regular_file(id)?;
         self.absorb_mapped(host, inode);
-        self.regular_file(id)?;
         if self.disk_fails(host, Operation::Read) {
             return Err(Stop::Errno(EIO));
         }
@@ -512,8 +511,7 @@ impl Kernel {
     /// Bytes from a regular file's position to its end, less than none behind it (`FIONREAD`; fs/ioctl.c, file_ioctl).
     pub(crate) fn left_on_disk(&self, id: FileId) -> Option<i64> {
         let Kind::Disk(open) = &self.files[id].kind else { return None };
-        let regular = self.hosts[open.host].disk.has(open.inode).then(|| self.hosts[open.host].disk.inode(open.inode));
-        Some(regular?.regular()?.content().bytes() as i64 - open.position as i64)
+        Some(self.hosts[open.host].disk.get(open.inode)?.regular()?.content().bytes() as i64 - open.position as i64)
     }
 
     /// The bytes of an open file from a position on, without moving it.

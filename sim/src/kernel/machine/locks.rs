@@ -108,7 +108,7 @@ impl Kernel {
     fn lock_key(&self, me: ThreadId, id: FileId) -> (HostId, u64) {
         let host = match &self.files[id].kind {
             Kind::Disk(open) => open.host(),
-            _ => self.processes[self.threads[me].process].host,
+            _ => self.host_id(me),
         };
         (host, self.stat_file(me, id).inode)
     }
@@ -261,18 +261,12 @@ impl Kernel {
     }
 
     /// close(2) of any descriptor of a file gives up the process's locks of it (fcntl(2)); so does its end.
-    pub(crate) fn forget_process_locks(&mut self, process: ProcessId, of: Option<(HostId, u64)>) {
-        let keys: Vec<(HostId, u64)> = match of {
-            Some(key) => vec![key],
-            None => self.locks.keys().copied().collect(),
-        };
-        for key in keys {
-            let Some(locks) = self.locks.get_mut(&key) else { continue };
-            let before = locks.held.len();
-            locks.held.retain(|lock| lock.owner != Owner::Process(process));
-            if locks.held.len() < before {
-                self.wake_lockers(key);
-            }
+    fn forget_process_locks(&mut self, process: ProcessId, key: (HostId, u64)) {
+        let Some(locks) = self.locks.get_mut(&key) else { return };
+        let before = locks.held.len();
+        locks.held.retain(|lock| lock.owner != Owner::Process(process));
+        if locks.held.len() < before {
+            self.wake_lockers(key);
         }
     }
 
@@ -280,11 +274,11 @@ impl Kernel {
     pub(crate) fn close_gives_up_locks(&mut self, me: ThreadId, id: FileId) {
         if !self.locks.is_empty() && matches!(self.files[id].kind, Kind::Disk(_) | Kind::Outside(_)) {
             let key = self.lock_key(me, id);
-            self.forget_process_locks(self.threads[me].process, Some(key));
+            self.forget_process_locks(self.threads[me].process, key);
         }
     }
 
-    fn forget_locks(&mut self, gone: impl Fn(&Lock) -> bool) {
+    pub(super) fn forget_locks(&mut self, gone: impl Fn(&Lock) -> bool) {
         let keys: Vec<(HostId, u64)> =
             self.locks.iter().filter(|(_, locks)| locks.held.iter().any(&gone)).map(|(key, _)| *key).collect();
         for key in keys {

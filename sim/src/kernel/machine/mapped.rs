@@ -4,6 +4,7 @@
 //! it without a call. So whatever looks at the file first takes over what has changed there, and whatever writes to the
 //! file writes there as well. What was written to memory is dirty until msync(2) or fsync(2), like any other write.
 
+use super::locks::Owner;
 use super::walk::Base;
 use crate::carrier::outside::{self, Mapping, Region};
 use crate::kernel::disk::{InodeId, PAGE_BYTES};
@@ -43,7 +44,6 @@ impl Kernel {
             let region = Region::new().map_err(Stop::Errno)?;
             self.hosts[host].disk.hold(inode);
             self.mapped.insert((host, inode), Mapped { region, writable: false, ranges: Vec::new() });
-            self.resize_mapped(host, inode);
             let bytes = self.hosts[host].disk.inode(inode).bytes();
             self.show_mapped(host, inode, 0, bytes);
         }
@@ -117,7 +117,7 @@ impl Kernel {
 
     /// A process ends: what it has of files besides descriptors.
     pub(crate) fn leave_files(&mut self, process: ProcessId) {
-        self.forget_process_locks(process, None);
+        self.forget_locks(|lock| lock.owner == Owner::Process(process));
         let host = self.processes[process].host;
         if let Base::Disk(inode) = self.processes[process].place.directory {
             self.let_go(host, inode);
@@ -126,9 +126,9 @@ impl Kernel {
     }
 
     fn unmap_all(&mut self, host: HostId) {
-        self.absorb_all_mapped(host);
         let all: Vec<InodeId> = self.mapped.keys().filter(|key| key.0 == host).map(|key| key.1).collect();
         for inode in all {
+            self.absorb_mapped(host, inode);
             self.mapped.remove(&(host, inode));
             self.hosts[host].disk.let_go(inode);
         }

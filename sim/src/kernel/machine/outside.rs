@@ -1,6 +1,7 @@
 //! Open files that are not a host's own: reading, seeking, listing, mapping.
 
 use super::disk_file::Listed;
+use super::disk_file::{BLOCK_BYTES, MOVED_BYTES_MAX};
 use super::walk::Found;
 use super::{Node, Who};
 use crate::abi::user::Out;
@@ -8,12 +9,8 @@ use crate::carrier::outside::{self, Mapping, RealFile};
 use crate::kernel::file::{FileId, Kind};
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
 use libc::{EACCES, EBADF, EINVAL, EISDIR, ENODEV, ENOTDIR, ENXIO, ESPIPE, c_int};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-/// Bytes that one read gives at most: what `read(2)` gives on Linux.
-const READ_BYTES_MAX: usize = 0x7fff_f000;
-/// Bytes that are moved at a time.
-const BLOCK_BYTES: usize = 1 << 16;
 
 /// An open file that is not a host's own.
 pub(crate) struct Outside {
@@ -133,14 +130,8 @@ impl Kernel {
                 }
             }
         };
-        Ok(Kind::Outside(Outside { path: found.path, node, content, position: 0, own: false }))
-    }
-
-    /// Says whether an open file is the program's own code.
-    pub(super) fn set_own(&mut self, id: FileId, own: bool) {
-        if let Kind::Outside(open) = &mut self.files[id].kind {
-            open.own = own;
-        }
+        let own = self.own.covers(self, who, found.path.as_os_str().as_bytes());
+        Ok(Kind::Outside(Outside { path: found.path, node, content, position: 0, own }))
     }
 
     /// Makes the call under way leave no trace when the file is the program's own code.
@@ -166,7 +157,7 @@ impl Kernel {
             None => self.outside(id)?.position,
         };
         self.remake(id, from)?;
-        let total = out.len().min(READ_BYTES_MAX);
+        let total = out.len().min(MOVED_BYTES_MAX);
         let mut buffer = vec![0; total.min(BLOCK_BYTES)];
         let mut done = 0;
         loop {
@@ -395,8 +386,8 @@ impl Kernel {
 
     /// Whether reading and writing a file never wait for anybody.
     pub(crate) fn never_waits(&self, id: FileId) -> bool {
-        use Kind::{Console, Disk, Full, Null, Outside, Random, Zero};
-        matches!(self.files[id].kind, Console(_) | Disk(_) | Full | Null | Outside(_) | Random | Zero)
+        let file = &self.files[id];
+        file.has_positions() || matches!(file.kind, Kind::Console(_))
     }
 
     /// The descriptor behind a C stream of the calling process.

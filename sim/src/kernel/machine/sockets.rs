@@ -2,8 +2,8 @@
 //!
 //! A socket's file outlives the program that bound it, as on Linux: whoever binds the path again unlinks it first.
 
-use super::walk::{Last, walk};
-use super::{Node, access};
+use super::walk::Last;
+use super::{At, Node, access};
 use crate::kernel::disk::What;
 use crate::kernel::{Kernel, Stop, ThreadId};
 use libc::{EACCES, EADDRINUSE, ECONNREFUSED, ENOENT};
@@ -18,8 +18,7 @@ impl Kernel {
     /// # Errors
     /// As bind(2).
     pub(crate) fn new_socket_file(&mut self, me: ThreadId, path: &[u8]) -> Result<PathBuf, Stop> {
-        let base = self.base(me, libc::AT_FDCWD, path)?;
-        let found = walk(self, self.who(me), &base, path, Last::Entry).map_err(Stop::Errno)?;
+        let found = self.target(me, At { directory: libc::AT_FDCWD, path }, Last::Entry)?;
         match found.node {
             Some(_) => Err(Stop::Errno(EADDRINUSE)),
             None if found.slash => Err(Stop::Errno(ENOENT)),
@@ -44,8 +43,7 @@ impl Kernel {
     /// # Errors
     /// As connect(2).
     pub(crate) fn socket_file(&self, me: ThreadId, path: &[u8]) -> Result<Vec<u8>, Stop> {
-        let base = self.base(me, libc::AT_FDCWD, path)?;
-        let found = walk(self, self.who(me), &base, path, Last::Follow).map_err(Stop::Errno)?;
+        let found = self.target(me, At { directory: libc::AT_FDCWD, path }, Last::Follow)?;
         match found.node {
             None => Err(Stop::Errno(ENOENT)),
             Some(Node::Own(inode, _)) => {

@@ -164,10 +164,7 @@ impl Kernel {
     pub(super) fn stat_node(&self, me: ThreadId, path: &Path, node: &Node) -> Stat {
         match node {
             Node::Handle(file) if self.files.get(*file).is_some() => self.stat_file(me, *file),
-            Node::Own(inode, _) => {
-                let host = self.processes[self.threads[me].process].host;
-                stat_inode(self.hosts[host].disk.inode(*inode), device(path))
-            }
+            Node::Own(inode, _) => stat_inode(self.hosts[self.host_id(me)].disk.inode(*inode), device(path)),
             _ => self.stat_beneath(path, node),
         }
     }
@@ -191,21 +188,22 @@ impl Kernel {
             Node::Made(super::Make::Text(text), _) if etc => text.len() as u64,
             _ => 0,
         };
+        let (owner, time_ns) = (access::owner(path), self.start_unix_ns as i64 - AGE_NS);
         Stat {
             device,
             inode: inode(path),
             mode: node.file_type() | if access::is_for_all(path) { 0o1777 } else { node.permissions() },
             links: if node.is_directory() { 2 } else { 1 },
-            owner: access::owner(path),
-            group: access::owner(path),
+            owner,
+            group: owner,
             stands_for: if let Node::Device(device) = node { device.number() } else { 0 },
             bytes,
             block_bytes: BLOCK_BYTES,
             blocks: if device == DISK { bytes.div_ceil(BLOCK_BYTES) * (BLOCK_BYTES / 512) } else { 0 },
-            read_ns: self.start_unix_ns as i64 - AGE_NS,
-            written_ns: self.start_unix_ns as i64 - AGE_NS,
-            changed_ns: self.start_unix_ns as i64 - AGE_NS,
-            made_ns: self.start_unix_ns as i64 - AGE_NS,
+            read_ns: time_ns,
+            written_ns: time_ns,
+            changed_ns: time_ns,
+            made_ns: time_ns,
         }
     }
 

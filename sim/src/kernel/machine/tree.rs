@@ -27,13 +27,10 @@ use Entry::{Directory, File, Handles, Hidden, Link};
 /// Directories of which nothing outside is visible.
 const CLOSED: &[&str] = &["/dev", "/proc", "/run", "/sys"];
 
-/// Directories that show only what the host has made there, although what is outside can be reached by its path: a
+/// Whether a directory shows only what the host has made there, although what is outside can be reached by its path: a
 /// checkout may well lie in one.
-const OWN: &[&str] = &["/dev/shm", "/run", "/tmp"];
-
-/// Whether a directory shows only what the host has made there.
 pub(super) fn is_own(path: &Path) -> bool {
-    OWN.iter().any(|own| path == Path::new(own))
+    super::VOLATILE.iter().any(|own| path == Path::new(own))
 }
 
 const V2_CONTROLLERS: &str = "cpuset cpu io memory hugetlb pids rdma misc\n";

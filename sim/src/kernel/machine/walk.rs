@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub(super) const PATH_BYTES_MAX: usize = 4096;
 const NAME_BYTES_MAX: usize = 255;
 /// `MAXSYMLINKS` (linux/namei.h).
-const LINKS_MAX: u32 = 40;
+pub(super) const LINKS_MAX: u32 = 40;
 
 /// What becomes of a link that is a path's last component.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -226,7 +226,7 @@ pub(super) fn walk(k: &Kernel, who: Who, base: &Base, path: &[u8], last: Last) -
 }
 
 /// Where a symbolic link leads.
-fn link_target<'a>(disk: &'a Disk, node: &'a Node) -> Option<&'a [u8]> {
+pub(super) fn link_target<'a>(disk: &'a Disk, node: &'a Node) -> Option<&'a [u8]> {
     match node {
         Node::Link(target) => Some(target),
         Node::Own(inode, libc::S_IFLNK) => match &disk.inode(*inode).what {

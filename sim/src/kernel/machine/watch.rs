@@ -230,10 +230,7 @@ impl Kernel {
 
     /// Tells both: those who watch the directory of the name by which something was done, then those who watch what it
     /// was done to (`__fsnotify_parent`, fs/notify/fsnotify.c).
-    pub(super) fn notice_both(&mut self, host: HostId, name: Option<&OpenName>, inode: InodeId, what: u32) {
-        if self.watched.by_inode.is_empty() {
-            return;
-        }
+    fn notice_both(&mut self, host: HostId, name: Option<&OpenName>, inode: InodeId, what: u32) {
         if let Some(OpenName { place: (directory, name), linked }) = name {
             let what = what | self.is_directory_bit(host, inode);
             self.tell_watchers((host, *directory), Event { what, cookie: 0, unlinked: !linked }, name);
