@@ -259,17 +259,9 @@ impl Kernel {
             Kind::Socket(_) | Kind::Event(_) | Kind::Timer(_) | Kind::Epoll(_) | Kind::Inotify(_) => {
                 return Err(Stop::Errno(ENXIO));
             }
-            Kind::Disk(open) if open.host() == self.host_id(me) => {
-                let (path, node) = (open.path().to_owned(), Node::Own(open.inode(), libc::S_IFREG));
-                let name = open.name().cloned();
-                let mut kind = self.open_on_disk(me, &path, &node, flags)?;
-                if let Kind::Disk(again) = &mut kind {
-                    again.set_name(name);
-                }
-                kind
-            }
+            // A host's own is resolved to its path already.
             Kind::Disk(_) => return Err(Stop::Errno(EACCES)),
-            Kind::Outside(_) => return Err(Stop::Errno(EINVAL)), // resolved to its path already
+            Kind::Outside(_) => return Err(Stop::Errno(EINVAL)),
         };
         self.finish_open(me, kind, flags)
     }

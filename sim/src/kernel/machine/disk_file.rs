@@ -87,10 +87,6 @@ impl DiskFile {
     pub(super) fn name(&self) -> Option<&OpenName> {
         self.name.as_ref()
     }
-
-    pub(super) fn set_name(&mut self, name: Option<OpenName>) {
-        self.name = name;
-    }
 }
 
 impl Kernel {
