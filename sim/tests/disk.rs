@@ -5,7 +5,7 @@ use common::{Run, config, world, world_with};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::mpsc;
@@ -478,4 +478,26 @@ fn a_mapped_file_that_was_cut_off_is_zero_when_it_grows_again() {
         });
         assert_eq!(run.output, "used: 0\nused: 0\n", "seed {seed}, killed");
     }
+}
+
+#[test]
+fn a_client_has_a_disk_of_its_own_whatever_the_test_has_open() {
+    let run = world(1, || {
+        fs::create_dir("/srv/ours").unwrap();
+        fs::write("/srv/ours/file", "text").unwrap();
+        let ours = File::open("/srv/ours").unwrap().into_raw_fd();
+        let asks = move || {
+            // SAFETY: C strings, and a descriptor that stays open.
+            unsafe {
+                let opened = libc::openat(ours, c"file".as_ptr(), libc::O_RDONLY);
+                println!("{opened} {}", std::io::Error::last_os_error());
+                let listed = libc::readdir64(libc::fdopendir(ours));
+                println!("{listed:?} {}", std::io::Error::last_os_error());
+            }
+        };
+        control::start_client(control::add_host("client"), Box::new(asks)).unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+    });
+    let refused = "Invalid cross-device link (os error 18)";
+    assert_eq!((run.outcome.as_str(), run.output.as_str()), ("", &*format!("-1 {refused}\n0x0 {refused}\n")));
 }

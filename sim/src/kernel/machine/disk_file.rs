@@ -475,7 +475,7 @@ impl Kernel {
 
     /// getdents64(2).
     pub(crate) fn disk_entries(&mut self, me: ThreadId, id: FileId, out: &mut Out<'_>) -> Step {
-        let (host, inode) = self.disk_file(id)?;
+        let (host, inode) = (self.host_id(me), self.own_inode(me, id)?);
         let Kind::Disk(open) = &self.files[id].kind else { return Err(Stop::Errno(ENOTDIR)) };
         if self.hosts[host].disk.inode(inode).directory().is_none() {
             return Err(Stop::Errno(ENOTDIR));

@@ -187,7 +187,10 @@ impl Kernel {
             (libc::SEEK_CUR, Kind::Disk(open)) => open.position as i64,
             (libc::SEEK_CUR, Kind::Outside(open)) => open.position as i64,
             (libc::SEEK_CUR, _) => 0,
-            (libc::SEEK_END, Kind::Disk(open)) => self.hosts[open.host()].disk.inode(open.inode()).bytes() as i64,
+            (libc::SEEK_END, Kind::Disk(_)) => {
+                let (host, inode) = self.disk_file(id)?;
+                self.hosts[host].disk.inode(inode).bytes() as i64
+            }
             (libc::SEEK_END, _) => 0,
             _ => return Err(Stop::Errno(EINVAL)),
         };
