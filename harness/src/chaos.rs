@@ -255,9 +255,7 @@ impl Chaos {
     pub fn no_leaks(&self) -> std::result::Result<(), Leaks> {
         let state = self.shared.state();
         assert!(state.storms > 0, "`no_leaks` compares with a storm's beginning; call it after `cx.storm(…)`");
-        let before = state.before.clone();
-        drop(state);
-        Leaks::since(&before)
+        Leaks::since(&state.before)
     }
 
     /// Ends the case with this verdict.

@@ -9,7 +9,7 @@ use windtunnel_sim::world::{HostId, Usage};
 const TOLD: usize = 8;
 
 /// What a service had when the first storm began.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Before {
     pub(crate) name: String,
     pub(crate) host: HostId,

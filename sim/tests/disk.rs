@@ -1,8 +1,8 @@
 //! A host's disk: what programs keep there, what a kill and a loss of power leave of it, and what it costs.
 
 mod common;
-use common::{Run, config, world, world_with};
-use std::collections::{BTreeMap, BTreeSet};
+use common::{config, lines, program, world, world_with};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, IntoRawFd};
@@ -11,19 +11,12 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 use windtunnel_sim::control;
-use windtunnel_sim::world::{Config, HostId, OnExit, Program, Syncs};
-
-fn lines(run: &Run) -> BTreeMap<String, String> {
-    assert_eq!(run.outcome, "", "{}", run.output);
-    run.output.lines().filter_map(|line| line.split_once(": ")).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
-}
+use windtunnel_sim::world::{Config, HostId, OnExit, Syncs};
 
 /// Starts `entry` on a new host, and lets it run for a second.
 fn host(name: &str, entry: unsafe fn(usize, &[u8]) -> i32) -> HostId {
     let host = control::add_host(name);
-    let args = vec![name.to_owned()];
-    let program = Program { entry, user: 0, payload: vec![], args, env: vec![], on_exit: OnExit::Ignore };
-    control::start(host, &program).unwrap();
+    control::start(host, &program(name, entry, OnExit::Ignore)).unwrap();
     std::thread::sleep(Duration::from_secs(1));
     host
 }

@@ -1,7 +1,7 @@
 //! Disks in trouble: what programs notice of each fault, that it ends, and what the account says.
 
 mod common;
-use common::{Run, world};
+use common::{lines, world};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,11 +13,6 @@ use windtunnel_sim::world::HostId;
 
 /// The host `test`: its own disk will do.
 const TEST: HostId = HostId(0);
-
-fn lines(run: &Run) -> BTreeMap<String, String> {
-    assert_eq!(run.outcome, "", "{}", run.output);
-    run.output.lines().filter_map(|line| line.split_once(": ")).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
-}
 
 /// Runs `body` while a disk is in trouble, and `after` when that is over; prints how often it bit.
 fn in_trouble(trouble: DiskTrouble, body: fn(), after: fn()) -> BTreeMap<String, String> {

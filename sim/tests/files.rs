@@ -1,8 +1,7 @@
 //! What programs see of files: those outside, read-only, and those that describe their machine.
 
 mod common;
-use common::{Run, config, world, world_with};
-use std::collections::BTreeMap;
+use common::{Run, config, lines, world, world_with};
 use std::ffi::{CStr, CString};
 use std::fs::{self, File, FileTimes};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -19,12 +18,6 @@ fn scratch(name: &str) -> PathBuf {
     let _ = fs::remove_dir_all(&root);
     fs::create_dir_all(&root).unwrap();
     root
-}
-
-/// Prints a line for each question, so that a failing test shows all answers.
-fn lines(run: &Run) -> BTreeMap<String, String> {
-    assert_eq!(run.outcome, "", "{}", run.output);
-    run.output.lines().filter_map(|line| line.split_once(": ")).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
 #[test]

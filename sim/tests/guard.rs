@@ -1,11 +1,11 @@
 //! Planted leaks: what would let the real machine into a case is caught, or does no harm.
 
 mod common;
-use common::{Run, config, world, world_with};
+use common::{Run, config, program, world, world_with};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use windtunnel_sim::control;
-use windtunnel_sim::world::{Config, OnExit, Program};
+use windtunnel_sim::world::{Config, OnExit};
 
 fn guarded(main: fn()) -> Run {
     world_with(Config { guard: true, ..config(1) }, main)
@@ -44,9 +44,7 @@ fn an_inline_system_call_on_another_host_is_caught() {
     }
     let run = guarded(|| {
         let host = control::add_host("kv");
-        let args = vec!["kv".to_owned()];
-        let program = Program { entry, user: 0, payload: vec![], args, env: vec![], on_exit: OnExit::Ignore };
-        control::start(host, &program).unwrap();
+        control::start(host, &program("kv", entry, OnExit::Ignore)).unwrap();
         std::thread::sleep(Duration::from_secs(1));
     });
     assert!(run.outcome.contains("\"kv\"") && run.outcome.contains("system call 39"), "{}", run.outcome);
@@ -124,10 +122,7 @@ fn a_static_counter_starts_anew_on_each_host_and_start() {
         COUNTER.fetch_add(100, Ordering::Relaxed);
         for name in ["a", "b"] {
             let host = control::add_host(name);
-            let args = vec![name.to_owned()];
-            let program =
-                Program { entry: count, user: 0, payload: vec![], args, env: vec![], on_exit: OnExit::Ignore };
-            control::start(host, &program).unwrap();
+            control::start(host, &program(name, count, OnExit::Ignore)).unwrap();
             std::thread::sleep(Duration::from_secs(1));
             control::restart(host).unwrap();
             std::thread::sleep(Duration::from_secs(1));

@@ -1,12 +1,12 @@
 //! What programs lack: memory, threads, descriptors; by limits of their host, and by faults.
 
 mod common;
-use common::{Run, world};
+use common::{Run, program, world};
 use std::fs::File;
 use std::time::Duration;
 use windtunnel_sim::control;
 use windtunnel_sim::weather::{Begins, Fault, FaultKind, Lack};
-use windtunnel_sim::world::{HostId, HostState, Limits, OnExit, Program};
+use windtunnel_sim::world::{HostId, HostState, Limits, OnExit};
 
 fn add(limits: Limits) -> HostId {
     let host = control::add_host("kv");
@@ -15,9 +15,7 @@ fn add(limits: Limits) -> HostId {
 }
 
 fn start(host: HostId, entry: unsafe fn(usize, &[u8]) -> i32) {
-    let args = vec!["kv".to_owned()];
-    let program = Program { entry, user: 0, payload: vec![], args, env: vec![], on_exit: OnExit::Ignore };
-    control::start(host, &program).unwrap();
+    control::start(host, &program("kv", entry, OnExit::Ignore)).unwrap();
 }
 
 fn rest() {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use windtunnel_sim::control;
 use windtunnel_sim::weather::{Begins, Fault, FaultKind, FaultReport, LinkTrouble, Links, Spread, WeatherReport};
-use windtunnel_sim::world::{HostId, HostState, OnExit, Program};
+use windtunnel_sim::world::{HostId, HostState, OnExit};
 
 const TEST: HostId = HostId(0);
 
@@ -51,8 +51,7 @@ fn client(name: &str, run: impl FnOnce() + 'static) -> HostId {
 /// A host that runs a program.
 fn program(name: &str, entry: unsafe fn(usize, &[u8]) -> i32, on_exit: OnExit) -> HostId {
     let host = control::add_host(name);
-    let args = vec![name.to_owned()];
-    control::start(host, &Program { entry, user: 0, payload: Vec::new(), args, env: Vec::new(), on_exit }).unwrap();
+    control::start(host, &common::program(name, entry, on_exit)).unwrap();
     thread::sleep(Duration::from_millis(10));
     host
 }

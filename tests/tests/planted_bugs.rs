@@ -13,7 +13,7 @@ const PACKAGE: &str = "ledger";
 const SEED: &str = "0x1ed6e5";
 
 /// A crash is a loss of power, or a kill, which says so.
-const KILL: &str = " by kill ";
+const KILL: &str = " by kill";
 
 #[test]
 fn an_answer_before_the_sync_takes_one_crash() {
@@ -55,10 +55,10 @@ fn shrinks_to(case: &str, expected: Crashes) {
     let ledger = Ledger::build();
     let test = format!("a_step_is_left_out::{case}");
     let found = ledger.fails(&test, &[("CHAOS_SEED", SEED), ("CHAOS_CASES", "500")]);
-    let crashes = faults(&found);
+    let crashes = examples::faults(&found.text);
     assert!(crashes.iter().all(|fault| fault.contains(" crash ledger ")), "{crashes:?}");
     let (last, before) = crashes.split_last().expect("no bug shows without a crash");
-    let is_kill = |fault: &&str| fault.contains(KILL);
+    let is_kill = |fault: &String| fault.contains(KILL);
     assert!(!is_kill(last) && before.iter().all(is_kill), "{crashes:?}");
     assert_eq!(before.is_empty(), expected == Crashes::One, "{crashes:?}");
 
@@ -66,12 +66,6 @@ fn shrinks_to(case: &str, expected: Crashes) {
     let token = replay.strip_prefix("CHAOS_REPLAY=").and_then(|rest| rest.split(' ').next());
     let again = ledger.fails(&test, &[("CHAOS_REPLAY", token.expect("the report has a token"))]);
     assert_eq!(word(again.fields("digest")[0]), word(found.fields("digest")[0]));
-}
-
-/// The faults that a report lists, as it lists them.
-fn faults(output: &Output) -> Vec<&str> {
-    let listed = output.text.lines().skip_while(|line| *line != "  faults").skip(1);
-    listed.map_while(|line| line.strip_prefix("    ")).collect()
 }
 
 /// The first word, without a comma.

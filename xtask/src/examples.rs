@@ -30,6 +30,43 @@ pub fn build(root: &Path, package: &str, arguments: &[&str]) -> Result<PathBuf> 
     bail!("{package} has no test binary `chaos`")
 }
 
+/// The chaos tests of a package, optimised.
+pub struct Tests {
+    binary: PathBuf,
+    directory: PathBuf,
+    /// Where what they write goes.
+    pub place: PathBuf,
+}
+
+impl Tests {
+    /// Builds them; `place` is a directory below `target`.
+    ///
+    /// # Errors
+    /// They do not build.
+    pub fn build(root: &Path, package: &str, place: &str) -> Result<Self> {
+        let binary = build(root, package, &["--release"])?;
+        Ok(Self { binary, directory: root.join("examples").join(package), place: root.join("target").join(place) })
+    }
+
+    /// Runs one with these variables. Whether it passed, and what it printed.
+    ///
+    /// # Errors
+    /// It could not be started, or did not run.
+    pub fn run(&self, test: &str, variables: &[(&str, &str)]) -> Result<(bool, String)> {
+        let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string();
+        let out = self.place.to_string_lossy();
+        let fixed = [("CHAOS_OUT", &*out), ("CHAOS_SAVE", "never"), ("CHAOS_LOG", "none"), ("CHAOS_JOBS", &*jobs)];
+        // Later ones win.
+        let variables: Vec<_> = fixed.into_iter().chain(variables.iter().copied()).collect();
+        let mut command = command(&self.binary, &self.directory, test, &variables);
+        let ended = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+        let ended = ended.with_context(|| format!("failed to start {test}"))?;
+        let ran_one = String::from_utf8_lossy(&ended.stdout).contains("running 1 test");
+        ensure!(ran_one, "{test} did not run ({})", ended.status);
+        Ok((ended.status.success(), String::from_utf8_lossy(&ended.stderr).into_owned()))
+    }
+}
+
 /// The faults that a failure's block lists, in their text form.
 #[must_use]
 pub fn faults(printed: &str) -> Vec<String> {

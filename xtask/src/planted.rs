@@ -1,10 +1,9 @@
 //! `cargo xtask planted`: the bugs planted in `examples/pitfalls` are found, from many seeds, and explained by what
 //! causes them; and their remedies are remedies.
 
-use crate::examples;
+use crate::examples::{self, Tests};
 use anyhow::{Context, Result, ensure};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 
 const PACKAGE: &str = "pitfalls";
 /// Seeds that follow one another are one search. These are so far apart that no two searches share a seed.
@@ -78,11 +77,7 @@ struct Found {
 /// # Errors
 /// Something could not be built or run, or a promise does not hold.
 pub fn run(root: &Path, searches: usize, cases: u32) -> Result<()> {
-    let pitfalls = Pitfalls {
-        binary: examples::build(root, PACKAGE, &["--release"])?,
-        directory: root.join("examples").join(PACKAGE),
-        place: root.join("target/planted"),
-    };
+    let pitfalls = Pitfalls(Tests::build(root, PACKAGE, "planted")?);
     let mut broken = Vec::new();
     for planted in &PLANTED {
         println!("\n{}", planted.family);
@@ -123,11 +118,7 @@ impl Planted {
     }
 }
 
-struct Pitfalls {
-    binary: PathBuf,
-    directory: PathBuf,
-    place: PathBuf,
-}
+struct Pitfalls(Tests);
 
 impl Pitfalls {
     fn search(&self, planted: &Planted, seed: u64) -> Result<Option<Found>> {
@@ -148,15 +139,8 @@ impl Pitfalls {
 
     /// Whether it passed, and what it printed.
     fn run(&self, test: &str, seed: u64, cases: u32, log: &str) -> Result<(bool, String)> {
-        let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string();
-        let (seed, cases, out) = (format!("{seed:#x}"), cases.to_string(), self.place.to_string_lossy());
-        let mut variables = vec![("CHAOS_SEED", &*seed), ("CHAOS_CASES", &cases), ("CHAOS_JOBS", &jobs)];
-        variables.extend([("CHAOS_OUT", &*out), ("CHAOS_SAVE", "never"), ("CHAOS_LOG", log)]);
-        let mut command = examples::command(&self.binary, &self.directory, test, &variables);
-        let ended = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().context("failed to start a test")?;
-        let ran_one = String::from_utf8_lossy(&ended.stdout).contains("running 1 test");
-        ensure!(ran_one, "{test} did not run ({})", ended.status);
-        Ok((ended.status.success(), String::from_utf8_lossy(&ended.stderr).into_owned()))
+        let (seed, cases) = (format!("{seed:#x}"), cases.to_string());
+        self.0.run(test, &[("CHAOS_SEED", &seed), ("CHAOS_CASES", &cases), ("CHAOS_LOG", log)])
     }
 }
 

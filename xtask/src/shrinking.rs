@@ -4,10 +4,9 @@
 //! then looked at: does it still fail without one of its faults, with its own seed or with others? And are its numbers
 //! round?
 
-use crate::examples;
+use crate::examples::{self, Tests};
 use anyhow::{Context, Result, ensure};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 
 const PACKAGE: &str = "kv";
 const TEST: &str = "a_drawn_storm_of_sixty_faults";
@@ -32,12 +31,8 @@ struct Shrunk {
 /// # Errors
 /// Something could not be built or run, or a promise does not hold.
 pub fn run(root: &Path, plans: usize, seeds: u64) -> Result<()> {
-    let kv = Kv {
-        binary: examples::build(root, PACKAGE, &["--release"])?,
-        directory: root.join("examples").join(PACKAGE),
-        place: root.join("target/shrinking"),
-    };
-    std::fs::create_dir_all(&kv.place)?;
+    let kv = Kv(Tests::build(root, PACKAGE, "shrinking")?);
+    std::fs::create_dir_all(&kv.0.place)?;
     let mut found = Vec::new();
     let (mut removals, mut superfluous) = (0, Vec::new());
     for seed in FIRST_SEED.. {
@@ -78,29 +73,17 @@ pub fn run(root: &Path, plans: usize, seeds: u64) -> Result<()> {
     Ok(())
 }
 
-struct Kv {
-    binary: PathBuf,
-    directory: PathBuf,
-    place: PathBuf,
-}
+struct Kv(Tests);
 
 impl Kv {
     /// Whether it passed, and what it printed.
     fn run(&self, variables: &[(&str, &str)]) -> Result<(bool, String)> {
-        let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string();
-        let out = self.place.to_string_lossy();
-        let fixed = [("CHAOS_OUT", &*out), ("CHAOS_SAVE", "never"), ("CHAOS_LOG", "none"), ("CHAOS_JOBS", &*jobs)];
-        let variables: Vec<_> = fixed.into_iter().chain(variables.iter().copied()).collect();
-        let mut command = examples::command(&self.binary, &self.directory, TEST, &variables);
-        let ended = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().context("failed to start kv")?;
-        let ran_one = String::from_utf8_lossy(&ended.stdout).contains("running 1 test");
-        ensure!(ran_one, "{TEST} did not run ({})", ended.status);
-        Ok((ended.status.success(), String::from_utf8_lossy(&ended.stderr).into_owned()))
+        self.0.run(TEST, variables)
     }
 
     fn passes_without(&self, faults: &[String], left_out: usize, seeds: &str) -> Result<bool> {
         let rest = faults.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, fault)| format!("{fault}\n"));
-        let plan = self.place.join("plan.txt");
+        let plan = self.0.place.join("plan.txt");
         std::fs::write(&plan, rest.collect::<String>()).context("failed to write a plan")?;
         let replay = plan.to_string_lossy();
         let variables = [("CHAOS_REPLAY", &*replay), ("CHAOS_SEED", seeds), ("CHAOS_SHRINK", "0")];

@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use crate::args::Args;
-use crate::directory::Directory;
+use crate::directory::{Contents, Directory};
 use crate::log::Log;
 use crate::record::Record;
 use crate::snapshot;
@@ -35,7 +35,7 @@ impl Store {
             Some(number) => (*number, snapshot::read(&directory, *number)?),
             None => (1, BTreeMap::new()),
         };
-        remove_before(&directory, first)?;
+        remove_before(&directory, &contents, first)?;
         let segments: Vec<u64> = contents.segments.into_iter().filter(|number| *number >= first).collect();
         let from_snapshot = entries.len();
         let log = Log::recover(&directory, first, &segments, args, |record| {
@@ -76,21 +76,21 @@ impl Store {
     /// Puts a snapshot in the place of closed segments, when there are many.
     fn compact(&mut self) -> Result<()> {
         let open = self.log.number();
-        let closed = self.directory.contents()?.segments.into_iter().filter(|number| *number < open).count();
+        let contents = self.directory.contents()?;
+        let closed = contents.segments.iter().filter(|number| **number < open).count();
         if (closed as u64) < self.args.segments_max {
             return Ok(());
         }
         snapshot::write(&self.directory, open, &self.entries, &self.args).context("failed to write a snapshot")?;
-        remove_before(&self.directory, open)
+        remove_before(&self.directory, &contents, open)
     }
 }
 
 /// Removes what a snapshot stands for. A crash may bring it back, until the directory is synced for another reason;
 /// then it is removed again.
-fn remove_before(directory: &Directory, number: u64) -> Result<()> {
-    let contents = directory.contents()?;
-    let snapshots = contents.snapshots.into_iter().filter(|old| *old < number).map(|old| directory.snapshot(old));
-    let segments = contents.segments.into_iter().filter(|old| *old < number).map(|old| directory.segment(old));
+fn remove_before(directory: &Directory, contents: &Contents, number: u64) -> Result<()> {
+    let snapshots = contents.snapshots.iter().filter(|old| **old < number).map(|old| directory.snapshot(*old));
+    let segments = contents.segments.iter().filter(|old| **old < number).map(|old| directory.segment(*old));
     for path in segments.chain(snapshots) {
         fs::remove_file(path)?;
     }

@@ -159,7 +159,7 @@ pub struct Loss {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_none(share: &Percent) -> bool {
+pub(super) fn is_none(share: &Percent) -> bool {
     *share == Percent::ZERO
 }
 

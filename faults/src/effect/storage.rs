@@ -1,5 +1,6 @@
 //! Disks that are full, out of inodes, slow, failing, or rotting.
 
+use super::network::is_none;
 use super::{Class, Complaint, strikes_hosts};
 use crate::duration::Shown;
 use crate::error::ParseError;
@@ -179,23 +180,18 @@ pub struct DiskErrors {
     /// Whose disks.
     pub hosts: Selector,
     /// How likely each read fails. None unless given.
-    #[serde(default, skip_serializing_if = "is_never")]
+    #[serde(default, skip_serializing_if = "is_none")]
     pub reads: Percent,
     /// How likely each sync fails. None unless given.
-    #[serde(default, skip_serializing_if = "is_never")]
+    #[serde(default, skip_serializing_if = "is_none")]
     pub syncs: Percent,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_never(share: &Percent) -> bool {
-    *share == Percent::ZERO
 }
 
 impl Display for DiskErrors {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.hosts)?;
         for (word, share) in [("reads", &self.reads), ("syncs", &self.syncs)] {
-            if !is_never(share) {
+            if !is_none(share) {
                 write!(f, " {word} {share}")?;
             }
         }
@@ -221,7 +217,7 @@ impl Class for DiskErrors {
 
     fn complaint(&self) -> Option<Complaint> {
         let remedy = "add `reads 10%`, `syncs 50%`, or both";
-        let nothing = is_never(&self.reads) && is_never(&self.syncs);
+        let nothing = is_none(&self.reads) && is_none(&self.syncs);
         nothing.then(|| Complaint::new("syncs", self.syncs, "nothing would fail", remedy))
     }
 }

@@ -105,10 +105,14 @@ impl Context<'_> {
         Orders { rust_log, rust_backtrace, ..orders.clone() }
     }
 
+    /// Whether this is the rehearsal, and not a calm case that was asked for.
+    fn is_rehearsal(&self, case: Case) -> bool {
+        case.calm && !self.cases.only_calm
+    }
+
     /// Where the disks of the case that runs next are copied to, when that is asked for. What is there is removed.
     fn disks(&self, case: Case) -> Option<String> {
-        let is_rehearsal = case.calm && !self.cases.only_calm;
-        if !self.settings.disks || is_rehearsal {
+        if !self.settings.disks || self.is_rehearsal(case) {
             return None;
         }
         let directory = LogDirectory::of(self.definition, self.settings.out.as_deref());
@@ -119,8 +123,7 @@ impl Context<'_> {
 
     /// Writes the events of the case that has just run to a file, when that is asked for.
     fn write_events(&self, case: Case, blackbox: &BlackBox) {
-        let is_rehearsal = case.calm && !self.cases.only_calm;
-        if self.settings.events && !is_rehearsal {
+        if self.settings.events && !self.is_rehearsal(case) {
             let directory = LogDirectory::of(self.definition, self.settings.out.as_deref());
             match directory.write_events(&blackbox.recording()) {
                 Ok(path) => eprintln!("events: {path}"),

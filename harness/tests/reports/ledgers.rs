@@ -7,9 +7,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use windtunnel::prelude::*;
 
-/// The fixtures of this module.
-pub const NAMES: [&str; 4] = ["syncs_first", "never_syncs", "goes_through_crash_states", "lacks_memory"];
-
 const FILE: &str = "/var/lib/ledger";
 
 /// How many bytes the ledger holds: one for each count. What a crash has torn off reads as zeros.

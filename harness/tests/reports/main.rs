@@ -22,11 +22,12 @@ struct Printed {
     text: String,
 }
 
-/// Runs a fixture as libtest does for `cargo test -- --exact --nocapture`, with a clean environment.
+/// Runs a fixture as libtest does for `cargo test -- --exact --nocapture`, with a clean environment. It is of the
+/// module `fixtures` unless its name begins with another.
 fn run(fixture: &str) -> Run {
     let mut command = Command::new(std::env::current_exe().expect("a test has a binary"));
-    let module = if ledgers::NAMES.contains(&fixture) { "ledgers" } else { "fixtures" };
-    command.args(["--exact", &format!("{module}::{fixture}"), "--include-ignored", "--nocapture", "--test-threads=1"]);
+    let path = if fixture.contains("::") { fixture.to_owned() } else { format!("fixtures::{fixture}") };
+    command.args(["--exact", &path, "--include-ignored", "--nocapture", "--test-threads=1"]);
     command.env_clear();
     // Fixtures fail by design; what they find belongs into no file of the checkout.
     command.env("CHAOS_SAVE", "never");
@@ -77,6 +78,13 @@ impl Printed {
         let start = format!("  {name} ");
         let line = self.block().lines().find(|line| line.starts_with(&start));
         line.unwrap_or_else(|| panic!("no field `{name}`:\n{}", self.text))[start.len()..].trim()
+    }
+
+    /// The token of its replay.
+    #[track_caller]
+    fn token(&self) -> &str {
+        let rest = self.field("replay").strip_prefix("CHAOS_REPLAY=");
+        rest.and_then(|rest| rest.split(' ').next()).expect("CHAOS_REPLAY=…")
     }
 
     #[track_caller]

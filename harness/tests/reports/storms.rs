@@ -51,13 +51,13 @@ fn what_is_pasted_tells_the_same_story_word_for_word() {
         found.field("needed"),
         "no chance: it also fails with fair scheduling, constant latencies, undisturbed calls and other random numbers"
     );
-    let token = found.field("replay").split(['=', ' ']).nth(1).expect("CHAOS_REPLAY=…").to_owned();
-    let replayed = run("forgets_in_a_crash").env("CHAOS_REPLAY", &token).printed();
+    let token = found.token();
+    let replayed = run("forgets_in_a_crash").env("CHAOS_REPLAY", token).printed();
     assert_eq!(found.block(), replayed.block());
     assert!(!replayed.text.contains("shrinking"), "{}", replayed.text);
     std::fs::remove_dir_all(&out).expect("it is ours");
     // Without what the first run left behind it is the same case, found otherwise.
-    let elsewhere = run("forgets_in_a_crash").env("CHAOS_REPLAY", &token).printed();
+    let elsewhere = run("forgets_in_a_crash").env("CHAOS_REPLAY", token).printed();
     assert_eq!(elsewhere.field("digest"), found.field("digest"));
     assert_eq!(elsewhere.field("found").split(',').next(), Some("in the only case"));
     std::fs::remove_dir_all(out).expect("it is ours");
@@ -95,8 +95,7 @@ fn the_link_that_a_failure_needs_is_named() {
 #[test]
 fn a_token_of_another_test_is_refused() {
     let printed = run("forgets_in_a_crash").seed("1-64").printed();
-    let token = printed.field("replay").split(['=', ' ']).nth(1).expect("CHAOS_REPLAY=…").to_owned();
-    let other = run("talks_to_nobody").env("CHAOS_REPLAY", &token).printed();
+    let other = run("talks_to_nobody").env("CHAOS_REPLAY", printed.token()).printed();
     assert!(other.sentence().starts_with("impossible: this token is of another test"), "{}", other.text);
 }
 
@@ -294,8 +293,7 @@ fn a_second_attempt_does_not_forget_what_was_not_the_failure_that_was_expected()
 #[test]
 fn a_storm_can_blow_in_the_process_itself() {
     let found = run("forgets_in_a_crash").seed("1-64").printed();
-    let token = found.field("replay").split(['=', ' ']).nth(1).expect("CHAOS_REPLAY=…").to_owned();
-    let debugged = run("forgets_in_a_crash").env("CHAOS_REPLAY", &token).env("CHAOS_DEBUG", "1").printed();
+    let debugged = run("forgets_in_a_crash").env("CHAOS_REPLAY", found.token()).env("CHAOS_DEBUG", "1").printed();
     assert_eq!(found.field("digest").split(',').next(), Some(debugged.field("digest")));
     assert_eq!(debugged.faults(), found.faults());
     assert_eq!(debugged.field("replay"), found.field("replay"));
@@ -344,11 +342,10 @@ fn hosts_may_be_there_in_some_cases_only() {
 fn a_plan_of_which_nothing_is_left_is_carried_by_a_token() {
     let printed = run("fails_in_every_storm").seed("1-4").printed();
     assert!(printed.field("shrunk").contains(" to 0, in "), "{}", printed.text);
-    let token = printed.field("replay").strip_prefix("CHAOS_REPLAY=").expect("a token");
-    let token = token.split(' ').next().expect("a word").to_owned();
-    let again = run("fails_in_every_storm").env("CHAOS_REPLAY", &token).printed();
+    let token = printed.token();
+    let again = run("fails_in_every_storm").env("CHAOS_REPLAY", token).printed();
     assert_eq!(again.field("digest"), printed.field("digest"));
-    assert!(again.field("replay").contains(&token), "{}", again.text);
+    assert!(again.field("replay").contains(token), "{}", again.text);
 }
 
 #[test]

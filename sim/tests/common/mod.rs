@@ -4,13 +4,14 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::fd::{FromRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 use windtunnel_sim::worker;
-use windtunnel_sim::world::{Config, Console, EventLine, Outcome, Position, Sink, ThreadStack, run};
+use windtunnel_sim::world::{Config, Console, EventLine, OnExit, Outcome, Position, Program, Sink, ThreadStack, run};
 
 /// libc's memory for all of these tests, by an allocator that minds its own image.
 ///
@@ -195,6 +196,17 @@ pub fn world_with(config: Config, main: impl FnOnce() + 'static) -> Run {
             run
         }
     }
+}
+
+/// The answers of a world that has finished: it prints a line for each question, so that a failing test shows all.
+pub fn lines(run: &Run) -> BTreeMap<String, String> {
+    assert_eq!(run.outcome, "", "{}", run.output);
+    run.output.lines().filter_map(|line| line.split_once(": ")).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+}
+
+/// A program that is given its host's name and nothing else.
+pub fn program(name: &str, entry: unsafe fn(usize, &[u8]) -> i32, on_exit: OnExit) -> Program {
+    Program { entry, user: 0, payload: vec![], args: vec![name.to_owned()], env: vec![], on_exit }
 }
 
 fn collect(mut reader: std::fs::File) -> Run {

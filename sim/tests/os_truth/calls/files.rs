@@ -45,6 +45,28 @@ pub fn c(path: &str) -> CString {
     CString::new(path).expect("no NUL in a path")
 }
 
+/// What fstat(2) says, without a line.
+pub fn look_at(fd: c_int) -> Option<stat> {
+    let mut found: stat = unsafe { std::mem::zeroed() };
+    (unsafe { libc::fstat(fd, &mut found) } == 0).then_some(found)
+}
+
+/// Whether it is a directory, without a line.
+pub fn is_directory(fd: c_int) -> bool {
+    look_at(fd).is_some_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+/// Makes a directory below `/tmp` and goes there, without a line.
+pub fn enter_a_fresh_directory() {
+    // First of all: an earlier sequence may have left a mask that closes the directory.
+    unsafe { libc::umask(0o022) };
+    let free = (0..10_000).find(|number| {
+        let path = c(&format!("/tmp/{number}"));
+        unsafe { libc::mkdir(path.as_ptr(), 0o755) == 0 && libc::chdir(path.as_ptr()) == 0 }
+    });
+    assert!(free.is_some(), "no name is free");
+}
+
 /// Where a `*at` call begins, in words.
 fn from(directory: c_int) -> String {
     if directory == AT_FDCWD { "CWD".to_owned() } else { directory.to_string() }
@@ -472,11 +494,8 @@ impl Transcript {
     /// copy_file_range(2), from the beginning to the beginning.
     pub fn copy_file_range(&self, from: c_int, to: c_int, bytes: usize) -> i64 {
         let (mut at, mut there) = (0i64, 0i64);
-        let call = || unsafe { libc::copy_file_range(from, &raw mut at, to, &raw mut there, bytes, 0) };
-        let (result, errno) = outcome!({
-            let mut call = call;
-            call()
-        });
+        let mut call = || unsafe { libc::copy_file_range(from, &raw mut at, to, &raw mut there, bytes, 0) };
+        let (result, errno) = outcome!(call());
         self.returned(format_args!("copy_file_range({from}, {to}, {bytes})"), result, errno, "");
         result
     }
@@ -488,8 +507,8 @@ impl Transcript {
         let failed = address == libc::MAP_FAILED as i64;
         let text = words(protection as u32, &[(1, "READ"), (2, "WRITE"), (4, "EXEC")]);
         let sharing = words(flags as u32, &[(3, "SHARED_VALIDATE"), (1, "SHARED"), (2, "PRIVATE")]);
-        let call = format_args!("mmap({bytes}, {text}, {sharing}, {fd}, {offset})").to_string();
-        self.returned(format_args!("{call}"), if failed { -1 } else { 0 }, errno, "");
+        let result = if failed { -1 } else { 0 };
+        self.returned(format_args!("mmap({bytes}, {text}, {sharing}, {fd}, {offset})"), result, errno, "");
         if failed { std::ptr::null_mut() } else { address as *mut u8 }
     }
 

@@ -1,6 +1,7 @@
 //! Kinds of descriptors, each made afresh.
 
 use crate::calls::Addr;
+use crate::calls::files::c;
 use crate::transcript::Transcript;
 use libc::{AF_INET, AF_INET6, AF_UNIX, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_SEQPACKET, SOCK_STREAM, c_int};
 
@@ -292,7 +293,7 @@ fn own(t: &Transcript, flags: c_int) -> c_int {
 
 fn open(t: &Transcript, path: &str, flags: c_int) -> c_int {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let path = std::ffi::CString::new(path).expect("no NUL in a path");
+    let path = c(path);
     // SAFETY: a C string.
     crate::transcript::record!(t, unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) }, "open(…/{name})")
         as c_int

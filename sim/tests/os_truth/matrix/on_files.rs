@@ -1,7 +1,7 @@
 //! The calls of the matrix that are about files; descriptors that are none answer with an error.
 
-use super::operations::{Operation, is_directory, operations};
-use crate::calls::files::{Stretch, When};
+use super::operations::{Operation, operations};
+use crate::calls::files::{Stretch, When, is_directory, look_at};
 use libc::*;
 
 const WHOLE: Stretch = Stretch { kind: F_WRLCK, whence: SEEK_SET, start: 0, bytes: 0 };
@@ -249,10 +249,4 @@ fn ours(fd: c_int) -> bool {
 /// Whether it is a file of the script's own making: what it is called is the same on both sides, too.
 fn own_file(fd: c_int) -> bool {
     ours(fd) && look_at(fd).is_some_and(|found| matches!(found.st_mode & S_IFMT, S_IFREG | S_IFDIR | S_IFLNK))
-}
-
-fn look_at(fd: c_int) -> Option<libc::stat> {
-    let mut found = std::mem::MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: room for the answer, all zeros at first.
-    unsafe { (fstat(fd, found.as_mut_ptr()) == 0).then(|| found.assume_init()) }
 }

@@ -512,13 +512,6 @@ operations! {
 const TYPE: Opt = Opt { name: "SO_TYPE", level: SOL_SOCKET, number: SO_TYPE };
 const KEEPALIVE: Opt = Opt { name: "SO_KEEPALIVE", level: SOL_SOCKET, number: SO_KEEPALIVE };
 
-/// Whether it is a directory, without a line.
-pub fn is_directory(fd: c_int) -> bool {
-    let mut stat = std::mem::MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: room for the answer, all zeros at first.
-    unsafe { fstat(fd, stat.as_mut_ptr()) == 0 && stat.assume_init().st_mode & S_IFMT == S_IFDIR }
-}
-
 /// Whether a socket is a stream, without a line: sizes of streams' buffers adapt to the machine.
 fn is_stream(fd: c_int) -> bool {
     let (mut value, mut len): (c_int, socklen_t) = (0, 4);

@@ -2,7 +2,7 @@
 //!
 //! For each call there is one script: it makes [`fixture`] afresh for each path, and looks at the directory afterwards.
 
-use crate::calls::files::When;
+use crate::calls::files::{When, enter_a_fresh_directory};
 use crate::compare::{Weathers, check};
 use crate::transcript::Transcript;
 use libc::*;
@@ -69,14 +69,9 @@ fn fixture() {
             close(fd);
         }
     };
+    enter_a_fresh_directory();
     // SAFETY: C strings.
     unsafe {
-        umask(0o022);
-        let free = (0..10_000).find(|number| {
-            let path = std::ffi::CString::new(format!("/tmp/{number}")).expect("no NUL in it");
-            mkdir(path.as_ptr(), 0o755) == 0 && chdir(path.as_ptr()) == 0
-        });
-        assert!(free.is_some(), "no name is free");
         for directory in [c"full", c"empty", c"unwritable", c"unsearchable", c"unlistable", c"full/inner"] {
             nothing(mkdir(directory.as_ptr(), 0o755));
         }
@@ -107,8 +102,9 @@ fn stays_inside(path: &str) -> bool {
     path != ".." && path != "/"
 }
 
-fn every_path(t: &'static Transcript, call: fn(&Transcript, &str)) {
-    for path in PATHS {
+/// Makes the call on each path that is wanted.
+fn on_each(t: &'static Transcript, wanted: fn(&str) -> bool, call: fn(&Transcript, &str)) {
+    for path in PATHS.into_iter().filter(|path| wanted(path)) {
         fixture();
         t.forget_names();
         call(t, path);
@@ -117,14 +113,12 @@ fn every_path(t: &'static Transcript, call: fn(&Transcript, &str)) {
     }
 }
 
+fn every_path(t: &'static Transcript, call: fn(&Transcript, &str)) {
+    on_each(t, |_| true, call);
+}
+
 fn every_path_inside(t: &'static Transcript, call: fn(&Transcript, &str)) {
-    for path in PATHS.into_iter().filter(|path| stays_inside(path)) {
-        fixture();
-        t.forget_names();
-        call(t, path);
-        t.close_all();
-        t.readdir(".");
-    }
+    on_each(t, stays_inside, call);
 }
 
 fn opened(t: &Transcript, path: &str, flags: c_int) {

@@ -1,13 +1,12 @@
 //! Running a sequence of calls on files.
 
 use super::files::{Op, PATHS, TARGETS};
-use crate::calls::files::{Stretch, When};
+use crate::calls::files::{Stretch, When, c, enter_a_fresh_directory, is_directory, look_at};
 use crate::calls::readiness::ALL;
 use crate::differences::linux_version;
 use crate::transcript::Transcript;
 use libc::{AT_FDCWD, c_int};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CString;
 
 /// Descriptors that a sequence may have open.
 const OPEN_MAX: usize = 16;
@@ -26,7 +25,7 @@ const LOCKS: [(&str, c_int); 4] = [
 /// Runs a sequence in a directory of its own, and closes what it has left open.
 pub fn run(ops: &[Op], t: &Transcript) {
     t.forget_names();
-    enter_a_fresh_directory();
+    enter_a_deep_directory();
     let mut open = Open {
         t,
         fds: Vec::new(),
@@ -43,18 +42,11 @@ pub fn run(ops: &[Op], t: &Transcript) {
 }
 
 /// Without a line; `..` leads out of it and stays below `/tmp`.
-fn enter_a_fresh_directory() {
-    let made = (0..10_000).find_map(|number| {
-        let path = CString::new(format!("/tmp/{number}")).expect("no NUL in it");
-        // SAFETY: a C string.
-        let made = unsafe { libc::mkdir(path.as_ptr(), 0o755) } == 0;
-        made.then_some(path)
-    });
-    // SAFETY: C strings.
-    unsafe {
-        libc::umask(0o022);
-        libc::chdir(made.expect("a name that is free").as_ptr());
-        for _ in 0..3 {
+fn enter_a_deep_directory() {
+    enter_a_fresh_directory();
+    for _ in 0..3 {
+        // SAFETY: C strings.
+        unsafe {
             libc::mkdir(c"base".as_ptr(), 0o755);
             libc::chdir(c"base".as_ptr());
         }
@@ -444,7 +436,7 @@ impl Open<'_> {
 
 /// Whether a path leads to a file that takes no space, without a line.
 fn is_empty(path: &str) -> bool {
-    let path = CString::new(path).expect("no NUL in it");
+    let path = c(path);
     // SAFETY: a C string, and room for the answer, all zeros at first.
     unsafe {
         let mut found: libc::stat = std::mem::zeroed();
@@ -456,17 +448,4 @@ fn is_empty(path: &str) -> bool {
 /// The inode behind a descriptor, without a line.
 fn inode(fd: c_int) -> Option<u64> {
     look_at(fd).map(|found| found.st_ino)
-}
-
-/// Whether a descriptor is of a directory, without a line.
-fn is_directory(fd: c_int) -> bool {
-    look_at(fd).is_some_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFDIR)
-}
-
-fn look_at(fd: c_int) -> Option<libc::stat> {
-    // SAFETY: room for the answer, all zeros at first.
-    unsafe {
-        let mut found: libc::stat = std::mem::zeroed();
-        (libc::fstat(fd, &mut found) == 0).then_some(found)
-    }
 }
