@@ -1,0 +1,19 @@
+//! Faults on the real Linux kernel.
+//!
+//! What the simulated kernel decides by itself is done here to genuine processes: by netlink, mounts, cgroups, signals
+//! and clocks. Nothing shells out. Each fault is an [`Injection`]: applied by its constructor, read back from the
+//! kernel, accounted for, healed. What it strikes is a [`Target`], which need not be a host of a test.
+//!
+//! Most faults die with what they are in: a namespace with its last process, an nft table with the socket that owns
+//! it. The rest (cgroups, mounts of others, bytes in another process) is written into a journal
+//! before it is done.
+
+pub mod error;
+pub mod injection;
+pub mod namespace;
+pub mod sys;
+pub mod target;
+
+pub use error::{Error, Result};
+pub use injection::Injection;
+pub use target::Target;

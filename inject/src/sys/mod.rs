@@ -1,0 +1,5 @@
+//! System calls that have no safe wrapper elsewhere. All `unsafe` of this crate is in this room.
+
+mod fork;
+
+pub use fork::{Forked, end_now, fork, wait};

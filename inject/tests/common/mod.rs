@@ -1,0 +1,30 @@
+//! Running tests in namespaces that end with them.
+
+use rustix::thread::UnshareFlags;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use windtunnel_inject::namespace::leave_for_new;
+use windtunnel_inject::sys::{Forked, end_now, fork, wait};
+
+/// What the child exits with when it has no namespaces.
+const SKIPPED: i32 = 77;
+
+/// Runs this in a process with network and mount namespaces of its own, as root of a user namespace if need be. Where
+/// the machine does not allow that, the test is skipped with the reason, or fails if `CHAOS_REQUIRE=real` is set.
+#[track_caller]
+pub fn in_namespaces(test: impl FnOnce()) {
+    match fork().expect("a process") {
+        Forked::Child => {
+            if let Err(error) = leave_for_new(UnshareFlags::NEWNET | UnshareFlags::NEWNS) {
+                eprintln!("skipped: {error}");
+                end_now(SKIPPED);
+            }
+            // The panic's message has been printed.
+            end_now(i32::from(catch_unwind(AssertUnwindSafe(test)).is_err()));
+        }
+        Forked::Parent(pid) => match wait(pid).expect("a child") {
+            0 => {}
+            SKIPPED => assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here"),
+            code => panic!("failed in its namespaces (code {code}); the reason is above"),
+        },
+    }
+}
