@@ -10,6 +10,7 @@
 
 pub mod error;
 pub mod injection;
+pub mod keeper;
 pub mod namespace;
 pub mod sys;
 pub mod target;
