@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_faults::Size;
-use windtunnel_sim::{control, world};
+use windtunnel_sim::world;
 
 /// How long a host may take to become ready, in virtual time.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -300,7 +300,8 @@ impl<S: Started> HostBuilder<S> {
         let mut hosts = Vec::new();
         for name in self.names.iter() {
             let id = self.shared.add_host(name)?;
-            control::limit(id, self.limits);
+            let failed = |reason| HostError::Start { host: name.clone(), reason };
+            crate::world::limit(id, self.limits).map_err(failed)?;
             let probe = self.probe.clone();
             let host = Host::new(id, name.clone(), &self.shared, probe, self.ready_within, self.on_exit);
             let mut state = self.shared.state();
@@ -312,7 +313,7 @@ impl<S: Started> HostBuilder<S> {
         for (host, (program, member)) in hosts.iter().zip(prepared) {
             let program = self.to_sim(program, &member);
             let failed = |reason| HostError::Start { host: host.name().to_owned(), reason };
-            control::start(host.id(), &program).map_err(failed)?;
+            crate::world::start(host.id(), &program).map_err(failed)?;
         }
         Ok(hosts)
     }
@@ -354,6 +355,9 @@ impl Shared {
             || state.hosts.iter().any(|host| host.name() == name)
             || state.clients.iter().any(|(client, _)| client == name);
         drop(state);
-        if taken { Err(wrong("it is taken")) } else { Ok(control::add_host(name)) }
+        if taken {
+            return Err(wrong("it is taken"));
+        }
+        crate::world::add_host(name).map_err(|reason| HostError::Start { host: name.to_owned(), reason })
     }
 }

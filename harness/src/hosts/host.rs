@@ -10,7 +10,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::time::sleep;
-use windtunnel_sim::control;
 use windtunnel_sim::world::{Exit, HostId, HostState as SimState, Usage};
 
 /// How often waiting for a host's end looks; it costs nothing but an event.
@@ -105,7 +104,7 @@ impl Host {
     }
 
     pub(super) fn sim_state(&self) -> SimState {
-        control::state(self.id())
+        crate::world::state(self.id())
     }
 
     /// Whether nobody starts it again when its program has ended.
@@ -120,12 +119,12 @@ impl Host {
 
     /// Its IPv4 address.
     pub fn ip(&self) -> Ipv4Addr {
-        control::addresses(self.id()).0
+        crate::world::addresses(self.id()).0
     }
 
     /// Its IPv6 address.
     pub fn ip6(&self) -> Ipv6Addr {
-        control::addresses(self.id()).1
+        crate::world::addresses(self.id()).1
     }
 
     /// Its IPv4 address with a port.
@@ -162,13 +161,13 @@ impl Host {
     /// # }
     /// ```
     pub fn usage(&self) -> Usage {
-        control::usage(self.id())
+        crate::world::usage(self.id())
     }
 
     /// Asks its program to end: SIGTERM. It stays down after that, also at a storm's end.
     pub fn stop(&self) {
         self.felled(false);
-        control::terminate(self.id());
+        crate::world::terminate(self.id());
     }
 
     /// Asks its program to end, and waits until it has.
@@ -183,14 +182,14 @@ impl Host {
     /// again.
     pub fn kill(&self) {
         self.felled(true);
-        control::kill(self.id());
+        crate::world::kill(self.id());
     }
 
     /// Cuts its power: nothing of it runs again, peers hear nothing, and what was not synced to its disk may be gone. A
     /// storm's end starts it again.
     pub fn crash(&self) {
         self.felled(true);
-        control::crash(self.id());
+        crate::world::crash(self.id());
     }
 
     /// Cuts its power, to go through everything that this can leave of its disk: what was synced, and of the rest every
@@ -209,20 +208,20 @@ impl Host {
     /// ```
     pub fn crash_states(&self) -> CrashStates {
         self.felled(true);
-        control::begin_crash_states(self.id());
+        crate::world::begin_crash_states(self.id());
         CrashStates { host: self.clone(), seen: 0 }
     }
 
     /// Suspends its program: it does nothing, while its kernel goes on to take what arrives. A storm's end resumes it.
     pub fn pause(&self) {
         self.noted(|faults, host| faults.paused(host, true));
-        control::pause(self.id());
+        crate::world::pause(self.id());
     }
 
     /// Lets a suspended program go on.
     pub fn resume(&self) {
         self.noted(|faults, host| faults.paused(host, false));
-        control::resume(self.id());
+        crate::world::resume(self.id());
     }
 
     /// Starts its program again, as it was started at first, and waits until it is ready. A host that is up loses its
@@ -233,12 +232,12 @@ impl Host {
     /// It could not be started, or did not become ready in time.
     pub async fn restart(&self) -> Result<(), HostError> {
         if !matches!(self.sim_state(), SimState::Down(_)) {
-            control::crash(self.id());
+            crate::world::crash(self.id());
         }
         self.felled(false);
         self.noted(|faults, host| faults.paused(host, false));
         let failed = |reason| HostError::Start { host: self.name().to_owned(), reason };
-        control::restart(self.id()).map_err(failed)?;
+        crate::world::restart(self.id()).map_err(failed)?;
         self.wait_ready().await?;
         Ok(())
     }
@@ -291,7 +290,7 @@ impl CrashStates {
     #[expect(clippy::should_implement_trait, reason = "what it gives is a state of the host, not an item")]
     pub fn next(&mut self) -> bool {
         self.host.felled(true);
-        let more = control::next_crash_state(self.host.id());
+        let more = crate::world::next_crash_state(self.host.id());
         self.seen += usize::from(more);
         more
     }

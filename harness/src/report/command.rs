@@ -63,6 +63,8 @@ mod tests {
 
     fn definition(integration_test: bool) -> TestDefinition {
         TestDefinition {
+            world: World::Sim,
+            in_both_worlds: false,
             path: "crash_safety::linearizable::case_2",
             package: Some("kv"),
             crate_name: Some(if integration_test { "crash_safety" } else { "kv" }),

@@ -37,6 +37,13 @@ use crate::sys::{End, Forked, end_now, fork, wait};
 use rustix::mount::MountFlags;
 use rustix::thread::UnshareFlags;
 
+/// The namespaces of a world.
+const WORLD: UnshareFlags = UnshareFlags::NEWNS
+    .union(UnshareFlags::NEWPID)
+    .union(UnshareFlags::NEWUTS)
+    .union(UnshareFlags::NEWIPC)
+    .union(UnshareFlags::NEWNET);
+
 /// Runs a world: in namespaces of its own, and in a process of its own in these, calls `case` with what it starts
 /// hosts with. Answers how that process ended, when the whole world is gone.
 ///
@@ -89,4 +96,34 @@ fn first_process(lifeline: std::os::fd::OwnedFd, case: impl FnOnce(Keeper) -> i3
 fn mount_proc() -> Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("proc", "/proc", "proc", flags, None).map_err(|error| Error::os("mount /proc", error))
+}
+
+/// Whether this machine lets this user have worlds: tried, in a process that ends at once.
+///
+/// # Errors
+/// What is lacking, and the remedy.
+pub fn is_possible() -> Result<()> {
+    let (told, tell) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| Error::os("make a pipe", error))?;
+    match fork().map_err(|error| Error::os("fork", error))? {
+        Forked::Child => {
+            drop(told);
+            let reason = leave_for_new(WORLD).err().map_or_else(String::new, |error| error.to_string());
+            // Nobody reads it: then there is nobody to tell.
+            let _ = rustix::io::write(&tell, reason.as_bytes());
+            end_now(0)
+        }
+        Forked::Parent(pid) => {
+            drop(tell);
+            let mut reason = String::new();
+            std::io::Read::read_to_string(&mut std::fs::File::from(told), &mut reason)
+                .map_err(|error| Error::os("hear whether worlds are possible", error))?;
+            wait(pid).map_err(|error| Error::os("wait for a child", error))?;
+            if reason.is_empty() {
+                Ok(())
+            } else {
+                Err(Error::lacking("make a world", reason, "see `cargo chaos doctor`"))
+            }
+        }
+    }
 }
