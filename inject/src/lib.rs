@@ -8,10 +8,13 @@
 //! it. The rest (cgroups, mounts of others, bytes in another process) is written into a journal
 //! before it is done.
 
+pub mod dns;
 pub mod error;
 pub mod injection;
 pub mod keeper;
 pub mod namespace;
+pub mod netlink;
+pub mod switch;
 pub mod sys;
 pub mod target;
 
