@@ -11,6 +11,7 @@
 pub mod error;
 pub mod injection;
 pub mod namespace;
+pub mod shape;
 pub mod sys;
 pub mod target;
 
