@@ -14,6 +14,7 @@ pub mod injection;
 pub mod keeper;
 pub mod namespace;
 pub mod netlink;
+pub mod shape;
 pub mod switch;
 pub mod sys;
 pub mod target;

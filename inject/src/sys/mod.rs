@@ -4,8 +4,10 @@ mod clone;
 mod exec;
 mod fork;
 mod inherit;
+mod socket;
 
 pub use clone::clone_into;
 pub use exec::{Executable, execute};
 pub use fork::{End, Forked, end_now, fork, wait, wait_any};
 pub use inherit::{inherit, keep_from_program};
+pub use socket::set_mark;
