@@ -386,7 +386,12 @@ impl Chaos {
         self.shared.calm
     }
 
-    /// Virtual time since the case began.
+    /// Whether this is the real world: hosts are processes, and faults are the real kernel's.
+    pub fn is_real(&self) -> bool {
+        crate::world::is_real()
+    }
+
+    /// Virtual time since the case began; in the real world, real time.
     pub fn elapsed(&self) -> Duration {
         Duration::from_nanos(crate::world::position().now_ns)
     }

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use thiserror::Error;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use windtunnel_sim::world::{Exit, HostId, HostState as SimState, Usage};
 
 /// How often waiting for a host's end looks; it costs nothing but an event.
@@ -29,8 +29,15 @@ struct Inner {
     /// Weak: the context keeps its hosts.
     shared: Weak<Shared>,
     probe: Option<Probe>,
-    ready_within: Duration,
+    waits: Waits,
     on_exit: OnExit,
+}
+
+/// How long is waited for a host.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    pub(super) ready_within: Duration,
+    pub(super) stop_within: Option<Duration>,
 }
 
 /// A host's condition.
@@ -66,6 +73,17 @@ pub enum HostError {
         /// The group, or the host.
         group: String,
     },
+    /// Commands are processes of a real world.
+    #[error(
+        "`{group}` runs the command `{command}`, and this world is simulated: add `world = real` to the test, or run the \
+         service's `main`"
+    )]
+    NotHere {
+        /// The group, or the host.
+        group: String,
+        /// The command.
+        command: String,
+    },
     /// The arguments for `.run(..)` cannot be passed by value.
     #[error("the arguments of `{group}` cannot be serialised: {source}")]
     Arguments {
@@ -93,10 +111,10 @@ impl Host {
         name: String,
         shared: &Arc<Shared>,
         probe: Option<Probe>,
-        ready_within: Duration,
+        waits: Waits,
         on_exit: OnExit,
     ) -> Self {
-        Self { inner: Arc::new(Inner { id, name, shared: Arc::downgrade(shared), probe, ready_within, on_exit }) }
+        Self { inner: Arc::new(Inner { id, name, shared: Arc::downgrade(shared), probe, waits, on_exit }) }
     }
 
     pub(crate) fn id(&self) -> HostId {
@@ -170,10 +188,17 @@ impl Host {
         crate::world::terminate(self.id());
     }
 
-    /// Asks its program to end, and waits until it has.
+    /// Asks its program to end, and waits until it has; one that takes longer than [`HostBuilder::stop_within`] says is
+    /// killed.
+    ///
+    /// [`HostBuilder::stop_within`]: crate::HostBuilder::stop_within
     pub async fn stop_and_wait(&self) {
         self.stop();
+        let deadline = self.inner.waits.stop_within.map(|within| Instant::now() + within);
         while !matches!(self.sim_state(), SimState::Down(_)) {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                crate::world::kill(self.id());
+            }
             sleep(LOOK).await;
         }
     }
@@ -248,7 +273,7 @@ impl Host {
     /// Its program ended, or the time is over.
     pub async fn wait_ready(&self) -> Result<(), NotReady> {
         match &self.inner.probe {
-            Some(probe) => probe.wait(self, self.inner.ready_within).await,
+            Some(probe) => probe.wait(self, self.inner.waits.ready_within).await,
             None => Ok(()),
         }
     }

@@ -60,6 +60,8 @@ fn target(definition: &TestDefinition, file: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::definition::World;
+    use crate::definition::World;
 
     fn definition(integration_test: bool) -> TestDefinition {
         TestDefinition {

@@ -90,7 +90,7 @@ pub(super) fn run_real(blackbox: &'static BlackBox, body: TestBody) {
         let shared = Arc::clone(cx.shared());
         real::run(keeper, blackbox, shared, move || test_main(cx, body, blackbox))
     };
-    if let Err(error) = windtunnel_inject::keeper::run_world(case) {
+    if let Err(error) = windtunnel_inject::keeper::run_world(&real::files(), case) {
         let reason = format!("there is no real world here: {error}");
         blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
     }

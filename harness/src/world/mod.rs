@@ -29,6 +29,11 @@ pub(crate) fn inside() -> bool {
     real::world().is_some() || control::inside()
 }
 
+/// Whether this is the real world.
+pub(crate) fn is_real() -> bool {
+    real::world().is_some()
+}
+
 pub(crate) fn position() -> Position {
     either!(world => world.position(), control::position())
 }
@@ -48,8 +53,9 @@ pub(crate) fn limit(host: HostId, limits: Limits) -> Result<(), String> {
     })
 }
 
-pub(crate) fn start(host: HostId, program: &Program) -> Result<(), String> {
-    either!(world => world.start(host, program), control::start(host, program))
+/// Starts a host's program: a function of this executable, or in the real world a command.
+pub(crate) fn start(host: HostId, program: &Program, command: Option<&str>) -> Result<(), String> {
+    either!(world => world.start(host, program, command), control::start(host, program))
 }
 
 pub(crate) fn start_client(host: HostId, run: Box<dyn FnOnce() + Send>) -> Result<(), String> {

@@ -36,6 +36,7 @@ use crate::namespace::leave_for_new;
 use crate::sys::{End, Forked, end_now, fork, wait};
 use rustix::mount::MountFlags;
 use rustix::thread::UnshareFlags;
+use std::path::PathBuf;
 
 /// The namespaces of a world.
 const WORLD: UnshareFlags = UnshareFlags::NEWNS
@@ -45,13 +46,14 @@ const WORLD: UnshareFlags = UnshareFlags::NEWNS
     .union(UnshareFlags::NEWNET);
 
 /// Runs a world: in namespaces of its own, and in a process of its own in these, calls `case` with what it starts
-/// hosts with. Answers how that process ended, when the whole world is gone.
+/// hosts with. There these files have this content, for all hosts. Answers how that process ended, when the whole world
+/// is gone.
 ///
 /// Only for processes of one thread. The world dies with the calling thread.
 ///
 /// # Errors
 /// The machine does not allow namespaces, or there is no process.
-pub fn run_world(case: impl FnOnce(Keeper) -> i32) -> Result<End> {
+pub fn run_world(files: &[(PathBuf, String)], case: impl FnOnce(Keeper) -> i32) -> Result<End> {
     let kinds =
         UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC | UnshareFlags::NEWNET;
     leave_for_new(kinds)?;
@@ -62,7 +64,7 @@ pub fn run_world(case: impl FnOnce(Keeper) -> i32) -> Result<End> {
     match fork().map_err(|error| Error::os("fork the world's first process", error))? {
         Forked::Child => {
             drop(held);
-            let code = first_process(lifeline, case).unwrap_or_else(|error| {
+            let code = first_process(lifeline, files, case).unwrap_or_else(|error| {
                 eprintln!("{error}");
                 1
             });
@@ -77,8 +79,13 @@ pub fn run_world(case: impl FnOnce(Keeper) -> i32) -> Result<End> {
     }
 }
 
-fn first_process(lifeline: std::os::fd::OwnedFd, case: impl FnOnce(Keeper) -> i32) -> Result<i32> {
+fn first_process(
+    lifeline: std::os::fd::OwnedFd,
+    files: &[(PathBuf, String)],
+    case: impl FnOnce(Keeper) -> i32,
+) -> Result<i32> {
     mount_proc()?;
+    files::place(files)?;
     let (ours, theirs) = protocol::pair()?;
     match fork().map_err(|error| Error::os("fork the case", error))? {
         Forked::Child => {

@@ -3,6 +3,7 @@
 use super::console::OPEN;
 use super::faults::ByHand;
 use super::hosts::Hosts;
+use super::network::Network;
 use super::weather::Weather;
 use super::{WORLD, World};
 use crate::blackbox::{BlackBox, EndedAs, Ending, Finding, Kind, Verdict};
@@ -24,12 +25,21 @@ pub(super) struct Finish(AtomicBool);
 
 /// Runs a case's test body as host `test` of a new world; the exit code of the case's process.
 pub(crate) fn run(keeper: Keeper, blackbox: &'static BlackBox, shared: Arc<Shared>, body: impl FnOnce()) -> i32 {
+    let network = match Network::new(shared.seed()) {
+        Ok(network) => network,
+        Err(error) => {
+            let reason = format!("there is no network for the world: {error}");
+            blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+            return 1;
+        }
+    };
     let world = World {
         began: Instant::now(),
         events: AtomicU64::new(0),
         blackbox,
         shared,
         keeper,
+        network,
         hosts: Hosts::default(),
         by_hand: ByHand::default(),
         weather: Weather::default(),

@@ -12,7 +12,10 @@ use windtunnel_sim::world::{FaultId, HostId, HostState};
 
 /// Faults that were begun by hand, by number.
 #[derive(Default)]
-pub(super) struct ByHand(Mutex<(u64, BTreeMap<u64, Begun>)>);
+pub(super) struct ByHand {
+    faults: Mutex<(u64, BTreeMap<u64, Begun>)>,
+    distances: Mutex<BTreeMap<(HostId, HostId), Box<dyn Injection>>>,
+}
 
 /// A fault in force.
 pub(super) enum Begun {
@@ -42,6 +45,8 @@ pub(super) enum Refusal {
     NotHere(&'static str),
     /// The kernel, or this user's privilege, lacks something.
     Failed(windtunnel_inject::Error),
+    /// The same, found out before.
+    Lacking(String),
 }
 
 impl Display for Refusal {
@@ -49,6 +54,7 @@ impl Display for Refusal {
         match self {
             Self::NotHere(reason) => f.write_str(reason),
             Self::Failed(error) => error.fmt(f),
+            Self::Lacking(reason) => f.write_str(reason),
         }
     }
 }
@@ -124,10 +130,6 @@ impl World {
         }
     }
 
-    fn begin_on_links(&self, _links: &Links, _trouble: &LinkTrouble) -> Result<Vec<Box<dyn Injection>>, Refusal> {
-        Err(Refusal::NotHere("the real world has no such fault yet"))
-    }
-
     fn note_fault(&self, kind: &FaultKind, what: &str) {
         self.note("test", &format!("{} {what}", self.fault_name(kind)));
     }
@@ -162,12 +164,14 @@ impl World {
         }
     }
 
-    /// Links that take their time in good weather, until the end.
+    /// Links that take their time in good weather, until the end or until somebody says something else.
     pub(crate) fn distance(&'static self, from: HostId, to: HostId, one_way: Duration) {
-        let links = Links { from: vec![from], to: vec![to], both_ways: false };
-        let trouble =
-            LinkTrouble::Slow { latency: one_way, or: Vec::new(), jitter: Duration::ZERO, spread: Spread::Uniform };
-        self.by_hand(links, trouble);
+        let laid = match self.lay_distance(from, to, one_way) {
+            Ok(laid) => laid,
+            Err(refusal) => panic!("{} and {} cannot be apart: {refusal}", self.name(from), self.name(to)),
+        };
+        // The old one heals when it is dropped.
+        lock(&self.by_hand.distances).insert((from, to), laid);
     }
 
     pub(crate) fn partition(&'static self, from: &[HostId], to: &[HostId], both_ways: bool) -> FaultId {
@@ -198,7 +202,7 @@ impl World {
             Ok(begun) => begun,
             Err(refusal) => panic!("{}: {refusal}", self.fault_name(&kind)),
         };
-        let mut faults = lock(&self.by_hand.0);
+        let mut faults = lock(&self.by_hand.faults);
         faults.0 += 1;
         let number = faults.0;
         faults.1.insert(number, begun);
@@ -207,7 +211,7 @@ impl World {
 
     /// Ends a fault that was begun by hand. Healing twice is harmless.
     pub(crate) fn heal(&'static self, fault: FaultId) -> FaultAccount {
-        let begun = lock(&self.by_hand.0).1.remove(&fault.0);
+        let begun = lock(&self.by_hand.faults).1.remove(&fault.0);
         FaultAccount { affected: begun.map_or(0, |begun| self.end_fault(begun)) }
     }
 }

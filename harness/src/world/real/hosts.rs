@@ -1,17 +1,16 @@
 //! Hosts: their programs' starts and ends.
 
-use super::{World, addresses, lock};
+use super::{World, lock};
 use crate::blackbox::Kind;
 use crate::system::{HostProgram, START_VARIABLE};
 use rustix::process::Signal;
-use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use windtunnel_inject::keeper::{Child, Program as Executed, Start, StartFds};
-use windtunnel_inject::namespace::leave_for_new;
+use windtunnel_inject::netlink::new_namespace;
+use windtunnel_inject::switch::PortId;
 use windtunnel_inject::sys::End;
 use windtunnel_sim::world::{Exit, HostId, HostState, Limits, OnExit, Program};
 
@@ -24,10 +23,12 @@ pub(super) struct Hosts(Mutex<Vec<Host>>);
 
 struct Host {
     name: String,
-    /// Its network namespace.
-    network: Option<Arc<OwnedFd>>,
+    /// Its network namespace, and where that is joined to the others: a machine that loses its power loses both.
+    network: Option<(Arc<OwnedFd>, PortId)>,
     limits: Limits,
     program: Option<Program>,
+    /// What is executed in place of the program's function.
+    command: Option<String>,
     state: HostState,
     child: Option<Arc<Child>>,
     /// How often its program has been started: who waits for the end of one start must not end another.
@@ -46,12 +47,13 @@ impl World {
     pub(crate) fn add_host(&self, name: &str) -> Result<HostId, String> {
         let mut hosts = lock(&self.hosts.0);
         let id = HostId(u32::try_from(hosts.len()).map_err(|_| "there are too many hosts".to_owned())?);
-        let network = make_network().map_err(|error| error.to_string())?;
+        let network = self.plug_in(id, name)?;
         hosts.push(Host {
             name: name.to_owned(),
-            network: Some(Arc::new(network)),
+            network: Some(network),
             limits: Limits::default(),
             program: None,
+            command: None,
             state: HostState::Down(None),
             child: None,
             starts: 0,
@@ -59,6 +61,15 @@ impl World {
             restarts: 0,
         });
         Ok(id)
+    }
+
+    /// A network namespace for a host, joined to the others'.
+    fn plug_in(&self, host: HostId, name: &str) -> Result<(Arc<OwnedFd>, PortId), String> {
+        let made = new_namespace().and_then(|namespace| {
+            let port = self.network.join(host, name, namespace.as_fd())?;
+            Ok((Arc::new(namespace), port))
+        });
+        made.map_err(|error| error.to_string())
     }
 
     pub(crate) fn limit(&self, host: HostId, limits: Limits) -> Result<(), String> {
@@ -90,40 +101,50 @@ impl World {
 
     /// Has the calling thread, and those that it starts, be on a host's network.
     pub(super) fn enter_network(&self, host: HostId) -> Result<(), String> {
-        let network = lock(&self.hosts.0)[index(host)].network.clone().ok_or("its network is gone")?;
+        let (network, _) = lock(&self.hosts.0)[index(host)].network.clone().ok_or("its network is gone")?;
         rustix::thread::move_into_link_name_space(network.as_fd(), Some(rustix::thread::LinkNameSpaceType::Network))
             .map_err(|error| format!("failed to enter a network namespace: {error}"))
     }
 
-    pub(crate) fn start(&'static self, host: HostId, program: &Program) -> Result<(), String> {
-        lock(&self.hosts.0)[index(host)].program = Some(program.clone());
+    pub(crate) fn start(&'static self, host: HostId, program: &Program, command: Option<&str>) -> Result<(), String> {
+        {
+            let mut hosts = lock(&self.hosts.0);
+            let host = &mut hosts[index(host)];
+            host.program = Some(program.clone());
+            host.command = command.map(str::to_owned);
+        }
         self.restart(host)
     }
 
-    pub(crate) fn restart(&'static self, host: HostId) -> Result<(), String> {
-        let (program, name, network, limits) = {
+    pub(crate) fn restart(&'static self, id: HostId) -> Result<(), String> {
+        let (program, command, name, network, limits) = {
             let mut hosts = lock(&self.hosts.0);
-            let host = &mut hosts[index(host)];
+            let host = &mut hosts[index(id)];
             if !matches!(host.state, HostState::Down(_)) {
                 return Err("its program runs already".to_owned());
             }
             let program = host.program.clone().ok_or("it has no program")?;
-            let network = host.network.clone().ok_or("its network is gone")?;
+            if host.network.is_none() {
+                host.network = Some(self.plug_in(id, &host.name)?);
+            }
+            let (network, _) = host.network.clone().ok_or("its network is gone")?;
             host.is_felled = false;
-            (program, host.name.clone(), network, host.limits)
+            (program, host.command.clone(), host.name.clone(), network, host.limits)
         };
         let payload = HostProgram::of(&program).to_file().map_err(|error| format!("no memory for it: {error}"))?;
         let (output, written) = std::io::pipe().map_err(|error| error.to_string())?;
         let (error_output, error_written) = std::io::pipe().map_err(|error| error.to_string())?;
         let mut env = program.env.clone();
-        env.push((START_VARIABLE.to_owned(), "3".to_owned()));
+        if command.is_none() {
+            env.push((START_VARIABLE.to_owned(), "3".to_owned()));
+        }
         let start = Start {
             host: name.clone(),
-            program: Executed::This,
+            program: command.map_or(Executed::This, Executed::Command),
             args: program.args.clone(),
             env,
             cgroups: Vec::new(),
-            files: self.files(&name),
+            files: vec![("/etc/hostname".into(), format!("{name}\n"))],
             descriptors: limits.descriptors.map(u64::from),
         };
         let fds = StartFds {
@@ -137,7 +158,7 @@ impl World {
         let child = Arc::new(self.keeper.start(&start, fds).map_err(|error| error.to_string())?);
         let number = {
             let mut hosts = lock(&self.hosts.0);
-            let host = &mut hosts[index(host)];
+            let host = &mut hosts[index(id)];
             host.child = Some(Arc::clone(&child));
             host.state = HostState::Up;
             host.starts += 1;
@@ -146,7 +167,7 @@ impl World {
         self.note(&name, if number == 1 { "started" } else { "started again" });
         thread::Builder::new()
             .name(format!("waits for {name}"))
-            .spawn(move || self.wait_for(host, number, &child))
+            .spawn(move || self.wait_for(id, number, &child))
             .map(drop)
             .map_err(|error| error.to_string())
     }
@@ -202,7 +223,15 @@ impl World {
         self.wait_down(host);
     }
 
+    /// Power loss: first nobody hears of the host any more, then it is gone, with its connections. When it starts again
+    /// its kernel knows nothing of them.
     pub(crate) fn crash(&self, host: HostId) {
+        let network = lock(&self.hosts.0)[index(host)].network.take();
+        if let Some((_, port)) = network
+            && let Err(error) = self.network.leave(port)
+        {
+            self.note(&self.name(host), &format!("could not be taken off the network: {error}"));
+        }
         self.kill(host);
     }
 
@@ -254,27 +283,4 @@ impl World {
             self.fell(HostId(number as u32), Signal::KILL);
         }
     }
-
-    /// Files of a host that are other than the machine's.
-    fn files(&self, name: &str) -> Vec<(PathBuf, String)> {
-        let hosts = lock(&self.hosts.0);
-        let mut text = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
-        for (number, host) in (0..).zip(hosts.iter()) {
-            let (v4, v6) = addresses(HostId(number));
-            text.push_str(&format!("{v4} {}\n{v6} {}\n", host.name, host.name));
-        }
-        vec![("/etc/hosts".into(), text), ("/etc/hostname".into(), format!("{name}\n"))]
-    }
-}
-
-/// A network namespace, with nothing in it.
-fn make_network() -> windtunnel_inject::Result<OwnedFd> {
-    thread::scope(|scope| {
-        let made = scope.spawn(|| {
-            leave_for_new(rustix::thread::UnshareFlags::NEWNET)?;
-            let opened = File::open("/proc/thread-self/ns/net");
-            opened.map(OwnedFd::from).map_err(|error| windtunnel_inject::Error::os("open a network namespace", error))
-        });
-        made.join().unwrap_or_else(|_| Err(windtunnel_inject::Error::gone("make a network namespace")))
-    })
 }

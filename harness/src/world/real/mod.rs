@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! hosts.rs    hosts: their programs' starts and ends
+//! network.rs  the network between them, and what is wrong with it
 //! clients.rs  threads that are hosts
 //! console.rs  what hosts write
 //! usage.rs    what a program has, by /proc
@@ -19,6 +20,7 @@ mod console;
 mod ending;
 mod faults;
 mod hosts;
+mod network;
 mod usage;
 mod weather;
 
@@ -27,6 +29,7 @@ use crate::chaos::Shared;
 use ending::Finish;
 use faults::ByHand;
 use hosts::Hosts;
+use network::Network;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -38,6 +41,7 @@ use windtunnel_inject::keeper::Keeper;
 use windtunnel_sim::world::{HostId, Position};
 
 pub(crate) use ending::run;
+pub(crate) use network::files;
 
 static WORLD: OnceLock<World> = OnceLock::new();
 
@@ -54,6 +58,7 @@ pub(crate) struct World {
     blackbox: &'static BlackBox,
     shared: Arc<Shared>,
     keeper: Keeper,
+    network: Network,
     hosts: Hosts,
     by_hand: ByHand,
     weather: Weather,
