@@ -8,8 +8,10 @@
 //! it. The rest (cgroups, mounts of others, bytes in another process) is written into a journal
 //! before it is done.
 
+pub mod disk;
 pub mod error;
 pub mod injection;
+pub mod mounts;
 pub mod namespace;
 pub mod sys;
 pub mod target;
