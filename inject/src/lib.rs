@@ -8,10 +8,12 @@
 //! it. The rest (cgroups, mounts of others, bytes in another process) is written into a journal
 //! before it is done.
 
+pub mod disk;
 pub mod dns;
 pub mod error;
 pub mod injection;
 pub mod keeper;
+pub mod mounts;
 pub mod namespace;
 pub mod netlink;
 pub mod shape;

@@ -1,13 +1,17 @@
 //! System calls that have no safe wrapper elsewhere. All `unsafe` of this crate is in this room.
 
+mod block;
 mod clone;
 mod exec;
 mod fork;
 mod inherit;
+mod mount;
 mod socket;
 
+pub use block::{attach_loop_device, cut_power_of_ext4, free_loop_device};
 pub use clone::clone_into;
 pub use exec::{Executable, execute};
 pub use fork::{End, Forked, end_now, fork, wait, wait_any};
 pub use inherit::{inherit, keep_from_program};
+pub use mount::set_mount_attributes;
 pub use socket::set_mark;
