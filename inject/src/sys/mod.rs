@@ -7,6 +7,7 @@ mod fork;
 mod inherit;
 mod mount;
 mod socket;
+mod words;
 
 pub use block::{attach_loop_device, cut_power_of_ext4, free_loop_device};
 pub use clone::clone_into;
@@ -15,3 +16,4 @@ pub use fork::{End, Forked, end_now, fork, wait, wait_any};
 pub use inherit::{inherit, keep_from_program};
 pub use mount::set_mount_attributes;
 pub use socket::set_mark;
+pub use words::SharedWords;
