@@ -69,7 +69,8 @@ impl Curve {
     fn go_on(&mut self, now_ns: i64, next: Vec<Line>) {
         let from_ns = next.first().map_or(now_ns, |line| line.since_ns);
         let holds = self.lines.iter().rposition(|line| line.since_ns <= now_ns).unwrap_or(0);
-        let mut lines: Vec<Line> = self.lines.drain(..).skip(holds).take_while(|line| line.since_ns < from_ns).collect();
+        let mut lines: Vec<Line> =
+            self.lines.drain(..).skip(holds).take_while(|line| line.since_ns < from_ns).collect();
         if lines.is_empty() {
             lines.push(Line { since_ns: now_ns.min(from_ns - 1), ..Line::default() });
         }
@@ -156,9 +157,8 @@ impl Clocks {
             *shift = Shift { from_ns: shift.adds(from_ns), to_ns: 0, since_ns: from_ns, motion, ..*shift };
         }
         self.redraw_wall(now_ns, from_ns);
-        let is_over = |shift: &Shift| {
-            shift.to_ns == 0 && shift.adds(from_ns) == 0 && !matches!(shift.motion, Motion::Drift(_))
-        };
+        let is_over =
+            |shift: &Shift| shift.to_ns == 0 && shift.adds(from_ns) == 0 && !matches!(shift.motion, Motion::Drift(_));
         self.shifts.retain(|shift| !is_over(shift));
     }
 

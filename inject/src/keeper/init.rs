@@ -6,11 +6,13 @@
 use super::mount_proc;
 use super::protocol;
 use super::start::{Program, Report, Start};
+use crate::disk::OwnDisk;
 use crate::error::{Error, Result};
+use crate::namespace::leave_for_new;
 use crate::sys::{Executable, Forked, end_now, execute, fork, inherit, keep_from_program, wait_any};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, setrlimit};
-use rustix::thread::{CapabilitySet, LinkNameSpaceType};
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
 use std::ffi::CString;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -29,12 +31,12 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL);
 
 /// Runs a host; the exit code.
-pub(super) fn run(start: &Start, fds: Vec<OwnedFd>) -> i32 {
+pub(super) fn run(start: &Start, disk: Option<&OwnDisk>, fds: Vec<OwnedFd>) -> i32 {
     let Ok([network, output, error_output, payload, reports]) = <[OwnedFd; 5]>::try_from(fds) else {
         return 1;
     };
     // The keeper's, the case's…: a peer of a socket that this process held would not see its end.
-    let made = make_host(start, &network).and_then(|executable| {
+    let made = make_host(start, disk, &network).and_then(|executable| {
         drop(network);
         let streams = [output.as_fd(), error_output.as_fd(), payload.as_fd()];
         start_program(start, executable.as_fd(), streams)
@@ -74,16 +76,25 @@ fn supervise(program: u32, reports: &OwnedFd) -> Result<()> {
     }
 }
 
-/// Makes this process a machine: network, name, files. Answers what is to be executed.
-fn make_host(start: &Start, network: &OwnedFd) -> Result<OwnedFd> {
+/// Makes this process a machine: network, name, disk. Answers what is to be executed.
+fn make_host(start: &Start, disk: Option<&OwnDisk>, network: &OwnedFd) -> Result<OwnedFd> {
     // Of the keeper's file system, whatever the host sees of it.
     let executable = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| Error::os("open the executable", error))?;
     rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|error| Error::os("enter the host's network", error))?;
-    mount_proc()?;
     rustix::system::sethostname(start.host.as_bytes()).map_err(|error| Error::os("name the host", error))?;
-    super::files::place(&start.files)?;
+    match disk {
+        Some(disk) => {
+            let files: Vec<_> = start.files.iter().map(|(path, text)| (path.as_path(), text.as_bytes())).collect();
+            disk.enter(&files)?;
+        }
+        None => {
+            leave_for_new(UnshareFlags::NEWNS)?;
+            mount_proc()?;
+            super::files::place(&start.files)?;
+        }
+    }
     Ok(executable)
 }
 

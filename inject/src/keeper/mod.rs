@@ -20,9 +20,11 @@
 //! protocol.rs  messages with descriptors
 //! serve.rs     the keeper's loop
 //! init.rs      a host's first process
+//! disks.rs     hosts' disks, and what goes wrong with them
 //! files.rs     files whose content is another on one host
 //! ```
 
+mod disks;
 mod files;
 mod init;
 mod protocol;

@@ -1,15 +1,49 @@
 //! Messages with descriptors, over a pair of sockets: unix(7), `SOCK_SEQPACKET`, `SCM_RIGHTS`.
 
+use super::disks::{DiskOrder, Kind};
+use super::start::Start;
 use crate::error::{Error, Result};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What the keeper is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Order {
+    /// Starting a program.
+    Start(Start),
+    /// Something of a disk.
+    Disk(DiskOrder),
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// The host's first process is there.
+    Started,
+    /// It is done.
+    Done,
+    /// A disk has been made; its device's numbers, if it has one.
+    Disk { kind: Kind, device: Option<(u32, u32)> },
+    /// A fault is in force.
+    Fault { id: u64, mechanism: String },
+    /// A number that was asked for.
+    Count(u64),
+    /// It could not be done.
+    Refused(String),
+}
+
+impl Answer {
+    pub(super) fn unexpected(self) -> Error {
+        Error::unlike("talk to the keeper", "another answer", format!("{self:?}"))
+    }
+}
 
 /// Longest message. Linux's default for a socket's buffer is 208 KiB (`net.core.wmem_default`).
 const MESSAGE_BYTES_MAX: usize = 160 << 10;

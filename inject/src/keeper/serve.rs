@@ -1,8 +1,10 @@
 //! The keeper's loop: it starts hosts, reaps whom they leave, and ends with the case or with whoever ordered it.
 
+use super::disks::Disks;
 use super::init;
-use super::protocol;
+use super::protocol::{self, Answer, Order};
 use super::start::Start;
+use crate::disk::OwnDisk;
 use crate::error::{Error, Result};
 use crate::sys::{Forked, clone_into, end_now, wait_any};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +16,7 @@ const REAP_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Serves until the case ends, and answers its code.
 pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<i32> {
+    let mut disks = Disks::default();
     loop {
         // Children of hosts' first processes come here when these end, since this is their namespace's first process.
         while let Ok(Some((pid, end))) = wait_any(false) {
@@ -32,14 +35,14 @@ pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<i
             return Ok(1);
         }
         if orders.contains(PollFlags::IN) {
-            match protocol::receive::<Start>(socket) {
-                Ok(Some((start, fds))) => {
-                    let answer = begin(&start, fds).map_err(|error| error.to_string());
-                    protocol::send(socket, &answer, &[])?;
-                }
-                Ok(None) => {}
-                Err(error) => protocol::send(socket, &Err::<u32, String>(error.to_string()), &[])?,
-            }
+            let answer = match protocol::receive(socket) {
+                Ok(Some((Order::Start(start), fds))) => begin(&start, disks.of(&start.host), fds),
+                Ok(Some((Order::Disk(order), _))) => disks.carry_out(order),
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            };
+            let answer = answer.unwrap_or_else(|error| Answer::Refused(error.to_string()));
+            protocol::send(socket, &answer, &[])?;
         } else if !orders.is_empty() {
             // The case has closed its end, so it is about to be reaped.
             std::thread::sleep(std::time::Duration::from_millis(1));
@@ -47,10 +50,11 @@ pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<i
     }
 }
 
-fn begin(start: &Start, fds: Vec<OwnedFd>) -> Result<u32> {
-    let kinds = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
+fn begin(start: &Start, disk: Option<&OwnDisk>, fds: Vec<OwnedFd>) -> Result<Answer> {
+    // Mounts are for later: a disk can be entered from its maker's mount namespace only.
+    let kinds = UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
     match clone_into(kinds).map_err(|error| Error::os("fork a host's first process", error))? {
-        Forked::Child => end_now(init::run(start, fds)),
-        Forked::Parent(pid) => Ok(pid),
+        Forked::Child => end_now(init::run(start, disk, fds)),
+        Forked::Parent(_) => Ok(Answer::Started),
     }
 }

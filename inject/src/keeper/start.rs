@@ -1,6 +1,7 @@
 //! What a host's program is started with, and the handle on it.
 
-use super::protocol;
+use super::disks::DiskOrder;
+use super::protocol::{self, Answer, Order};
 use crate::error::{Error, Result};
 use crate::sys::End;
 use crate::target::Process;
@@ -73,6 +74,18 @@ impl Keeper {
         Self { socket: Mutex::new(socket) }
     }
 
+    pub(super) fn order_disk(&self, order: DiskOrder) -> Result<Answer> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        protocol::send(&*socket, &Order::Disk(order), &[])?;
+        match protocol::receive(&*socket)? {
+            Some((Answer::Refused(reason), _)) => {
+                Err(Error::os("do something to a host's disk", std::io::Error::other(reason)))
+            }
+            Some((answer, _)) => Ok(answer),
+            None => Err(Error::gone("talk to the keeper")),
+        }
+    }
+
     /// Starts a program in namespaces of its own.
     ///
     /// # Errors
@@ -82,12 +95,12 @@ impl Keeper {
         {
             let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
             let fds = [fds.network, fds.output, fds.error_output, fds.payload, theirs.as_fd()];
-            protocol::send(&*socket, start, &fds)?;
+            protocol::send(&*socket, &Order::Start(start.clone()), &fds)?;
             drop(theirs);
-            let answer: Option<(std::result::Result<u32, String>, _)> = protocol::receive(&*socket)?;
-            match answer {
-                Some((Ok(_init), _)) => {}
-                Some((Err(reason), _)) => return Err(refused(start, reason)),
+            match protocol::receive(&*socket)? {
+                Some((Answer::Started, _)) => {}
+                Some((Answer::Refused(reason), _)) => return Err(refused(start, reason)),
+                Some((other, _)) => return Err(other.unexpected()),
                 None => return Err(Error::gone("start a program")),
             }
         }

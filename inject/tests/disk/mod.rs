@@ -65,7 +65,7 @@ pub fn free_bytes(disk: &OwnDisk) -> u64 {
 pub fn in_child(program: impl FnOnce()) -> bool {
     match fork().expect("a process") {
         Forked::Child => end_now(i32::from(catch_unwind(AssertUnwindSafe(program)).is_err())),
-        Forked::Parent(pid) => wait(pid).expect("a child") == 0,
+        Forked::Parent(pid) => wait(pid).expect("a child").code() == 0,
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn run(keeper: Keeper, blackbox: &'static BlackBox, shared: Arc<Share
         events: AtomicU64::new(0),
         blackbox,
         shared,
-        keeper,
+        keeper: Arc::new(keeper),
         network,
         hosts: Hosts::default(),
         by_hand: ByHand::default(),

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use windtunnel_inject::Injection;
 use windtunnel_sim::control::FaultAccount;
-use windtunnel_sim::weather::{FaultKind, LinkTrouble, Links, Spread};
+use windtunnel_sim::weather::{DiskTrouble, FaultKind, LinkTrouble, Links, Spread};
 use windtunnel_sim::world::{FaultId, HostId, HostState};
 
 /// Faults that were begun by hand, by number.
@@ -85,12 +85,12 @@ impl World {
                 self.pause(*host);
                 Begun::Paused { host: *host, bit }
             }
+            FaultKind::Disk { host, trouble } => Begun::Injected(vec![self.begin_on_disk(*host, trouble)?]),
             FaultKind::Skew { .. }
             | FaultKind::Drift { .. }
             | FaultKind::Hijack { .. }
             | FaultKind::Burn { .. }
-            | FaultKind::Lack { .. }
-            | FaultKind::Disk { .. } => return Err(Refusal::NotHere("the real world has no such fault yet")),
+            | FaultKind::Lack { .. } => return Err(Refusal::NotHere("the real world has no such fault yet")),
         };
         self.note_fault(kind, "begins");
         Ok(begun)
@@ -126,6 +126,17 @@ impl World {
                 if let Err(error) = injection.read_back() {
                     self.broken(&format!("{} is no longer in force: {error}", self.fault_name(kind)));
                 }
+            }
+        }
+    }
+
+    fn begin_on_disk(&self, host: HostId, trouble: &DiskTrouble) -> Result<Box<dyn Injection>, Refusal> {
+        let name = self.name(host);
+        match trouble {
+            DiskTrouble::Full { free_bytes } => Ok(self.keeper.fill_disk(&name, *free_bytes)?),
+            DiskTrouble::NoInodes { free } => Ok(self.keeper.take_inodes(&name, *free)?),
+            DiskTrouble::Slow { .. } | DiskTrouble::Failing { .. } | DiskTrouble::Rotting { .. } => {
+                Err(Refusal::NotHere("the real world has no such fault yet"))
             }
         }
     }

@@ -5,9 +5,11 @@ use crate::blackbox::Kind;
 use crate::system::{HostProgram, START_VARIABLE};
 use rustix::process::Signal;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+use windtunnel_inject::disk::{Device, DiskKind};
 use windtunnel_inject::keeper::{Child, Program as Executed, Start, StartFds};
 use windtunnel_inject::netlink::new_namespace;
 use windtunnel_inject::switch::PortId;
@@ -25,6 +27,8 @@ struct Host {
     name: String,
     /// Its network namespace, and where that is joined to the others: a machine that loses its power loses both.
     network: Option<(Arc<OwnedFd>, PortId)>,
+    /// What its disk is made of, when it has one.
+    disk: Option<(DiskKind, Option<Device>)>,
     limits: Limits,
     program: Option<Program>,
     /// What is executed in place of the program's function.
@@ -51,6 +55,7 @@ impl World {
         hosts.push(Host {
             name: name.to_owned(),
             network: Some(network),
+            disk: None,
             limits: Limits::default(),
             program: None,
             command: None,
@@ -127,6 +132,9 @@ impl World {
             if host.network.is_none() {
                 host.network = Some(self.plug_in(id, &host.name)?);
             }
+            if host.disk.is_none() {
+                host.disk = Some(self.keeper.make_disk(&host.name).map_err(|error| error.to_string())?);
+            }
             let (network, _) = host.network.clone().ok_or("its network is gone")?;
             host.is_felled = false;
             (program, host.command.clone(), host.name.clone(), network, host.limits)
@@ -144,7 +152,7 @@ impl World {
             args: program.args.clone(),
             env,
             cgroups: Vec::new(),
-            files: vec![("/etc/hostname".into(), format!("{name}\n"))],
+            files: files_of(&name),
             descriptors: limits.descriptors.map(u64::from),
         };
         let fds = StartFds {
@@ -225,7 +233,7 @@ impl World {
 
     /// Power loss: first nobody hears of the host any more, then it is gone, with its connections. When it starts again
     /// its kernel knows nothing of them.
-    pub(crate) fn crash(&self, host: HostId) {
+    pub(crate) fn crash(&'static self, host: HostId) {
         let network = lock(&self.hosts.0)[index(host)].network.take();
         if let Some((_, port)) = network
             && let Err(error) = self.network.leave(port)
@@ -233,6 +241,16 @@ impl World {
             self.note(&self.name(host), &format!("could not be taken off the network: {error}"));
         }
         self.kill(host);
+        let (name, disk) = {
+            let hosts = lock(&self.hosts.0);
+            (hosts[index(host)].name.clone(), hosts[index(host)].disk)
+        };
+        // A disk of memory keeps all that was written to it; the README says so.
+        if matches!(disk, Some((DiskKind::Ext4, _)))
+            && let Err(error) = self.keeper.lose_power(&name)
+        {
+            self.broken(&format!("the disk of {name} could not lose its power: {error}"));
+        }
     }
 
     fn fell(&self, host: HostId, signal: Signal) {
@@ -283,4 +301,11 @@ impl World {
             self.fell(HostId(number as u32), Signal::KILL);
         }
     }
+}
+
+/// Files of a host that are other than the machine's.
+fn files_of(name: &str) -> Vec<(PathBuf, String)> {
+    let mut files = super::files();
+    files.push(("/etc/hostname".into(), format!("{name}\n")));
+    files
 }

@@ -57,7 +57,7 @@ pub(crate) struct World {
     events: AtomicU64,
     blackbox: &'static BlackBox,
     shared: Arc<Shared>,
-    keeper: Keeper,
+    keeper: Arc<Keeper>,
     network: Network,
     hosts: Hosts,
     by_hand: ByHand,
