@@ -8,9 +8,15 @@
 //! it. The rest (cgroups, mounts of others, bytes in another process) is written into a journal
 //! before it is done.
 
+pub mod cgroup;
 pub mod error;
+pub mod guardian;
 pub mod injection;
+pub mod journal;
 pub mod namespace;
+pub mod process;
+pub mod recover;
+pub mod snapshot;
 pub mod sys;
 pub mod target;
 
