@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::injection::Injection;
 use crate::journal::{Change, Restore};
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long members may take to stop: each does when it leaves the kernel, or at once where it waits interruptibly.
@@ -18,8 +19,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Frozen {
     mechanism: &'static str,
-    /// In version 2 what was written stands in another file than what came of it.
-    settled: Option<std::path::PathBuf>,
+    /// Where it stands whether all have stopped, and what that line says then.
+    settled: (PathBuf, &'static str),
     restore: Restore,
     change: Change,
     members: u64,
@@ -41,7 +42,10 @@ impl Frozen {
             let found = format!("{} in {}", restore.prior, restore.file.display());
             return Err(Error::unlike("freeze a group", "one that is not frozen yet", found));
         }
-        let settled = (version == Version::Two).then(|| directory.join("cgroup.events"));
+        let settled = match version {
+            Version::One => (directory.join(file), "FROZEN"),
+            Version::Two => (directory.join("cgroup.events"), "frozen 1"),
+        };
         let change = set(group.journal(), restore.clone(), text)?;
         let members = group.members().len() as u64;
         let mut frozen = Self { mechanism, settled, restore, change, members };
@@ -67,9 +71,9 @@ impl Injection for Frozen {
         if now != self.restore.ours || self.change.is_undone() {
             return unlike(now);
         }
-        let Some(events) = &self.settled else { return Ok(()) };
-        let text = fs::read_to_string(events).unwrap_or_default();
-        if text.lines().any(|line| line == "frozen 1") { Ok(()) } else { unlike("somebody in it still runs".to_owned()) }
+        let (file, wanted) = &self.settled;
+        let text = fs::read_to_string(file).unwrap_or_default();
+        if text.lines().any(|line| line == *wanted) { Ok(()) } else { unlike("somebody in it still runs".to_owned()) }
     }
 
     /// Processes that were stopped.

@@ -18,4 +18,5 @@ mod v2;
 pub use freeze::Frozen;
 pub use group::Group;
 pub use layout::{Controller, Hierarchy, Layout, Version};
+pub(crate) use limit::is_below_use;
 pub use limit::{Device, Limit, Limited, Rates};

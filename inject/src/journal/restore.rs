@@ -127,7 +127,10 @@ fn is_gone(error: &io::Error) -> bool {
 
 /// The whole text, or what follows the key on its line; empty if there is no such line.
 fn value(text: &str, key: Option<&str>) -> String {
-    let Some(key) = key else { return text.trim().to_owned() };
+    let Some(key) = key else {
+        // freezer.state while not all of a group have stopped (cgroup-v1/freezer-subsystem.rst): as it was asked for.
+        return if text.trim() == "FREEZING" { "FROZEN".to_owned() } else { text.trim().to_owned() };
+    };
     let rest = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
     rest.unwrap_or_default().trim().to_owned()
 }

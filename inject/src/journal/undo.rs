@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a process that was killed may take to end.
+const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// How to undo one change. Whatever it finds, doing it twice is the same as doing it once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,7 +132,7 @@ impl Undo {
                 with(process, |process| resource.restore(process, *ours, *prior))
             }
             Self::Continue { process } => with(process, |process| signal(process, Signal::CONT)),
-            Self::Kill { process } => with(process, |process| signal(process, Signal::KILL)),
+            Self::Kill { process } => with(process, kill),
             Self::Unmount { path, mount_id } => super::mount::undo(path, *mount_id),
             Self::RemoveFile { path, device, inode } => remove_file(path, *device, *inode),
             Self::Bytes { process, address, ours, prior } => {
@@ -175,6 +179,14 @@ fn signal(process: &Process, signal: Signal) -> Outcome {
         Ok(()) => Outcome::Recovered,
         Err(Error { kind: ErrorKind::TargetGone, .. }) => Outcome::TargetGone,
         Err(error) => Outcome::failed(error),
+    }
+}
+
+/// Ends it, and waits until it has ended: what it does must not come after what is undone next.
+fn kill(process: &Process) -> Outcome {
+    match signal(process, Signal::KILL) {
+        Outcome::Recovered if !process.ends_within(END_WITHIN) => Outcome::failed("it is killed, and does not end"),
+        outcome => outcome,
     }
 }
 
