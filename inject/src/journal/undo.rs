@@ -57,7 +57,8 @@ pub enum Undo {
         /// Which one (statx(2), `STATX_MNT_ID`): a detached mount has it before it is moved there.
         mount_id: u64,
     },
-    /// Remove a file. The only thing that is still there after a boot.
+    /// Remove a file. The only thing that is still there after a boot. A file has its inode before it has a name
+    /// (open(2), `O_TMPFILE`), so that it can be written down first.
     RemoveFile {
         /// Which.
         path: PathBuf,

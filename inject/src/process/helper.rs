@@ -15,6 +15,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+/// How long writing a helper down may take. One whose parent was stopped before that does not wait for ever.
+const WANTED_WITHIN: Duration = Duration::from_secs(3);
+
 /// A helper that is at work.
 #[derive(Debug)]
 pub(super) struct Helper {
@@ -146,8 +149,8 @@ fn run(watch: &Watch, mut stream: UnixStream, name: &CStr, work: impl FnOnce(&Wa
         PollFd::from_borrowed_fd(watch.wanted_by.handle.as_fd(), PollFlags::IN),
         PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::IN),
     ];
-    let forever: Option<&Timespec> = None;
-    if poll(&mut fds, forever).is_err() || !fds[0].revents().is_empty() {
+    let limit = Timespec { tv_sec: WANTED_WITHIN.as_secs().cast_signed(), tv_nsec: 0 };
+    if poll(&mut fds, Some(&limit)).is_err() || !fds[0].revents().is_empty() || fds[1].revents().is_empty() {
         return;
     }
     let mut word = [0];
