@@ -6,6 +6,7 @@ mod exec;
 mod fork;
 mod inherit;
 mod mount;
+mod orphan;
 mod socket;
 mod words;
 
@@ -15,5 +16,6 @@ pub use exec::{Executable, execute};
 pub use fork::{End, Forked, end_now, fork, wait, wait_any};
 pub use inherit::{inherit, keep_from_program};
 pub use mount::set_mount_attributes;
+pub use orphan::{fork_orphan, stand_alone};
 pub use socket::set_mark;
 pub use words::SharedWords;
