@@ -38,7 +38,7 @@ fn start(keeper: &Keeper, script: &str) -> (Child, File) {
         network: network.as_fd(),
         output: theirs.as_fd(),
         error_output: theirs.as_fd(),
-        payload: nothing.as_fd(),
+        more: &[nothing.as_fd()],
     };
     (keeper.start(&start, fds).expect("it starts"), File::from(OwnedFd::from(output)))
 }
@@ -89,7 +89,7 @@ fn what_cannot_be_executed_is_an_error_that_says_so() {
             descriptors: None,
         };
         let fd = nothing.as_fd();
-        let fds = StartFds { network: network.as_fd(), output: fd, error_output: fd, payload: fd };
+        let fds = StartFds { network: network.as_fd(), output: fd, error_output: fd, more: &[] };
         let error = keeper.start(&start, fds).expect_err("there is none").to_string();
         assert!(
             error.starts_with("failed to start no-such-program on kv0: ") && error.contains("No such file"),

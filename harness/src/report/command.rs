@@ -61,7 +61,6 @@ fn target(definition: &TestDefinition, file: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::definition::World;
-    use crate::definition::World;
 
     fn definition(integration_test: bool) -> TestDefinition {
         TestDefinition {

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::fd::FromRawFd as _;
+use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use windtunnel_sim::world::Program;
 
 /// Set in a process that is to be a host: the number of the descriptor with its program.
 pub(crate) const START_VARIABLE: &str = "CHAOS_HOST";
+/// Where a host finds what its clocks show.
+const CLOCKS_FD: RawFd = 4;
 const START_VARIABLE_C: &CStr = c"CHAOS_HOST";
 
 /// A host's program, as it travels to its process: its functions by where they lie in the executable.
@@ -78,6 +80,13 @@ impl HostProgram {
     }
 }
 
+/// Has this process's clocks show what the world says.
+fn install_clocks() -> io::Result<()> {
+    // SAFETY: whoever set the variable has put the page there, and nobody else uses the descriptor.
+    let page = unsafe { OwnedFd::from_raw_fd(CLOCKS_FD) };
+    windtunnel_sim::real_clock::install(page.as_fd())
+}
+
 type Main = unsafe extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) -> c_int;
 type Start =
     unsafe extern "C" fn(Main, c_int, *mut *mut c_char, *mut c_void, *mut c_void, *mut c_void, *mut c_void) -> c_int;
@@ -126,6 +135,10 @@ unsafe extern "C" fn main_or_host(argc: c_int, argv: *mut *mut c_char, envp: *mu
         libc::unsetenv(START_VARIABLE_C.as_ptr());
         // As Rust's own start does: writing to a closed pipe is an error, not the end.
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        if let Err(error) = install_clocks() {
+            eprintln!("failed to set the clocks of this host: {error}");
+            return 1;
+        }
         match HostProgram::of_this_process(&number) {
             Ok(program) => program.run(),
             Err(error) => {

@@ -70,3 +70,42 @@ async fn links_can_be_slow_or_cut(cx: Chaos) -> Result<()> {
     client.await?;
     Ok(())
 }
+
+/// Answers each connection with its wall clock, in milliseconds since the epoch, and what stands in a file.
+async fn tells_the_time(port: u16) -> std::io::Result<()> {
+    use tokio::io::AsyncWriteExt as _;
+    let listener = tokio::net::TcpListener::bind(("0.0.0.0", port)).await?;
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        stream.write_all(now.as_millis().to_string().as_bytes()).await?;
+    }
+}
+
+async fn time_of(host: &Host) -> Result<i128> {
+    use tokio::io::AsyncReadExt as _;
+    let mut text = String::new();
+    tokio::net::TcpStream::connect(host.addr(13)).await?.read_to_string(&mut text).await?;
+    Ok(text.parse()?)
+}
+
+#[chaos_test(world = [sim, real], cases = 1, plan = "0s clock-skew clock +1h for 500ms")]
+async fn clocks_are_wrong_for_a_while(cx: Chaos) -> Result<()> {
+    let clock = cx.host("clock").run(tells_the_time, 13).ready(tcp(13)).start().await?;
+    let mine =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i128;
+    let before = time_of(&clock).await? - mine();
+    assert!(before.abs() < 1000, "{before}");
+    cx.storm(async || {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if !cx.is_calm() {
+            let ahead = time_of(&clock).await.expect("it answers") - mine();
+            assert!((ahead - 3_600_000).abs() < 1000, "{ahead}");
+        }
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    })
+    .await;
+    let after = time_of(&clock).await? - mine();
+    assert!(after.abs() < 1000, "{after}");
+    Ok(())
+}

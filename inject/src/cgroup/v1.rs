@@ -1,7 +1,7 @@
 //! What limits and counters are called in version 1: the kernel's `admin-guide/cgroup-v1/`.
 
-use super::limit::{Device, Limit};
 use super::limit::{Counter, Value};
+use super::limit::{Device, Limit};
 use std::path::Path;
 
 /// What to write for a limit, in this order.
@@ -17,10 +17,9 @@ pub(super) fn values(directory: &Path, limit: &Limit) -> Vec<Value> {
             values
         }
         Limit::Tasks { count } => vec![Value::plain("pids.max", count)],
-        Limit::Processors { quota_us, period_us } => vec![
-            Value::plain("cpu.cfs_period_us", period_us),
-            Value::plain("cpu.cfs_quota_us", quota_us),
-        ],
+        Limit::Processors { quota_us, period_us } => {
+            vec![Value::plain("cpu.cfs_period_us", period_us), Value::plain("cpu.cfs_quota_us", quota_us)]
+        }
         Limit::Io { device, rates } => {
             let files = [
                 ("blkio.throttle.read_bps_device", rates.read_bytes_per_s),

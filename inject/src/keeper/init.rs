@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
 use std::ffi::CString;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What a program may do as its host's root, like one in a container: nothing to the machine.
 const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
@@ -32,16 +32,21 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
 
 /// Runs a host; the exit code.
 pub(super) fn run(start: &Start, disk: Option<&OwnDisk>, fds: Vec<OwnedFd>) -> i32 {
-    let Ok([network, output, error_output, payload, reports]) = <[OwnedFd; 5]>::try_from(fds) else {
+    let mut fds = fds.into_iter();
+    let (Some(network), Some(output), Some(error_output), Some(reports)) =
+        (fds.next(), fds.next(), fds.next(), fds.next())
+    else {
         return 1;
     };
+    let more: Vec<OwnedFd> = fds.collect();
     // The keeper's, the case's…: a peer of a socket that this process held would not see its end.
     let made = make_host(start, disk, &network).and_then(|executable| {
         drop(network);
-        let streams = [output.as_fd(), error_output.as_fd(), payload.as_fd()];
-        start_program(start, executable.as_fd(), streams)
+        let streams = [output.as_fd(), error_output.as_fd()];
+        let streams: Vec<_> = streams.into_iter().chain(more.iter().map(AsFd::as_fd)).collect();
+        start_program(start, executable.as_fd(), &streams)
     });
-    drop((output, error_output, payload));
+    drop((output, error_output, more));
     let program = match made {
         Ok(program) => program,
         Err(error) => {
@@ -99,7 +104,7 @@ fn make_host(start: &Start, disk: Option<&OwnDisk>, network: &OwnedFd) -> Result
 }
 
 /// Starts the program; its number in this namespace. Returns when it has been executed.
-fn start_program(start: &Start, executable: BorrowedFd<'_>, streams: [BorrowedFd<'_>; 3]) -> Result<u32> {
+fn start_program(start: &Start, executable: BorrowedFd<'_>, streams: &[BorrowedFd<'_>]) -> Result<u32> {
     let (refusal, told) = std::io::pipe().map_err(|error| Error::os("make a pipe", error))?;
     match fork().map_err(|error| Error::os("fork the program", error))? {
         Forked::Child => {
@@ -119,14 +124,13 @@ fn start_program(start: &Start, executable: BorrowedFd<'_>, streams: [BorrowedFd
 }
 
 /// Returns only when that failed.
-fn become_program(start: &Start, executable: BorrowedFd<'_>, streams: [BorrowedFd<'_>; 3]) -> Error {
+fn become_program(start: &Start, executable: BorrowedFd<'_>, streams: &[BorrowedFd<'_>]) -> Error {
     match try_become(start, executable, streams) {
         Err(error) | Ok(error) => error,
     }
 }
 
-fn try_become(start: &Start, executable: BorrowedFd<'_>, streams: [BorrowedFd<'_>; 3]) -> Result<Error> {
-    let [output, error_output, payload] = streams;
+fn try_become(start: &Start, executable: BorrowedFd<'_>, streams: &[BorrowedFd<'_>]) -> Result<Error> {
     rustix::process::setsid().map_err(|error| Error::os("leave the session", error))?;
     for directory in &start.cgroups {
         let file = directory.join("cgroup.procs");
@@ -140,10 +144,11 @@ fn try_become(start: &Start, executable: BorrowedFd<'_>, streams: [BorrowedFd<'_
         Program::Command(command) => texts(candidates(command, &start.env).into_iter())?,
     };
     give_up_capabilities()?;
-    inherit(&[nothing.as_fd(), output, error_output, payload])
-        .map_err(|error| Error::os("place descriptors", error))?;
+    let inherited = [&[nothing.as_fd()], streams].concat();
+    inherit(&inherited).map_err(|error| Error::os("place descriptors", error))?;
     // The executable's own descriptor is among them: execveat(2) opens the file before it closes these.
-    keep_from_program(4).map_err(|error| Error::os("close descriptors", error))?;
+    keep_from_program(u32::try_from(inherited.len()).unwrap_or(u32::MAX))
+        .map_err(|error| Error::os("close descriptors", error))?;
     if let Some(most) = start.descriptors {
         let limit = Rlimit { current: Some(most), maximum: Some(most) };
         setrlimit(Resource::Nofile, limit).map_err(|error| Error::os("limit descriptors", error))?;

@@ -48,8 +48,8 @@ pub struct StartFds<'a> {
     pub output: BorrowedFd<'a>,
     /// Its standard error.
     pub error_output: BorrowedFd<'a>,
-    /// Its descriptor 3.
-    pub payload: BorrowedFd<'a>,
+    /// Its descriptors from 3 on.
+    pub more: &'a [BorrowedFd<'a>],
 }
 
 /// What a host's first process says of the program.
@@ -94,8 +94,8 @@ impl Keeper {
         let (reports, theirs) = protocol::pair()?;
         {
             let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-            let fds = [fds.network, fds.output, fds.error_output, fds.payload, theirs.as_fd()];
-            protocol::send(&*socket, &Order::Start(start.clone()), &fds)?;
+            let own = [fds.network, fds.output, fds.error_output, theirs.as_fd()];
+            protocol::send(&*socket, &Order::Start(start.clone()), &[&own, fds.more].concat())?;
             drop(theirs);
             match protocol::receive(&*socket)? {
                 Some((Answer::Started, _)) => {}

@@ -58,7 +58,7 @@ impl Victim {
     /// Waits for its end: its code, or 128 and the signal's number.
     pub fn end(&mut self) -> i32 {
         self.is_over = true;
-        wait(self.process.pid).expect("a child")
+        wait(self.process.pid).expect("a child").code()
     }
 }
 

@@ -3,9 +3,10 @@
 use super::{World, lock};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use windtunnel_inject::Injection;
+use windtunnel_inject::clock::ClockPage;
 use windtunnel_sim::control::FaultAccount;
 use windtunnel_sim::weather::{DiskTrouble, FaultKind, LinkTrouble, Links, Spread};
 use windtunnel_sim::world::{FaultId, HostId, HostState};
@@ -86,11 +87,15 @@ impl World {
                 Begun::Paused { host: *host, bit }
             }
             FaultKind::Disk { host, trouble } => Begun::Injected(vec![self.begin_on_disk(*host, trouble)?]),
-            FaultKind::Skew { .. }
-            | FaultKind::Drift { .. }
-            | FaultKind::Hijack { .. }
-            | FaultKind::Burn { .. }
-            | FaultKind::Lack { .. } => return Err(Refusal::NotHere("the real world has no such fault yet")),
+            FaultKind::Skew { host, by_ns, slewed } => {
+                Begun::Injected(vec![Box::new(self.page_of(*host)?.skew(*by_ns, *slewed)?)])
+            }
+            FaultKind::Drift { host, ppm, stepped } => {
+                Begun::Injected(vec![Box::new(self.page_of(*host)?.drift(*ppm, *stepped)?)])
+            }
+            FaultKind::Hijack { .. } | FaultKind::Burn { .. } | FaultKind::Lack { .. } => {
+                return Err(Refusal::NotHere("the real world has no such fault yet"));
+            }
         };
         self.note_fault(kind, "begins");
         Ok(begun)
@@ -130,6 +135,12 @@ impl World {
         }
     }
 
+    fn page_of(&self, host: HostId) -> Result<Arc<ClockPage>, Refusal> {
+        const COMMAND: &str =
+            "clocks are set at the boundary to libc, which is windtunnel's in hosts that run a function";
+        self.clocks(host).ok_or(Refusal::NotHere(COMMAND))
+    }
+
     fn begin_on_disk(&self, host: HostId, trouble: &DiskTrouble) -> Result<Box<dyn Injection>, Refusal> {
         let name = self.name(host);
         match trouble {
@@ -141,7 +152,7 @@ impl World {
         }
     }
 
-    fn note_fault(&self, kind: &FaultKind, what: &str) {
+    pub(super) fn note_fault(&self, kind: &FaultKind, what: &str) {
         self.note("test", &format!("{} {what}", self.fault_name(kind)));
     }
 

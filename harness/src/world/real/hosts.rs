@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+use windtunnel_inject::clock::ClockPage;
 use windtunnel_inject::disk::{Device, DiskKind};
 use windtunnel_inject::keeper::{Child, Program as Executed, Start, StartFds};
 use windtunnel_inject::netlink::new_namespace;
@@ -29,6 +30,8 @@ struct Host {
     network: Option<(Arc<OwnedFd>, PortId)>,
     /// What its disk is made of, when it has one.
     disk: Option<(DiskKind, Option<Device>)>,
+    /// What its clocks show.
+    clocks: Arc<ClockPage>,
     limits: Limits,
     program: Option<Program>,
     /// What is executed in place of the program's function.
@@ -56,6 +59,7 @@ impl World {
             name: name.to_owned(),
             network: Some(network),
             disk: None,
+            clocks: Arc::new(ClockPage::make().map_err(|error| error.to_string())?),
             limits: Limits::default(),
             program: None,
             command: None,
@@ -95,6 +99,13 @@ impl World {
         Some(self.child(host)?.process().pid)
     }
 
+    /// What a host's clocks show, unless it runs a command, which reads its own.
+    pub(super) fn clocks(&self, host: HostId) -> Option<Arc<ClockPage>> {
+        let hosts = lock(&self.hosts.0);
+        let host = &hosts[index(host)];
+        (host.command.is_none() && host.program.is_some()).then(|| Arc::clone(&host.clocks))
+    }
+
     /// Whether a host has a program that runs, or could.
     pub(super) fn child_is_there(&self, host: HostId) -> bool {
         self.child(host).is_some()
@@ -122,7 +133,7 @@ impl World {
     }
 
     pub(crate) fn restart(&'static self, id: HostId) -> Result<(), String> {
-        let (program, command, name, network, limits) = {
+        let (program, command, name, network, limits, clocks) = {
             let mut hosts = lock(&self.hosts.0);
             let host = &mut hosts[index(id)];
             if !matches!(host.state, HostState::Down(_)) {
@@ -137,13 +148,14 @@ impl World {
             }
             let (network, _) = host.network.clone().ok_or("its network is gone")?;
             host.is_felled = false;
-            (program, host.command.clone(), host.name.clone(), network, host.limits)
+            (program, host.command.clone(), host.name.clone(), network, host.limits, Arc::clone(&host.clocks))
         };
         let payload = HostProgram::of(&program).to_file().map_err(|error| format!("no memory for it: {error}"))?;
         let (output, written) = std::io::pipe().map_err(|error| error.to_string())?;
         let (error_output, error_written) = std::io::pipe().map_err(|error| error.to_string())?;
+        let is_function = command.is_none();
         let mut env = program.env.clone();
-        if command.is_none() {
+        if is_function {
             env.push((START_VARIABLE.to_owned(), "3".to_owned()));
         }
         let start = Start {
@@ -155,11 +167,12 @@ impl World {
             files: files_of(&name),
             descriptors: limits.descriptors.map(u64::from),
         };
+        let own = [payload.as_fd(), clocks.fd()];
         let fds = StartFds {
             network: network.as_fd(),
             output: written.as_fd(),
             error_output: error_written.as_fd(),
-            payload: payload.as_fd(),
+            more: if is_function { &own } else { &[] },
         };
         self.listen(name.clone(), Kind::Output, output).map_err(|error| error.to_string())?;
         self.listen(name.clone(), Kind::ErrorOutput, error_output).map_err(|error| error.to_string())?;

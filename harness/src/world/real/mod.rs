@@ -110,7 +110,7 @@ impl World {
 
     /// Puts a label into the log of the host that calls.
     pub(crate) fn mark(&self, label: &str) {
-        self.note(&self.host_name(), &format!("mark {label}"));
+        self.note(&self.host_name(), label);
         self.weather_hears(label);
     }
 

@@ -211,6 +211,7 @@ impl Run {
             other => planned.report.bit = self.world.end_fault(other),
         }
         self.planned[index].report.ended = Some(self.began.elapsed());
+        self.world.note_fault(&self.planned[index].fault.kind, "ends");
     }
 
     fn start_again(&mut self, host: HostId) {
