@@ -126,9 +126,12 @@ impl Switch {
             host,
         )?;
         let device = self.routing.device(&port)?.ok_or_else(|| Error::gone(format!("join {name} to the network")))?;
-        in_namespace(host, || settle_host(addresses, here))??;
         self.routing.like_a_wire(device, name)?;
         self.routing.up(device)?;
+        in_namespace(host, || settle_host(addresses, here))??;
+        // The side that is up first has no carrier, and drops what it sends until the kernel gets round to noticing that
+        // it has one. Asking for the device makes it notice (rtnetlink.c: `linkwatch_sync_dev` in `rtnl_getlink`).
+        self.routing.device(&port)?;
         for address in addresses {
             self.routing.add_neighbour(device, address, there)?;
             self.routing.add_route(&Route::to(address, Way::Device(device)))?;
