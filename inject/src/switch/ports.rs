@@ -72,7 +72,7 @@ impl Switch {
                 set(file, value)?;
             }
             let mut routing = Routing::open()?;
-            routing.up(LOOPBACK)?;
+            routing.loopback_up()?;
             routing.add_address(LOOPBACK, GATEWAY_V4.into())?;
             routing.add_address(LOOPBACK, GATEWAY_V6.into())?;
             Ok::<_, Error>(routing)
@@ -146,6 +146,11 @@ impl Switch {
         }
     }
 
+    /// The port at which the host with this address has joined, and not left.
+    pub fn port_of(&self, address: IpAddr) -> Option<PortId> {
+        self.ports.iter().find(|(_, port)| port.addresses.contains(&address)).map(|(id, _)| *id)
+    }
+
     /// Takes a host off the network; its `eth0` is gone. Nothing happens if its namespace has ended, or it has left.
     ///
     /// # Errors
@@ -176,7 +181,7 @@ fn port_name(PortId(port): PortId) -> String {
 /// The host's side.
 fn settle_host(addresses: [IpAddr; 2], switch: Mac) -> Result<()> {
     let mut routing = Routing::open()?;
-    routing.up(LOOPBACK)?;
+    routing.loopback_up()?;
     let device = routing.device(HOST_DEVICE)?.ok_or_else(|| Error::gone("settle a host's device"))?;
     routing.like_a_wire(device, "")?;
     routing.up(device)?;
