@@ -9,9 +9,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+use windtunnel_inject::Injection;
 use windtunnel_inject::dns::{Answer, Asker, Responder};
 use windtunnel_inject::switch::Switch;
-use windtunnel_inject::Injection;
 
 /// One attempt of a second, so that silence is over soon.
 const RESOLVER: &str = "nameserver 10.0.255.53\noptions timeout:1 attempts:1\n";

@@ -35,7 +35,8 @@ fn a_killed_holder_takes_its_partition_along() {
         let mut name = String::new();
         said.read_to_string(&mut name).expect("its table's name");
         let name = name.trim();
-        let there = || in_namespace(switch.ns(), || is_there(name).expect("an answer")).expect("the switch's namespace");
+        let there =
+            || in_namespace(switch.ns(), || is_there(name).expect("an answer")).expect("the switch's namespace");
         assert!(!name.is_empty() && there());
 
         let receiver = b.run(|| UdpSocket::bind((b.addresses[0], 7)).expect("a free port"));

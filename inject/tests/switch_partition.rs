@@ -237,8 +237,8 @@ fn what_somebody_else_removes_is_noticed() {
         assert_eq!(partition.bit().expect("a count"), 2);
 
         in_switch(switch.ns(), || {
-            let mut impostor = Table::adopt(TableDescription { name: name.clone(), sets: vec![], chains: vec![] })
-                .expect("a socket");
+            let mut impostor =
+                Table::adopt(TableDescription { name: name.clone(), sets: vec![], chains: vec![] }).expect("a socket");
             impostor.remove().expect("anybody can");
         });
         let removed = watch.changes().expect("notifications");

@@ -214,11 +214,8 @@ impl Routing {
         message.header.prefix_len = bits(address);
         message.header.index = device;
         let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
-        message.attributes = vec![
-            AddressAttribute::Local(address),
-            AddressAttribute::Address(address),
-            AddressAttribute::Flags(flags),
-        ];
+        message.attributes =
+            vec![AddressAttribute::Local(address), AddressAttribute::Address(address), AddressAttribute::Flags(flags)];
         let what = format!("give a device the address {address}");
         self.0.tell(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL, &what)?;
         self.wait_until_here(address, &what)

@@ -73,11 +73,8 @@ impl Socket {
         M: NetlinkSerializable + NetlinkDeserializable,
     {
         // Not of a dump, whose end says as much; and a request with an acknowledgement says when its answer is over.
-        let (acknowledged, until) = if flags & NLM_F_DUMP == NLM_F_DUMP {
-            (0, UntilWhen::Done)
-        } else {
-            (NLM_F_ACK, UntilWhen::Acknowledged)
-        };
+        let (acknowledged, until) =
+            if flags & NLM_F_DUMP == NLM_F_DUMP { (0, UntilWhen::Done) } else { (NLM_F_ACK, UntilWhen::Acknowledged) };
         let sequence = self.send(vec![(message, flags | acknowledged)], what)?;
         self.replies(sequence, what, until)
     }

@@ -1,9 +1,7 @@
 //! Partitions: nothing gets through from some hosts to others.
 
 use crate::netlink::in_namespace;
-use crate::netlink::nft::{
-    self, Chain, Direction, Expression, Family, Hold, Hook, Rule, Set, Table, TableDescription,
-};
+use crate::netlink::nft::{self, Chain, Direction, Expression, Family, Hold, Hook, Rule, Set, Table, TableDescription};
 use crate::{Error, Injection, Result};
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -39,9 +39,8 @@ pub fn serve_any_address(socket: BorrowedFd<'_>) -> io::Result<()> {
         let on: libc::c_int = 1;
         let size = mem::size_of_val(&on) as libc::socklen_t;
         // SAFETY: `on` is an int of this size, which is what both options take.
-        let set = unsafe {
-            libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IPV6, option, (&raw const on).cast(), size)
-        };
+        let set =
+            unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IPV6, option, (&raw const on).cast(), size) };
         if set != 0 {
             return Err(io::Error::last_os_error());
         }

@@ -87,10 +87,7 @@ impl Expression {
     pub(super) fn emit(&self) -> Vec<ListAttribute<ExpressionAttribute>> {
         let expressions = match self {
             Self::Is(family) => vec![
-                Expressions::Meta(vec![
-                    Meta::DestinationRegister(Register::Reg1),
-                    Meta::Key(MetaKey::Nfproto),
-                ]),
+                Expressions::Meta(vec![Meta::DestinationRegister(Register::Reg1), Meta::Key(MetaKey::Nfproto)]),
                 Expressions::Cmp(vec![
                     Cmp::SourceRegister(Register::Reg1),
                     Cmp::Op(Operator::Equal),
