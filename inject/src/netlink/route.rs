@@ -1,9 +1,9 @@
 //! Devices, addresses, routes, neighbours, rules: rtnetlink(7).
 
 use super::Socket;
-use crate::Result;
+use crate::{Error, Result};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
     LinkMessage,
@@ -15,11 +15,16 @@ use netlink_packet_route::route::{
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
 use netlink_packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The loopback's number in every namespace (net/loopback.c: it is the first device).
 pub const LOOPBACK: u32 = 1;
+
+/// How long the kernel's workers may take to come by; they come within a millisecond unless the machine is overloaded.
+const WORKER: Duration = Duration::from_secs(5);
 
 /// A link-layer address.
 pub type Mac = [u8; 6];
@@ -198,21 +203,60 @@ impl Routing {
         self.0.tell(RouteNetlinkMessage::SetLink(message), 0, "settle a device")
     }
 
-    /// Gives a device an address, which is usable at once: nobody is asked whether they have it too (RFC 4862 §5.4).
+    /// Gives a device an address, which is usable when this returns: nobody is asked whether they have it too (RFC 4862
+    /// §5.4). Nobody else is taken to be behind the device because of it.
     ///
     /// # Errors
-    /// It has the address.
+    /// It has the address, or the device is down.
     pub fn add_address(&mut self, device: u32, address: IpAddr) -> Result<()> {
         let mut message = AddressMessage::default();
         message.header.family = family(address);
         message.header.prefix_len = bits(address);
         message.header.index = device;
-        if address.is_ipv6() {
-            message.header.flags = AddressHeaderFlags::Nodad;
-        }
-        message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+        let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+        message.attributes =
+            vec![AddressAttribute::Local(address), AddressAttribute::Address(address), AddressAttribute::Flags(flags)];
         let what = format!("give a device the address {address}");
-        self.0.tell(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL, &what)
+        self.0.tell(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL, &what)?;
+        self.wait_until_here(address, &what)
+    }
+
+    /// Sets the loopback up; both its addresses are usable when this returns.
+    ///
+    /// # Errors
+    /// The namespace is not this user's.
+    pub fn loopback_up(&mut self) -> Result<()> {
+        self.up(LOOPBACK)?;
+        self.wait_until_here(Ipv6Addr::LOCALHOST.into(), "set the loopback up")
+    }
+
+    fn wait_until_here(&mut self, address: IpAddr, what: &str) -> Result<()> {
+        // The kernel takes packets for an IPv6 address only once a worker of its own has come by (addrconf.c,
+        // `addrconf_dad_work`).
+        let deadline = Instant::now() + WORKER;
+        while !self.is_here(address)? {
+            if Instant::now() > deadline {
+                return Err(Error::unlike(what, "packets for it are taken in", format!("not after {WORKER:?}")));
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
+    /// Whether packets to this address would be taken in.
+    fn is_here(&mut self, address: IpAddr) -> Result<bool> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(address);
+        message.header.destination_prefix_length = bits(address);
+        message.attributes.push(RouteAttribute::Destination(address.into()));
+        match self.0.ask(RouteNetlinkMessage::GetRoute(message), 0, &format!("look for the way to {address}")) {
+            Ok(replies) => Ok(replies.iter().any(|reply| match reply {
+                RouteNetlinkMessage::NewRoute(route) => route.header.kind == RouteType::Local,
+                _ => false,
+            })),
+            Err(error) if error.is_os(libc::ENETUNREACH) || error.is_os(libc::EHOSTUNREACH) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Adds a route.

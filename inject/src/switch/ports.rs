@@ -72,7 +72,7 @@ impl Switch {
                 set(file, value)?;
             }
             let mut routing = Routing::open()?;
-            routing.up(LOOPBACK)?;
+            routing.loopback_up()?;
             routing.add_address(LOOPBACK, GATEWAY_V4.into())?;
             routing.add_address(LOOPBACK, GATEWAY_V6.into())?;
             Ok::<_, Error>(routing)
@@ -126,9 +126,12 @@ impl Switch {
             host,
         )?;
         let device = self.routing.device(&port)?.ok_or_else(|| Error::gone(format!("join {name} to the network")))?;
-        in_namespace(host, || settle_host(addresses, here))??;
         self.routing.like_a_wire(device, name)?;
         self.routing.up(device)?;
+        in_namespace(host, || settle_host(addresses, here))??;
+        // The side that is up first has no carrier, and drops what it sends until the kernel gets round to noticing that
+        // it has one. Asking for the device makes it notice (rtnetlink.c: `linkwatch_sync_dev` in `rtnl_getlink`).
+        self.routing.device(&port)?;
         for address in addresses {
             self.routing.add_neighbour(device, address, there)?;
             self.routing.add_route(&Route::to(address, Way::Device(device)))?;
@@ -141,6 +144,11 @@ impl Switch {
         for address in addresses {
             let _ = self.routing.remove_route(&gone(*address));
         }
+    }
+
+    /// The port at which the host with this address has joined, and not left.
+    pub fn port_of(&self, address: IpAddr) -> Option<PortId> {
+        self.ports.iter().find(|(_, port)| port.addresses.contains(&address)).map(|(id, _)| *id)
     }
 
     /// Takes a host off the network; its `eth0` is gone. Nothing happens if its namespace has ended, or it has left.
@@ -173,7 +181,7 @@ fn port_name(PortId(port): PortId) -> String {
 /// The host's side.
 fn settle_host(addresses: [IpAddr; 2], switch: Mac) -> Result<()> {
     let mut routing = Routing::open()?;
-    routing.up(LOOPBACK)?;
+    routing.loopback_up()?;
     let device = routing.device(HOST_DEVICE)?.ok_or_else(|| Error::gone("settle a host's device"))?;
     routing.like_a_wire(device, "")?;
     routing.up(device)?;

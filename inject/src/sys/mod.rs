@@ -9,6 +9,7 @@ mod mount;
 mod orphan;
 mod socket;
 mod words;
+pub mod datagram;
 
 pub use block::{attach_loop_device, cut_power_of_ext4, free_loop_device};
 pub use clone::clone_into;

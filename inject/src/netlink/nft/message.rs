@@ -53,6 +53,20 @@ pub(super) fn get_table(name: &str) -> NetfilterMessage {
     nft(NfTablesMessage::GetTable(TableMessage { attributes }))
 }
 
+/// All of the family, in a dump.
+pub(super) fn get_tables() -> NetfilterMessage {
+    nft(NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() }))
+}
+
+/// The name of a table that was asked for.
+pub(super) fn table_name(message: NfTablesMessage) -> Option<String> {
+    let NfTablesMessage::NewTable(table) = message else { return None };
+    table.attributes.into_iter().find_map(|attribute| match attribute {
+        TableAttribute::Name(name) => Some(name),
+        _ => None,
+    })
+}
+
 pub(super) fn delete_table(name: &str) -> NetfilterMessage {
     let attributes = vec![TableAttribute::Name(name.to_owned())];
     nft(NfTablesMessage::DeleteTable(TableMessage { attributes }))

@@ -129,6 +129,15 @@ impl Table {
         Ok(Self { socket, description, hold })
     }
 
+    /// Takes over a table that another has made in the calling thread's network namespace, and that has no owner: to
+    /// remove it.
+    ///
+    /// # Errors
+    /// Too many sockets are open.
+    pub fn adopt(description: TableDescription) -> Result<Self> {
+        Ok(Self { socket: Socket::open(NETLINK_NETFILTER)?, description, hold: Hold::Namespace })
+    }
+
     /// What it should be.
     pub fn description(&self) -> &TableDescription {
         &self.description
@@ -174,6 +183,8 @@ impl Table {
     /// # Errors
     /// It is gone.
     pub fn counted(&mut self) -> Result<u64> {
+        // The rules of a table that is gone are an empty list, not an error.
+        self.read_back_table()?;
         let chains: Vec<_> = self.description.chains.iter().map(|chain| chain.name.clone()).collect();
         let mut packets = 0;
         for chain in chains {
@@ -256,6 +267,16 @@ impl Table {
 pub fn is_there(name: &str) -> Result<bool> {
     let mut socket = Socket::open(NETLINK_NETFILTER)?;
     is_there_by(&mut socket, name).map(|found| found.is_some())
+}
+
+/// The names of all tables in the calling thread's network namespace (in the family `inet`).
+///
+/// # Errors
+/// The kernel does not say.
+pub fn names() -> Result<Vec<String>> {
+    let mut socket = Socket::open(NETLINK_NETFILTER)?;
+    let replies = socket.ask(message::get_tables(), NLM_F_DUMP, "list the nftables tables")?;
+    Ok(replies.into_iter().filter_map(message::inner).filter_map(message::table_name).collect())
 }
 
 /// Whether there is such a table, and if so its owner, if it has one.
