@@ -241,7 +241,8 @@ impl Diversion {
         steps.push(self.set(1, ALIVE, TYPE_INTEGER, 4, vec![lease]));
         for (id, (set, family)) in (2..).zip(SETS) {
             // Two addresses: nft(8) shows them so, being told by the type.
-            let (kind, bytes) = (family.address_type() << TYPE_BITS | family.address_type(), 2 * family.address_bytes());
+            let (kind, bytes) =
+                (family.address_type() << TYPE_BITS | family.address_type(), 2 * family.address_bytes());
             steps.push(self.set(id, set, kind, bytes, Vec::new()));
         }
         steps.push(NfTablesMessage::NewSetElement(self.alive(Some(LEASE))));
@@ -263,7 +264,8 @@ impl Diversion {
 
     fn rule(&self, set: &str, family: Family, means: Means) -> NfTablesMessage {
         let register = Register::Reg1;
-        let lookup = |set: &str| Expressions::Lookup(vec![Lookup::Set(set.to_owned()), Lookup::SourceRegister(register)]);
+        let lookup =
+            |set: &str| Expressions::Lookup(vec![Lookup::Set(set.to_owned()), Lookup::SourceRegister(register)]);
         let meta = |key| Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(register)]);
         let compare = |operator, value: &[u8]| {
             let value = Cmp::Data(DataAttribute::Value(value.to_vec()));
@@ -388,9 +390,8 @@ impl Means {
         match self {
             // NFTA_QUEUE_NUM, NFTA_QUEUE_TOTAL, NFTA_QUEUE_FLAGS with NFT_QUEUE_FLAG_BYPASS.
             Self::Statement => {
-                let attributes = [(1, queue), (2, 1), (3, 1)].map(|(kind, value): (u16, u16)| {
-                    DefaultNla::new(kind, value.to_be_bytes().to_vec())
-                });
+                let attributes = [(1, queue), (2, 1), (3, 1)]
+                    .map(|(kind, value): (u16, u16)| DefaultNla::new(kind, value.to_be_bytes().to_vec()));
                 Expressions::Other { expression_type: "queue".to_owned(), attributes: attributes.to_vec() }
             }
             // NFTA_TARGET_NAME, NFTA_TARGET_REV, NFTA_TARGET_INFO: struct xt_NFQ_info_v3 with NFQ_FLAG_BYPASS,

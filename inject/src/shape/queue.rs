@@ -102,12 +102,8 @@ impl Queue {
         }
         let everything = [&u32::MAX.to_be_bytes()[..], &[COPY_PACKET]].concat();
         let flags = FAIL_OPEN.to_be_bytes();
-        let attributes: [(u16, &[u8]); 4] = [
-            (PARAMETERS, &everything),
-            (QUEUE_LENGTH, &PACKETS_MAX.to_be_bytes()),
-            (MASK, &flags),
-            (FLAGS, &flags),
-        ];
+        let attributes: [(u16, &[u8]); 4] =
+            [(PARAMETERS, &everything), (QUEUE_LENGTH, &PACKETS_MAX.to_be_bytes()), (MASK, &flags), (FLAGS, &flags)];
         queue.configure(&attributes).map_err(|error| Error::os("set a netfilter queue up", error))?;
         Ok(queue)
     }
