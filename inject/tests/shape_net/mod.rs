@@ -1,4 +1,5 @@
 //! Two hosts, `a` and `b`, and a switch that routes between them: three network namespaces and two pairs of devices.
+#![expect(dead_code, reason = "each test uses what it needs")]
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -11,7 +12,8 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use std::fs::File;
-use std::net::{IpAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -101,6 +103,68 @@ impl Net {
             })
         })
     }
+}
+
+impl Net {
+    /// Sends datagrams from `a` to `b`, and answers what has arrived when nothing more does.
+    pub fn send(&self, to: IpAddr, datagrams: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let receiver = self.b.run(|| UdpSocket::bind((to, 0)).unwrap());
+        let port = receiver.local_addr().unwrap().port();
+        thread::scope(|scope| {
+            let receiving = scope.spawn(move || {
+                receiver.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+                let (mut all, mut bytes) = (Vec::new(), [0; 2048]);
+                while let Ok(length) = receiver.recv(&mut bytes) {
+                    all.push(bytes[..length].to_vec());
+                }
+                all
+            });
+            self.a.run(|| {
+                let sender = UdpSocket::bind((if to.is_ipv4() { self.a.v4 } else { self.a.v6 }, 0)).unwrap();
+                for datagram in datagrams {
+                    sender.send_to(datagram, (to, port)).unwrap();
+                    thread::sleep(Duration::from_micros(200));
+                }
+            });
+            receiving.join().unwrap()
+        })
+    }
+
+    /// Sends a stream from `a` to `b`; answers how long it took until all of it had arrived as it was sent.
+    pub fn stream(&self, to: IpAddr, bytes: usize) -> Duration {
+        let listener = self.b.run(|| TcpListener::bind((to, 0)).unwrap());
+        let port = listener.local_addr().unwrap().port();
+        let byte = |at: usize| (at % 251) as u8;
+        let sent: Vec<u8> = (0..bytes).map(byte).collect();
+        thread::scope(|scope| {
+            let receiving = scope.spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let (mut all, start) = (Vec::with_capacity(bytes), Instant::now());
+                stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                stream.read_to_end(&mut all).unwrap();
+                let elapsed = start.elapsed();
+                assert!(all.len() == bytes && all.iter().enumerate().all(|(at, it)| *it == byte(at)), "another stream");
+                elapsed
+            });
+            self.a.run(|| TcpStream::connect((to, port)).unwrap().write_all(&sent).unwrap());
+            receiving.join().unwrap()
+        })
+    }
+}
+
+/// Whether so many hits of so many are within what this probability gives in 99.9 of 100 cases: neither tail of the
+/// binomial distribution is below 0.05 %.
+pub fn is_plausible(hits: usize, of: usize, probability: f64) -> bool {
+    let (n, odds) = (of as f64, (probability / (1.0 - probability)).ln());
+    let mut log = n * (1.0 - probability).ln();
+    let (mut below, mut above) = (0.0, 0.0);
+    for k in 0..=of {
+        let mass = log.exp();
+        below += if k <= hits { mass } else { 0.0 };
+        above += if k >= hits { mass } else { 0.0 };
+        log += ((n - k as f64) / (k as f64 + 1.0)).ln() + odds;
+    }
+    below.min(above) >= 0.0005
 }
 
 impl Host {
