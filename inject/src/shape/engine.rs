@@ -90,8 +90,8 @@ struct InForce {
 /// What a trouble knows of a link.
 struct State {
     stream: Option<Stream>,
-    /// What it did to the packet before.
-    lost_before: bool,
+    /// What it did to the packet before, if there was one.
+    lost_before: Option<bool>,
     /// When the last byte in its queue will have left.
     busy_until_ns: u64,
 }
@@ -117,7 +117,7 @@ impl Engine {
                     let others = self.troubles.iter().filter(|other| draws_alike(other, purpose, (from, to)));
                     Stream::new(self.seed, purpose, others.count() as u64, name.0, name.1)
                 });
-                states.push(State { stream, lost_before: false, busy_until_ns: 0 });
+                states.push(State { stream, lost_before: None, busy_until_ns: 0 });
                 states.len() - 1
             });
             ((from, to), link)
@@ -215,8 +215,9 @@ impl State {
             Trouble::Lossy { probability, correlation } => {
                 let repeats = correlation > 0.0 && self.chance(correlation);
                 let fresh = self.chance(probability);
-                self.lost_before = if repeats { self.lost_before } else { fresh };
-                self.lost_before && !lost && way.lose()
+                let strikes = self.lost_before.filter(|_| repeats).unwrap_or(fresh);
+                self.lost_before = Some(strikes);
+                strikes && !lost && way.lose()
             }
             Trouble::Doubling { probability } => {
                 let strikes = self.chance(probability) && !lost;
@@ -269,3 +270,6 @@ fn nanoseconds(delay: Duration) -> u64 {
     const DELAY_NS_MAX: u64 = u64::MAX >> 7;
     u64::try_from(delay.as_nanos()).map_or(DELAY_NS_MAX, |ns| ns.min(DELAY_NS_MAX))
 }
+
+#[cfg(test)]
+mod tests;
