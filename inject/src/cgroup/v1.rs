@@ -1,7 +1,6 @@
 //! What limits and counters are called in version 1: the kernel's `admin-guide/cgroup-v1/`.
 
-use super::limit::{Device, Limit};
-use super::limit::{Counter, Value};
+use super::limit::{Counter, Device, Limit, Value};
 use std::path::Path;
 
 /// What to write for a limit, in this order.
@@ -42,8 +41,9 @@ fn keyed(file: &'static str, device: Device, rate: u64) -> Value {
 /// Where it stands how often a limit bit.
 pub(super) fn counter(limit: &Limit) -> Counter {
     match limit {
-        // Times that a charge did not fit; the kernel then reclaims, and kills if that is not enough.
-        Limit::Memory { .. } => Counter::Whole("memory.failcnt"),
+        // Times that a charge did not fit; the kernel then reclaims, and kills if that is not enough. Of two limits that
+        // are the same, the one with swap is met first (try_charge_memcg(), mm/memcontrol.c).
+        Limit::Memory { .. } => Counter::Both("memory.failcnt", "memory.memsw.failcnt"),
         Limit::Tasks { .. } => Counter::Line("pids.events", "max"),
         Limit::Processors { .. } => Counter::Line("cpu.stat", "nr_throttled"),
         // The kernel does not count what it held back, but what it let through under the throttle.
