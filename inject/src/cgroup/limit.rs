@@ -118,8 +118,6 @@ impl Value {
 pub(super) enum Counter {
     /// The whole file.
     Whole(&'static str),
-    /// The sum of two files, of which the second need not be there.
-    Both(&'static str, &'static str),
     /// On the line that begins with this word.
     Line(&'static str, &'static str),
     /// The sum of all reads and writes on lines of this device: `8:0 Read 3`, `8:0 rbytes=1 rios=3 wios=4 …`.
@@ -128,23 +126,19 @@ pub(super) enum Counter {
 
 impl Counter {
     pub(super) fn read(self, directory: &Path) -> Result<u64> {
-        let (Self::Whole(file) | Self::Both(file, _) | Self::Line(file, _) | Self::Device(file, _)) = self;
-        let more = match self {
-            Self::Both(_, second) if directory.join(second).exists() => Self::Whole(second).read(directory)?,
-            Self::Whole(_) | Self::Both(..) | Self::Line(..) | Self::Device(..) => 0,
-        };
+        let (Self::Whole(file) | Self::Line(file, _) | Self::Device(file, _)) = self;
         let path = directory.join(file);
         let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::gone(format!("read {}", path.display())),
             _ => Error::os(format!("read {}", path.display()), error),
         })?;
-        Ok(self.parse(&text) + more)
+        Ok(self.parse(&text))
     }
 
     fn parse(self, text: &str) -> u64 {
         let number = |word: &str| word.trim().parse().unwrap_or(0);
         match self {
-            Self::Whole(_) | Self::Both(..) => number(text),
+            Self::Whole(_) => number(text),
             Self::Line(_, word) => {
                 let rest = text.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
                 rest.map_or(0, number)

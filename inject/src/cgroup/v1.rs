@@ -3,15 +3,19 @@
 use super::limit::{Counter, Device, Limit, Value};
 use std::path::Path;
 
+/// More than the largest charge at once: a huge page of 2 MiB.
+const SWAP_BYTES: u64 = 4 << 20;
+
 /// What to write for a limit, in this order.
 pub(super) fn values(directory: &Path, limit: &Limit) -> Vec<Value> {
     match limit {
         Limit::Memory { bytes } => {
             let mut values = vec![Value::plain("memory.limit_in_bytes", bytes)];
             // Without this, what does not fit is swapped out, and nothing is felt. It may not be less than the one above,
-            // so it comes after it, and goes before it.
+            // so it comes after it, and goes before it. A little more, so that the other is met first: this one's
+            // failures are not counted (page_counter.c, `track_failcnt`; seen on 6.18).
             if directory.join("memory.memsw.limit_in_bytes").exists() {
-                values.push(Value::plain("memory.memsw.limit_in_bytes", bytes));
+                values.push(Value::plain("memory.memsw.limit_in_bytes", bytes.saturating_add(SWAP_BYTES)));
             }
             values
         }
@@ -41,9 +45,8 @@ fn keyed(file: &'static str, device: Device, rate: u64) -> Value {
 /// Where it stands how often a limit bit.
 pub(super) fn counter(limit: &Limit) -> Counter {
     match limit {
-        // Times that a charge did not fit; the kernel then reclaims, and kills if that is not enough. Of two limits that
-        // are the same, the one with swap is met first (try_charge_memcg(), mm/memcontrol.c).
-        Limit::Memory { .. } => Counter::Both("memory.failcnt", "memory.memsw.failcnt"),
+        // Times that a charge did not fit; the kernel then reclaims, and kills if that is not enough.
+        Limit::Memory { .. } => Counter::Whole("memory.failcnt"),
         Limit::Tasks { .. } => Counter::Line("pids.events", "max"),
         Limit::Processors { .. } => Counter::Line("cpu.stat", "nr_throttled"),
         // The kernel does not count what it held back, but what it let through under the throttle.

@@ -152,7 +152,15 @@ pub fn processor_share(pid: u32, over: Duration) -> f64 {
     busy.as_secs_f64() / since.elapsed().as_secs_f64()
 }
 
-/// A journal and a group of its own; `None`, with the reason said, where this user may not have groups.
+/// Waits until a busy process has had a processor again.
+#[track_caller]
+pub fn runs_again(process: &Process) {
+    let ticks = || Stat::of(process.pid).expect("a process").busy_ticks;
+    let before = ticks();
+    holds_within(Duration::from_secs(10), "it runs again", || ticks() > before);
+}
+
+/// A group of its own; `None`, with the reason said, where this user may not have groups.
 pub fn group(journal: &Journal, name: &str) -> Option<windtunnel_inject::cgroup::Group> {
     match windtunnel_inject::cgroup::Group::make(journal, name) {
         Ok(group) => Some(group),
