@@ -1,8 +1,10 @@
 //! What limits and counters are called in version 1: the kernel's `admin-guide/cgroup-v1/`.
 
-use super::limit::{Counter, Value};
-use super::limit::{Device, Limit};
+use super::limit::{Counter, Device, Limit, Value};
 use std::path::Path;
+
+/// More than the largest charge at once: a huge page of 2 MiB.
+const SWAP_BYTES: u64 = 4 << 20;
 
 /// What to write for a limit, in this order.
 pub(super) fn values(directory: &Path, limit: &Limit) -> Vec<Value> {
@@ -10,16 +12,18 @@ pub(super) fn values(directory: &Path, limit: &Limit) -> Vec<Value> {
         Limit::Memory { bytes } => {
             let mut values = vec![Value::plain("memory.limit_in_bytes", bytes)];
             // Without this, what does not fit is swapped out, and nothing is felt. It may not be less than the one above,
-            // so it comes after it, and goes before it.
+            // so it comes after it, and goes before it. A little more, so that the other is met first: this one's
+            // failures are not counted (page_counter.c, `track_failcnt`; seen on 6.18).
             if directory.join("memory.memsw.limit_in_bytes").exists() {
-                values.push(Value::plain("memory.memsw.limit_in_bytes", bytes));
+                values.push(Value::plain("memory.memsw.limit_in_bytes", bytes.saturating_add(SWAP_BYTES)));
             }
             values
         }
         Limit::Tasks { count } => vec![Value::plain("pids.max", count)],
-        Limit::Processors { quota_us, period_us } => {
-            vec![Value::plain("cpu.cfs_period_us", period_us), Value::plain("cpu.cfs_quota_us", quota_us)]
-        }
+        Limit::Processors { quota_us, period_us } => vec![
+            Value::plain("cpu.cfs_period_us", period_us),
+            Value::plain("cpu.cfs_quota_us", quota_us),
+        ],
         Limit::Io { device, rates } => {
             let files = [
                 ("blkio.throttle.read_bps_device", rates.read_bytes_per_s),

@@ -83,6 +83,14 @@ impl Journal {
         Ok(Self(Arc::new(Inner { settings, directory, holder, state: Mutex::default() })))
     }
 
+    /// Makes the file and starts the guardian now, and not with the first change, which is quicker then.
+    ///
+    /// # Errors
+    /// The file cannot be written, or no process can be made.
+    pub fn prepare(&self) -> Result<()> {
+        self.0.ensure_open(&mut self.0.lock())
+    }
+
     /// Makes a change that `undo` undoes: writes that down, syncs it, and only then calls `change`. If that fails, what
     /// it did half is undone.
     ///
@@ -171,15 +179,9 @@ impl Inner {
     }
 
     fn write_down(&self, undo: Undo) -> Result<u64> {
-        if !self.is_ours() {
-            let missing = format!("this journal is process {}'s", self.holder.pid);
-            return Err(Error::lacking("write into the journal", missing, "open one in this process"));
-        }
         reached("to be written down");
         let mut state = self.lock();
-        if state.opened.as_ref().is_none_or(|opened| !opened.guardian.is_alive()) {
-            self.open(&mut state)?;
-        }
+        self.ensure_open(&mut state)?;
         let id = state.last + 1;
         let opened = state.opened.as_mut().expect("opened above");
         write(&mut opened.file, &Line::Change { id, undo: undo.clone() })?;
@@ -188,8 +190,15 @@ impl Inner {
         Ok(id)
     }
 
-    /// Makes the file, if there is none yet, and a guardian.
-    fn open(&self, state: &mut State) -> Result<()> {
+    /// Makes the file, if there is none yet, and a guardian, if there is none that lives.
+    fn ensure_open(&self, state: &mut State) -> Result<()> {
+        if !self.is_ours() {
+            let missing = format!("this journal is process {}'s", self.holder.pid);
+            return Err(Error::lacking("write into the journal", missing, "open one in this process"));
+        }
+        if state.opened.as_ref().is_some_and(|opened| opened.guardian.is_alive()) {
+            return Ok(());
+        }
         let (name, file) = match state.opened.take() {
             Some(opened) => (opened.name, opened.file),
             None => self.create()?,

@@ -158,12 +158,10 @@ impl Injection for Balloon {
 }
 
 fn hold(watch: &Watch, bytes: u64) {
-    let mut memory: Vec<u8> = Vec::new();
     let Ok(size) = usize::try_from(bytes) else { return };
-    if memory.try_reserve_exact(size).is_err() {
-        return;
-    }
-    memory.resize(size, 0xA5); // a page counts once it is written to
+    // Fresh pages are the kernel's zeros, and count once they are written to.
+    let mut memory = vec![0_u8; size];
+    memory.iter_mut().step_by(rustix::param::page_size()).for_each(|byte| *byte = 1);
     std::hint::black_box(&memory);
     watch.count();
     while watch.goes_on_after(Duration::from_secs(60)) {}

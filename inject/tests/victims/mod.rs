@@ -2,6 +2,9 @@
 
 #![expect(dead_code, reason = "each test uses its own part")]
 
+use std::io::Read;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,15 +22,26 @@ pub struct Victim {
 impl Victim {
     /// Runs this, and then sleeps until it is killed.
     pub fn start(work: impl FnOnce()) -> Self {
+        Self::start_with(&[], work)
+    }
+
+    /// As [`start`](Self::start), with these descriptors.
+    pub fn start_with(keep: &[BorrowedFd<'_>], work: impl FnOnce()) -> Self {
+        let (mut ours, theirs) = UnixStream::pair().expect("a stream");
         match fork().expect("a process") {
             Forked::Child => {
-                stand_alone(&[]);
+                stand_alone(keep);
                 work();
                 loop {
                     std::thread::sleep(Duration::from_secs(60));
                 }
             }
-            Forked::Parent(pid) => Self { process: Process::open(pid).expect("a child"), is_over: false },
+            Forked::Parent(pid) => {
+                // Ends when the child has closed what it does not keep.
+                drop(theirs);
+                let _ = ours.read(&mut [0]);
+                Self { process: Process::open(pid).expect("a child"), is_over: false }
+            }
         }
     }
 
@@ -47,8 +61,18 @@ impl Victim {
 
     /// Runs this, and ends with what it returns.
     pub fn ending(work: impl FnOnce() -> i32) -> Self {
+        Self::ending_with(&[], work)
+    }
+
+    /// As [`ending`](Self::ending), with these descriptors.
+    pub fn ending_with(keep: &[BorrowedFd<'_>], work: impl FnOnce() -> i32) -> Self {
         // One that panics ends with 1: a test's panic goes no further than its process.
-        Self::start(|| end_now(catch_unwind(AssertUnwindSafe(work)).unwrap_or(1)))
+        Self::start_with(keep, || end_now(catch_unwind(AssertUnwindSafe(work)).unwrap_or(1)))
+    }
+
+    /// For a forked process that has closed what it inherited.
+    pub fn again(&self) -> Process {
+        Process::open(self.pid()).expect("it is there still")
     }
 
     pub fn pid(&self) -> u32 {
@@ -128,7 +152,15 @@ pub fn processor_share(pid: u32, over: Duration) -> f64 {
     busy.as_secs_f64() / since.elapsed().as_secs_f64()
 }
 
-/// A journal and a group of its own; `None`, with the reason said, where this user may not have groups.
+/// Waits until a busy process has had a processor again.
+#[track_caller]
+pub fn runs_again(process: &Process) {
+    let ticks = || Stat::of(process.pid).expect("a process").busy_ticks;
+    let before = ticks();
+    holds_within(Duration::from_secs(10), "it runs again", || ticks() > before);
+}
+
+/// A group of its own; `None`, with the reason said, where this user may not have groups.
 pub fn group(journal: &Journal, name: &str) -> Option<windtunnel_inject::cgroup::Group> {
     match windtunnel_inject::cgroup::Group::make(journal, name) {
         Ok(group) => Some(group),
