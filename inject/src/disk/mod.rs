@@ -13,6 +13,7 @@
 
 mod enter;
 mod full;
+mod ground;
 mod inodes;
 mod layers;
 mod mkfs;
