@@ -84,6 +84,11 @@ pub fn ok<T, E: Debug>(result: Result<T, E>) -> T {
 pub struct Holder(u32);
 
 impl Holder {
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.0
+    }
+
     /// Ends it as `kill -9` does.
     pub fn kill(self) {
         let pid = Pid::from_raw(self.0.cast_signed()).expect("a child");
