@@ -6,6 +6,7 @@ mod disk;
 use disk::{MIB, each_kind, make, ok, start};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use windtunnel_inject::Injection;
 use windtunnel_inject::disk::{DiskFull, DiskKind, InodeExhaustion};
@@ -40,7 +41,10 @@ fn a_host_can_write_what_was_left_and_everything_after_healing() {
         }));
         assert!(full.bit().expect("a count") >= 240);
         full.heal().expect("healed");
+        let bit = full.bit().expect("a count");
+        full.read_back().expect_err("healed");
         assert!(start(&disk, &[], || ok(fs::write("/var/lib/more", vec![7; 8 * MIB as usize]))));
+        assert_eq!(full.bit().expect("a count"), bit, "what comes after healing does not count");
     });
 }
 
@@ -60,6 +64,35 @@ fn what_a_host_deletes_is_taken_as_well() {
         full.confirm().expect("full");
         full.heal().expect("healed");
         assert!(start(&disk, &[], || ok(fs::write("/data", vec![7; 8 * MIB as usize]))));
+    });
+}
+
+#[test]
+fn a_disk_can_be_filled_while_its_host_writes_and_deletes() {
+    each_kind(|kind| {
+        let disk = make(kind);
+        let host = disk::in_background(|| {
+            std::thread::spawn({
+                let directory = disk.store().try_clone_to_owned().expect("a descriptor");
+                move || {
+                    let own = format!("/proc/self/fd/{}", directory.as_raw_fd());
+                    loop {
+                        let _ = fs::write(format!("{own}/busy"), vec![7; MIB as usize]);
+                        let _ = fs::remove_file(format!("{own}/busy"));
+                    }
+                }
+            })
+        });
+        for _ in 0..50 {
+            let mut full = DiskFull::of(&disk, 0).expect("a full disk");
+            let mut few = InodeExhaustion::of(&disk, 0).expect("few inodes");
+            full.read_back().expect("in force");
+            few.read_back().expect("in force");
+            few.heal().expect("healed");
+            full.heal().expect("healed");
+        }
+        host.kill();
+        assert!(disk::free_bytes(&disk) > 30 * MIB);
     });
 }
 

@@ -3,11 +3,12 @@
 mod common;
 mod disk;
 
-use disk::{each_kind, make, ok, start};
+use disk::{MIB, each_kind, make, ok, start};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use windtunnel_inject::disk::DiskKind;
+use windtunnel_inject::Injection;
+use windtunnel_inject::disk::{DiskFull, DiskKind, InodeExhaustion};
 
 #[test]
 fn what_was_synced_is_kept_and_the_rest_may_be_lost() {
@@ -42,6 +43,28 @@ fn what_was_synced_is_kept_and_the_rest_may_be_lost() {
                 assert!(Path::new("/etc/passwd").exists(), "the machine's files are there");
             }));
         }
+    });
+}
+
+#[test]
+fn faults_are_in_force_again_after_a_loss_of_power() {
+    if !disk::is_root() {
+        return;
+    }
+    common::in_namespaces(|| {
+        let mut disk = make(DiskKind::Ext4);
+        let (bytes, inodes) = (disk::free_bytes(&disk), disk::free_inodes(&disk));
+        let mut full = DiskFull::of(&disk, MIB).expect("a full disk");
+        let mut few = InodeExhaustion::of(&disk, 10).expect("few inodes");
+        disk.lose_power().expect("power loss");
+        full.read_back().expect("in force");
+        few.read_back().expect("in force");
+        assert!(disk::free_bytes(&disk) <= MIB && disk::free_inodes(&disk) <= 10);
+        disk.lose_power().expect("power loss");
+        full.heal().expect("healed");
+        few.heal().expect("healed");
+        few.heal().expect("healed");
+        assert_eq!((disk::free_bytes(&disk), disk::free_inodes(&disk)), (bytes, inodes));
     });
 }
 

@@ -1,5 +1,6 @@
 //! A disk that is full: what a program may still write is little or nothing, until the fault heals.
 
+use super::ground::Footing;
 use super::own::OwnDisk;
 use super::space::{self, Space};
 use super::store::DiskKind;
@@ -9,7 +10,8 @@ use crate::mounts;
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, open};
 use rustix::io::Errno;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// What is left to others on a file system that is not a host's own, however little was asked for: machines without any
@@ -18,6 +20,8 @@ const RESERVE_BYTES: u64 = 64 << 20;
 /// How often the goal may move while it is approached: others write and free, and file systems need space for knowing
 /// what is used.
 const ATTEMPTS: usize = 64;
+/// How often more may be free again when it is tried whether the disk is full.
+const CONFIRMATIONS: usize = 16;
 
 /// A file system on which no more than so many bytes are free.
 ///
@@ -26,11 +30,12 @@ const ATTEMPTS: usize = 64;
 /// time it is [read back](Injection::read_back).
 #[derive(Debug)]
 pub struct DiskFull {
-    directory: OwnedFd,
+    directory: Footing,
     left_bytes: u64,
-    means: Means,
+    /// `None` once healed.
+    means: Option<Means>,
+    mechanism: &'static str,
     watch: space::Watch,
-    healed: bool,
 }
 
 #[derive(Debug)]
@@ -49,7 +54,7 @@ impl DiskFull {
     /// # Errors
     /// The kernel refuses, or says afterwards that more is free.
     pub fn of(disk: &OwnDisk, left_bytes: u64) -> Result<Self> {
-        let directory = disk.store().try_clone_to_owned().map_err(|error| Error::os("hold a host's disk", error))?;
+        let directory = disk.ground();
         let file = space::nameless_file(directory.as_fd()).map_err(|error| Error::os("fill a host's disk", error))?;
         let before = space::of(directory.as_fd())?;
         let means = match disk.kind() {
@@ -71,15 +76,27 @@ impl DiskFull {
         let opened = open(directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| failed(error.into()))?;
         let balloon = space::nameless_file(opened.as_fd()).map_err(failed)?;
-        Self::in_force(opened, left_bytes.max(RESERVE_BYTES), Means::Balloon(balloon))
+        Self::in_force(Footing::fixed(opened), left_bytes.max(RESERVE_BYTES), Means::Balloon(balloon))
     }
 
-    fn in_force(directory: OwnedFd, left_bytes: u64, means: Means) -> Result<Self> {
+    fn in_force(directory: Footing, left_bytes: u64, means: Means) -> Result<Self> {
         let before = space::of(directory.as_fd())?;
-        let mut full = Self { directory, left_bytes, means, watch: space::Watch::of(before), healed: false };
+        let mechanism = match means {
+            Means::Size { .. } => "tmpfs size",
+            Means::Balloon(_) => "balloon without a name",
+        };
+        let watch = space::Watch::of(before);
+        let mut full = Self { directory, left_bytes, means: Some(means), mechanism, watch };
         full.take()?;
-        full.watch = space::Watch::of(full.space()?);
+        // Others may free something between taking and trying.
+        for _ in 0..CONFIRMATIONS {
+            if full.confirm().is_ok() {
+                break;
+            }
+            full.take()?;
+        }
         full.confirm()?;
+        full.watch.rest(full.space()?);
         Ok(full)
     }
 
@@ -106,6 +123,17 @@ impl DiskFull {
         }
     }
 
+    /// After a loss of power: the balloon burst with what it was on.
+    fn follow(&mut self) -> Result<()> {
+        if self.directory.follow()
+            && let Some(Means::Balloon(balloon)) = &mut self.means
+        {
+            *balloon = space::nameless_file(self.directory.as_fd()).map_err(|error| Error::os("fill a disk", error))?;
+            self.watch.rest(space::of(self.directory.as_fd())?);
+        }
+        Ok(())
+    }
+
     /// Takes what is free beyond what is to be left.
     fn take(&mut self) -> Result<()> {
         for _ in 0..ATTEMPTS {
@@ -115,12 +143,13 @@ impl DiskFull {
                 return Ok(());
             }
             let taken = match &self.means {
-                Means::Size { .. } => {
+                None => return Ok(()),
+                Some(Means::Size { .. }) => {
                     // Refused if somebody was faster to use it: then there is less to take.
                     let size = (space.bytes - excess).to_string();
                     mounts::change_mount(self.directory.as_fd(), &[("size", &size)])
                 }
-                Means::Balloon(balloon) => inflate(balloon, excess, space.block_bytes),
+                Some(Means::Balloon(balloon)) => inflate(balloon, excess, space.block_bytes),
             };
             match taken {
                 Err(error) if !is_full(&error) && !is_refused(&error) => return Err(Error::os("fill a disk", error)),
@@ -151,23 +180,24 @@ fn inflate(balloon: &File, excess: u64, block: u64) -> std::io::Result<()> {
 }
 
 fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::NOSPC | Errno::DQUOT))
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 fn is_refused(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::InvalidInput
+    error.kind() == ErrorKind::InvalidInput
 }
 
 impl Injection for DiskFull {
     fn mechanism(&self) -> &'static str {
-        match self.means {
-            Means::Size { .. } => "tmpfs size",
-            Means::Balloon(_) => "balloon without a name",
-        }
+        self.mechanism
     }
 
-    /// Also takes what was freed since, so that the disk is as full as asked for.
+    /// Also takes what was freed since, so that the disk is as full as asked for; all of it after a loss of power.
     fn read_back(&mut self) -> Result<()> {
+        if self.means.is_none() {
+            return Err(self.unlike(self.space()?.free_bytes));
+        }
+        self.follow()?;
         self.watch.look(self.space()?);
         self.take()?;
         self.watch.rest(self.space()?);
@@ -179,18 +209,22 @@ impl Injection for DiskFull {
     /// The kernel does not count refused writes, so a program that only appends to a file on a disk without any space
     /// is not seen here.
     fn bit(&mut self) -> Result<u64> {
-        self.watch.look(self.space()?);
+        self.follow()?;
+        if self.means.is_some() {
+            self.watch.look(self.space()?);
+        }
         Ok(self.watch.changes())
     }
 
     fn heal(&mut self) -> Result<()> {
-        if self.healed {
-            return Ok(());
-        }
+        self.follow()?;
         let failed = |error| Error::os("empty a disk that was filled", error);
-        self.watch.look(self.space()?);
+        if self.means.is_some() {
+            self.watch.look(self.space()?);
+        }
         match &self.means {
-            Means::Size { before, page } => {
+            None => return Ok(()),
+            Some(Means::Size { before, page }) => {
                 mounts::change_mount(self.directory.as_fd(), &[("size", &before.to_string())]).map_err(failed)?;
                 page.set_len(0).map_err(failed)?;
                 let size = self.space()?.bytes;
@@ -202,7 +236,7 @@ impl Injection for DiskFull {
                     ));
                 }
             }
-            Means::Balloon(balloon) => {
+            Some(Means::Balloon(balloon)) => {
                 let length = balloon.metadata().map_err(failed)?.len();
                 // Not only closed: a child that was forked meanwhile may hold it as well.
                 balloon.set_len(0).map_err(failed)?;
@@ -214,7 +248,7 @@ impl Injection for DiskFull {
                 }
             }
         }
-        self.healed = true;
+        self.means = None;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! A disk without inodes: no file can be made on it, whatever space is left.
 
+use super::ground::Footing;
 use super::own::OwnDisk;
 use super::space::{self, Space};
 use super::store::DiskKind;
@@ -10,7 +11,7 @@ use crate::sys::{Forked, end_now, fork, wait};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -30,7 +31,7 @@ const OTHER_DESCRIPTORS: u64 = 64;
 /// gone with it. The child ends with the thread that applied the fault.
 #[derive(Debug)]
 pub struct InodeExhaustion {
-    directory: OwnedFd,
+    directory: Footing,
     left: u64,
     means: Means,
     watch: space::Watch,
@@ -52,7 +53,7 @@ impl InodeExhaustion {
     /// # Errors
     /// The kernel refuses; more would have to be held than a process may have open.
     pub fn of(disk: &OwnDisk, left: u64) -> Result<Self> {
-        let directory = disk.store().try_clone_to_owned().map_err(|error| Error::os("hold a host's disk", error))?;
+        let directory = disk.ground();
         let means = match disk.kind() {
             DiskKind::Memory => Means::Count { before: space::of(directory.as_fd())?.inodes },
             DiskKind::Ext4 => Means::Held(Vec::new()),
@@ -67,10 +68,10 @@ impl InodeExhaustion {
     pub fn around(directory: &Path, left: u64) -> Result<Self> {
         let opened = open(directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| Error::os(format!("use up the inodes at {}", directory.display()), error))?;
-        Self::in_force(opened, left.max(RESERVE), Means::Held(Vec::new()))
+        Self::in_force(Footing::fixed(opened), left.max(RESERVE), Means::Held(Vec::new()))
     }
 
-    fn in_force(directory: OwnedFd, left: u64, means: Means) -> Result<Self> {
+    fn in_force(directory: Footing, left: u64, means: Means) -> Result<Self> {
         let before = space::of(directory.as_fd())?;
         if before.inodes == 0 {
             let remedy = "take a file system that counts inodes: ext4, xfs, tmpfs";
@@ -90,6 +91,17 @@ impl InodeExhaustion {
         space::of(self.directory.as_fd())
     }
 
+    /// After a loss of power: the files that were held are gone with what they were on.
+    fn follow(&mut self) -> Result<()> {
+        if self.directory.follow()
+            && let Means::Held(holders) = &mut self.means
+        {
+            holders.clear();
+            self.watch.rest(space::of(self.directory.as_fd())?);
+        }
+        Ok(())
+    }
+
     /// Takes what is free beyond what is to be left.
     fn take(&mut self) -> Result<()> {
         for _ in 0..ATTEMPTS {
@@ -107,7 +119,7 @@ impl InodeExhaustion {
                         changed => changed.map_err(|error| Error::os("use up inodes", error))?,
                     }
                 }
-                Means::Held(holders) => holders.push(Holder::of(&self.directory, excess)?),
+                Means::Held(holders) => holders.push(Holder::of(self.directory.as_fd(), excess)?),
             }
         }
         let found = format!("{} free", self.space()?.free_inodes);
@@ -123,8 +135,12 @@ impl Injection for InodeExhaustion {
         }
     }
 
-    /// Also takes what was freed since.
+    /// Also takes what was freed since; all of it after a loss of power.
     fn read_back(&mut self) -> Result<()> {
+        if self.healed {
+            return Err(Error::unlike("use up inodes", format!("at most {} free", self.left), "healed"));
+        }
+        self.follow()?;
         self.watch.look(self.space()?);
         self.take()?;
         self.watch.rest(self.space()?);
@@ -134,7 +150,10 @@ impl Injection for InodeExhaustion {
     /// Blocks and inodes that changed hands since it was applied, as far as they were seen between two looks. The
     /// kernel does not count files that could not be made.
     fn bit(&mut self) -> Result<u64> {
-        self.watch.look(self.space()?);
+        if !self.healed {
+            self.follow()?;
+            self.watch.look(self.space()?);
+        }
         Ok(self.watch.changes())
     }
 
@@ -142,6 +161,7 @@ impl Injection for InodeExhaustion {
         if self.healed {
             return Ok(());
         }
+        self.follow()?;
         self.watch.look(self.space()?);
         match &mut self.means {
             Means::Count { before } => {
@@ -172,7 +192,7 @@ impl Drop for InodeExhaustion {
 struct Holder(u32);
 
 impl Holder {
-    fn of(directory: &OwnedFd, count: u64) -> Result<Self> {
+    fn of(directory: BorrowedFd<'_>, count: u64) -> Result<Self> {
         let failed = |error| Error::os("hold files without names", error);
         let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         if count + OTHER_DESCRIPTORS > limit {
@@ -200,12 +220,12 @@ impl Holder {
 }
 
 /// Opens as many files as there are inodes, says so, and stays until it is killed.
-fn hold(directory: &OwnedFd, count: u64, mut parent: UnixStream) -> std::io::Result<()> {
+fn hold(directory: BorrowedFd<'_>, count: u64, mut parent: UnixStream) -> std::io::Result<()> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     let mut files = Vec::new();
     for _ in 0..count {
-        match space::nameless_file(directory.as_fd()) {
+        match space::nameless_file(directory) {
             Ok(file) => files.push(file),
             // Somebody else took the last one, which is as good.
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => break,

@@ -46,9 +46,7 @@ impl Layout {
         }
         let wanted = bytes.div_ceil(BLOCK.into()).max(64);
         let journal_blocks = u32::try_from(wanted / 16).ok()?.clamp(JOURNAL_BLOCKS_MIN, JOURNAL_BLOCKS_MAX);
-        let kept =
-            (wanted * KEPT_BY_KERNEL_PERCENT / (100 - KEPT_BY_KERNEL_PERCENT) + 1).min(KEPT_BY_KERNEL_BLOCKS_MAX);
-        let content = wanted + kept + u64::from(journal_blocks) + 2; // superblock, root directory
+        let content = wanted + u64::from(journal_blocks) + 2; // superblock, root directory
         let inodes = inodes + u64::from(RESERVED_INODES);
         // Inodes fill half a group at most. More groups need more bitmaps and tables: take the first number that fits.
         let most = u64::from(BLOCKS_PER_GROUP_MAX);
@@ -57,14 +55,19 @@ impl Layout {
             let inodes_per_group = inodes.div_ceil(groups).next_multiple_of((BLOCK / INODE).into());
             let descriptors = groups.div_ceil((BLOCK / DESCRIPTOR).into());
             let tables = groups * (2 + inodes_per_group / u64::from(BLOCK / INODE));
-            let blocks_per_group = (content + descriptors + tables).div_ceil(groups).next_multiple_of(8);
-            (blocks_per_group <= most).then_some(())?;
-            Some(Self {
+            let used = content + descriptors + tables;
+            let kept = (used * KEPT_BY_KERNEL_PERCENT).div_ceil(100 - KEPT_BY_KERNEL_PERCENT) + 1;
+            let layout = Self {
                 groups: u32::try_from(groups).ok()?,
-                blocks_per_group: u32::try_from(blocks_per_group).ok()?,
+                blocks_per_group: 0,
                 inodes_per_group: u32::try_from(inodes_per_group).ok()?,
                 journal_blocks,
-            })
+            };
+            // The first group holds the journal in one piece.
+            let blocks_per_group = (used + kept.min(KEPT_BY_KERNEL_BLOCKS_MAX)).div_ceil(groups);
+            let blocks_per_group = blocks_per_group.max(u64::from(layout.used(0)) + 8).next_multiple_of(8);
+            let blocks_per_group = u32::try_from(blocks_per_group).ok()?;
+            (blocks_per_group <= BLOCKS_PER_GROUP_MAX).then_some(Self { blocks_per_group, ..layout })
         })
     }
 
@@ -263,14 +266,14 @@ mod tests {
 
     #[test]
     fn layouts_hold_what_is_asked_for() {
-        for bytes in [0, 1 << 20, 8 << 20, 100 << 20, 1 << 30, 10 << 30] {
-            for inodes in [16, 1000, 65_536, 1 << 20] {
+        for bytes in [0, 1 << 20, 8 << 20, 200 << 20, 1 << 30, 10 << 30, BYTES_MAX] {
+            for inodes in [16, 1000, 65_536, 300_000, 1 << 20] {
                 let layout = Layout::of(bytes, inodes).expect("a layout");
                 let used: u64 = (0..layout.groups).map(|group| u64::from(layout.used(group))).sum();
                 let free = u64::from(layout.blocks()) - used;
                 assert!(free * u64::from(BLOCK) >= bytes, "{layout:?} has {free} blocks for {bytes} bytes");
                 assert!(u64::from(layout.groups * layout.inodes_per_group - RESERVED_INODES) >= inodes, "{layout:?}");
-                assert!(layout.used(0) < layout.blocks_per_group, "{layout:?}");
+                assert!((0..2).all(|group| layout.used(group) < layout.blocks_per_group), "{layout:?}");
             }
         }
     }

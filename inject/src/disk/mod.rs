@@ -7,12 +7,15 @@
 //! | fault | on a disk of memory | on a disk of ext4 | elsewhere |
 //! | --- | --- | --- | --- |
 //! | [`DiskFull`] | its size is lowered | a balloon | a balloon, which leaves a reserve |
+//! | [`DirectoryFull`] | an overlay | an overlay | an overlay over a process's directory |
 //! | [`InodeExhaustion`] | its count is lowered | files without names | files without names |
 //! | [`IoThrottle`] | not here: no device | cgroup | cgroup |
 //! | [power loss](OwnDisk::lose_power) | not here: memory has no page cache to lose | yes | not here |
 
+mod cover;
 mod enter;
 mod full;
+mod ground;
 mod inodes;
 mod layers;
 mod mkfs;
@@ -22,6 +25,7 @@ mod space;
 mod store;
 mod throttle;
 
+pub use cover::DirectoryFull;
 pub use full::DiskFull;
 pub use inodes::InodeExhaustion;
 pub use own::OwnDisk;

@@ -1,5 +1,6 @@
 //! A host's own disk: made once by whoever keeps the world, entered by each start of the host.
 
+use super::ground::{Footing, Ground};
 use super::layers::{Plan, make_directory};
 use super::store::{Device, DiskKind, Store};
 use crate::error::{Error, Result};
@@ -8,6 +9,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Directories over which the maker's mounts may stand, in its own mount namespace only. Overlays want their parts
 /// mounted, and before Linux 6.15 mounts of no namespace cannot be copied, so they have to stand somewhere. Every
@@ -24,6 +26,7 @@ pub struct OwnDisk {
     pub(super) store: Store,
     /// What the host sees, as mounted in the maker's namespace.
     root: OwnedFd,
+    ground: Arc<Ground>,
     /// Where store and root are mounted.
     shelf: Shelf,
 }
@@ -47,7 +50,8 @@ impl OwnDisk {
         let root = shelf.fill(&store, &plan)?;
         // The disk as it is delivered is on the disk, also if power is lost at once.
         rustix::fs::syncfs(store.directory()).map_err(|error| Error::os("sync a host's disk", error))?;
-        Ok(Self { plan, store, root, shelf })
+        let ground = Arc::new(Ground::of(store.directory()));
+        Ok(Self { plan, store, root, ground, shelf })
     }
 
     /// What it is made of.
@@ -67,7 +71,7 @@ impl OwnDisk {
 
     /// The file system that keeps what the host writes. What stands in its root directory is out of the host's sight.
     pub fn store(&self) -> BorrowedFd<'_> {
-        self.store.directory()
+        self.store.directory().as_fd()
     }
 
     /// Mounts what reached the device, in place of what there was.
@@ -75,8 +79,14 @@ impl OwnDisk {
         self.shelf.empty();
         let Some(store) = self.store.as_on_the_device()? else { return Ok(()) };
         self.root = self.shelf.fill(&store, &self.plan)?;
+        self.ground.move_to(store.directory());
         self.store = store;
         Ok(())
+    }
+
+    /// For faults, which stay in force when the disk is mounted again.
+    pub(super) fn ground(&self) -> Footing {
+        Footing::on(&self.ground)
     }
 }
 
@@ -123,7 +133,7 @@ impl Shelf {
     fn fill(&self, store: &Store, plan: &Plan) -> Result<OwnedFd> {
         mounts::attach(store.mount(), self.mount.as_fd(), Path::new("store"))
             .map_err(|error| Error::os("mount a host's disk", error))?;
-        plan.mount(store.directory(), self.mount.as_fd(), Path::new("root"))
+        plan.mount(store.directory().as_fd(), self.mount.as_fd(), Path::new("root"))
     }
 
     fn empty(&self) {

@@ -13,6 +13,8 @@ impl OwnDisk {
     /// and never see the disk again. What was synced (fsync(2) of the file, and of the directory for a new name) is
     /// kept; of the rest, what the kernel happened to have written.
     ///
+    /// Faults in force on this disk are so again when they are next [read back](crate::Injection::read_back).
+    ///
     /// # Errors
     /// Not here, because memory has no page cache of its own to lose: a disk of [memory](DiskKind::Memory).
     pub fn lose_power(&mut self) -> Result<()> {

@@ -13,6 +13,7 @@ use rustix::mount::MountAttrFlags;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 /// What a host's disk is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub struct Device {
 pub(super) struct Store {
     mount: OwnedFd,
     /// Its root, opened: a mount's own descriptor is good for paths only (`O_PATH`).
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     image: Option<Image>,
 }
 
@@ -91,7 +92,7 @@ impl Store {
     fn of(mount: OwnedFd, image: Option<Image>) -> Result<Self> {
         let directory = openat(&mount, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| Error::os("open a host's disk", error))?;
-        Ok(Self { mount, directory, image })
+        Ok(Self { mount, directory: Arc::new(directory), image })
     }
 
     /// Another mount of what has reached the device of an ext4. `None` if there is no device.
@@ -101,8 +102,8 @@ impl Store {
         Self::mount_image(memory).map(Some)
     }
 
-    pub(super) fn directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
+    pub(super) fn directory(&self) -> &Arc<OwnedFd> {
+        &self.directory
     }
 
     pub(super) fn mount(&self) -> BorrowedFd<'_> {

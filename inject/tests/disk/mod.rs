@@ -61,6 +61,11 @@ pub fn free_bytes(disk: &OwnDisk) -> u64 {
     status.f_bavail * status.f_frsize
 }
 
+/// How many files a host could still make.
+pub fn free_inodes(disk: &OwnDisk) -> u64 {
+    rustix::fs::fstatvfs(disk.store()).expect("space").f_ffree
+}
+
 /// Runs this in a child. Whether it ended without a panic.
 pub fn in_child(program: impl FnOnce()) -> bool {
     match fork().expect("a process") {
@@ -79,6 +84,11 @@ pub fn ok<T, E: Debug>(result: Result<T, E>) -> T {
 pub struct Holder(u32);
 
 impl Holder {
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.0
+    }
+
     /// Ends it as `kill -9` does.
     pub fn kill(self) {
         let pid = Pid::from_raw(self.0.cast_signed()).expect("a child");
