@@ -3,7 +3,7 @@
 //! Every step runs even when an earlier one failed, so that one round shows all there is to mend.
 
 use crate::process::{cargo, run as run_command, succeeds};
-use crate::tidy;
+use crate::{tidy, vm};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use std::path::Path;
@@ -27,10 +27,13 @@ pub enum Step {
     Leaks,
     /// Every test, with cargo-nextest.
     Tests,
+    /// The tests of faults on the real kernel once more, on Debian's kernel in QEMU.
+    Vm,
 }
 
 /// Cheapest first.
-const STEPS: [Step; 7] = [Step::Format, Step::Tidy, Step::Clippy, Step::Docs, Step::Doctests, Step::Leaks, Step::Tests];
+const STEPS: [Step; 8] =
+    [Step::Format, Step::Tidy, Step::Clippy, Step::Docs, Step::Doctests, Step::Leaks, Step::Tests, Step::Vm];
 
 impl Step {
     fn name(self) -> String {
@@ -66,6 +69,7 @@ impl Step {
                 let arguments = ["nextest", "run", "--workspace", "--locked", "--profile", profile];
                 run_command(&mut cargo(root, &arguments))
             }
+            Self::Vm => vm::test(root),
         }
     }
 }
