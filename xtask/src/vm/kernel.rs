@@ -81,9 +81,9 @@ fn module_name(path: &str) -> &str {
 
 /// Unpacks the kernel inside a `bzImage`, so that the emulated processor need not: two of six seconds.
 ///
-/// The kernel's `Documentation/arch/x86/boot.rst`: `setup_sects` is the byte at 0x1f1, `HdrS` stands at
-/// 0x202, `payload_offset` and `payload_length` at 0x248; the payload begins that far after the setup's sectors and ends with its unpacked
-/// size, in four bytes that are no part of the compressed stream.
+/// The kernel's `Documentation/arch/x86/boot.rst`: `setup_sects` is the byte at 0x1f1, `HdrS` stands at 0x202,
+/// `payload_offset` and `payload_length` at 0x248. The payload begins that far after the setup's sectors and ends with
+/// its unpacked size, in four bytes that are no part of the compressed stream.
 ///
 /// # Errors
 /// It is no such image, or is not compressed by xz, as Debian's are.

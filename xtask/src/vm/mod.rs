@@ -26,7 +26,7 @@ mod suites;
 mod tree;
 
 pub use command::User;
-pub use packages::unavailable;
+pub use packages::Unpacked;
 pub use suites::test;
 
 use anyhow::{Result, ensure};
@@ -44,12 +44,20 @@ use std::time::Duration;
 /// There is no box and none can be made, or it did not run the command to its end.
 pub fn run(root: &Path, user: User, deadline: Option<Duration>, words: &[String]) -> Result<i32> {
     ensure!(!words.is_empty(), "no command; as in `cargo xtask vm -- uname -a`");
-    let unpacked = packages::prepare(&place(root))?;
+    let unpacked = prepare(root)?;
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let mut command = Command::new(std::env::current_dir()?, words);
     command.user = user;
     let machine = Machine { terminal, deadline, ..Machine::default() };
     Ok(machine.run(&unpacked, &command.script(), |_| {})?.code)
+}
+
+/// Fetches and unpacks what the box is made of, unless that has been done.
+///
+/// # Errors
+/// This is no Debian system, or the packages cannot be fetched; the message says what would help.
+pub fn prepare(root: &Path) -> Result<Unpacked> {
+    packages::prepare(&place(root))
 }
 
 /// Where everything of the box is kept; may be removed at any time.

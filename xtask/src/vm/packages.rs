@@ -35,7 +35,7 @@ Acquire::Retries \"3\";
 
 /// QEMU, kernel and busybox, unpacked.
 #[derive(Debug)]
-pub(super) struct Unpacked {
+pub struct Unpacked {
     directory: PathBuf,
 }
 
@@ -84,8 +84,7 @@ impl Drop for Run {
 }
 
 /// Why there can be no box here, if that is plain without asking a network.
-#[must_use]
-pub fn unavailable() -> Option<String> {
+fn unavailable() -> Option<String> {
     let wanted = ["apt-get", "apt-cache", "dpkg-deb", "setpriv"];
     let missing: Vec<_> = wanted.into_iter().filter(|program| !is_on_path(program)).collect();
     if !cfg!(target_arch = "x86_64") {

@@ -5,7 +5,7 @@
 
 use super::command::{Command, quoted};
 use super::machine::Machine;
-use super::{User, packages, place};
+use super::{Unpacked, User};
 use crate::process::{cargo, shown};
 use anyhow::{Context, Result, bail, ensure};
 use std::fmt::Write;
@@ -41,9 +41,8 @@ struct Count {
 /// Builds the tests, and runs them in the box.
 ///
 /// # Errors
-/// There is no box and none can be made, a test does not build, or fails, or none ran.
-pub fn test(root: &Path) -> Result<()> {
-    let unpacked = packages::prepare(&place(root))?;
+/// A test does not build or fails, or not all of them ran.
+pub fn test(root: &Path, unpacked: &Unpacked) -> Result<()> {
     let suites = build(root)?;
     let mut list = Vec::new();
     for suite in &suites {
@@ -55,7 +54,7 @@ pub fn test(root: &Path) -> Result<()> {
     let machine = Machine { deadline: Some(DEADLINE), ..Machine::default() };
     let begin = Instant::now();
     let mut count = Count::default();
-    let ended = machine.run(&unpacked, &command.script(), |line| count.add(line));
+    let ended = machine.run(unpacked, &command.script(), |line| count.add(line));
     for failed in &count.failed {
         println!("vm: failed: {failed}");
     }
