@@ -18,6 +18,8 @@ const KERNEL: &str = "linux-image-amd64";
 const WITH_LIBRARIES: [&str; 2] = ["qemu-system-x86", "xz-utils"];
 /// What runs in the box before it sees this machine's files.
 const BUSYBOX: &str = "busybox-static";
+/// What the name of a run's directory begins with; the process's number follows.
+const RUN: &str = "run-";
 /// Part of the directory's name: another number unpacks anew.
 const LAYOUT: u32 = 1;
 
@@ -28,6 +30,7 @@ const APT: &str = "\
 #clear APT::Update::Post-Invoke-Success;
 #clear DPkg::Pre-Install-Pkgs;
 APT::Sandbox::User \"root\";
+APT::Update::Error-Mode \"any\";
 APT::Install-Recommends \"false\";
 Acquire::Languages \"none\";
 Acquire::Retries \"3\";
@@ -62,8 +65,9 @@ impl Unpacked {
 
     /// A new, empty directory for one run, which ends with the value.
     pub(super) fn run(&self) -> Result<Run> {
-        let name = format!("run-{}", std::process::id());
-        let directory = self.directory.with_file_name(name);
+        let place = self.directory.parent().context("it is in a directory")?;
+        sweep(place)?;
+        let directory = place.join(format!("{RUN}{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
         Ok(Run { directory })
@@ -81,6 +85,19 @@ impl Drop for Run {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Removes what runs left that were killed.
+fn sweep(place: &Path) -> Result<()> {
+    for entry in fs::read_dir(place)? {
+        let entry = entry?;
+        let process = entry.file_name().to_str().and_then(|name| name.strip_prefix(RUN)?.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists()) {
+            // Another one may sweep at the same time.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// Why there can be no box here, if that is plain without asking a network.
@@ -292,6 +309,19 @@ mod tests {
         let listed = "linux-image-amd64\n  Depends: linux-image-6.1.0-56-amd64\n  Depends: other\n";
         assert_eq!(depends(listed).as_deref(), Some("linux-image-6.1.0-56-amd64"));
         assert_eq!(depends("N: Unable to locate package\n"), None);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_a_living_one_is_let_be() {
+        let place = std::env::temp_dir().join(format!("xtask-sweep-{}", std::process::id()));
+        // Linux numbers processes up to 2^22 at most: proc_sys_kernel(5).
+        let (dead, alive) = (place.join("run-4194305"), place.join(format!("run-{}", std::process::id())));
+        for directory in [&dead, &alive, &place.join("box-1")] {
+            fs::create_dir_all(directory).expect("a directory");
+        }
+        sweep(&place).expect("it can be read");
+        assert!(!dead.exists() && alive.exists() && place.join("box-1").exists());
+        fs::remove_dir_all(&place).expect("it is there");
     }
 
     #[test]

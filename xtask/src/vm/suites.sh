@@ -10,7 +10,8 @@ one() {
     # Some faults need root: an ordinary user's tests may skip what is not for them.
     if [ "$1" = nobody ]; then as=/run/vm/as-nobody require=; fi
     begin=$(now)
-    env ${require:+CHAOS_REQUIRE=$require} timeout -k 5 "$limit" $as "$3" --exact "$5" --nocapture > $output 2>&1 3>&-
+    env -u CHAOS_REQUIRE ${require:+CHAOS_REQUIRE=$require} timeout -k 5 "$limit" \
+        $as "$3" --exact "$5" --nocapture > $output 2>&1 3>&-
     code=$?
     hundredths=$(($(now) - begin))
     case $code in
