@@ -2,6 +2,7 @@
 
 mod block;
 mod clone;
+mod device_mapper;
 mod exec;
 mod fork;
 mod inherit;
@@ -13,6 +14,7 @@ pub mod datagram;
 
 pub use block::{attach_loop_device, cut_power_of_ext4, free_loop_device};
 pub use clone::clone_into;
+pub use device_mapper::target_version;
 pub use exec::{Executable, execute};
 pub use fork::{End, Forked, end_now, fork, wait, wait_any};
 pub use inherit::{inherit, keep_from_program};
