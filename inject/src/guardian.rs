@@ -50,12 +50,7 @@ impl Guardian {
         let (stream, mut theirs) = UnixStream::pair().map_err(os)?;
         let directory = directory.again().map_err(os)?;
         sys::fork_orphan(|| {
-            sys::stand_alone(&[
-                directory.handle().as_fd(),
-                file.as_fd(),
-                holder.handle.as_fd(),
-                theirs.as_fd(),
-            ]);
+            sys::stand_alone(&[directory.handle().as_fd(), file.as_fd(), holder.handle.as_fd(), theirs.as_fd()]);
             // Neither is needed to guard: a name to be found by, and no mount held by standing in it.
             let _ = rustix::thread::set_name(NAME);
             let _ = std::env::set_current_dir("/");

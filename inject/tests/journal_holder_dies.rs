@@ -63,7 +63,8 @@ fn make_file(journal: &Journal, directory: &Path) -> Change {
     let path = directory.join("balloon");
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     let undo = Undo::RemoveFile { path: path.clone(), device: found.dev(), inode: found.ino() };
-    let named = || linkat(CWD, link, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(|error| Error::os("name a file", error));
+    let named =
+        || linkat(CWD, link, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(|error| Error::os("name a file", error));
     journal.change(undo, named).expect("a file").1
 }
 

@@ -140,9 +140,8 @@ impl Group {
             directories: directories.iter().map(|(_, directory)| directory.clone()).collect(),
             members: members(parents),
         };
-        let ((), change) = journal.change(undo, || {
-            directories.iter().try_for_each(|(_, directory)| make_directory(directory))
-        })?;
+        let ((), change) =
+            journal.change(undo, || directories.iter().try_for_each(|(_, directory)| make_directory(directory)))?;
         made.push(change);
         Ok(Self { journal: journal.clone(), directories, layout, made })
     }

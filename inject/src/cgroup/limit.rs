@@ -148,9 +148,9 @@ impl Counter {
                 let lines = text.lines().filter_map(|line| line.strip_prefix(key.as_str()));
                 let of = |line: &str| -> u64 {
                     let plain = ["Read ", "Write "].into_iter().find_map(|kind| line.strip_prefix(kind));
-                    let calls = line.split(' ').filter_map(|word| {
-                        ["rios=", "wios="].into_iter().find_map(|kind| word.strip_prefix(kind))
-                    });
+                    let calls = line
+                        .split(' ')
+                        .filter_map(|word| ["rios=", "wios="].into_iter().find_map(|kind| word.strip_prefix(kind)));
                     plain.map_or_else(|| calls.map(number).sum(), number)
                 };
                 lines.map(of).sum()
@@ -186,7 +186,8 @@ impl Limited {
         for value in values {
             let file = directory.join(value.file);
             let restore = Restore::remember(&file, value.key.as_deref(), &value.reads, &value.absent);
-            let restore = restore.map_err(|error| Error { what: format!("limit a group ({})", error.what), ..error })?;
+            let restore =
+                restore.map_err(|error| Error { what: format!("limit a group ({})", error.what), ..error })?;
             let change = match set(group.journal(), restore.clone(), &value.text) {
                 Ok(change) => change,
                 Err(error) => {

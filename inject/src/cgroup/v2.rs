@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// Whether this group has a controller. Each group but the root can be frozen.
 pub(super) fn has(directory: &Path, controller: Controller) -> bool {
-    controller == Controller::Freezer || names(directory, "cgroup.controllers").iter().any(|name| name == of(controller))
+    controller == Controller::Freezer
+        || names(directory, "cgroup.controllers").iter().any(|name| name == of(controller))
 }
 
 fn of(controller: Controller) -> &'static str {
@@ -34,7 +35,8 @@ pub(super) fn parent(
     controllers: &[Controller],
     made: &mut Vec<Change>,
 ) -> Result<PathBuf> {
-    let mut wanted: Vec<&str> = controllers.iter().filter(|one| **one != Controller::Freezer).map(|one| of(*one)).collect();
+    let mut wanted: Vec<&str> =
+        controllers.iter().filter(|one| **one != Controller::Freezer).map(|one| of(*one)).collect();
     let gives = |directory: &Path| names(directory, "cgroup.subtree_control");
     if wanted.is_empty() {
         return Ok(hierarchy.own.clone());
@@ -43,7 +45,8 @@ pub(super) fn parent(
     let mut refusal = None;
     for directory in above {
         let there = gives(directory);
-        let missing: Vec<&str> = wanted.iter().copied().filter(|name| !there.iter().any(|found| found == name)).collect();
+        let missing: Vec<&str> =
+            wanted.iter().copied().filter(|name| !there.iter().any(|found| found == name)).collect();
         if missing.is_empty() {
             return Ok(directory.to_owned());
         }

@@ -67,9 +67,8 @@ impl Restore {
         {
             return Err(Error::gone(what()));
         }
-        let (text, inode) = read(&self.file).map_err(|error| {
-            if is_gone(&error) { Error::gone(what()) } else { Error::os(what(), error) }
-        })?;
+        let (text, inode) = read(&self.file)
+            .map_err(|error| if is_gone(&error) { Error::gone(what()) } else { Error::os(what(), error) })?;
         if self.inode.is_some_and(|ours| ours != inode) {
             return Err(Error::gone(what()));
         }

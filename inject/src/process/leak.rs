@@ -35,7 +35,9 @@ impl TaskLeak {
     pub fn tasks(journal: &Journal, target: &Target, left: u64) -> Result<Self> {
         let process = match target {
             Target::Process(process) => process,
-            Target::Cgroup(_) | Target::Namespace(_) => return Self::tasks_in_group(&Group::of(journal, target)?, left),
+            Target::Cgroup(_) | Target::Namespace(_) => {
+                return Self::tasks_in_group(&Group::of(journal, target)?, left);
+            }
         };
         let around = Group::around(journal, process).and_then(|group| {
             let leak = Self::tasks_in_group(&group, left)?;

@@ -36,7 +36,9 @@ impl MemoryPressure {
     pub fn apply(journal: &Journal, target: &Target, left_bytes: u64) -> Result<Self> {
         let process = match target {
             Target::Process(process) => process,
-            Target::Cgroup(_) | Target::Namespace(_) => return Self::in_group(&Group::of(journal, target)?, left_bytes),
+            Target::Cgroup(_) | Target::Namespace(_) => {
+                return Self::in_group(&Group::of(journal, target)?, left_bytes);
+            }
         };
         // What a process has used stays charged to the group it was in then: in a new one, all that it has counts as
         // nothing, and only what it allocates from now on counts.

@@ -84,8 +84,7 @@ pub fn status_bytes(pid: u32, name: &str) -> Result<u64> {
 /// There is no such process, or it is another user's.
 pub fn descriptors(pid: u32) -> Result<Vec<u64>> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).map_err(|error| proc_error(pid, "fd", error))?;
-    let mut numbers: Vec<u64> =
-        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let mut numbers: Vec<u64> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
@@ -98,7 +97,8 @@ pub fn all() -> Vec<u32> {
 
 /// A process and all that descend from it, parents first.
 pub fn tree(root: u32) -> Vec<u32> {
-    let parents: Vec<(u32, u32)> = all().into_iter().filter_map(|pid| Some((pid, Stat::of(pid).ok()?.parent))).collect();
+    let parents: Vec<(u32, u32)> =
+        all().into_iter().filter_map(|pid| Some((pid, Stat::of(pid).ok()?.parent))).collect();
     let mut tree = vec![root];
     let mut next = 0;
     while let Some(&parent) = tree.get(next) {
