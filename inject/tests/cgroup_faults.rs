@@ -66,26 +66,34 @@ fn a_quota_leaves_a_busy_group_so_much_and_its_throttling_is_counted() {
     let Some(group) = group_with(&scratch, Controller::Cpu) else { return };
     let victim = Victim::busy();
     group.add(victim.pid()).expect("a member");
-    applied_and_healed("cpu burn", || CpuBurn::by_quota(&group, 800_000, 1).expect("burning"), |burn| {
-        let share = processor_share(victim.pid(), Duration::from_secs(1));
-        let bit = burn.bit().expect("counted");
-        eprintln!("with 80 % taken, a share of {share:.2}; throttled {bit} times");
-        assert!(share < 0.35 && bit >= 3, "{share}, {bit}");
-    });
+    applied_and_healed(
+        "cpu burn",
+        || CpuBurn::by_quota(&group, 800_000, 1).expect("burning"),
+        |burn| {
+            let share = processor_share(victim.pid(), Duration::from_secs(1));
+            let bit = burn.bit().expect("counted");
+            eprintln!("with 80 % taken, a share of {share:.2}; throttled {bit} times");
+            assert!(share < 0.35 && bit >= 3, "{share}, {bit}");
+        },
+    );
 }
 
 #[test]
 fn burners_take_their_share_within_the_group() {
     let scratch = Scratch::new("burners");
     let Some(group) = group_with(&scratch, Controller::Cpu) else { return };
-    applied_and_healed("cpu burn", || CpuBurn::by_burners(&group, 500_000, 1).expect("burning"), |burn| {
-        let members = group.members();
-        assert_eq!(members.len(), 1);
-        let share = processor_share(members[0], Duration::from_millis(500));
-        let bit = burn.bit().expect("counted");
-        eprintln!("asked to burn 50 %, burnt {share:.2} in {bit} bursts");
-        assert!(share < 0.6 && bit > 1, "{share}, {bit}");
-    });
+    applied_and_healed(
+        "cpu burn",
+        || CpuBurn::by_burners(&group, 500_000, 1).expect("burning"),
+        |burn| {
+            let members = group.members();
+            assert_eq!(members.len(), 1);
+            let share = processor_share(members[0], Duration::from_millis(500));
+            let bit = burn.bit().expect("counted");
+            eprintln!("asked to burn 50 %, burnt {share:.2} in {bit} bursts");
+            assert!(share < 0.6 && bit > 1, "{share}, {bit}");
+        },
+    );
     holds_within(WITHIN, "no burner is left", || group.members().is_empty());
 }
 
@@ -117,10 +125,14 @@ fn a_group_without_tasks_left_forks_no_more_and_that_is_counted() {
     let victim = asked(ask, || std::thread::Builder::new().spawn(|| {}).is_ok_and(|thread| thread.join().is_ok()));
     group.add(victim.pid()).expect("a member");
     assert!(does(&mut tell));
-    applied_and_healed("task leak", || TaskLeak::tasks_in_group(&group, 0).expect("leaked"), |leak| {
-        assert!(!does(&mut tell), "a thread more than it may have");
-        assert!(leak.bit().expect("counted") >= 1);
-    });
+    applied_and_healed(
+        "task leak",
+        || TaskLeak::tasks_in_group(&group, 0).expect("leaked"),
+        |leak| {
+            assert!(!does(&mut tell), "a thread more than it may have");
+            assert!(leak.bit().expect("counted") >= 1);
+        },
+    );
     assert!(does(&mut tell));
 }
 
@@ -159,12 +171,16 @@ fn memory_pressure_kills_who_takes_more_than_is_left() {
     let mut victim = growing(ask, 16 << 20);
     group.add(victim.pid()).expect("a member");
     assert!(does(&mut tell));
-    applied_and_healed("pressure", || MemoryPressure::in_group(&group, 8 << 20).expect("pressed"), |pressure| {
-        tell.write_all(b"?").expect("asked");
-        assert_eq!(victim.end(), 128 + 9, "killed for want of memory");
-        assert!(pressure.bit().expect("counted") > 0);
-        assert_eq!(group.oom_kills().expect("counted"), 1);
-    });
+    applied_and_healed(
+        "pressure",
+        || MemoryPressure::in_group(&group, 8 << 20).expect("pressed"),
+        |pressure| {
+            tell.write_all(b"?").expect("asked");
+            assert_eq!(victim.end(), 128 + 9, "killed for want of memory");
+            assert!(pressure.bit().expect("counted") > 0);
+            assert_eq!(group.oom_kills().expect("counted"), 1);
+        },
+    );
 }
 
 #[test]
@@ -172,11 +188,15 @@ fn a_balloon_takes_memory_of_the_group_and_gives_it_back() {
     let scratch = Scratch::new("balloon");
     let Some(group) = group_with(&scratch, Controller::Memory) else { return };
     let before = group.memory_used_bytes().expect("counted");
-    applied_and_healed("pressure", || Balloon::apply(&group, 32 << 20).expect("taken"), |balloon| {
-        assert_eq!(balloon.bit().expect("counted"), 32 << 20);
-        let taken = group.memory_used_bytes().expect("counted") - before;
-        assert!(taken >= 32 << 20, "{taken}");
-    });
+    applied_and_healed(
+        "pressure",
+        || Balloon::apply(&group, 32 << 20).expect("taken"),
+        |balloon| {
+            assert_eq!(balloon.bit().expect("counted"), 32 << 20);
+            let taken = group.memory_used_bytes().expect("counted") - before;
+            assert!(taken >= 32 << 20, "{taken}");
+        },
+    );
     let left = group.memory_used_bytes().expect("counted").saturating_sub(before);
     assert!(left < 4 << 20, "{left} bytes left");
 }
@@ -210,10 +230,14 @@ fn a_frozen_group_stands_still_can_be_killed_and_goes_on_when_healed() {
     let Some(group) = group_with(&scratch, Controller::Freezer) else { return };
     let victim = Victim::busy();
     group.add(victim.pid()).expect("a member");
-    applied_and_healed("pause", || Frozen::apply(&group).expect("frozen"), |frozen| {
-        assert_eq!(processor_share(victim.pid(), Duration::from_millis(200)), 0.0);
-        assert_eq!(frozen.bit().expect("counted"), 1);
-    });
+    applied_and_healed(
+        "pause",
+        || Frozen::apply(&group).expect("frozen"),
+        |frozen| {
+            assert_eq!(processor_share(victim.pid(), Duration::from_millis(200)), 0.0);
+            assert_eq!(frozen.bit().expect("counted"), 1);
+        },
+    );
     runs_again(&victim.process);
     let mut frozen = Frozen::apply(&group).expect("frozen");
     group.kill();
@@ -239,15 +263,20 @@ fn a_throttled_device_is_slow_for_the_group_and_fast_again() {
     assert!(does(&mut tell));
     let rates = Rates { write_bytes_per_s: Some(1 << 20), ..Rates::default() };
     let limit = Limit::Io { device, rates };
-    applied_and_healed("throttle", || Limited::apply(&group, &limit).expect("throttled"), |limited| {
-        let since = Instant::now();
-        assert!(does(&mut tell));
-        let (took, bit) = (since.elapsed(), limited.bit().expect("counted"));
-        eprintln!("1 MiB at 1 MiB/s took {took:?}, {bit} requests");
-        assert!(took > Duration::from_millis(600) && bit > 0, "{took:?}, {bit}");
-    });
+    applied_and_healed(
+        "throttle",
+        || Limited::apply(&group, &limit).expect("throttled"),
+        |limited| {
+            let since = Instant::now();
+            assert!(does(&mut tell));
+            let (took, bit) = (since.elapsed(), limited.bit().expect("counted"));
+            eprintln!("1 MiB at 1 MiB/s took {took:?}, {bit} requests");
+            assert!(took > Duration::from_millis(600) && bit > 0, "{took:?}, {bit}");
+        },
+    );
     let (version, directory) = group.directory(Controller::Io).expect("a controller");
-    let file = if version == windtunnel_inject::cgroup::Version::One { "blkio.throttle.write_bps_device" } else { "io.max" };
+    let file =
+        if version == windtunnel_inject::cgroup::Version::One { "blkio.throttle.write_bps_device" } else { "io.max" };
     assert_eq!(fs::read_to_string(directory.join(file)).expect("limits"), "", "no line is left");
 }
 

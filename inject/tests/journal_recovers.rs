@@ -8,13 +8,13 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use victims::{Scratch, Victim, holds_within};
+use windtunnel_inject::Error;
 use windtunnel_inject::error::ErrorKind;
 use windtunnel_inject::journal::{Journal, Outcome, Settings, Undo};
 use windtunnel_inject::process::identity::Identity;
 use windtunnel_inject::process::limit::{Lowered, Resource};
 use windtunnel_inject::process::{Paused, proc};
 use windtunnel_inject::recover::recover_in;
-use windtunnel_inject::Error;
 
 fn descriptors_of(victim: &Victim) -> Option<u64> {
     Resource::Descriptors.of(&victim.process).expect("a limit").0
@@ -77,11 +77,13 @@ fn a_full_disk_refuses_the_fault() {
         }
         fs::create_dir(&directory).expect("a directory");
         let options = c"size=4096,mode=700";
-        rustix::mount::mount("none", &directory, "tmpfs", rustix::mount::MountFlags::empty(), options).expect("mounted");
+        rustix::mount::mount("none", &directory, "tmpfs", rustix::mount::MountFlags::empty(), options)
+            .expect("mounted");
         let journal = Journal::open_with(settings).expect("a journal");
         let first = Lowered::apply(&journal, &victim.again(), Resource::Descriptors, 9).expect("space for one");
         let mut filler = fs::File::options().append(true).open(journal_file(&directory)).expect("the journal");
-        filler.write_all(&vec![b' '; 4096 - usize::try_from(filler.metadata().expect("its size").len()).expect("small")])
+        filler
+            .write_all(&vec![b' '; 4096 - usize::try_from(filler.metadata().expect("its size").len()).expect("small")])
             .expect("space for no more");
         let refused = Lowered::apply(&journal, &victim.again(), Resource::Descriptors, 7).expect_err("no space");
         assert!(matches!(&refused.kind, ErrorKind::Os(error) if error.raw_os_error() == Some(28)), "{refused}");
@@ -106,7 +108,8 @@ fn a_directory_that_others_can_write_in_is_refused() {
     let scratch = Scratch::new("others");
     fs::create_dir(scratch.journals()).expect("a directory");
     fs::set_permissions(scratch.journals(), fs::Permissions::from_mode(0o777)).expect("its mode");
-    let error = Journal::open_with(Settings { directory: scratch.journals(), ..Settings::default() }).expect_err("open");
+    let error =
+        Journal::open_with(Settings { directory: scratch.journals(), ..Settings::default() }).expect_err("open");
     assert!(matches!(error.kind, ErrorKind::Lacking { .. }), "{error}");
 }
 
@@ -147,10 +150,14 @@ fn what_is_left_when_the_guardian_died_too_is_recovered_later_and_only_once() {
     let scratch = Scratch::new("later");
     let victim = Victim::sleeping();
     let before = descriptors_of(&victim);
-    left_behind(&scratch, |text| text, |journal| {
-        std::mem::forget(Lowered::apply(journal, &victim.again(), Resource::Descriptors, 9).expect("a limit"));
-        std::mem::forget(Paused::apply(journal, &victim.again()).expect("paused"));
-    });
+    left_behind(
+        &scratch,
+        |text| text,
+        |journal| {
+            std::mem::forget(Lowered::apply(journal, &victim.again(), Resource::Descriptors, 9).expect("a limit"));
+            std::mem::forget(Paused::apply(journal, &victim.again()).expect("paused"));
+        },
+    );
     assert_eq!(descriptors_of(&victim), Some(9));
     let report = recover_in(&scratch.journals()).expect("recovered");
     assert!(report.is_clean() && report.undone.len() == 2, "{report}");
@@ -179,9 +186,13 @@ fn what_was_in_force_before_a_boot_is_not_undone_after_it() {
     let scratch = Scratch::new("boot");
     let victim = Victim::sleeping();
     let boot = proc::boot_id().expect("a boot");
-    left_behind(&scratch, |text| text.replace(&boot, "another"), |journal| {
-        std::mem::forget(Lowered::apply(journal, &victim.again(), Resource::Descriptors, 9).expect("a limit"));
-    });
+    left_behind(
+        &scratch,
+        |text| text.replace(&boot, "another"),
+        |journal| {
+            std::mem::forget(Lowered::apply(journal, &victim.again(), Resource::Descriptors, 9).expect("a limit"));
+        },
+    );
     let report = recover_in(&scratch.journals()).expect("recovered");
     assert_eq!(report.undone[0].outcome, Outcome::TargetGone);
     assert_eq!(descriptors_of(&victim), Some(9));

@@ -20,10 +20,9 @@ pub(super) fn values(directory: &Path, limit: &Limit) -> Vec<Value> {
             values
         }
         Limit::Tasks { count } => vec![Value::plain("pids.max", count)],
-        Limit::Processors { quota_us, period_us } => vec![
-            Value::plain("cpu.cfs_period_us", period_us),
-            Value::plain("cpu.cfs_quota_us", quota_us),
-        ],
+        Limit::Processors { quota_us, period_us } => {
+            vec![Value::plain("cpu.cfs_period_us", period_us), Value::plain("cpu.cfs_quota_us", quota_us)]
+        }
         Limit::Io { device, rates } => {
             let files = [
                 ("blkio.throttle.read_bps_device", rates.read_bytes_per_s),
