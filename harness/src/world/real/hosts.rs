@@ -99,6 +99,11 @@ impl World {
         Some(self.child(host)?.process().pid)
     }
 
+    /// The network namespace that a host is in, while it has power.
+    pub(super) fn namespace(&self, host: HostId) -> Option<Arc<OwnedFd>> {
+        lock(&self.hosts.0)[index(host)].network.as_ref().map(|(namespace, _)| Arc::clone(namespace))
+    }
+
     /// What a host's clocks show, unless it runs a command, which reads its own.
     pub(super) fn clocks(&self, host: HostId) -> Option<Arc<ClockPage>> {
         let hosts = lock(&self.hosts.0);

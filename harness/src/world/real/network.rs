@@ -7,28 +7,33 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
+use windtunnel_inject::dns::{Answer, Asker, Responder};
 use windtunnel_inject::shape::{Endpoint, Shaper, Spread as Spreading, Trouble};
 use windtunnel_inject::switch::{Cut, GATEWAY_V4, Partition, PortId, Switch, Ways};
 use windtunnel_inject::{Injection, Result, shape};
-use windtunnel_sim::weather::{LinkTrouble, Links, Spread};
+use windtunnel_sim::weather::{LinkTrouble, Links, NameAnswer, Spread};
 use windtunnel_sim::world::HostId;
 
 /// A world's network.
 pub(super) struct Network {
     seed: u64,
     switch: Mutex<Switch>,
+    names: Responder,
     /// Started when links are first troubled: without, packets take the kernel's own way.
     shaper: OnceLock<std::result::Result<Shaper, String>>,
 }
 
 impl Network {
     pub(super) fn new(seed: u64) -> Result<Self> {
-        Ok(Self { seed, switch: Mutex::new(Switch::new()?), shaper: OnceLock::new() })
+        let switch = Switch::new()?;
+        let names = Responder::start(switch.ns())?;
+        Ok(Self { seed, switch: Mutex::new(switch), names, shaper: OnceLock::new() })
     }
 
     /// Joins a host's namespace to the network, under the host's addresses.
     pub(super) fn join(&self, host: HostId, name: &str, namespace: BorrowedFd<'_>) -> Result<PortId> {
         let (v4, v6) = addresses(host);
+        self.names.zone().set(name, v4, v6);
         lock(&self.switch).join(namespace, name, v4, v6)
     }
 
@@ -77,6 +82,26 @@ fn ips(host: HostId) -> [IpAddr; 2] {
 }
 
 impl World {
+    /// Misleads a host about a name.
+    pub(super) fn hijack(
+        &self,
+        asker: HostId,
+        name: &str,
+        answer: &NameAnswer,
+    ) -> std::result::Result<Box<dyn Injection>, Refusal> {
+        let answer = match answer {
+            NameAnswer::Address(ip) => Answer::Addresses(vec![*ip]),
+            NameAnswer::Host(host) => Answer::Addresses(ips(*host).into()),
+            NameAnswer::NoSuchName => Answer::NoSuchName,
+            NameAnswer::Failure => Answer::Failure,
+            NameAnswer::Nothing => Answer::Nothing,
+            NameAnswer::Late(by) => Answer::Late(*by),
+        };
+        let namespace = self.namespace(asker).ok_or(Refusal::NotHere("the host is down, and asks nobody"))?;
+        let asker = Asker { ns: namespace.as_fd(), addresses: &ips(asker) };
+        Ok(Box::new(self.network.names.hijack(&asker, name, answer)?))
+    }
+
     pub(super) fn begin_on_links(
         &self,
         links: &Links,
