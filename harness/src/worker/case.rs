@@ -86,13 +86,19 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
 /// Runs the case that the flight recorder orders, in the real world: in processes of its own, below this one.
 pub(super) fn run_real(blackbox: &'static BlackBox, body: TestBody) {
     let Some(Prepared { cx, .. }) = prepare(blackbox) else { return };
+    let group = real::WorldGroup::make();
+    let groups = group.directories();
     let case = |keeper| {
         let shared = Arc::clone(cx.shared());
-        real::run(keeper, blackbox, shared, move || test_main(cx, body, blackbox))
+        let outside = real::Outside { keeper, groups };
+        real::run(outside, blackbox, shared, move || test_main(cx, body, blackbox))
     };
     if let Err(error) = windtunnel_inject::keeper::run_world(&real::files(), case) {
         let reason = format!("there is no real world here: {error}");
         blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+    }
+    if let Err(error) = group.remove() {
+        eprintln!("chaos: the world's control group is still there: {error}");
     }
 }
 

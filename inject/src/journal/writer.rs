@@ -44,7 +44,8 @@ pub struct Journal(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
-    directory: Directory,
+    /// None of a world, whose changes end with it.
+    directory: Option<Directory>,
     holder: Identity,
     state: Mutex<State>,
 }
@@ -80,7 +81,17 @@ impl Journal {
     pub fn open_with(settings: Settings) -> Result<Self> {
         let directory = Directory::open(&settings.directory)?;
         let holder = Identity::of(std::process::id())?;
-        Ok(Self(Arc::new(Inner { settings, directory, holder, state: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { settings, directory: Some(directory), holder, state: Mutex::default() })))
+    }
+
+    /// A journal for what ends with this process in any case: limits of processes in a PID namespace that ends with it,
+    /// groups below one that another journal has written down. Nothing is written, and nobody guards.
+    ///
+    /// # Errors
+    /// `/proc` does not say who this process is.
+    pub fn of_world() -> Result<Self> {
+        let holder = Identity::of(std::process::id())?;
+        Ok(Self(Arc::new(Inner { settings: Settings::default(), directory: None, holder, state: Mutex::default() })))
     }
 
     /// Makes the file and starts the guardian now, and not with the first change, which is quicker then.
@@ -183,8 +194,10 @@ impl Inner {
         let mut state = self.lock();
         self.ensure_open(&mut state)?;
         let id = state.last + 1;
-        let opened = state.opened.as_mut().expect("opened above");
-        write(&mut opened.file, &Line::Change { id, undo: undo.clone() })?;
+        // A world's is not written.
+        if let Some(opened) = &mut state.opened {
+            write(&mut opened.file, &Line::Change { id, undo: undo.clone() })?;
+        }
         state.last = id;
         state.outstanding.insert(id, undo);
         Ok(id)
@@ -199,20 +212,21 @@ impl Inner {
         if state.opened.as_ref().is_some_and(|opened| opened.guardian.is_alive()) {
             return Ok(());
         }
+        let Some(directory) = &self.directory else { return Ok(()) };
         let (name, file) = match state.opened.take() {
             Some(opened) => (opened.name, opened.file),
-            None => self.create()?,
+            None => self.create(directory)?,
         };
         reached("journal made");
-        let guardian = Guardian::start(&self.directory, &name, &file, self.settings.stopped_max);
-        let guardian = guardian.inspect_err(|_| drop(self.directory.remove(&name)))?;
+        let guardian = Guardian::start(directory, &name, &file, self.settings.stopped_max);
+        let guardian = guardian.inspect_err(|_| drop(directory.remove(&name)))?;
         state.opened = Some(Opened { name, file, guardian });
         reached("guarded");
         Ok(())
     }
 
     /// Makes the file under a passing name, so that it has a holder and says so before anybody can find it.
-    fn create(&self) -> Result<(String, File)> {
+    fn create(&self, directory: &Directory) -> Result<(String, File)> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let Identity { pid, start_ticks, pid_namespace, .. } = self.holder;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -220,19 +234,19 @@ impl Inner {
         let passing = format!(".{name}");
         let boot_id = proc::boot_id()?;
         let make = || -> Result<File> {
-            let what = || format!("make a journal in {}", self.directory.path().display());
+            let what = || format!("make a journal in {}", directory.path().display());
             let os = |error| Error::os(what(), error);
-            let mut file = self.directory.file(&passing, OFlags::CREATE | OFlags::EXCL).map_err(os)?;
+            let mut file = directory.file(&passing, OFlags::CREATE | OFlags::EXCL).map_err(os)?;
             // A POSIX lock: it is this process's alone, forks do not inherit it, and it goes when the process does. It
             // also goes when the process closes any descriptor of this file, so nobody here opens it again.
             fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| os(error.into()))?;
             write(&mut file, &Line::Opened { boot_id, holder: self.holder })?;
-            self.directory.rename(&passing, &name).map_err(os)?;
+            directory.rename(&passing, &name).map_err(os)?;
             Ok(file)
         };
         let made = make();
         if made.is_err() {
-            let _ = self.directory.remove(&passing);
+            let _ = directory.remove(&passing);
         }
         Ok((name, made?))
     }
@@ -288,7 +302,9 @@ impl Drop for Inner {
         let Some(opened) = state.opened.take() else { return };
         // What could not be undone is tried again by the guardian when this process ends.
         if state.outstanding.is_empty() {
-            let _ = self.directory.remove(&opened.name);
+            if let Some(directory) = &self.directory {
+                let _ = directory.remove(&opened.name);
+            }
             reached("journal removed");
             opened.guardian.dismiss();
         }

@@ -10,9 +10,11 @@ use crate::blackbox::{BlackBox, EndedAs, Ending, Finding, Kind, Verdict};
 use crate::chaos::Shared;
 use crate::system;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use windtunnel_inject::journal::Journal;
 use windtunnel_inject::keeper::Keeper;
 use windtunnel_sim::world::Exit;
 
@@ -23,12 +25,24 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Finish(AtomicBool);
 
+/// What a world is given from outside.
+pub(crate) struct Outside {
+    pub(crate) keeper: Keeper,
+    /// Directories of the world's control group, if it has one.
+    pub(crate) groups: Vec<PathBuf>,
+}
+
 /// Runs a case's test body as host `test` of a new world; the exit code of the case's process.
-pub(crate) fn run(keeper: Keeper, blackbox: &'static BlackBox, shared: Arc<Shared>, body: impl FnOnce()) -> i32 {
-    let network = match Network::new(shared.seed()) {
-        Ok(network) => network,
-        Err(error) => {
-            let reason = format!("there is no network for the world: {error}");
+pub(crate) fn run(outside: Outside, blackbox: &'static BlackBox, shared: Arc<Shared>, body: impl FnOnce()) -> i32 {
+    let Outside { keeper, groups } = outside;
+    let prepared = super::groups::join(&groups).and_then(|()| {
+        let network = Network::new(shared.seed()).map_err(|error| error.to_string())?;
+        Ok((network, Journal::of_world().map_err(|error| error.to_string())?))
+    });
+    let (network, journal) = match prepared {
+        Ok(prepared) => prepared,
+        Err(reason) => {
+            let reason = format!("the real world could not be made: {reason}");
             blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
             return 1;
         }
@@ -39,6 +53,8 @@ pub(crate) fn run(keeper: Keeper, blackbox: &'static BlackBox, shared: Arc<Share
         blackbox,
         shared,
         keeper: Arc::new(keeper),
+        journal,
+        has_groups: !groups.is_empty(),
         network,
         hosts: Hosts::default(),
         by_hand: ByHand::default(),

@@ -24,6 +24,10 @@ pub(super) enum Begun {
     Felled { host: HostId, bit: u64 },
     /// The host is suspended, and was not before if this bit.
     Paused { host: HostId, bit: u64 },
+    /// The host's program may be killed for want of memory.
+    Starved { host: HostId, injection: Box<dyn Injection> },
+    /// The world's name server says something else. Reading that back takes a question, so it is not done all the time.
+    Asked(Box<dyn Injection>),
     /// The kernel's.
     Injected(Vec<Box<dyn Injection>>),
 }
@@ -33,6 +37,7 @@ impl Begun {
     pub(super) fn bit(&mut self) -> u64 {
         match self {
             Self::Felled { bit, .. } | Self::Paused { bit, .. } => *bit,
+            Self::Starved { injection, .. } | Self::Asked(injection) => injection.bit().unwrap_or(0),
             // What cannot be counted has bitten on nothing that is known.
             Self::Injected(injections) => injections.iter_mut().map(|one| one.bit().unwrap_or(0)).sum(),
         }
@@ -93,9 +98,9 @@ impl World {
             FaultKind::Drift { host, ppm, stepped } => {
                 Begun::Injected(vec![Box::new(self.page_of(*host)?.drift(*ppm, *stepped)?)])
             }
-            FaultKind::Hijack { .. } | FaultKind::Burn { .. } | FaultKind::Lack { .. } => {
-                return Err(Refusal::NotHere("the real world has no such fault yet"));
-            }
+            FaultKind::Hijack { host, name, answer } => Begun::Asked(self.hijack(*host, name, answer)?),
+            FaultKind::Burn { host, load } => self.begin_burn(*host, *load)?,
+            FaultKind::Lack { host, lack } => self.begin_lack(*host, *lack)?,
         };
         self.note_fault(kind, "begins");
         Ok(begun)
@@ -111,16 +116,20 @@ impl World {
                     self.resume(host);
                 }
             }
-            Begun::Injected(mut injections) => {
-                for injection in &mut injections {
-                    if let Err(error) = injection.heal() {
-                        // A fault that stays would be blamed on the service.
-                        self.broken(&format!("a fault could not be healed: {error}"));
-                    }
-                }
-            }
+            Begun::Starved { host, mut injection } => return self.end_starving(host, &mut *injection),
+            Begun::Asked(injection) => self.heal_all(vec![injection]),
+            Begun::Injected(injections) => self.heal_all(injections),
         }
         bit
+    }
+
+    fn heal_all(&'static self, injections: Vec<Box<dyn Injection>>) {
+        for mut injection in injections {
+            if let Err(error) = injection.heal() {
+                // A fault that stays would be blamed on the service.
+                self.broken(&format!("a fault could not be healed: {error}"));
+            }
+        }
     }
 
     /// Asks whether a fault is still in force, and ends the case if somebody else has ended it: the test would believe
@@ -146,9 +155,14 @@ impl World {
         match trouble {
             DiskTrouble::Full { free_bytes } => Ok(self.keeper.fill_disk(&name, *free_bytes)?),
             DiskTrouble::NoInodes { free } => Ok(self.keeper.take_inodes(&name, *free)?),
-            DiskTrouble::Slow { .. } | DiskTrouble::Failing { .. } | DiskTrouble::Rotting { .. } => {
-                Err(Refusal::NotHere("the real world has no such fault yet"))
+            DiskTrouble::Slow { bytes_per_second, delay } if delay.is_zero() => {
+                self.throttle(host, *bytes_per_second)
             }
+            DiskTrouble::Slow { .. } => {
+                Err(Refusal::NotHere("a disk is throttled by a control group, which knows rates and no delay"))
+            }
+            DiskTrouble::Failing { .. } => Err(Refusal::NotHere("no disk of the real world fails to order")),
+            DiskTrouble::Rotting { .. } => Err(Refusal::NotHere("no disk of the real world rots to order")),
         }
     }
 

@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+use windtunnel_inject::cgroup::{Group, Limit, Limited};
 use windtunnel_inject::clock::ClockPage;
 use windtunnel_inject::disk::{Device, DiskKind};
 use windtunnel_inject::keeper::{Child, Program as Executed, Start, StartFds};
 use windtunnel_inject::netlink::new_namespace;
+use windtunnel_inject::process::MemoryWatch;
 use windtunnel_inject::switch::PortId;
 use windtunnel_inject::sys::End;
 use windtunnel_sim::world::{Exit, HostId, HostState, Limits, OnExit, Program};
@@ -33,6 +35,13 @@ struct Host {
     /// What its clocks show.
     clocks: Arc<ClockPage>,
     limits: Limits,
+    /// Its control group, where it can have one.
+    group: Option<Arc<Group>>,
+    /// What holds it to its limits: its group, or a watch over its program's memory.
+    limited: Vec<Limited>,
+    watch: Option<MemoryWatch>,
+    /// A fault takes its memory: being killed for that is no end by itself.
+    may_be_killed: bool,
     program: Option<Program>,
     /// What is executed in place of the program's function.
     command: Option<String>,
@@ -44,6 +53,17 @@ struct Host {
     is_felled: bool,
     /// How often it has ended by itself, for the delay before the next start.
     restarts: u32,
+}
+
+/// What a program is started on.
+struct Machine {
+    name: String,
+    network: Arc<OwnedFd>,
+    clocks: Arc<ClockPage>,
+    group: Option<Arc<Group>>,
+    program: Program,
+    command: Option<String>,
+    limits: Limits,
 }
 
 fn index(host: HostId) -> usize {
@@ -61,6 +81,10 @@ impl World {
             disk: None,
             clocks: Arc::new(ClockPage::make().map_err(|error| error.to_string())?),
             limits: Limits::default(),
+            group: None,
+            limited: Vec::new(),
+            watch: None,
+            may_be_killed: false,
             program: None,
             command: None,
             state: HostState::Down(None),
@@ -116,7 +140,25 @@ impl World {
         self.child(host).is_some()
     }
 
-    fn child(&self, host: HostId) -> Option<Arc<Child>> {
+    /// The block device beneath a host's disk, if there is one.
+    pub(super) fn device(&self, host: HostId) -> Option<Device> {
+        lock(&self.hosts.0)[index(host)].disk.and_then(|(_, device)| device)
+    }
+
+    /// A host's control group, if it has one.
+    pub(super) fn group(&self, host: HostId) -> Option<Arc<Group>> {
+        lock(&self.hosts.0)[index(host)].group.clone()
+    }
+
+    pub(super) fn limits(&self, host: HostId) -> Limits {
+        lock(&self.hosts.0)[index(host)].limits
+    }
+
+    pub(super) fn may_be_killed(&self, host: HostId, may: bool) {
+        lock(&self.hosts.0)[index(host)].may_be_killed = may;
+    }
+
+    pub(super) fn child(&self, host: HostId) -> Option<Arc<Child>> {
         lock(&self.hosts.0)[index(host)].child.clone()
     }
 
@@ -138,23 +180,7 @@ impl World {
     }
 
     pub(crate) fn restart(&'static self, id: HostId) -> Result<(), String> {
-        let (program, command, name, network, limits, clocks) = {
-            let mut hosts = lock(&self.hosts.0);
-            let host = &mut hosts[index(id)];
-            if !matches!(host.state, HostState::Down(_)) {
-                return Err("its program runs already".to_owned());
-            }
-            let program = host.program.clone().ok_or("it has no program")?;
-            if host.network.is_none() {
-                host.network = Some(self.plug_in(id, &host.name)?);
-            }
-            if host.disk.is_none() {
-                host.disk = Some(self.keeper.make_disk(&host.name).map_err(|error| error.to_string())?);
-            }
-            let (network, _) = host.network.clone().ok_or("its network is gone")?;
-            host.is_felled = false;
-            (program, host.command.clone(), host.name.clone(), network, host.limits, Arc::clone(&host.clocks))
-        };
+        let Machine { name, network, clocks, group, program, command, limits } = self.machine(id)?;
         let payload = HostProgram::of(&program).to_file().map_err(|error| format!("no memory for it: {error}"))?;
         let (output, written) = std::io::pipe().map_err(|error| error.to_string())?;
         let (error_output, error_written) = std::io::pipe().map_err(|error| error.to_string())?;
@@ -168,7 +194,7 @@ impl World {
             program: command.map_or(Executed::This, Executed::Command),
             args: program.args.clone(),
             env,
-            cgroups: Vec::new(),
+            cgroups: group.iter().flat_map(|group| group.directories()).map(PathBuf::from).collect(),
             files: files_of(&name),
             descriptors: limits.descriptors.map(u64::from),
         };
@@ -182,10 +208,16 @@ impl World {
         self.listen(name.clone(), Kind::Output, output).map_err(|error| error.to_string())?;
         self.listen(name.clone(), Kind::ErrorOutput, error_output).map_err(|error| error.to_string())?;
         let child = Arc::new(self.keeper.start(&start, fds).map_err(|error| error.to_string())?);
+        let watch = match limits.memory_bytes.filter(|_| group.is_none()) {
+            Some(bytes) => MemoryWatch::apply(&self.journal, child.process(), bytes).map(Some),
+            None => Ok(None),
+        };
+        let watch = watch.map_err(|error| error.to_string())?;
         let number = {
             let mut hosts = lock(&self.hosts.0);
             let host = &mut hosts[index(id)];
             host.child = Some(Arc::clone(&child));
+            host.watch = watch;
             host.state = HostState::Up;
             host.starts += 1;
             host.starts
@@ -196,6 +228,53 @@ impl World {
             .spawn(move || self.wait_for(id, number, &child))
             .map(drop)
             .map_err(|error| error.to_string())
+    }
+
+    /// Makes what a host does not have yet, or not any more.
+    fn machine(&self, id: HostId) -> Result<Machine, String> {
+        let text = |error: windtunnel_inject::Error| error.to_string();
+        let mut hosts = lock(&self.hosts.0);
+        let host = &mut hosts[index(id)];
+        if !matches!(host.state, HostState::Down(_)) {
+            return Err("its program runs already".to_owned());
+        }
+        let program = host.program.clone().ok_or("it has no program")?;
+        if host.network.is_none() {
+            host.network = Some(self.plug_in(id, &host.name)?);
+        }
+        if host.disk.is_none() {
+            host.disk = Some(self.keeper.make_disk(&host.name).map_err(text)?);
+            host.group = self.group_for(&host.name).map(Arc::new);
+            host.limited = self.limited(host.group.as_deref(), host.limits)?;
+        }
+        let (network, _) = host.network.clone().ok_or("its network is gone")?;
+        host.is_felled = false;
+        Ok(Machine {
+            name: host.name.clone(),
+            network,
+            clocks: Arc::clone(&host.clocks),
+            group: host.group.clone(),
+            program,
+            command: host.command.clone(),
+            limits: host.limits,
+        })
+    }
+
+    /// Has a host's group hold it to its limits.
+    fn limited(&self, group: Option<&Group>, limits: Limits) -> Result<Vec<Limited>, String> {
+        let memory = limits.memory_bytes.map(|bytes| Limit::Memory { bytes });
+        let threads = limits.threads.map(|count| Limit::Tasks { count: u64::from(count) });
+        let Some(group) = group else {
+            // Memory is watched instead.
+            return match threads {
+                None => Ok(Vec::new()),
+                Some(_) => Err("a limit of threads takes a control group, which this user cannot make: run as root, or \
+                                in a delegated group (systemd-run --user --scope -p Delegate=yes)"
+                    .to_owned()),
+            };
+        };
+        let limits = memory.iter().chain(&threads);
+        limits.map(|limit| Limited::apply(group, limit).map_err(|error| error.to_string())).collect()
     }
 
     /// Waits for the end of a start, and does what is due then.
@@ -212,8 +291,10 @@ impl World {
                 return;
             }
             host.child = None;
+            host.watch = None;
             host.state = HostState::Down(Some(exit));
-            let policy = host.program.as_ref().map(|program| program.on_exit).filter(|_| !host.is_felled);
+            let starved = host.may_be_killed && exit == Exit::Signal(libc::SIGKILL);
+            let policy = host.program.as_ref().map(|program| program.on_exit).filter(|_| !host.is_felled && !starved);
             if policy.is_some() {
                 host.restarts += 1;
             }

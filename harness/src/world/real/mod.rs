@@ -10,6 +10,7 @@
 //! clients.rs  threads that are hosts
 //! console.rs  what hosts write
 //! usage.rs    what a program has, by /proc
+//! groups.rs   control groups, and what is done by them
 //! faults.rs   faults, by hand and by plan
 //! weather.rs  a plan, carried out
 //! ending.rs   how a world ends
@@ -19,6 +20,7 @@ mod clients;
 mod console;
 mod ending;
 mod faults;
+mod groups;
 mod hosts;
 mod network;
 mod usage;
@@ -37,10 +39,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use weather::Weather;
+use windtunnel_inject::journal::Journal;
 use windtunnel_inject::keeper::Keeper;
 use windtunnel_sim::world::{HostId, Position};
 
-pub(crate) use ending::run;
+pub(crate) use ending::{Outside, run};
+pub(crate) use groups::WorldGroup;
 pub(crate) use network::files;
 
 static WORLD: OnceLock<World> = OnceLock::new();
@@ -58,6 +62,10 @@ pub(crate) struct World {
     blackbox: &'static BlackBox,
     shared: Arc<Shared>,
     keeper: Arc<Keeper>,
+    /// Of what ends with the world.
+    journal: Journal,
+    /// Whether this process is in a group of the world's, below which hosts can have theirs.
+    has_groups: bool,
     network: Network,
     hosts: Hosts,
     by_hand: ByHand,

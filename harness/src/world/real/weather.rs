@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use windtunnel_sim::weather::{Begins, Fault, FaultReport, WeatherReport};
-use windtunnel_sim::world::HostId;
+use windtunnel_sim::world::{HostId, HostState};
 
 /// How often faults in force are asked whether they still are.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -206,6 +206,12 @@ impl Run {
                     if bit > 0 {
                         self.start_again(host);
                     }
+                }
+            }
+            Begun::Starved { host, injection } => {
+                planned.report.bit = self.world.end_fault(Begun::Starved { host, injection });
+                if planned.report.bit > 0 && matches!(self.world.state(host), HostState::Down(_)) {
+                    self.start_again(host);
                 }
             }
             other => planned.report.bit = self.world.end_fault(other),
