@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
 use std::ffi::CString;
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -40,11 +41,13 @@ pub(super) fn run(start: &Start, disk: Option<&OwnDisk>, fds: Vec<OwnedFd>) -> i
     };
     let more: Vec<OwnedFd> = fds.collect();
     // The keeper's, the case's…: a peer of a socket that this process held would not see its end.
-    let made = make_host(start, disk, &network).and_then(|executable| {
+    // Opened here: on the host they cannot be written.
+    let made = groups_of(start).and_then(|groups| {
+        let executable = make_host(start, disk, &network)?;
         drop(network);
         let streams = [output.as_fd(), error_output.as_fd()];
         let streams: Vec<_> = streams.into_iter().chain(more.iter().map(AsFd::as_fd)).collect();
-        start_program(start, executable.as_fd(), &streams)
+        start_program(start, executable.as_fd(), &groups, &streams)
     });
     drop((output, error_output, more));
     let program = match made {
@@ -103,13 +106,27 @@ fn make_host(start: &Start, disk: Option<&OwnDisk>, network: &OwnedFd) -> Result
     Ok(executable)
 }
 
+/// What has to be written to for joining the groups that the program is put into.
+fn groups_of(start: &Start) -> Result<Vec<File>> {
+    let open = |directory: &std::path::PathBuf| {
+        let opened = File::options().write(true).open(directory.join("cgroup.procs"));
+        opened.map_err(|error| Error::os(format!("join {}", directory.display()), error))
+    };
+    start.cgroups.iter().map(open).collect()
+}
+
 /// Starts the program; its number in this namespace. Returns when it has been executed.
-fn start_program(start: &Start, executable: BorrowedFd<'_>, streams: &[BorrowedFd<'_>]) -> Result<u32> {
+fn start_program(
+    start: &Start,
+    executable: BorrowedFd<'_>,
+    groups: &[File],
+    streams: &[BorrowedFd<'_>],
+) -> Result<u32> {
     let (refusal, told) = std::io::pipe().map_err(|error| Error::os("make a pipe", error))?;
     match fork().map_err(|error| Error::os("fork the program", error))? {
         Forked::Child => {
             drop(refusal);
-            let error = become_program(start, executable, streams);
+            let error = become_program(start, executable, groups, streams);
             // The other side reads to the end.
             let _: std::io::Result<()> = (&told).write_all(error.to_string().as_bytes());
             end_now(127)
@@ -124,19 +141,29 @@ fn start_program(start: &Start, executable: BorrowedFd<'_>, streams: &[BorrowedF
 }
 
 /// Returns only when that failed.
-fn become_program(start: &Start, executable: BorrowedFd<'_>, streams: &[BorrowedFd<'_>]) -> Error {
-    match try_become(start, executable, streams) {
+fn become_program(
+    start: &Start,
+    executable: BorrowedFd<'_>,
+    groups: &[File],
+    streams: &[BorrowedFd<'_>],
+) -> Error {
+    match try_become(start, executable, groups, streams) {
         Err(error) | Ok(error) => error,
     }
 }
 
-fn try_become(start: &Start, executable: BorrowedFd<'_>, streams: &[BorrowedFd<'_>]) -> Result<Error> {
+fn try_become(
+    start: &Start,
+    executable: BorrowedFd<'_>,
+    groups: &[File],
+    streams: &[BorrowedFd<'_>],
+) -> Result<Error> {
     rustix::process::setsid().map_err(|error| Error::os("leave the session", error))?;
-    for directory in &start.cgroups {
-        let file = directory.join("cgroup.procs");
-        std::fs::write(&file, "0").map_err(|error| Error::os(format!("join {}", directory.display()), error))?;
+    for mut group in groups {
+        // 0 is whoever writes (cgroups(7)).
+        group.write_all(b"0").map_err(|error| Error::os("join a control group", error))?;
     }
-    let nothing = std::fs::File::open("/dev/null").map_err(|error| Error::os("open /dev/null", error))?;
+    let nothing = File::open("/dev/null").map_err(|error| Error::os("open /dev/null", error))?;
     let argv = texts(start.args.iter().cloned())?;
     let envp = texts(start.env.iter().map(|(name, value)| format!("{name}={value}")))?;
     let paths = match &start.program {
