@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
-use windtunnel_inject::disk::DirectoryFull;
+use windtunnel_inject::disk::{DirectoryFull, DiskKind};
 use windtunnel_inject::namespace::leave_for_new;
 use windtunnel_inject::target::Process;
 use windtunnel_inject::{Injection, Target};
@@ -26,10 +26,14 @@ fn service() -> (disk::Holder, Process) {
         fs::create_dir(DIRECTORY).expect("a directory");
         fs::write(format!("{DIRECTORY}/kept"), "precious").expect("a file");
     });
-    let pid = holder.pid();
+    let process = held(holder.pid());
+    (holder, process)
+}
+
+fn held(pid: u32) -> Process {
     let number = Pid::from_raw(pid.cast_signed()).expect("a process");
     let handle = Arc::new(pidfd_open(number, PidfdFlags::empty()).expect("a process"));
-    (holder, Process { pid, handle })
+    Process { pid, handle }
 }
 
 /// Does this where the service is, as the service would.
@@ -72,6 +76,27 @@ fn a_process_finds_no_room_until_it_is_healed() {
         assert_eq!(mounts_of(&process), before);
         full.heal().expect("healed already");
         holder.kill();
+    });
+}
+
+#[test]
+fn a_host_on_a_disk_of_its_own_finds_no_room() {
+    common::in_namespaces(|| {
+        let own = disk::make(DiskKind::Memory);
+        leave_for_new(UnshareFlags::NEWPID).expect("a PID namespace");
+        let host = in_background(|| own.enter(&[]).expect("the disk"));
+        let process = held(host.pid());
+        let directory = Path::new("/var/lib");
+        let mut full = DirectoryFull::apply(&Target::Process(process.clone()), directory).expect("no room");
+        full.read_back().expect("in force");
+        as_the_service(&process, || {
+            let error = fs::write("/var/lib/new", "x").expect_err("no room");
+            assert_eq!(error.kind(), ErrorKind::StorageFull);
+            ok(fs::write("/var/new", "x"));
+        });
+        full.heal().expect("healed");
+        as_the_service(&process, || ok(fs::write("/var/lib/new", "x")));
+        host.kill();
     });
 }
 
