@@ -3,14 +3,13 @@
 mod common;
 mod disk;
 
-use disk::{eventually, in_background, in_child, ok, tmpfs_on_mnt};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use disk::{eventually, held, in_background, in_child, ok, tmpfs_on_mnt};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
 use windtunnel_inject::disk::{DirectoryFull, DiskKind};
 use windtunnel_inject::namespace::leave_for_new;
 use windtunnel_inject::target::Process;
@@ -28,12 +27,6 @@ fn service() -> (disk::Holder, Process) {
     });
     let process = held(holder.pid());
     (holder, process)
-}
-
-fn held(pid: u32) -> Process {
-    let number = Pid::from_raw(pid.cast_signed()).expect("a process");
-    let handle = Arc::new(pidfd_open(number, PidfdFlags::empty()).expect("a process"));
-    Process { pid, handle }
 }
 
 /// Does this where the service is, as the service would.
@@ -111,6 +104,25 @@ fn it_is_unmounted_when_the_process_that_applied_it_is_killed() {
         assert_ne!(mounts_of(&process), before);
         injector.kill();
         eventually("unmounted", || mounts_of(&process) == before);
+        holder.kill();
+    });
+}
+
+#[test]
+fn it_heals_when_its_child_is_killed_or_stopped() {
+    common::in_namespaces(|| {
+        let (holder, process) = service();
+        let before = mounts_of(&process);
+        for signal in [Signal::KILL, Signal::STOP] {
+            let target = Target::Process(process.clone());
+            let mut full = DirectoryFull::apply(&target, Path::new(DIRECTORY)).expect("no room");
+            let children = ok(fs::read_to_string("/proc/thread-self/children"));
+            let child = children.split_whitespace().last().and_then(|child| Pid::from_raw(child.parse().ok()?));
+            ok(kill_process(child.expect("a child"), signal));
+            full.read_back().expect_err("nobody answers");
+            full.heal().expect("healed");
+            assert_eq!(mounts_of(&process), before);
+        }
         holder.kill();
     });
 }

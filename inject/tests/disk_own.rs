@@ -150,3 +150,15 @@ fn a_host_sees_no_mount_but_its_own() {
         drop(other);
     });
 }
+
+#[test]
+fn ext4_without_privilege_is_refused_with_what_would_help() {
+    if rustix::process::geteuid().is_root() {
+        eprintln!("skipped: this user has the privilege");
+        return;
+    }
+    common::in_namespaces(|| {
+        let error = OwnDisk::make(Path::new("/"), DiskKind::Ext4, 32 * MIB, 1000).expect_err("not here");
+        assert!(error.to_string().ends_with("run as root, or take a disk of memory"), "{error}");
+    });
+}

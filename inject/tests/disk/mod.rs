@@ -4,7 +4,7 @@
 
 use crate::common;
 use rustix::fs::CWD;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use rustix::thread::UnshareFlags;
 use std::fmt::Debug;
 use std::io::{Read, Write};
@@ -12,11 +12,13 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use windtunnel_inject::disk::{DiskKind, OwnDisk};
 use windtunnel_inject::mounts::{attach, new_mount};
 use windtunnel_inject::namespace::leave_for_new;
 use windtunnel_inject::sys::{Forked, end_now, fork, wait};
+use windtunnel_inject::target::Process;
 
 pub const MIB: u64 = 1 << 20;
 
@@ -97,6 +99,12 @@ impl Holder {
         kill_process(pid, Signal::KILL).expect("a child that has not been waited for");
         wait(self.0).expect("a child");
     }
+}
+
+/// A process as a target.
+pub fn held(pid: u32) -> Process {
+    let number = Pid::from_raw(pid.cast_signed()).expect("a process");
+    Process { pid, handle: Arc::new(pidfd_open(number, PidfdFlags::empty()).expect("a process")) }
 }
 
 /// Makes something in a child, which then holds it. Returns when it is made.
