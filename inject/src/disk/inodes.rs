@@ -8,12 +8,10 @@ use crate::Injection;
 use crate::error::{Error, Result};
 use crate::mounts;
 use crate::sys::{Forked, end_now, fork, wait};
-use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
 
 /// What stays free on a file system that is not a host's own.
@@ -61,14 +59,13 @@ impl InodeExhaustion {
         Self::in_force(directory, left, means)
     }
 
-    /// Leaves this many inodes on the file system of this directory, which is anybody's: at least 1000 stay free.
+    /// Leaves this many inodes on the file system of this directory, which is anybody's: at least 1000 stay free. A
+    /// target's is opened by [`directory_of`](super::directory_of).
     ///
     /// # Errors
     /// The file system has no count of inodes (btrfs), or of more than a process may have open.
-    pub fn around(directory: &Path, left: u64) -> Result<Self> {
-        let opened = open(directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| Error::os(format!("use up the inodes at {}", directory.display()), error))?;
-        Self::in_force(Footing::fixed(opened), left.max(RESERVE), Means::Held(Vec::new()))
+    pub fn around(directory: OwnedFd, left: u64) -> Result<Self> {
+        Self::in_force(Footing::fixed(directory), left.max(RESERVE), Means::Held(Vec::new()))
     }
 
     fn in_force(directory: Footing, left: u64, means: Means) -> Result<Self> {
@@ -89,6 +86,30 @@ impl InodeExhaustion {
     /// The kernel does not say.
     pub fn space(&self) -> Result<Space> {
         space::of(self.directory.as_fd())
+    }
+
+    /// Tries whether more files than were left can be made. They have no names and are gone at once.
+    ///
+    /// # Errors
+    /// They can. So many that were left that trying is no use: more than 1000.
+    pub fn confirm(&self) -> Result<()> {
+        if self.left > RESERVE {
+            let missing = format!("{} files were left, which is too many to try", self.left);
+            return Err(Error::lacking(
+                "see whether files can be made",
+                missing,
+                "leave fewer, or read back the count",
+            ));
+        }
+        let mut files = Vec::new();
+        for _ in 0..=self.left {
+            match space::nameless_file(self.directory.as_fd()) {
+                Ok(file) => files.push(file),
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => return Ok(()),
+                Err(error) => return Err(Error::os("see whether files can be made", error)),
+            }
+        }
+        Err(Error::unlike("use up inodes", format!("room for {} files", self.left), "room for more"))
     }
 
     /// After a loss of power: the files that were held are gone with what they were on.

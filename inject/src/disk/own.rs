@@ -18,6 +18,10 @@ const PLACES: [&str; 3] = ["/proc/driver", "/proc/fs", "/mnt"];
 
 /// A host's own disk. See [the module](super).
 ///
+/// The host is root on it, but in a user namespace the machine's own files are a stranger's: there it can replace and
+/// delete them in the usual places (`/etc`, `/var/lib`, `/usr/local`…), not open them to write, and what only root of the
+/// machine can read is not there. Names then cannot be moved between top-level directories (`EXDEV`).
+///
 /// It is made in a mount namespace which is not shared with others, by a process with `CAP_SYS_ADMIN` there, and is
 /// gone with that namespace or when dropped, whichever is first; a process that has [entered](Self::enter) keeps it.
 #[derive(Debug)]
