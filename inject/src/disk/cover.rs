@@ -139,7 +139,7 @@ impl DirectoryFull {
         // Not waited for yet, so the number is still its own.
         let _ = kill_process(child, Signal::KILL);
         self.conversation = None;
-        if wait(self.child).map_err(|error| Error::os(&what, error))? == 0 {
+        if wait(self.child).map_err(|error| Error::os(&what, error))?.code() == 0 {
             return Ok(()); // It has uncovered, because the target ended.
         }
         match fork().map_err(|error| Error::os(&what, error))? {
@@ -147,7 +147,7 @@ impl DirectoryFull {
                 Ok(itself) => i32::from(uncover(&self.directory, self.id, &itself).is_err()),
                 Err(_) => 0, // Nothing is there to go to any more.
             }),
-            Forked::Parent(child) => match wait(child).map_err(|error| Error::os(&what, error))? {
+            Forked::Parent(child) => match wait(child).map_err(|error| Error::os(&what, error))?.code() {
                 0 => Ok(()),
                 _ => Err(Error::unlike(what, "an overlay of ours on top", "something else")),
             },

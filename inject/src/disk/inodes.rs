@@ -26,7 +26,7 @@ const OTHER_DESCRIPTORS: u64 = 64;
 /// A file system on which no more than so many files can be made.
 ///
 /// On a disk of memory its count is lowered; elsewhere a child process holds as many files without names, which are
-/// gone with it. The child ends with the thread that applied the fault.
+/// gone with it; several do where one may not have so many open. They end with the thread that applied the fault.
 #[derive(Debug)]
 pub struct InodeExhaustion {
     directory: Footing,
@@ -49,7 +49,7 @@ impl InodeExhaustion {
     /// Leaves a host this many inodes on its own disk.
     ///
     /// # Errors
-    /// The kernel refuses; more would have to be held than a process may have open.
+    /// The kernel refuses.
     pub fn of(disk: &OwnDisk, left: u64) -> Result<Self> {
         let directory = disk.ground();
         let means = match disk.kind() {
@@ -63,7 +63,7 @@ impl InodeExhaustion {
     /// target's is opened by [`directory_of`](super::directory_of).
     ///
     /// # Errors
-    /// The file system has no count of inodes (btrfs), or of more than a process may have open.
+    /// The file system has no count of inodes (btrfs), or of more than 64 processes may have open.
     pub fn around(directory: OwnedFd, left: u64) -> Result<Self> {
         Self::in_force(Footing::fixed(directory), left.max(RESERVE), Means::Held(Vec::new()))
     }
@@ -140,7 +140,7 @@ impl InodeExhaustion {
                         changed => changed.map_err(|error| Error::os("use up inodes", error))?,
                     }
                 }
-                Means::Held(holders) => holders.push(Holder::of(self.directory.as_fd(), excess)?),
+                Means::Held(holders) => holders.push(Holder::of(self.directory.as_fd(), excess.min(Holder::most()))?),
             }
         }
         let found = format!("{} free", self.space()?.free_inodes);
@@ -213,16 +213,13 @@ impl Drop for InodeExhaustion {
 struct Holder(u32);
 
 impl Holder {
+    /// How many files one can hold (`RLIMIT_NOFILE`, getrlimit(2)); further ones are held by further processes.
+    fn most() -> u64 {
+        getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX).saturating_sub(OTHER_DESCRIPTORS).max(1)
+    }
+
     fn of(directory: BorrowedFd<'_>, count: u64) -> Result<Self> {
         let failed = |error| Error::os("hold files without names", error);
-        let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        if count + OTHER_DESCRIPTORS > limit {
-            return Err(Error::lacking(
-                "use up inodes",
-                format!("{count} files would have to be open, and a process may have {limit}"),
-                "take a host's own disk, or a larger hard limit of open files (RLIMIT_NOFILE)",
-            ));
-        }
         let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
         ours.set_read_timeout(Some(HOLDER_TIMEOUT)).map_err(failed)?;
         match fork().map_err(failed)? {

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use windtunnel_sim::weather::{Begins, Fault, FaultReport, WeatherReport};
 use windtunnel_sim::world::{HostId, HostState};
 
+/// The name of the thread that carries plans out.
+const THREAD: &str = "weather";
 /// How often faults in force are asked whether they still are.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -60,7 +62,7 @@ impl World {
             restarted: Vec::new(),
             commands,
         };
-        let runner = thread::Builder::new().name("weather".to_owned()).spawn(move || run.carry_out());
+        let runner = thread::Builder::new().name(THREAD.to_owned()).spawn(move || run.carry_out());
         match runner {
             Ok(_detached) => *lock(&self.weather.0) = Some(sender),
             Err(error) => panic!("no thread for the plan of faults: {error}"),
@@ -73,8 +75,11 @@ impl World {
         sender.and_then(|sender| ask(&sender, Command::End)).unwrap_or_default()
     }
 
-    /// What has become of the plan so far, if there is weather.
+    /// What has become of the plan so far, if there is weather. Its own thread has nobody to ask.
     pub(super) fn weather_so_far(&self) -> Option<WeatherReport> {
+        if thread::current().name() == Some(THREAD) {
+            return None;
+        }
         let sender = lock(&self.weather.0).clone()?;
         ask(&sender, Command::SoFar)
     }
