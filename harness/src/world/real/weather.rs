@@ -222,7 +222,9 @@ impl Run {
             other => planned.report.bit = self.world.end_fault(other),
         }
         self.planned[index].report.ended = Some(self.began.elapsed());
-        self.world.note_fault(&self.planned[index].fault.kind, "ends");
+        let bit = self.planned[index].report.bit;
+        let times = if bit == 1 { "time" } else { "times" };
+        self.world.note_fault(&self.planned[index].fault.kind, &format!("ends, and bit {bit} {times}"));
     }
 
     fn start_again(&mut self, host: HostId) {
