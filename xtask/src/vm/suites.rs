@@ -54,7 +54,7 @@ pub fn test(root: &Path, unpacked: &Unpacked) -> Result<()> {
     let machine = Machine { deadline: Some(DEADLINE), ..Machine::default() };
     let begin = Instant::now();
     let mut count = Count::default();
-    let ended = machine.run(unpacked, &command.script(), |line| count.add(line));
+    let ended = machine.run(unpacked, &command, |line| count.add(line));
     for failed in &count.failed {
         println!("vm: failed: {failed}");
     }
