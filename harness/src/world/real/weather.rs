@@ -62,7 +62,9 @@ impl World {
             restarted: Vec::new(),
             commands,
         };
-        let runner = thread::Builder::new().name(THREAD.to_owned()).spawn(move || run.carry_out());
+        let spawn = move || thread::Builder::new().name(THREAD.to_owned()).spawn(move || run.carry_out());
+        // A thread sees the files that whoever starts it sees.
+        let runner = self.engine.run(spawn);
         match runner {
             Ok(_detached) => *lock(&self.weather.0) = Some(sender),
             Err(error) => panic!("no thread for the plan of faults: {error}"),
