@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use windtunnel_inject::Injection;
 use windtunnel_inject::dns::{Answer, Asker, Responder};
+use windtunnel_inject::error::ErrorKind as Kind;
 use windtunnel_inject::switch::Switch;
 
 /// One attempt of a second, so that silence is over soon.
@@ -210,7 +211,7 @@ fn a_hijack_of_a_host_that_has_gone_or_of_a_server_that_has_ended_heals() {
         other.read_back().expect("in force");
         let port = switch.port_of(a.addresses[0]).expect("its port");
         switch.leave(port).expect("its port");
-        other.read_back().expect_err("nobody can ask");
+        assert!(matches!(other.read_back().expect_err("nobody can ask").kind, Kind::TargetGone));
         one.heal().expect("nobody is misled");
         drop(responder);
         other.heal().expect("nobody is misled");

@@ -11,8 +11,9 @@
 //! real network, and no host's own rules, devices or counters change. (Dropped on the way *out* of a host, the sender
 //! would be told: nft on the output hook makes sendto(2) fail with `EPERM`.)
 //!
-//! Nothing is asked on the wire: neighbours are permanent, addresses are not probed, there are no link-local addresses.
-//! A packet between hosts is a packet of theirs.
+//! Nothing is asked on the wires: neighbours are permanent, addresses are not probed, there are no link-local
+//! addresses. A packet between hosts is a packet of theirs. A host that is not there any more is silent for three seconds, then
+//! "unreachable"; outside of the hosts' network (10.0.0.0/16, fd00::/64) there is nothing, and no way.
 
 mod partition;
 mod ports;
