@@ -178,8 +178,8 @@ impl Routing {
 
     /// Makes a device as quiet and as coarse as a wire: it does not give itself a link-local IPv6 address, which it
     /// would announce and ask about; and TCP does not hand it packets of more than one segment, so that what is lost,
-    /// counted or delayed on the way is one segment, not up to 64 KiB at a time. `alias` is a longer name, for who looks
-    /// at it with ip(8).
+    /// counted or delayed on the way is one segment, not up to 64 KiB at a time. `alias` is a longer name, for who
+    /// looks at it with ip(8).
     ///
     /// # Errors
     /// There is no such device, or no IPv6.
