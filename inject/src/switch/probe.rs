@@ -7,6 +7,8 @@ use crate::{Error, Result};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::BorrowedFd;
+use std::panic::resume_unwind;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,7 +51,8 @@ impl Sample {
     }
 }
 
-/// Sends datagrams from one host to another, `count` of them, and waits for the last until `patience` is over.
+/// Sends datagrams from one host to another, `count` of them, and waits for those that are missing until `patience` is
+/// over. That is above zero.
 ///
 /// # Errors
 /// One of the hosts is off the network, or the namespaces are not this user's.
@@ -62,13 +65,13 @@ pub fn probe(from: Side<'_>, to: Side<'_>, count: u32, patience: Duration) -> Re
     let bind = |side: Side<'_>| in_namespace(side.ns, || UdpSocket::bind((side.address, 0)));
     let (sender, receiver) = (bind(from)?.map_err(os)?, bind(to)?.map_err(os)?);
     let (source, target) = (sender.local_addr().map_err(os)?, receiver.local_addr().map_err(os)?);
-    let begun = Instant::now();
-    let deadline = begun + GAP * count + patience;
+    let all_sent = OnceLock::new();
     let (sent, arrived) = thread::scope(|scope| {
-        let receive = scope.spawn(move || receive(&receiver, source, count, deadline));
+        let receive = scope.spawn(|| receive(&receiver, source, count, &all_sent, patience));
         let sent = send(&sender, target, count);
-        let arrived = receive.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (sent, arrived)
+        // Also when it could not send all: there is nothing more to wait for.
+        let _ = all_sent.set(Instant::now());
+        (sent, receive.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     let (sent, arrived) = (sent.map_err(os)?, arrived.map_err(os)?);
     let delays = sent
@@ -93,17 +96,19 @@ fn send(sender: &UdpSocket, to: SocketAddr, count: u32) -> io::Result<Vec<Instan
     Ok(sent)
 }
 
-/// When each first arrived, if it has, and how often. Ends early when all have.
+/// When each first arrived, if it has, and how often. Ends when all have, or `patience` after the last was sent.
 fn receive(
     receiver: &UdpSocket,
     from: SocketAddr,
     count: u32,
-    deadline: Instant,
+    all_sent: &OnceLock<Instant>,
+    patience: Duration,
 ) -> io::Result<Vec<(Option<Instant>, u32)>> {
     let mut arrived = vec![(None, 0u32); count as usize];
     let mut missing = count;
     while missing > 0 {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let waited = all_sent.get().map_or(Duration::ZERO, Instant::elapsed);
+        let left = patience.saturating_sub(waited);
         if left.is_zero() {
             break;
         }
@@ -120,7 +125,7 @@ fn receive(
                 }
             }
             Ok(_) => {} // somebody else's, or changed on the way
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
     }

@@ -1,5 +1,7 @@
 //! Hosts without programs, joined by a switch.
 
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part")]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use windtunnel_inject::netlink::{in_namespace, new_namespace};
