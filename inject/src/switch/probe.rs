@@ -85,13 +85,11 @@ pub fn probe(from: Side<'_>, to: Side<'_>, count: u32, patience: Duration) -> Re
 /// When each was sent.
 fn send(sender: &UdpSocket, to: SocketAddr, count: u32) -> io::Result<Vec<Instant>> {
     let mut sent = Vec::with_capacity(count as usize);
+    let begun = Instant::now();
     for number in 0..count {
-        let at = Instant::now();
+        thread::sleep((begun + GAP * number).saturating_duration_since(Instant::now()));
+        sent.push(Instant::now());
         sender.send_to(&number.to_be_bytes(), to)?;
-        sent.push(at);
-        while at.elapsed() < GAP {
-            thread::yield_now();
-        }
     }
     Ok(sent)
 }
