@@ -61,6 +61,8 @@ pub(super) struct Diversion {
     table: String,
     queue: u16,
     means: Option<Means>,
+    /// It may be there longer than anything is diverted: see [`remove_table`](Self::remove_table).
+    is_table_there: bool,
     /// How many troubles want each pair diverted.
     wanted: BTreeMap<Pair, usize>,
 }
@@ -69,18 +71,24 @@ impl Diversion {
     /// Into this queue of the calling thread's network namespace; nothing yet.
     pub(super) fn new(queue: u16) -> Result<Self> {
         let table = format!("windtunnel-shape-{queue}");
-        Ok(Self { connection: Connection::open()?, table, queue, means: None, wanted: BTreeMap::new() })
+        let connection = Connection::open()?;
+        Ok(Self { connection, table, queue, means: None, is_table_there: false, wanted: BTreeMap::new() })
     }
 
     /// Diverts these as well.
     pub(super) fn add(&mut self, pairs: &BTreeSet<Pair>) -> Result<()> {
-        if self.wanted.is_empty() && !pairs.is_empty() {
+        if !self.is_table_there {
             self.make_table()?;
+            self.is_table_there = true;
+        } else if self.wanted.is_empty() {
+            // Nobody has renewed it meanwhile.
+            self.renew_now()?;
         }
         let new: Vec<Pair> = pairs.iter().filter(|pair| !self.wanted.contains_key(pair)).copied().collect();
         pairs.iter().for_each(|pair| *self.wanted.entry(*pair).or_default() += 1);
         self.change(&new, NfTablesMessage::NewSetElement).map_err(|error| {
-            self.forget(pairs);
+            // Of several messages some may have done their work.
+            let _ = self.remove(pairs);
             Error::os("divert packets to a queue", error)
         })
     }
@@ -88,16 +96,24 @@ impl Diversion {
     /// Diverts these no longer, if nobody else wants it.
     pub(super) fn remove(&mut self, pairs: &BTreeSet<Pair>) -> Result<()> {
         let gone = self.forget(pairs);
-        let removed = if self.wanted.is_empty() && !gone.is_empty() {
-            self.connection.transact(vec![NfTablesMessage::DeleteTable(self.table_message())])
-        } else {
-            self.change(&gone, NfTablesMessage::DeleteSetElement)
-        };
-        match removed {
+        match self.change(&gone, NfTablesMessage::DeleteSetElement) {
             // Somebody has been faster.
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(Error::os("let packets pass a queue by", error)),
         }
+    }
+
+    /// Removes the table, if nobody wants anything diverted. Nothing must be held then: when a hook of netfilter's goes,
+    /// the kernel drops all packets that are queued in the network namespace (`nfqnl_nf_hook_drop`, nfnetlink_queue.c).
+    pub(super) fn remove_table(&mut self) -> Result<()> {
+        if !self.is_table_there || !self.wanted.is_empty() {
+            return Ok(());
+        }
+        match self.connection.transact(vec![NfTablesMessage::DeleteTable(self.table_message())]) {
+            Ok(()) | Err(Errno::NOENT) => self.is_table_there = false,
+            Err(error) => return Err(Error::os("remove the rule of a queue", error)),
+        }
+        Ok(())
     }
 
     /// Counts one less for each; answers those that nobody wants any more.
@@ -117,9 +133,10 @@ impl Diversion {
 
     /// Goes on for as long as the lease.
     pub(super) fn renew(&mut self) -> Result<()> {
-        if self.wanted.is_empty() {
-            return Ok(());
-        }
+        if self.wanted.is_empty() { Ok(()) } else { self.renew_now() }
+    }
+
+    fn renew_now(&mut self) -> Result<()> {
         let renewal = vec![
             NfTablesMessage::DeleteSetElement(self.alive(None)),
             NfTablesMessage::NewSetElement(self.alive(Some(LEASE))),

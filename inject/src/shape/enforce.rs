@@ -30,6 +30,9 @@ pub(super) fn enforce(queue: Queue, shared: &Shared, stop: BorrowedFd<'_>) -> Re
     let mut renew_at_ns = now_ns() + RENEWAL.as_nanos() as u64;
     loop {
         line.release(now_ns())?;
+        if line.held.is_empty() {
+            shared.is_empty_now();
+        }
         if renew_at_ns <= now_ns() {
             // If that fails, packets pass, and whoever reads the rule back is told.
             let _ = lock(&shared.diversion).renew();

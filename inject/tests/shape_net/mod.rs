@@ -1,6 +1,8 @@
 //! Two hosts, `a` and `b`, and a switch that routes between them: three network namespaces and two pairs of devices.
 #![expect(dead_code, reason = "each test uses what it needs")]
 
+pub mod ruleset;
+
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
@@ -180,7 +182,7 @@ impl Host {
                 self.enter();
                 what()
             });
-            running.join().unwrap()
+            running.join().expect("what ran in a host's namespace")
         })
     }
 
