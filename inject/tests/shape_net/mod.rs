@@ -240,7 +240,7 @@ fn add_pair(here: &str, there: BorrowedFd<'_>) {
 
 /// Sets a device up, gives it addresses, and sends by it what these routers take.
 fn settle(device: &str, addresses: &[IpAddr], routers: &[IpAddr]) {
-    let index = rustix::net::netdevice::name_to_index(&rustix_socket(), device).unwrap();
+    let index = rustix::net::netdevice::name_to_index(rustix_socket(), device).unwrap();
     for address in addresses {
         let mut message = AddressMessage::default();
         message.header.family = family(*address);
