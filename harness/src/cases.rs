@@ -1,6 +1,6 @@
 //! Which cases a test runs: a calm rehearsal, then one case per seed.
 
-use crate::definition::{DEFAULT_CASES, TestDefinition};
+use crate::definition::{DEFAULT_CASES, REAL_CASES_MAX, TestDefinition, World};
 use crate::settings::{CasesSetting, SeedSetting, Settings, seed_text};
 use std::hash::{BuildHasher as _, RandomState};
 use xxhash_rust::xxh3::xxh3_64;
@@ -74,7 +74,10 @@ impl Cases {
     /// Decides what runs. The environment wins over the attribute. One seed without a number of cases is an exact
     /// replay: that case and nothing else.
     pub(crate) fn of(definition: &TestDefinition, settings: &Settings, surroundings: Surroundings) -> Self {
-        let attribute = definition.cases.unwrap_or(DEFAULT_CASES);
+        let attribute = match definition.world {
+            World::Sim => definition.cases.unwrap_or(DEFAULT_CASES),
+            World::Real => definition.cases.unwrap_or(REAL_CASES_MAX).min(REAL_CASES_MAX),
+        };
         let is_pinned = definition.seed.is_some() || definition.plan.is_some();
         let asked = settings.cases.filter(|_| !(settings.cases_by_profile && is_pinned)).map(|cases| match cases {
             CasesSetting::Exactly(cases) => cases.get(),
@@ -95,7 +98,7 @@ impl Cases {
                 let length = (last - first + 1) as u32;
                 from(first, asked.map_or(length, |asked| asked.min(length)))
             }
-            (None, Some(seed)) => match asked.or(definition.cases) {
+            (None, Some(seed)) => match asked.or(definition.cases.map(|_| attribute)) {
                 Some(count) => from(seed, count),
                 None => pinned(seed, false),
             },
@@ -154,6 +157,8 @@ mod tests {
 
     fn definition() -> TestDefinition {
         TestDefinition {
+            world: World::Sim,
+            in_both_worlds: false,
             path: "kv::tests::linearizable",
             package: Some("kv"),
             crate_name: Some("kv"),

@@ -14,7 +14,6 @@ use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use windtunnel_faults::{Part, Plan, Topology};
-use windtunnel_sim::control;
 use windtunnel_sim::weather::WeatherReport;
 use windtunnel_sim::world::{HostId, Position};
 
@@ -124,7 +123,7 @@ impl Shared {
             .members()
             .iter()
             .map(|member| (member.name.clone(), member.group.clone(), member.part == Part::Client));
-        let Position { event, now_ns } = control::position();
+        let Position { event, now_ns } = crate::world::position();
         let began = StormBegan { at_ns: now_ns, event, hosts: hosts.collect() };
         self.blackbox.findings().push(&Finding::StormBegan(began));
         state.storms += 1;
@@ -142,7 +141,7 @@ impl Shared {
             false => Forecast::of(plan, &state.topology, id)?,
         };
         if !becalmed {
-            control::begin_weather(&forecast.faults);
+            crate::world::begin_weather(&forecast.faults);
         }
         state.forecast = Some(forecast);
         Ok(())
@@ -151,8 +150,8 @@ impl Shared {
     /// Heals what is in force and accounts for it. Answers the hosts that are down, and those that may not be ready.
     pub(crate) fn end_weather(&self) -> (Vec<Host>, Vec<Host>) {
         let mut state = self.state();
-        let report = control::end_weather();
-        self.account(state.forecast.take(), &report, control::position());
+        let report = crate::world::end_weather();
+        self.account(state.forecast.take(), &report, crate::world::position());
         let of = |ids: &[HostId]| {
             ids.iter().filter_map(|id| state.hosts.iter().find(|host| host.id() == *id).cloned()).collect()
         };
@@ -164,6 +163,14 @@ impl Shared {
         let (at_ns, event) = (at.now_ns, at.event);
         let faults = forecast.map_or_else(Vec::new, |forecast| forecast.accounts(&report.faults));
         self.blackbox.findings().push(&Finding::StormEnded(StormEnded { at_ns, event, faults }));
+    }
+
+    pub(crate) fn plan_is_drawn(&self) -> bool {
+        self.planned.is_drawn
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// As [`Shared::state`], but after the world's end, when somebody who never runs again may hold it.
@@ -261,12 +268,12 @@ impl Chaos {
     /// Ends the case with this verdict.
     pub(crate) fn give_up(&self, verdict: Verdict<'_>) -> ! {
         self.shared.blackbox.findings().push(&Finding::Verdict(verdict));
-        control::finish()
+        crate::world::finish()
     }
 
     /// Puts a label into the event stream and the logs of the host that calls it.
     pub fn mark(&self, label: &str) {
-        control::mark(label);
+        crate::world::mark(label);
     }
 
     /// Says what a segment takes between `one` and `other` in good weather, each way: until the end of the test.
@@ -313,8 +320,8 @@ impl Chaos {
     fn set_distance(&self, one: &[HostId], other: &[HostId], one_way: Duration) {
         for (from, to) in one.iter().flat_map(|from| other.iter().map(move |to| (*from, *to))) {
             if from != to {
-                control::distance(from, to, one_way);
-                control::distance(to, from, one_way);
+                crate::world::distance(from, to, one_way);
+                crate::world::distance(to, from, one_way);
             }
         }
     }
@@ -379,9 +386,14 @@ impl Chaos {
         self.shared.calm
     }
 
-    /// Virtual time since the case began.
+    /// Whether this is the real world: hosts are processes, and faults are the real kernel's.
+    pub fn is_real(&self) -> bool {
+        crate::world::is_real()
+    }
+
+    /// Virtual time since the case began; in the real world, real time.
     pub fn elapsed(&self) -> Duration {
-        Duration::from_nanos(control::position().now_ns)
+        Duration::from_nanos(crate::world::position().now_ns)
     }
 
     /// A value drawn by the seed, from a stream that only this function uses: an integer or a `bool` evenly, an `f64`
@@ -393,7 +405,7 @@ impl Chaos {
     /// # }
     /// ```
     pub fn random<T: Random>(&self) -> T {
-        T::from_u64(control::random_u64("test"))
+        T::from_u64(crate::world::random_u64("test"))
     }
 
     /// One of these, drawn by the seed; nothing of nothing.

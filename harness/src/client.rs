@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::sync::oneshot;
-use windtunnel_sim::control;
 
 /// Describes a client, until [`run`](Self::run).
 #[must_use = "a client does nothing until `.run(..)`"]
@@ -64,7 +63,7 @@ impl ClientBuilder {
             Ok(value) => drop(sender.send(value)),
             Err(panic) => {
                 blackbox.findings().push(&crate::blackbox::Finding::Verdict(panic.into_verdict()));
-                control::finish();
+                crate::world::finish();
             }
         };
         if let Err(error) = self.start(Box::new(main)) {
@@ -73,13 +72,13 @@ impl ClientBuilder {
         Client { name: self.name, value }
     }
 
-    fn start(&self, main: Box<dyn FnOnce()>) -> Result<(), HostError> {
+    fn start(&self, main: Box<dyn FnOnce() + Send>) -> Result<(), HostError> {
         let id = self.shared.add_host(&self.name)?;
         let mut state = self.shared.state();
         state.clients.push((self.name.clone(), id));
         state.topology.add_client(&self.name);
         drop(state);
-        control::start_client(id, main).map_err(|reason| HostError::Start { host: self.name.clone(), reason })
+        crate::world::start_client(id, main).map_err(|reason| HostError::Start { host: self.name.clone(), reason })
     }
 }
 

@@ -6,7 +6,6 @@ use crate::hosts::Host;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use windtunnel_sim::control;
 use windtunnel_sim::world::{FaultId, HostId};
 
 /// A fault in force. It heals when it is dropped, unless it is [kept](Self::keep).
@@ -35,9 +34,9 @@ pub(crate) enum FaultKind {
 impl Fault {
     pub(crate) fn begin(shared: &Arc<Shared>, from: &[HostId], to: &[HostId], kind: &FaultKind) -> Self {
         let id = match *kind {
-            FaultKind::Partition { both_ways } => control::partition(from, to, both_ways),
-            FaultKind::Slow { latency, jitter } => control::slow(from, to, true, latency, jitter),
-            FaultKind::Lossy { probability } => control::lossy(from, to, true, probability),
+            FaultKind::Partition { both_ways } => crate::world::partition(from, to, both_ways),
+            FaultKind::Slow { latency, jitter } => crate::world::slow(from, to, true, latency, jitter),
+            FaultKind::Lossy { probability } => crate::world::lossy(from, to, true, probability),
         };
         shared.state().faults.links.push(id);
         Self { id, shared: Arc::downgrade(shared) }
@@ -64,7 +63,7 @@ impl Fault {
             return 0;
         };
         links.remove(place);
-        let affected = control::heal(self.id).affected;
+        let affected = crate::world::heal(self.id).affected;
         shared.blackbox.progress().fault_ended(affected);
         affected
     }
@@ -104,7 +103,7 @@ impl Faults {
     /// Heals links.
     pub(crate) fn heal_links(&mut self, progress: Progress<'_>) {
         for id in self.links.drain(..) {
-            progress.fault_ended(control::heal(id).affected);
+            progress.fault_ended(crate::world::heal(id).affected);
         }
     }
 
@@ -112,7 +111,7 @@ impl Faults {
     pub(crate) fn heal(&mut self, progress: Progress<'_>) -> Vec<Host> {
         self.heal_links(progress);
         for host in self.paused.drain(..) {
-            control::resume(host.id());
+            crate::world::resume(host.id());
         }
         std::mem::take(&mut self.felled)
     }

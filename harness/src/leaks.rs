@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Display, Formatter};
-use windtunnel_sim::control;
 use windtunnel_sim::world::{HostId, Usage};
 
 /// Of what is open, so much is told of a host: the rest is of the same kinds.
@@ -48,10 +47,10 @@ impl Leaks {
 
 impl Leak {
     fn of(Before { name, host, usage: before }: &Before) -> Option<Leak> {
-        let now = control::usage(*host);
+        let now = crate::world::usage(*host);
         let more = now.descriptors > before.descriptors || now.threads > before.threads;
         (more && before.threads > 0).then(|| {
-            let files = control::open_files(*host);
+            let files = crate::world::open_files(*host);
             Leak { host: name.clone(), before: *before, now, open: counted(files.into_iter().map(|(_, file)| file)) }
         })
     }

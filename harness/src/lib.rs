@@ -127,6 +127,7 @@ mod token;
 pub mod wan;
 mod weather;
 mod worker;
+mod world;
 
 pub use chaos::{Chaos, Random};
 pub use client::{Client, ClientBuilder};

@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::sleep;
-use windtunnel_sim::control;
 use windtunnel_sim::world::HostId;
 
 /// A storm that begins when it is awaited; made by [`Chaos::storm`].
@@ -165,7 +164,7 @@ async fn unless_broken<T>(cx: &Chaos, mut checks: Vec<Check<'_>>, future: impl F
             // First, since the case's first verdict counts: a host that does not come back would hide this one.
             cx.shared().blackbox.findings().push(&Finding::Verdict(Verdict::Unsteady(broken.into())));
             recover(cx).await;
-            control::finish()
+            crate::world::finish()
         }
     }
 }

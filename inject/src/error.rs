@@ -54,6 +54,11 @@ impl Error {
         Self { what: what.into(), kind: ErrorKind::Unlike { wanted: wanted.into(), found: found.into() } }
     }
 
+    /// Whether the kernel answered with this errno.
+    pub fn is_os(&self, errno: i32) -> bool {
+        matches!(&self.kind, ErrorKind::Os(error) if error.raw_os_error() == Some(errno))
+    }
+
     /// What it was about is gone.
     pub fn gone(what: impl Into<String>) -> Self {
         Self { what: what.into(), kind: ErrorKind::TargetGone }

@@ -8,10 +8,23 @@
 //! it. The rest (cgroups, mounts of others, bytes in another process) is written into a journal
 //! before it is done.
 
+pub mod cgroup;
+pub mod clock;
+pub mod disk;
+pub mod dns;
 pub mod error;
+pub mod guardian;
 pub mod injection;
+pub mod journal;
+pub mod keeper;
+pub mod mounts;
 pub mod namespace;
+pub mod netlink;
+pub mod process;
+pub mod recover;
 pub mod shape;
+pub mod snapshot;
+pub mod switch;
 pub mod sys;
 pub mod target;
 

@@ -1,6 +1,6 @@
 //! The generated test.
 
-use crate::options::{Options, optional, read};
+use crate::options::{Options, Worlds, optional, read};
 use crate::{drawn, misuse};
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote, quote_spanned};
@@ -84,7 +84,8 @@ fn test(mut function: ItemFn, options: &Options) -> TokenStream {
             parameter.attrs.retain(|attribute| !is_ours(attribute));
         }
     }
-    let (described, mut checks) = definition(&name, options, &krate);
+    let [world, path] = ["world", "path"].map(|name| Ident::new(name, Span::mixed_site()));
+    let (described, mut checks) = definition(options, &krate, &world, &path);
     checks.extend(strategies);
     // Hygienic: strategies and options are the user's expressions.
     let [definition, body] = ["definition", "body"].map(|name| Ident::new(name, Span::mixed_site()));
@@ -92,15 +93,52 @@ fn test(mut function: ItemFn, options: &Options) -> TokenStream {
     let run = quote_spanned!(name.span()=> #krate::__private::run(#definition, #body););
     let conditions: Vec<&Attribute> = attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect();
     let checks = (!checks.is_empty()).then(|| quote!(#(#conditions)* const _: () = { #checks };));
-    quote! {
-        #checks
-        #(#attributes)*
-        #test_attribute
-        #visibility fn #name() {
-            #function
-            let #definition = #described;
-            let #body = #call;
-            #run
+    let whole = quote! {
+        #function
+        let #definition = #described;
+        let #body = #call;
+        #run
+    };
+    let one = |which: TokenStream| {
+        quote! {
+            #checks
+            #(#attributes)*
+            #test_attribute
+            #visibility fn #name() {
+                let #world = #krate::__private::World::#which;
+                let #path = ::core::concat!(::core::module_path!(), "::", ::core::stringify!(#name));
+                #whole
+            }
+        }
+    };
+    match options.worlds() {
+        Worlds::Sim => one(quote!(Sim)),
+        Worlds::Real => one(quote!(Real)),
+        // The user's function stays where its names mean what they say; only the tests are in a module.
+        Worlds::Both => {
+            let function = quote::format_ident!("__{}_in", name);
+            quote! {
+                #checks
+                #(#conditions)*
+                #[cfg(test)]
+                fn #function(#world: #krate::__private::World, #path: &'static str) {
+                    #whole
+                }
+                #(#conditions)*
+                #[cfg(test)]
+                #visibility mod #name {
+                    #(#attributes)*
+                    #test_attribute
+                    fn sim() {
+                        super::#function(#krate::__private::World::Sim, ::core::concat!(::core::module_path!(), "::sim"));
+                    }
+                    #(#attributes)*
+                    #test_attribute
+                    fn real() {
+                        super::#function(#krate::__private::World::Real, ::core::concat!(::core::module_path!(), "::real"));
+                    }
+                }
+            }
         }
     }
 }
@@ -118,7 +156,7 @@ fn body(function: &ItemFn, options: &Options, krate: &Path) -> TokenStream {
 
 /// The definition, and constants beside the test that make the compiler check what is written as text. They stand
 /// outside the function, which exists in test builds only, so that an editor shows the error.
-fn definition(name: &syn::Ident, options: &Options, krate: &Path) -> (TokenStream, TokenStream) {
+fn definition(options: &Options, krate: &Path, world: &Ident, path: &Ident) -> (TokenStream, TokenStream) {
     let mut checks = TokenStream::new();
     let mut checked = |value: Option<&syn::Expr>, kind: &str, reader: &str| match value {
         Some(value) => {
@@ -144,9 +182,12 @@ fn definition(name: &syn::Ident, options: &Options, krate: &Path) -> (TokenStrea
     let cases = optional(options.cases.as_ref());
     let seed = optional(options.seed.as_ref());
     let expect_failure = optional(options.expect_failure.as_ref());
+    let both = options.worlds() == Worlds::Both;
     let definition = quote! {
         #krate::__private::TestDefinition {
-            path: ::core::concat!(::core::module_path!(), "::", ::core::stringify!(#name)),
+            world: #world,
+            in_both_worlds: #both,
+            path: #path,
             package: ::core::option_env!("CARGO_PKG_NAME"),
             crate_name: ::core::option_env!("CARGO_CRATE_NAME"),
             // Cargo sets it for integration tests and benches only.

@@ -31,6 +31,7 @@ use proc_macro::TokenStream;
 ///
 /// | option | value | default | meaning |
 /// | --- | --- | --- | --- |
+/// | `world` | `sim`, `real`, `[sim, real]` | `sim` | whether hosts run on the simulated kernel, or are processes on the real one; both: as the tests `name::sim` and `name::real` |
 /// | `faults` | `net::partitions() + host::crashes()`, `faults::plan()…` | | each seed draws a plan of these faults for the first `cx.storm(..)`; not together with `plan` |
 /// | `plan` | `"1s partition {kv0} \| {kv1,kv2} for 5s"` | | these faults in every case, counted from the beginning of the first storm; not together with `faults` |
 /// | `cases` | number | 64 | how many cases run after the calm rehearsal; `CHAOS_CASES` wins over it |

@@ -9,7 +9,8 @@ use syn::token::Paren;
 use syn::{Error, Expr, ExprLit, Ident, Lit, Path, Result, Token, parenthesized, parse_quote};
 
 /// Every option there is, in the order in which messages list them.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
+    "world",
     "faults",
     "plan",
     "cases",
@@ -23,8 +24,7 @@ const NAMES: [&str; 10] = [
 ];
 
 /// Options that the design has and this version has not, with what to do meanwhile.
-const LATER: [(&str, &str); 2] =
-    [("world", "every test runs in the simulated world"), ("reaches", "assert what must have happened in the body")];
+const LATER: [(&str, &str); 1] = [("reaches", "assert what must have happened in the body")];
 
 /// Options that are none because something else decides them, and what does.
 const ELSEWHERE: [(&str, &str); 2] = [
@@ -32,9 +32,22 @@ const ELSEWHERE: [(&str, &str); 2] = [
     ("jobs", "whoever runs the tests decides how many cases run at once: `CHAOS_JOBS=4`"),
 ];
 
+/// In which worlds a test runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Worlds {
+    /// Only the simulated one.
+    #[default]
+    Sim,
+    /// Only the real one.
+    Real,
+    /// Both: as `name::sim` and `name::real`.
+    Both,
+}
+
 /// The options of one test.
 #[derive(Default)]
 pub(crate) struct Options {
+    world: Option<Worlds>,
     pub(crate) faults: Option<Expr>,
     pub(crate) plan: Option<Expr>,
     pub(crate) cases: Option<Expr>,
@@ -98,6 +111,9 @@ impl Options {
             return once(&mut self.krate, path, name);
         }
         let value: Expr = input.parse()?;
+        if text == "world" {
+            return once(&mut self.world, worlds(&value)?, name);
+        }
         check_value(&text, &value)?;
         let slot = match text.as_str() {
             "faults" => &mut self.faults,
@@ -127,9 +143,30 @@ impl Options {
         Ok(())
     }
 
+    /// In which worlds the test runs.
+    pub(crate) fn worlds(&self) -> Worlds {
+        self.world.unwrap_or_default()
+    }
+
     /// Where the generated code finds windtunnel.
     pub(crate) fn krate(&self) -> Path {
         self.krate.clone().unwrap_or_else(|| parse_quote!(::windtunnel))
+    }
+}
+
+/// `sim`, `real`, or a list of both.
+fn worlds(value: &Expr) -> Result<Worlds> {
+    let wrong = || Error::new_spanned(value, "a world is `sim`, `real` or both: `world = [sim, real]`");
+    let world = |value: &Expr| match value {
+        Expr::Path(path) if path.path.is_ident("sim") => Ok(Worlds::Sim),
+        Expr::Path(path) if path.path.is_ident("real") => Ok(Worlds::Real),
+        _ => Err(wrong()),
+    };
+    let Expr::Array(list) = value else { return world(value) };
+    match list.elems.iter().map(world).collect::<Result<Vec<_>>>()?.as_slice() {
+        [one] => Ok(*one),
+        [one, other] if one != other => Ok(Worlds::Both),
+        _ => Err(wrong()),
     }
 }
 
@@ -185,6 +222,7 @@ fn nearest(text: &str) -> Option<&'static str> {
 
 fn example(name: &str) -> &'static str {
     match name {
+        "world" => "[sim, real]",
         "faults" => "net::partitions() + host::crashes()",
         "plan" => "\"1s partition {kv0} | {kv1,kv2} for 5s\"",
         "cases" => "64",

@@ -8,6 +8,7 @@
 //! | [`world`] | configuring and running a world |
 //! | [`control`] | steering it from inside |
 //! | [`weather`] | plans of faults, which the kernel carries out by itself |
+//! | [`real_clock`] | clocks of real processes that are wrong |
 //! | [`worker`] | preparing the process that worlds run in |
 //! | `abi` | the hooked symbols |
 //! | `carrier` | running simulated threads on one kernel thread; images of the executable |
@@ -22,6 +23,7 @@ mod abi;
 mod carrier;
 pub mod control;
 mod kernel;
+pub mod real_clock;
 pub mod weather;
 pub mod worker;
 pub mod world;

@@ -313,6 +313,13 @@ pub fn run(config: Config, main: Box<dyn FnOnce()>) -> Ending {
     crate::abi::entry::run(config, main)
 }
 
+/// The stream of random numbers that [`control::random_u64`](crate::control::random_u64) draws from in a world of this
+/// seed, for those who want the same numbers in another world.
+#[must_use]
+pub fn random_stream(seed: u64, purpose: &str) -> rand_chacha::ChaCha8Rng {
+    crate::kernel::random_stream(seed, purpose)
+}
+
 /// Copies what hosts have written to their disks to a real directory, one below it for each host that has any: as
 /// programs saw it when the world ended. Called after [`run`], in the same process. Permissions are not kept, so that
 /// whoever looks can.

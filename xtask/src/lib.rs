@@ -11,6 +11,7 @@
 //! | `cargo xtask code-map` | [`code_map`]: the generated part of `ARCHITECTURE.md` |
 //! | `cargo xtask schema` | [`schema`]: the JSON Schema of plans |
 //! | `cargo xtask works-with` | [`works_with`]: a generated part of `README.md` |
+//! | `cargo xtask vm` | [`vm`]: a command, or tests, on Debian's kernel in QEMU |
 
 pub mod bench;
 pub mod code_map;
@@ -23,6 +24,7 @@ pub mod schema;
 pub mod shrinking;
 pub mod test;
 pub mod tidy;
+pub mod vm;
 pub mod works_with;
 
 use std::path::{Path, PathBuf};

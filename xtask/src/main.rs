@@ -2,8 +2,10 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use std::time::Duration;
 use xtask::test::Step;
-use xtask::{bench, code_map, demo, planted, root, schema, shrinking, test, tidy, works_with};
+use xtask::vm::User;
+use xtask::{bench, code_map, demo, planted, root, schema, shrinking, test, tidy, vm, works_with};
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about = "What is done to windtunnel's own tree")]
@@ -19,6 +21,9 @@ enum Task {
         /// Runs this step only; may be given several times.
         #[arg(long, value_name = "STEP")]
         only: Vec<Step>,
+        /// Runs the tests in the kernel in a box only, as `--only vm` does.
+        #[arg(long, conflicts_with = "only")]
+        vm: bool,
     },
     /// Breaks mini-redis and a replicated key-value store, and repeats what was found by its seed.
     Demo,
@@ -54,12 +59,24 @@ enum Task {
     Schema,
     /// Runs the tests behind the README's table *Works with*, and writes it.
     WorksWith,
+    /// Runs a command in a kernel in a box: Debian's in QEMU, which sees this machine's files and leaves them alone.
+    Vm {
+        /// As whom.
+        #[arg(long, value_enum, default_value_t = User::Root)]
+        user: User,
+        /// Stops it after so many seconds.
+        #[arg(long, value_name = "SECONDS")]
+        deadline: Option<u64>,
+        /// The command, and what it is given.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let root = root();
     let result = match Cli::parse().task {
-        Task::Test { only } => test::run(&root, &only),
+        Task::Test { only, vm } => test::run(&root, if vm { &[Step::Vm] } else { &only }),
         Task::Demo => demo::run(&root),
         Task::Bench { arguments } => bench::run(&root, &arguments),
         Task::Shrinking { plans, seeds } => shrinking::run(&root, plans, seeds),
@@ -68,6 +85,13 @@ fn main() -> ExitCode {
         Task::CodeMap => code_map::write(&root),
         Task::Schema => schema::print(&root),
         Task::WorksWith => works_with::write(&root),
+        Task::Vm { user, deadline, command } => {
+            match vm::run(&root, user, deadline.map(Duration::from_secs), &command) {
+                // As a shell has it: what does not fit is some failure.
+                Ok(code) => return ExitCode::from(u8::try_from(code).unwrap_or(1)),
+                Err(error) => Err(error),
+            }
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,7 +3,7 @@
 //! Every step runs even when an earlier one failed, so that one round shows all there is to mend.
 
 use crate::process::{cargo, run as run_command, succeeds};
-use crate::tidy;
+use crate::{tidy, vm};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use std::path::Path;
@@ -27,18 +27,22 @@ pub enum Step {
     Leaks,
     /// Every test, with cargo-nextest.
     Tests,
+    /// The tests of faults on the real kernel once more, on Debian's kernel in QEMU.
+    Vm,
 }
 
 /// Cheapest first.
-const STEPS: [Step; 7] = [Step::Format, Step::Tidy, Step::Clippy, Step::Docs, Step::Doctests, Step::Leaks, Step::Tests];
+const STEPS: [Step; 8] =
+    [Step::Format, Step::Tidy, Step::Clippy, Step::Docs, Step::Doctests, Step::Leaks, Step::Tests, Step::Vm];
 
 impl Step {
     fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    fn run(self, root: &Path) -> Result<()> {
-        match self {
+    /// Runs it. What this machine cannot do is an error only where it is wanted.
+    fn run(self, root: &Path, wanted: Wanted) -> Result<Verdict> {
+        let ran = match self {
             Self::Format => {
                 component(root, "fmt", "rustfmt")?;
                 run_command(&mut cargo(root, &["fmt", "--all", "--check"]))
@@ -66,27 +70,54 @@ impl Step {
                 let arguments = ["nextest", "run", "--workspace", "--locked", "--profile", profile];
                 run_command(&mut cargo(root, &arguments))
             }
-        }
+            Self::Vm => match (vm::prepare(root), wanted) {
+                (Err(error), Wanted::WherePossible) => {
+                    println!("{error:#}");
+                    return Ok(Verdict::NotRun);
+                }
+                (prepared, _) => prepared.and_then(|unpacked| vm::test(root, &unpacked)),
+            },
+        };
+        ran.map(|()| Verdict::Passed)
     }
 }
 
-/// Runs the steps in `only`, or all.
+/// Whether a step has to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// In CI, and when it was asked for.
+    Always,
+    WherePossible,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Passed,
+    Failed,
+    NotRun,
+}
+
+/// Runs the steps in `only`, or all. The kernel in a box is left out where it cannot be had, unless it is asked for or
+/// this is CI.
 ///
 /// # Errors
 /// A step failed; all steps have run.
 pub fn run(root: &Path, only: &[Step]) -> Result<()> {
+    let in_ci = std::env::var_os("CI").is_some();
+    let wanted = if in_ci || !only.is_empty() { Wanted::Always } else { Wanted::WherePossible };
     let steps = STEPS.into_iter().filter(|step| only.is_empty() || only.contains(step));
     let mut lines = Vec::new();
     let mut failed = Vec::new();
     for step in steps {
         println!("── {} ──", step.name());
         let begin = Instant::now();
-        let result = step.run(root);
-        let line = timing(step, begin.elapsed(), result.is_ok());
-        if let Err(error) = &result {
+        let verdict = step.run(root, wanted).unwrap_or_else(|error| {
             println!("{error:#}");
             failed.push(step.name());
-        }
+            Verdict::Failed
+        });
+        let line = timing(step, begin.elapsed(), verdict);
         println!("{line}\n");
         lines.push(line);
     }
@@ -97,8 +128,12 @@ pub fn run(root: &Path, only: &[Step]) -> Result<()> {
     Ok(())
 }
 
-fn timing(step: Step, took: Duration, passed: bool) -> String {
-    let verdict = if passed { "passed" } else { "FAILED" };
+fn timing(step: Step, took: Duration, verdict: Verdict) -> String {
+    let verdict = match verdict {
+        Verdict::Passed => "passed",
+        Verdict::Failed => "FAILED",
+        Verdict::NotRun => "not run",
+    };
     format!("xtask test: {:<8} {verdict} in {:>6.1} s", step.name(), took.as_secs_f64())
 }
 
@@ -145,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_timing_line_names_step_verdict_and_seconds() {
-        let line = timing(Step::Tests, Duration::from_millis(61_250), true);
+        let line = timing(Step::Tests, Duration::from_millis(61_250), Verdict::Passed);
         assert_eq!(line, "xtask test: tests    passed in   61.2 s");
     }
 }

@@ -6,7 +6,6 @@ use crate::chaos::Chaos;
 use crate::proptest::strategy::{Strategy, ValueTree};
 use crate::proptest::test_runner::{Config, Reason, RngAlgorithm, TestRng, TestRunner};
 use std::fmt::Debug;
-use windtunnel_sim::control;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// An argument's text in the report is cut far before; this is what its file may have.
@@ -97,7 +96,7 @@ impl<'c> Arguments<'c> {
         let findings = self.cx.shared().blackbox.findings();
         findings.push(&Finding::Drawing(drawing));
         findings.push(&Finding::Verdict(Verdict::Passed));
-        control::finish()
+        crate::world::finish()
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) enum Finding<'a> {
     StormBegan(StormBegan),
     /// What came of the storm's faults.
     StormEnded(StormEnded),
+    /// A fault of a plan that this machine cannot do, and why.
+    LeftOut(Cow<'a, str>),
     /// The world ended.
     Ending(Ending<'a>),
     /// The first event that differs from the recorded run.
@@ -158,6 +160,7 @@ impl<'b> Findings<'b> {
 
     /// Writes a finding. One that does not fit is left out: the first ones matter most.
     pub(crate) fn push(&self, finding: &Finding<'_>) {
+        let _only = super::only_writer();
         let start = self.bytes.load(Ordering::Relaxed) as usize;
         let mut line = Line { region: self.region, end: start };
         let written = serde_json::to_writer(&mut line, finding).is_ok() && line.write_all(b"\n").is_ok();
@@ -214,6 +217,7 @@ impl Finding<'_> {
                 Finding::Argument { name: owned(name), line: owned(line), text: owned(text), elements }
             }
             Self::Drawing(drawing) => Finding::Drawing(drawing),
+            Self::LeftOut(fault) => Finding::LeftOut(owned(fault)),
             Self::StormBegan(began) => Finding::StormBegan(began),
             Self::StormEnded(ended) => Finding::StormEnded(ended),
             Self::Fatal { at, text } => Finding::Fatal { at, text: owned(text) },

@@ -27,6 +27,8 @@ pub(crate) use orders::{HUSH_BYTES, Orders, PLAN_BYTES, RecordingMode};
 pub(crate) use progress::Progress;
 pub(crate) use tape::{Kind, Record, RecordRef, TapeReader};
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 /// A moment of a world, as the kernel counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct At {
@@ -38,6 +40,13 @@ impl From<windtunnel_sim::world::Position> for At {
     fn from(position: windtunnel_sim::world::Position) -> Self {
         Self { event: position.event, now_ns: position.now_ns }
     }
+}
+
+/// A case of the real world has several threads that have something to say. A simulated world has one, and writes from
+/// signal handlers as well, which could not wait.
+fn only_writer() -> Option<MutexGuard<'static, ()>> {
+    static WRITER: Mutex<()> = Mutex::new(());
+    crate::world::real::world().map(|_| WRITER.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The beginning of a text that fits into so many bytes.

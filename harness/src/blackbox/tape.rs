@@ -122,6 +122,7 @@ impl<'b> Tape<'b> {
     /// Writes a record, dropping the oldest when there is no room. Of a text longer than a quarter of the tape only the
     /// end is kept.
     pub(crate) fn append(&self, record: RecordRef<'_>) {
+        let _only = super::only_writer();
         let host = super::fitting(record.host, usize::from(u8::MAX));
         let cut = record.bytes.len().saturating_sub(self.region.len() / 4);
         let text = &record.bytes[cut..];

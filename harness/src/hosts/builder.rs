@@ -1,6 +1,6 @@
 //! What a host runs, and how.
 
-use super::host::{Host, HostError, Hosts};
+use super::host::{Host, HostError, Hosts, Waits};
 use super::program::{HostMain, OnExit, Program, Runtime};
 use super::ready::Probe;
 use crate::chaos::Shared;
@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_faults::Size;
-use windtunnel_sim::{control, world};
+use windtunnel_sim::world;
 
 /// How long a host may take to become ready, in virtual time.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -85,11 +85,14 @@ pub struct HostBuilder<S> {
     group: String,
     names: Arc<[String]>,
     program: Option<MakeProgram>,
+    /// An executable, in place of a function of the test binary.
+    command: Option<String>,
     args: Vec<MakeTexts<String>>,
     env: Vec<(String, String)>,
     runtime: Runtime,
     probe: Option<Probe>,
     ready_within: Duration,
+    stop_within: Option<Duration>,
     on_exit: OnExit,
     limits: world::Limits,
     started: PhantomData<fn() -> S>,
@@ -122,11 +125,13 @@ impl<S: Started> HostBuilder<S> {
             group: group.to_owned(),
             names: names.into(),
             program: None,
+            command: None,
             args: Vec::new(),
             env: Vec::new(),
             runtime: Runtime::default(),
             probe: None,
             ready_within: READY_WITHIN,
+            stop_within: None,
             on_exit: OnExit::default(),
             limits: world::Limits::default(),
             started: PhantomData,
@@ -137,13 +142,12 @@ impl<S: Started> HostBuilder<S> {
     ///
     /// It captures nothing, since a host has its own copy of every static and could as well be another process. What
     /// it needs goes through [`args`](Self::args), [`env`](Self::env), or [`run`](Self::run).
-    pub fn main<R, K>(mut self, main: fn() -> R) -> Self
+    pub fn main<R, K>(self, main: fn() -> R) -> Self
     where
         R: HostMain<K> + 'static,
         K: 'static,
     {
-        self.program = Some(Box::new(move |_, runtime| Program::main(main, runtime)));
-        self
+        self.function(move |_, runtime| Program::main(main, runtime))
     }
 
     /// Runs this function, with a value that is passed to each host as bytes.
@@ -169,7 +173,7 @@ impl<S: Started> HostBuilder<S> {
         R: HostMain<K> + 'static,
         K: 'static,
     {
-        self.program(move |_, runtime| Program::run(run, &arguments, runtime))
+        self.function(move |_, runtime| Program::run(run, &arguments, runtime))
     }
 
     /// Runs this function, with a value of its own for each host.
@@ -179,7 +183,36 @@ impl<S: Started> HostBuilder<S> {
         R: HostMain<K> + 'static,
         K: 'static,
     {
-        self.program(move |member, runtime| Program::run(run, &arguments(member), runtime))
+        self.function(move |member, runtime| Program::run(run, &arguments(member), runtime))
+    }
+
+    /// Runs this executable: a service that is no Rust, or not this workspace's. It is looked for in the `PATH` of the
+    /// hosts unless it has a slash; [`args`](Self::args) and [`env`](Self::env) are its own.
+    ///
+    /// In the real world only: the simulated one is beneath libc's functions of the test binary.
+    ///
+    /// ```no_run
+    /// # use windtunnel::prelude::*;
+    /// # async fn example(cx: Chaos) -> Result<()> {
+    /// let redis = cx
+    ///     .host("redis")
+    ///     .command("redis-server")
+    ///     .arg("--protected-mode no")
+    ///     .ready(tcp(6379))
+    ///     .stop_within("5s")
+    ///     .start()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn command(mut self, command: impl Into<String>) -> Self {
+        self.command = Some(command.into());
+        self.program(|_, _| Ok(Program::of_a_command()))
+    }
+
+    fn function(mut self, program: impl Fn(&Member, Runtime) -> Result<Program, serde_json::Error> + 'static) -> Self {
+        self.command = None;
+        self.program(program)
     }
 
     fn program(mut self, program: impl Fn(&Member, Runtime) -> Result<Program, serde_json::Error> + 'static) -> Self {
@@ -231,6 +264,17 @@ impl<S: Started> HostBuilder<S> {
     #[track_caller]
     pub fn ready_within(mut self, within: impl IntoDuration) -> Self {
         self.ready_within = crate::duration::expect(within);
+        self
+    }
+
+    /// How long a program that is asked to end by [`Host::stop_and_wait`] may take: then it is killed. As long as it
+    /// likes unless set.
+    ///
+    /// # Panics
+    /// The text is no duration.
+    #[track_caller]
+    pub fn stop_within(mut self, within: impl IntoDuration) -> Self {
+        self.stop_within = Some(crate::duration::expect(within));
         self
     }
 
@@ -292,6 +336,9 @@ impl<S: Started> HostBuilder<S> {
         let Some(make) = &self.program else {
             return Err(HostError::NoProgram { group: self.group });
         };
+        if let Some(command) = self.command.as_ref().filter(|_| !crate::world::is_real()) {
+            return Err(HostError::NotHere { group: self.group.clone(), command: command.clone() });
+        }
         let members = (0..self.names.len()).map(|index| self.member(index));
         let prepared: Result<Vec<_>, serde_json::Error> =
             members.map(|member| Ok((make(&member, self.runtime)?, member))).collect();
@@ -300,9 +347,11 @@ impl<S: Started> HostBuilder<S> {
         let mut hosts = Vec::new();
         for name in self.names.iter() {
             let id = self.shared.add_host(name)?;
-            control::limit(id, self.limits);
+            let failed = |reason| HostError::Start { host: name.clone(), reason };
+            crate::world::limit(id, self.limits).map_err(failed)?;
             let probe = self.probe.clone();
-            let host = Host::new(id, name.clone(), &self.shared, probe, self.ready_within, self.on_exit);
+            let waits = Waits { ready_within: self.ready_within, stop_within: self.stop_within };
+            let host = Host::new(id, name.clone(), &self.shared, probe, waits, self.on_exit);
             let mut state = self.shared.state();
             state.hosts.push(host.clone());
             state.topology.add(name, &self.group);
@@ -312,7 +361,7 @@ impl<S: Started> HostBuilder<S> {
         for (host, (program, member)) in hosts.iter().zip(prepared) {
             let program = self.to_sim(program, &member);
             let failed = |reason| HostError::Start { host: host.name().to_owned(), reason };
-            control::start(host.id(), &program).map_err(failed)?;
+            crate::world::start(host.id(), &program, self.command.as_deref()).map_err(failed)?;
         }
         Ok(hosts)
     }
@@ -332,7 +381,7 @@ impl<S: Started> HostBuilder<S> {
             entry: program.entry.enter,
             user: program.entry.function,
             payload: program.payload,
-            args: std::iter::once(self.group.clone()).chain(args).collect(),
+            args: std::iter::once(self.command.clone().unwrap_or_else(|| self.group.clone())).chain(args).collect(),
             env,
             on_exit: self.on_exit.to_sim(),
         }
@@ -354,6 +403,9 @@ impl Shared {
             || state.hosts.iter().any(|host| host.name() == name)
             || state.clients.iter().any(|(client, _)| client == name);
         drop(state);
-        if taken { Err(wrong("it is taken")) } else { Ok(control::add_host(name)) }
+        if taken {
+            return Err(wrong("it is taken"));
+        }
+        crate::world::add_host(name).map_err(|reason| HostError::Start { host: name.to_owned(), reason })
     }
 }

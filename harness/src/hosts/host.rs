@@ -9,8 +9,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use thiserror::Error;
-use tokio::time::sleep;
-use windtunnel_sim::control;
+use tokio::time::{Instant, sleep};
 use windtunnel_sim::world::{Exit, HostId, HostState as SimState, Usage};
 
 /// How often waiting for a host's end looks; it costs nothing but an event.
@@ -30,8 +29,15 @@ struct Inner {
     /// Weak: the context keeps its hosts.
     shared: Weak<Shared>,
     probe: Option<Probe>,
-    ready_within: Duration,
+    waits: Waits,
     on_exit: OnExit,
+}
+
+/// How long is waited for a host.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    pub(super) ready_within: Duration,
+    pub(super) stop_within: Option<Duration>,
 }
 
 /// A host's condition.
@@ -67,6 +73,17 @@ pub enum HostError {
         /// The group, or the host.
         group: String,
     },
+    /// Commands are processes of a real world.
+    #[error(
+        "`{group}` runs the command `{command}`, and this world is simulated: add `world = real` to the test, or run the \
+         service's `main`"
+    )]
+    NotHere {
+        /// The group, or the host.
+        group: String,
+        /// The command.
+        command: String,
+    },
     /// The arguments for `.run(..)` cannot be passed by value.
     #[error("the arguments of `{group}` cannot be serialised: {source}")]
     Arguments {
@@ -94,10 +111,10 @@ impl Host {
         name: String,
         shared: &Arc<Shared>,
         probe: Option<Probe>,
-        ready_within: Duration,
+        waits: Waits,
         on_exit: OnExit,
     ) -> Self {
-        Self { inner: Arc::new(Inner { id, name, shared: Arc::downgrade(shared), probe, ready_within, on_exit }) }
+        Self { inner: Arc::new(Inner { id, name, shared: Arc::downgrade(shared), probe, waits, on_exit }) }
     }
 
     pub(crate) fn id(&self) -> HostId {
@@ -105,7 +122,7 @@ impl Host {
     }
 
     pub(super) fn sim_state(&self) -> SimState {
-        control::state(self.id())
+        crate::world::state(self.id())
     }
 
     /// Whether nobody starts it again when its program has ended.
@@ -120,12 +137,12 @@ impl Host {
 
     /// Its IPv4 address.
     pub fn ip(&self) -> Ipv4Addr {
-        control::addresses(self.id()).0
+        crate::world::addresses(self.id()).0
     }
 
     /// Its IPv6 address.
     pub fn ip6(&self) -> Ipv6Addr {
-        control::addresses(self.id()).1
+        crate::world::addresses(self.id()).1
     }
 
     /// Its IPv4 address with a port.
@@ -162,19 +179,26 @@ impl Host {
     /// # }
     /// ```
     pub fn usage(&self) -> Usage {
-        control::usage(self.id())
+        crate::world::usage(self.id())
     }
 
     /// Asks its program to end: SIGTERM. It stays down after that, also at a storm's end.
     pub fn stop(&self) {
         self.felled(false);
-        control::terminate(self.id());
+        crate::world::terminate(self.id());
     }
 
-    /// Asks its program to end, and waits until it has.
+    /// Asks its program to end, and waits until it has; one that takes longer than [`HostBuilder::stop_within`] says is
+    /// killed.
+    ///
+    /// [`HostBuilder::stop_within`]: crate::HostBuilder::stop_within
     pub async fn stop_and_wait(&self) {
         self.stop();
+        let deadline = self.inner.waits.stop_within.map(|within| Instant::now() + within);
         while !matches!(self.sim_state(), SimState::Down(_)) {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                crate::world::kill(self.id());
+            }
             sleep(LOOK).await;
         }
     }
@@ -183,14 +207,14 @@ impl Host {
     /// again.
     pub fn kill(&self) {
         self.felled(true);
-        control::kill(self.id());
+        crate::world::kill(self.id());
     }
 
     /// Cuts its power: nothing of it runs again, peers hear nothing, and what was not synced to its disk may be gone. A
     /// storm's end starts it again.
     pub fn crash(&self) {
         self.felled(true);
-        control::crash(self.id());
+        crate::world::crash(self.id());
     }
 
     /// Cuts its power, to go through everything that this can leave of its disk: what was synced, and of the rest every
@@ -209,20 +233,20 @@ impl Host {
     /// ```
     pub fn crash_states(&self) -> CrashStates {
         self.felled(true);
-        control::begin_crash_states(self.id());
+        crate::world::begin_crash_states(self.id());
         CrashStates { host: self.clone(), seen: 0 }
     }
 
     /// Suspends its program: it does nothing, while its kernel goes on to take what arrives. A storm's end resumes it.
     pub fn pause(&self) {
         self.noted(|faults, host| faults.paused(host, true));
-        control::pause(self.id());
+        crate::world::pause(self.id());
     }
 
     /// Lets a suspended program go on.
     pub fn resume(&self) {
         self.noted(|faults, host| faults.paused(host, false));
-        control::resume(self.id());
+        crate::world::resume(self.id());
     }
 
     /// Starts its program again, as it was started at first, and waits until it is ready. A host that is up loses its
@@ -233,12 +257,12 @@ impl Host {
     /// It could not be started, or did not become ready in time.
     pub async fn restart(&self) -> Result<(), HostError> {
         if !matches!(self.sim_state(), SimState::Down(_)) {
-            control::crash(self.id());
+            crate::world::crash(self.id());
         }
         self.felled(false);
         self.noted(|faults, host| faults.paused(host, false));
         let failed = |reason| HostError::Start { host: self.name().to_owned(), reason };
-        control::restart(self.id()).map_err(failed)?;
+        crate::world::restart(self.id()).map_err(failed)?;
         self.wait_ready().await?;
         Ok(())
     }
@@ -249,7 +273,7 @@ impl Host {
     /// Its program ended, or the time is over.
     pub async fn wait_ready(&self) -> Result<(), NotReady> {
         match &self.inner.probe {
-            Some(probe) => probe.wait(self, self.inner.ready_within).await,
+            Some(probe) => probe.wait(self, self.inner.waits.ready_within).await,
             None => Ok(()),
         }
     }
@@ -291,7 +315,7 @@ impl CrashStates {
     #[expect(clippy::should_implement_trait, reason = "what it gives is a state of the host, not an item")]
     pub fn next(&mut self) -> bool {
         self.host.felled(true);
-        let more = control::next_crash_state(self.host.id());
+        let more = crate::world::next_crash_state(self.host.id());
         self.seen += usize::from(more);
         more
     }

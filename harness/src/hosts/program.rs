@@ -135,6 +135,12 @@ impl<A: DeserializeOwned, R: HostMain<K>, K> Caller<fn(A) -> R> for InImage<K> {
 }
 
 impl Program {
+    /// What a command has in place of a function: nobody calls it.
+    pub(super) fn of_a_command() -> Self {
+        let never: fn() = || unreachable!("a command is executed");
+        Self { entry: Entry::new::<_, InImage<Blocking>>(never), payload: Vec::new() }
+    }
+
     /// A `main` without arguments.
     pub(super) fn main<R: HostMain<K>, K>(function: fn() -> R, runtime: Runtime) -> Result<Self, serde_json::Error> {
         let payload = serde_json::to_vec(&(runtime, ()))?;

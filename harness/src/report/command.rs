@@ -60,9 +60,12 @@ fn target(definition: &TestDefinition, file: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::definition::World;
 
     fn definition(integration_test: bool) -> TestDefinition {
         TestDefinition {
+            world: World::Sim,
+            in_both_worlds: false,
             path: "crash_safety::linearizable::case_2",
             package: Some("kv"),
             crate_name: Some(if integration_test { "crash_safety" } else { "kv" }),

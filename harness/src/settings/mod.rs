@@ -28,7 +28,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// Every variable, with its values and its meaning.
-const VARIABLES: [(&str, &str, &str); 16] = [
+const VARIABLES: [(&str, &str, &str); 17] = [
     ("CHAOS_SEED", "0x5f1d, 24349, 1-1000 or calm:0x5f1d", "run the case of this seed, or the cases of these"),
     ("CHAOS_REPLAY", "c1_… or a file", "run the case of this token, the cases of a regression file, or a plan"),
     ("CHAOS_CASES", "500 or x10", "run this many cases, or this many times as many"),
@@ -58,6 +58,11 @@ const VARIABLES: [(&str, &str, &str); 16] = [
         "CHAOS_DISKS",
         "1",
         "with CHAOS_REPLAY or CHAOS_SEED: copy what the hosts of the one case have on their disks to disks/",
+    ),
+    (
+        "CHAOS_REQUIRE",
+        "real",
+        "fail where a test of the real world would be skipped, because the machine lacks something",
     ),
     ("CHAOS_SWEEP", "1 or 50", "crash each host after every event of one run, or after each fiftieth"),
     (
@@ -96,6 +101,8 @@ pub(crate) struct Settings {
     pub(crate) disks: bool,
     /// Each host is crashed after every so-manieth event of one run.
     pub(crate) sweep: Option<NonZeroU32>,
+    /// Tests of the real world fail where they would be skipped.
+    pub(crate) require_real: bool,
     pub(crate) look: Look,
     /// What shrinking a plan may spend.
     pub(crate) shrink: ShrinkBudget,
@@ -264,6 +271,18 @@ impl Settings {
         one_seed || self.replay.as_ref().is_some_and(Replay::has_seeds)
     }
 
+    /// A variable that is set and means something in simulated worlds only.
+    pub(crate) fn sim_only(&self) -> Option<&'static str> {
+        let set = [
+            ("CHAOS_DEBUG", self.debug),
+            ("CHAOS_EVENTS", self.events),
+            ("CHAOS_DISKS", self.disks),
+            ("CHAOS_SWEEP", self.sweep.is_some()),
+            ("CHAOS_PERTURB", self.perturb.is_some() || self.forgetful),
+        ];
+        set.into_iter().find(|(_, set)| *set).map(|(name, _)| name)
+    }
+
     /// Whether there is exactly one case.
     fn is_one_case(&self) -> bool {
         let one_seed = matches!(self.seed, Some(SeedSetting::One { .. }));
@@ -363,6 +382,7 @@ impl Settings {
             "CHAOS_PERTURB" if value == "fsync" => self.forgetful = true,
             "CHAOS_PERTURB" => self.perturb = Some(event(value).map_err(malformed("CHAOS_PERTURB"))?),
             "CHAOS_DISKS" => self.disks = flag(value).map_err(malformed("CHAOS_DISKS"))?,
+            "CHAOS_REQUIRE" => self.require_real = require(value).map_err(malformed("CHAOS_REQUIRE"))?,
             "CHAOS_SWEEP" => self.sweep = Some(positive(value).map_err(malformed("CHAOS_SWEEP"))?),
             "CHAOS_EVENTS" => self.events = flag(value).map_err(malformed("CHAOS_EVENTS"))?,
             "CHAOS_OUT" => self.out = Some(PathBuf::from(value)),
@@ -374,6 +394,10 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+fn require(value: &str) -> Result<bool, String> {
+    if value == "real" { Ok(true) } else { Err("it takes real".to_owned()) }
 }
 
 fn positive(value: &str) -> Result<NonZeroU32, String> {

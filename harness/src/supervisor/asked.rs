@@ -66,7 +66,7 @@ impl Asked {
 
     fn of_token(definition: &TestDefinition, cases: Cases, token: &Token) -> Result<Self, String> {
         let build = system::build_identity().map_err(|error| format!("this test binary cannot be read: {error}"))?;
-        let remark = match token.fits(test_identity(definition.package, definition.path), build) {
+        let remark = match token.fits(test_identity(definition.package, definition.path_in_any_world()), build) {
             Err(misfit @ Misfit::AnotherTest) => return Err(misfit.to_string()),
             Err(misfit @ Misfit::AnotherBuild) => Some(misfit.to_string()),
             Ok(()) => None,
@@ -79,7 +79,7 @@ impl Asked {
 
 /// The token of a case of this build. `None` when the executable cannot be read.
 pub(super) fn token(definition: &TestDefinition, report: &CaseReport) -> Option<Token> {
-    let test = test_identity(definition.package, definition.path);
+    let test = test_identity(definition.package, definition.path_in_any_world());
     let (plan, arguments) = (report.plan.clone(), report.paths.clone());
     let build = system::build_identity().ok()?;
     Some(Token { test, seed: report.case.seed, calm: report.case.calm, build, plan, arguments })

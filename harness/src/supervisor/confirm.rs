@@ -10,6 +10,7 @@ use super::run_case::{CaseReport, Showing, run_case};
 use super::telling::differs_when_logged;
 use crate::blackbox::{Finding, Orders, RecordingMode};
 use crate::cases::Case;
+use crate::definition::World;
 use crate::report::{Difference, Failure, FailureKind};
 use crate::settings::CheckSetting;
 use std::path::Path;
@@ -32,6 +33,9 @@ pub(super) fn run_confirmed_as(
     case: Case,
     orders: &Orders,
 ) -> Result<CaseReport, WorkerError> {
+    if context.definition.world == World::Real {
+        return run_really(context, worker, case, orders);
+    }
     // What is shown while it happens is shown of every case.
     let looked_at_anyway = context.settings.look.is_wanted() && context.settings.log.is_live();
     let every = context.settings.check == Some(CheckSetting::Determinism);
@@ -67,6 +71,25 @@ pub(super) fn run_confirmed_as(
     let at = first.as_ref().map_or(report.at, |difference| difference.at);
     let failure = Failure { kind: FailureKind::Nondeterministic { first }, at, stacks: Vec::new() };
     Ok(CaseReport { failure: Some(failure), confirmation: Some(confirmation), ..report })
+}
+
+/// Runs a case on the real kernel, which nobody can ask for the same run again: after a failure it runs once more, to
+/// say whether that came back.
+fn run_really(
+    context: &Context<'_>,
+    worker: &mut Worker,
+    case: Case,
+    orders: &Orders,
+) -> Result<CaseReport, WorkerError> {
+    let orders = context.logged(orders);
+    let mut report = run_case(context, worker, case, &orders, Showing::Live)?;
+    if report.failure.as_ref().is_some_and(|failure| super::is_of_the_case(&failure.kind)) {
+        let again = run_case(context, worker, case, &orders, Showing::Nothing)?;
+        let came_back = report.fails_like(&again);
+        report.confirmation =
+            Some(if came_back { "failed so a second time" } else { "passed a second time" }.to_owned());
+    }
+    Ok(report)
 }
 
 /// Orders for a run that another can follow.

@@ -22,7 +22,7 @@ pub(super) fn become_debugged(context: &Context<'_>, case: Case) -> WorkerError 
     let mut orders = context.orders(case);
     if context.plans.need_rehearsal() {
         // Its plan is drawn for what the rehearsal shows.
-        let rehearsed = Worker::start(context.definition.name()).and_then(|mut worker| rehearse(context, &mut worker));
+        let rehearsed = Worker::start(context.definition).and_then(|mut worker| rehearse(context, &mut worker));
         match rehearsed {
             Ok(report) => {
                 if let Some(failure) = &report.failure {

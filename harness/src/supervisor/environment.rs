@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// `argv[0]`, whatever the binary is called.
 const PROGRAM: &str = "windtunnel-worker";
 
-/// libtest calls exactly this test, on its main thread (`pthread_create` answers `EAGAIN` in a worker).
+/// libtest calls exactly this test, on its main thread (`pthread_create` answers `EAGAIN` in a worker of the simulated
+/// world).
 pub(super) fn arguments(test: &str, role: Role) -> Result<Arguments, NulError> {
     let argv = [PROGRAM, "--exact", test, "--nocapture", "--test-threads=1", "--include-ignored"];
     let library_path = std::env::var_os("LD_LIBRARY_PATH").and_then(|path| needed(&path, &loaded_libraries()));
@@ -16,9 +17,13 @@ pub(super) fn arguments(test: &str, role: Role) -> Result<Arguments, NulError> {
 }
 
 fn variables(role: Role, library_path: Option<OsString>) -> Vec<OsString> {
-    let role = if role == Role::Debugged { Role::DEBUGGED } else { Role::WORKER };
+    let role = match role {
+        Role::Real => format!("{}=1", Role::REAL_ENV),
+        Role::Debugged => format!("{}={}", windtunnel_sim::worker::ENV, Role::DEBUGGED),
+        Role::Worker | Role::Supervisor => format!("{}={}", windtunnel_sim::worker::ENV, Role::WORKER),
+    };
     let mut variables = vec![
-        OsString::from(format!("{}={role}", windtunnel_sim::worker::ENV)),
+        OsString::from(role),
         // rseq registers each thread's TLS with the kernel thread that is to end; more than one malloc arena would make
         // addresses depend on which thread allocated first. (glibc manual, "Tunables")
         OsString::from("GLIBC_TUNABLES=glibc.pthread.rseq=0:glibc.malloc.arena_max=1"),

@@ -91,7 +91,7 @@ pub(super) fn judge_candidates<P: Proposer>(
                 let (say, verdicts) = mpsc::channel();
                 let judge = &judge;
                 scope.spawn(move || {
-                    let mut worker = Worker::start(context.definition.name());
+                    let mut worker = Worker::start(context.definition);
                     for candidate in next {
                         let verdict = match &mut worker {
                             Ok(worker) => judge(worker, &candidate),

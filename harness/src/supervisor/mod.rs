@@ -39,7 +39,7 @@ pub(crate) use telling::report_debugged;
 use crate::arguments::Paths;
 use crate::blackbox::{BlackBox, Orders, RecordingMode};
 use crate::cases::{Case, Cases, Surroundings};
-use crate::definition::TestDefinition;
+use crate::definition::{TestDefinition, World};
 use crate::regressions::{Entry, Regressions};
 use crate::report::{Block, Entry as Line, FailureKind, Ledger, LogDirectory};
 use crate::settings::{Look, Replay, Settings, seed_text};
@@ -150,6 +150,20 @@ pub(crate) fn run(definition: &TestDefinition, location: &Location<'_>) {
     let impossible = |reason: String| -> ! {
         fail(&format!("\nthread '{}' panicked at {location}:\nimpossible: {reason}\n", definition.name()))
     };
+    if definition.world == World::Real
+        && let Some(variable) = settings.sim_only()
+    {
+        impossible(format!("{variable} is about simulated worlds, and this test runs in the real one"));
+    }
+    if definition.world == World::Real
+        && let Err(error) = windtunnel_inject::keeper::is_possible()
+    {
+        if settings.require_real {
+            impossible(format!("CHAOS_REQUIRE=real, and there is no real world here: {error}"));
+        }
+        eprintln!("chaos: {} is skipped: {error}", definition.path);
+        return;
+    }
     let cases = Cases::of(definition, &settings, Surroundings::of_this_process());
     let asked = Asked::of(definition, &settings, cases).unwrap_or_else(|reason| impossible(reason));
     let saved = saved_cases(definition, &settings, asked.entries).unwrap_or_else(|reason| impossible(reason));

@@ -2,6 +2,7 @@
 
 use super::environment::arguments;
 use crate::blackbox::{BlackBox, Finding, Orders, Verdict};
+use crate::definition::{TestDefinition, World};
 use crate::system::{self, End, ExecPlan, Executed};
 use crate::worker::Role;
 use crate::worker::protocol::{ANSWERS_FD, BLACKBOX_FD, EXECUTABLE_FD, MESSAGE_BYTES, Message, ORDERS_FD};
@@ -70,14 +71,18 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a worker for a test and waits until it is ready.
-    pub(super) fn start(test: &str) -> Result<Self, WorkerError> {
+    pub(super) fn start(definition: &TestDefinition) -> Result<Self, WorkerError> {
         let failed = |what: &'static str| move |source: io::Error| WorkerError::Io { what, source };
         let (blackbox, blackbox_file) = BlackBox::create().map_err(failed("make the flight recorder"))?;
         let (orders_there, orders) = io::pipe().map_err(failed("make a pipe"))?;
         let (answers, answers_there) = io::pipe().map_err(failed("make a pipe"))?;
         let words = system::unnamed_file(c"windtunnel-words").map_err(failed("make a file for last words"))?;
         let nothing = File::open("/dev/null").map_err(failed("open /dev/null"))?;
-        let arguments = arguments(test, Role::Worker).map_err(|error| failed("name the test")(error.into()))?;
+        let role = match definition.world {
+            World::Sim => Role::Worker,
+            World::Real => Role::Real,
+        };
+        let arguments = arguments(definition.name(), role).map_err(|error| failed("name the test")(error.into()))?;
         let fds = vec![
             (nothing.as_raw_fd(), 0),
             (words.as_raw_fd(), 1),

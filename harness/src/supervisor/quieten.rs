@@ -9,6 +9,7 @@ use super::Context;
 use super::process::{Worker, WorkerError};
 use super::run_case::{CaseReport, Showing, run_case};
 use crate::blackbox::{HUSH_BYTES, Orders};
+use crate::definition::World;
 use crate::report::identity;
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -70,12 +71,13 @@ pub(super) fn needed(context: &Context<'_>, report: &CaseReport) -> Result<Optio
     let Some(failure) = &report.failure else { return Ok(None) };
     let budget = context.settings.shrink;
     let can_run = failure.is_repeatable() && super::is_of_the_case(&failure.kind) && budget.runs > 0;
-    if !can_run || report.case.calm {
+    // Of a real kernel's randomness nothing can be switched off.
+    if !can_run || report.case.calm || context.definition.world == World::Real {
         return Ok(None);
     }
     let deadline = Instant::now() + budget.time;
     let wanted = identity(failure, &report.log);
-    let mut worker = Worker::start(context.definition.name())?;
+    let mut worker = Worker::start(context.definition)?;
     let orders = super::shrink::orders(context, report.case, &report.plan, &report.paths);
     let mut fails = |quiet: &Quiet| -> Result<bool, WorkerError> {
         let candidate = Orders { quiet: quiet.clone(), ..orders.clone() };

@@ -9,8 +9,8 @@ use crate::blackbox::{
     TapeReader, Verdict,
 };
 use crate::cases::Case;
-use crate::definition::TestDefinition;
-use crate::report::{Argument, Death, Failure, FailureKind, LineAssembler, Log, ThreadStack, live};
+use crate::definition::{TestDefinition, World};
+use crate::report::{Argument, Death, Failure, FailureKind, LineAssembler, Log, ThreadStack, identity, live};
 use crate::settings::LogSetting;
 use crate::system::End;
 use std::time::{Duration, Instant};
@@ -36,6 +36,8 @@ pub(crate) struct CaseReport {
     pub(crate) arguments: Vec<Argument>,
     /// What came of drawing them; none when the case ended while it drew, or the test has none.
     pub(crate) drawing: Option<Drawing>,
+    /// Faults of the plan that this machine cannot do, and why.
+    pub(crate) left_out: Vec<String>,
     /// Real time, from orders to ending.
     pub(crate) took: Duration,
     /// Of a failed case only.
@@ -75,6 +77,12 @@ impl CaseReport {
     pub(super) fn impossible(self, reason: String) -> Self {
         let failure = Failure { kind: FailureKind::Impossible { reason }, at: self.at, stacks: Vec::new() };
         Self { failure: Some(failure), ..self }
+    }
+
+    /// Whether both failed in the same way.
+    pub(crate) fn fails_like(&self, other: &Self) -> bool {
+        let identity = |report: &Self| report.failure.as_ref().map(|failure| identity(failure, &report.log));
+        identity(self).is_some() && identity(self) == identity(other)
     }
 
     /// Two runs with equal outcomes are the same run, as far as can be told.
@@ -168,6 +176,7 @@ struct Remains {
     storm: Option<Storm>,
     arguments: Vec<Argument>,
     drawing: Option<Drawing>,
+    left_out: Vec<String>,
 }
 
 impl Remains {
@@ -208,6 +217,7 @@ impl Remains {
                     elements,
                 }),
                 Finding::Drawing(drawing) => remains.drawing = Some(drawing),
+                Finding::LeftOut(fault) => remains.left_out.push(fault.into_owned()),
                 Finding::Differs { .. } => {}
             }
         }
@@ -218,7 +228,9 @@ impl Remains {
 /// Decides what came of a case whose process has ended.
 pub(super) fn judge(definition: &TestDefinition, case: Case, blackbox: &BlackBox, end: &ProcessEnd) -> CaseReport {
     let remains = Remains::of(blackbox);
-    let digest = remains.ending.as_ref().map(|ending| u128::from(ending.digest.0) << 64 | u128::from(ending.digest.1));
+    // A real run has none: nobody can say that another was equal.
+    let ending = remains.ending.as_ref().filter(|_| definition.world == World::Sim);
+    let digest = ending.map(|ending| u128::from(ending.digest.0) << 64 | u128::from(ending.digest.1));
     let reached = || remains.fatal.as_ref().map_or_else(|| blackbox.progress().at(), |(at, _)| *at);
     let at = remains.ending.as_ref().map_or_else(reached, |ending| ending.at);
     let failure = kind(definition, blackbox, end, &remains);
@@ -243,6 +255,7 @@ pub(super) fn judge(definition: &TestDefinition, case: Case, blackbox: &BlackBox
         storm: remains.storm,
         arguments: remains.arguments,
         drawing: remains.drawing,
+        left_out: remains.left_out,
         took,
         log,
         confirmation: None,

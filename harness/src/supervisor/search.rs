@@ -62,7 +62,7 @@ struct Progress {
 
 /// Runs the cases; the first that fails, or none.
 pub(super) fn search(context: &Context<'_>) -> Result<(Tally, Option<CaseReport>), WorkerError> {
-    let mut worker = Worker::start(context.definition.name())?;
+    let mut worker = Worker::start(context.definition)?;
     if let Some(refusal) = worker.layout_refusal() {
         eprintln!("chaos: {}", weaker(&refusal));
     }
@@ -112,9 +112,8 @@ pub(super) fn search(context: &Context<'_>) -> Result<(Tally, Option<CaseReport>
     let jobs = context.settings.jobs.map_or(1, |jobs| jobs.get()).min(count);
     std::thread::scope(|scope| {
         // Each worker belongs to the thread that starts it: it dies when that thread ends.
-        let others = (1..jobs).map(|_| {
-            scope.spawn(|| progress.note(|| progress.work(context, &mut Worker::start(context.definition.name())?)))
-        });
+        let others = (1..jobs)
+            .map(|_| scope.spawn(|| progress.note(|| progress.work(context, &mut Worker::start(context.definition)?))));
         let others: Vec<_> = others.collect();
         progress.note(|| progress.work(context, &mut worker));
         drop(others);

@@ -106,7 +106,7 @@ pub(super) fn shrink(
             break;
         }
     }
-    let mut worker = Worker::start(context.definition.name())?;
+    let mut worker = Worker::start(context.definition)?;
     while with_another_seed(context, &mut worker, &mut found, &mut smallest)? {
         shrink_faults(context, &found, &mut smallest)?;
     }

@@ -10,7 +10,7 @@ use super::story::Story;
 use super::{Context, hint};
 use crate::blackbox::{At, BlackBox, FaultAccount};
 use crate::cases::{Case, Cases};
-use crate::definition::TestDefinition;
+use crate::definition::{TestDefinition, World};
 use crate::duration::for_people;
 use crate::report::{
     Argument, Block, Failure, FailureKind, HostTail, Invocation, Ledger, Line, Log, LogDirectory, Symbols, Told,
@@ -61,6 +61,15 @@ impl<'a> Teller<'a> {
         let (hosts, more_hosts) = self.tails(&report.log, failure.host());
         let mut remarks: Vec<String> = self.remark.iter().cloned().collect();
         remarks.extend(report.layout_refusal.as_deref().map(weaker));
+        if self.definition.world == World::Real {
+            remarks.extend(
+                report
+                    .confirmation
+                    .as_ref()
+                    .map(|again| format!("the real kernel repeats nothing exactly; this case {again}")),
+            );
+            remarks.extend(report.left_out.iter().cloned());
+        }
         remarks.extend(report.differs_when_logged.as_deref().map(differs_when_logged));
         if report.log.dropped_bytes > 0 {
             remarks

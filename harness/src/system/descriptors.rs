@@ -15,6 +15,12 @@ pub(crate) fn unnamed_file(name: &CStr) -> io::Result<File> {
     }
 }
 
+/// Has a number of this process's be the same as another descriptor; what the number was is closed.
+pub(crate) fn become_descriptor(from: &impl AsFd, number: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers; the number stays open.
+    if unsafe { libc::dup2(from.as_fd().as_raw_fd(), number) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Writes everything at once; whether that succeeded.
 pub(crate) fn write_whole(fd: RawFd, bytes: &[u8]) -> bool {
     // SAFETY: a buffer of this length.

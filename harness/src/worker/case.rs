@@ -6,34 +6,44 @@ use crate::__private::TestBody;
 use crate::arguments::{ArgumentOrders, Paths};
 use crate::blackbox::{BlackBox, Comparison, EndedAs, Ending, Finding, Orders, Verdict};
 use crate::chaos::{Chaos, Planned};
+use crate::world::real;
 use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_faults::Plan;
 use windtunnel_sim::worker::CPUS;
 use windtunnel_sim::world::{self, Config, Exit, HeapRecord, Outcome, Syncs};
 
-/// Runs the case that the flight recorder orders.
-pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
+/// A case that can begin.
+struct Prepared {
+    orders: Orders,
+    cx: Chaos,
+}
+
+/// Reads the orders; nothing when they cannot be carried out, which has been said then.
+fn prepare(blackbox: &'static BlackBox) -> Option<Prepared> {
     let orders = blackbox.orders();
     panics::install();
+    let impossible = |reason: String| {
+        blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+        None
+    };
     let plan = match orders.plan.as_deref().unwrap_or_default().parse::<Plan>() {
         Ok(plan) => plan,
-        Err(error) => {
-            let reason = format!("the plan of faults cannot be read\n{error}");
-            blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
-            return;
-        }
+        Err(error) => return impossible(format!("the plan of faults cannot be read\n{error}")),
     };
     let paths = match orders.arguments.as_deref().unwrap_or_default().parse::<Paths>() {
         Ok(paths) => paths,
-        Err(error) => {
-            let reason = format!("the case's arguments cannot be made\n{error}");
-            blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
-            return;
-        }
+        Err(error) => return impossible(format!("the case's arguments cannot be made\n{error}")),
     };
     let arguments = ArgumentOrders { paths, known: orders.known_arguments };
-    let environment = environment(&orders);
+    let plan = Planned { plan, is_drawn: orders.plan_is_drawn, becalmed: orders.becalmed };
+    let cx = Chaos::new(orders.seed, orders.calm, environment(&orders), blackbox, plan, arguments);
+    Some(Prepared { orders, cx })
+}
+
+/// Runs the case that the flight recorder orders, in the simulated world.
+pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
+    let Some(Prepared { orders, cx }) = prepare(blackbox) else { return };
     let config = Config {
         seed: orders.seed,
         start_unix_ns: orders.start_unix_ns,
@@ -41,7 +51,7 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         calm: orders.calm,
         quiet: orders.quiet,
         cpus: CPUS,
-        test_env: environment.clone(),
+        test_env: cx.shared().environment.clone(),
         sink: Box::new(Recorder {
             blackbox,
             recording: orders.recording,
@@ -54,8 +64,6 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         syncs: if orders.forgetful { Syncs::Ignored } else { Syncs::Kept },
         heap_record: orders.heap_record.map(|wanted| HeapRecord { wanted, words: blackbox.heap_record() }),
     };
-    let plan = Planned { plan, is_drawn: orders.plan_is_drawn, becalmed: orders.becalmed };
-    let cx = Chaos::new(orders.seed, orders.calm, environment, blackbox, plan, arguments);
     let shared = Arc::clone(cx.shared());
     let ending = world::run(config, Box::new(move || test_main(cx, body, blackbox)));
     if let Some(directory) = &orders.disks
@@ -73,6 +81,25 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         threads: ending.threads,
         outcome: ended_as(ending.outcome),
     }));
+}
+
+/// Runs the case that the flight recorder orders, in the real world: in processes of its own, below this one.
+pub(super) fn run_real(blackbox: &'static BlackBox, body: TestBody) {
+    let Some(Prepared { cx, .. }) = prepare(blackbox) else { return };
+    let group = real::WorldGroup::make();
+    let groups = group.directories();
+    let case = |keeper| {
+        let shared = Arc::clone(cx.shared());
+        let outside = real::Outside { keeper, groups };
+        real::run(outside, blackbox, shared, move || test_main(cx, body, blackbox))
+    };
+    if let Err(error) = windtunnel_inject::keeper::run_world(&real::files(), case) {
+        let reason = format!("there is no real world here: {error}");
+        blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+    }
+    if let Err(error) = group.remove() {
+        eprintln!("chaos: the world's control group is still there: {error}");
+    }
 }
 
 /// The environment of the host `test`, and what other hosts start from.

@@ -22,6 +22,8 @@ use crate::definition::TestDefinition;
 use crate::supervisor;
 use crate::system;
 use protocol::Message;
+use std::io;
+use windtunnel_inject::sys as inject;
 use windtunnel_sim::worker::{self, Forked};
 
 /// How this process was started.
@@ -33,14 +35,21 @@ pub(crate) enum Role {
     Worker,
     /// By itself, in its own place, to run one case under a debugger.
     Debugged,
+    /// By a supervisor, to serve cases of the real world.
+    Real,
 }
 
 impl Role {
     /// Values of `CHAOS_WORKER`. Of equal length, so that the layout of both is equal.
     pub(crate) const WORKER: &str = "1";
     pub(crate) const DEBUGGED: &str = "2";
+    /// Set instead of `CHAOS_WORKER` in a worker of the real world, in which nothing is made up.
+    pub(crate) const REAL_ENV: &str = "CHAOS_REAL";
 
     pub(crate) fn of_this_process() -> Self {
+        if std::env::var_os(Self::REAL_ENV).is_some() {
+            return Self::Real;
+        }
         match std::env::var(worker::ENV) {
             Ok(value) if value == Self::DEBUGGED => Self::Debugged,
             Ok(_) => Self::Worker,
@@ -49,7 +58,7 @@ impl Role {
     }
 }
 
-/// Serves cases until the supervisor closes the pipe.
+/// Serves cases of the simulated world until the supervisor closes the pipe.
 pub(crate) fn serve(body: TestBody) -> ! {
     let recorder = open_recorder();
     if let Err(reason) = worker::prepare() {
@@ -57,6 +66,24 @@ pub(crate) fn serve(body: TestBody) -> ! {
         protocol::send(Message::Unfit);
         worker::exit(1);
     }
+    serve_with(worker::fork, || case::run(recorder, body))
+}
+
+/// Serves cases of the real world until the supervisor closes the pipe.
+pub(crate) fn serve_real(body: TestBody) -> ! {
+    let recorder = open_recorder();
+    // libtest's main thread is there too, and waits for this one: the child may use what it likes.
+    let fork = || {
+        Ok(match inject::fork()? {
+            inject::Forked::Child => Forked::Child,
+            inject::Forked::Parent(pid) => Forked::Parent(pid.cast_signed()),
+        })
+    };
+    serve_with(fork, || case::run_real(recorder, body))
+}
+
+/// Each case is a process of its own, which this one is forked into.
+fn serve_with(fork: impl Fn() -> io::Result<Forked>, case: impl FnOnce()) -> ! {
     protocol::send(Message::Ready);
     let mut last: Option<libc::pid_t> = None;
     while protocol::next_order() {
@@ -64,9 +91,9 @@ pub(crate) fn serve(body: TestBody) -> ! {
         if let Some(pid) = last.take() {
             system::reap(pid);
         }
-        match worker::fork() {
+        match fork() {
             Ok(Forked::Child) => {
-                case::run(recorder, body);
+                case();
                 worker::exit(0);
             }
             Ok(Forked::Parent(pid)) => {

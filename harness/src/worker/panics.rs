@@ -8,7 +8,6 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::OnceLock;
-use windtunnel_sim::control;
 
 /// Deep enough for a panic in async code; a recursion's stack need not be whole.
 const FRAMES_MAX: usize = 128;
@@ -37,8 +36,8 @@ pub(super) fn install() {
 
 fn keep(panic: &PanicHookInfo<'_>) {
     let message = message(panic.payload());
-    let host = if control::inside() { control::host_name() } else { String::new() };
-    let at = if control::inside() { control::position().into() } else { At::default() };
+    let host = if crate::world::inside() { crate::world::host_name() } else { String::new() };
+    let at = if crate::world::inside() { crate::world::position().into() } else { At::default() };
     // As std's own hook prints it, so that it stands among what the host wrote.
     match panic.location() {
         Some(location) => eprintln!("thread '{host}' panicked at {location}:\n{message}"),
@@ -56,8 +55,8 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
         // None when it was resumed (`resume_unwind` calls no hook), for example out of a tokio task.
         let hooked = LAST.with(|last| last.borrow_mut().take());
         hooked.unwrap_or_else(|| Panic {
-            at: control::position().into(),
-            host: control::host_name(),
+            at: crate::world::position().into(),
+            host: crate::world::host_name(),
             message: message(&*payload),
             location: None,
             frames: Vec::new(),

@@ -38,24 +38,63 @@ pub fn fork() -> io::Result<Forked> {
     }
 }
 
-/// Waits for the end of a child: its exit code, or 128 and the signal's number.
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum End {
+    /// With this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl End {
+    /// As a shell tells it: the code, or 128 and the signal's number.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Waits for the end of a child.
 ///
 /// # Errors
 /// It is no child of this process.
-pub fn wait(pid: u32) -> io::Result<i32> {
-    let mut status = 0;
+pub fn wait(pid: u32) -> io::Result<End> {
     loop {
-        // SAFETY: `status` is valid for writes.
-        let waited = unsafe { libc::waitpid(pid.cast_signed(), &raw mut status, 0) };
-        if waited >= 0 {
-            break;
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
+        match wait_for(pid.cast_signed(), 0) {
+            Ok(Some((_, end))) => return Ok(end),
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-    Ok(if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) })
+}
+
+/// A child that has ended, if there is one; waits for the next if `block`.
+///
+/// # Errors
+/// There are no children (`ECHILD`), or a signal came.
+pub fn wait_any(block: bool) -> io::Result<Option<(u32, End)>> {
+    wait_for(-1, if block { 0 } else { libc::WNOHANG })
+}
+
+fn wait_for(pid: libc::pid_t, options: libc::c_int) -> io::Result<Option<(u32, End)>> {
+    let mut status = 0;
+    // SAFETY: `status` is valid for writes.
+    match unsafe { libc::waitpid(pid, &raw mut status, options) } {
+        0 => Ok(None),
+        pid if pid > 0 => {
+            let end = if libc::WIFEXITED(status) {
+                End::Code(libc::WEXITSTATUS(status))
+            } else {
+                End::Signal(libc::WTERMSIG(status))
+            };
+            Ok(Some((pid.unsigned_abs(), end)))
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Ends the process at once: no destructors, no handlers.

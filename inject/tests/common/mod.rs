@@ -1,5 +1,7 @@
 //! Running tests in namespaces that end with them.
 
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part")]
+
 use rustix::thread::UnshareFlags;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use windtunnel_inject::namespace::leave_for_new;
@@ -21,10 +23,31 @@ pub fn in_namespaces(test: impl FnOnce()) {
             // The panic's message has been printed.
             end_now(i32::from(catch_unwind(AssertUnwindSafe(test)).is_err()));
         }
-        Forked::Parent(pid) => match wait(pid).expect("a child") {
-            0 => {}
-            SKIPPED => assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here"),
-            code => panic!("failed in its namespaces (code {code}); the reason is above"),
-        },
+        Forked::Parent(pid) => judge(pid),
     }
+}
+
+#[track_caller]
+fn judge(pid: u32) {
+    match wait(pid).expect("a child").code() {
+        0 => {}
+        SKIPPED => assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here"),
+        code => panic!("failed in its namespaces (code {code}); the reason is above"),
+    }
+}
+
+/// Runs this as the case of a world of its own.
+#[track_caller]
+pub fn in_world(test: impl FnOnce(&windtunnel_inject::keeper::Keeper)) {
+    let Forked::Parent(pid) = fork().expect("a process") else {
+        let case = |keeper| i32::from(catch_unwind(AssertUnwindSafe(|| test(&keeper))).is_err());
+        end_now(match windtunnel_inject::keeper::run_world(&[], case) {
+            Ok(end) => end.code(),
+            Err(error) => {
+                eprintln!("skipped: {error}");
+                SKIPPED
+            }
+        });
+    };
+    judge(pid);
 }

@@ -125,6 +125,7 @@ hooks! {
         seconds
     }
 
+    @outside(crate::abi::real_clock::timespec_get)
     fn timespec_get(out: *mut timespec, base: c_int) -> c_int {
         const TIME_UTC: c_int = 1;
         if base != TIME_UTC {
@@ -161,6 +162,7 @@ hooks! {
     }
 
     /// Answers the error itself, not -1 (clock_nanosleep(2)).
+    @outside(crate::abi::real_clock::clock_nanosleep)
     fn clock_nanosleep(id: clockid_t, flags: c_int, request: *const timespec, left: *mut timespec) -> c_int {
         let Ok(clock) = Clock::of(id) else { return libc::EINVAL };
         // kernel/time/posix-timers.c: these clocks have no timers.
@@ -188,6 +190,7 @@ hooks! {
         -answer as c_int
     }
 
+    @outside(crate::abi::real_clock::nanosleep)
     fn nanosleep(request: *const timespec, left: *mut timespec) -> c_int {
         let Some(ns) = nanoseconds(&*request) else { return answer_int(-i64::from(libc::EINVAL)) };
         let began = read(Clock::Monotonic);
@@ -198,10 +201,12 @@ hooks! {
         answer_int(answer)
     }
 
+    @outside(crate::abi::real_clock::usleep)
     fn usleep(microseconds: c_uint) -> c_int {
         answer_int(sleep_for("usleep", u64::from(microseconds) * 1000))
     }
 
+    @outside(crate::abi::real_clock::sleep)
     fn sleep(seconds: c_uint) -> c_uint {
         let began = read(Clock::Monotonic);
         if sleep_for("sleep", u64::from(seconds) * 1_000_000_000) < 0 {
@@ -215,6 +220,7 @@ hooks! {
         answer_int(call("timerfd_create", |k, me| k.timerfd_create(me, clock, flags)))
     }
 
+    @outside(crate::abi::real_clock::timerfd_settime)
     fn timerfd_settime(fd: c_int, flags: c_int, new: *const libc::itimerspec, old: *mut libc::itimerspec) -> c_int {
         if flags & !(libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET) != 0 {
             return answer_int(-i64::from(libc::EINVAL));
@@ -229,6 +235,7 @@ hooks! {
         answer_int(answer)
     }
 
+    @outside(crate::abi::real_clock::timerfd_gettime)
     fn timerfd_gettime(fd: c_int, out: *mut libc::itimerspec) -> c_int {
         let mut now = crate::kernel::Setting::default();
         let answer = call("timerfd_gettime", |k, me| k.timerfd_gettime(me, fd, &mut now));

@@ -27,6 +27,7 @@ mod names;
 mod poll;
 mod pristine;
 mod process;
+pub(crate) mod real_clock;
 mod signal;
 mod socket;
 mod stdio;

@@ -108,15 +108,19 @@ unsafe fn select_sets(count: c_int, sets: [*mut fd_set; 3], timeout: Option<u64>
 hooks! {
     poll;
 
+    @outside(crate::abi::real_clock::poll)
     fn poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
         poll_list(fds, count, milliseconds(timeout), std::ptr::null())
     }
+    @outside(crate::abi::real_clock::poll_chk)
     fn __poll_chk(fds: *mut pollfd, count: nfds_t, timeout: c_int, _room: usize) -> c_int {
         poll_list(fds, count, milliseconds(timeout), std::ptr::null())
     }
+    @outside(crate::abi::real_clock::ppoll)
     fn ppoll(fds: *mut pollfd, count: nfds_t, timeout: *const timespec, mask: *const sigset_t) -> c_int {
         relative(timeout).map_or_else(|e| e, |timeout| poll_list(fds, count, timeout, mask))
     }
+    @outside(crate::abi::real_clock::select)
     fn select(count: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *mut timeval) -> c_int {
         let Some(limit) = timeout.as_mut() else { return select_sets(count, [r, w, e], None, std::ptr::null()) };
         if limit.tv_sec < 0 || limit.tv_usec < 0 {
@@ -130,6 +134,7 @@ hooks! {
         *limit = timeval { tv_sec: left / 1_000_000_000, tv_usec: left % 1_000_000_000 / 1000 };
         ready
     }
+    @outside(crate::abi::real_clock::pselect)
     fn pselect(
         count: c_int, r: *mut fd_set, w: *mut fd_set, e: *mut fd_set, timeout: *const timespec, mask: *const sigset_t
     ) -> c_int {
@@ -156,14 +161,17 @@ hooks! {
             k.epoll_ctl(me, epfd, op, fd, event)
         }))
     }
+    @outside(crate::abi::real_clock::epoll_wait)
     fn epoll_wait(epfd: c_int, events: *mut epoll_event, capacity: c_int, timeout: c_int) -> c_int {
         wait(epfd, events, capacity, milliseconds(timeout), std::ptr::null())
     }
+    @outside(crate::abi::real_clock::epoll_pwait)
     fn epoll_pwait(
         epfd: c_int, events: *mut epoll_event, capacity: c_int, timeout: c_int, mask: *const sigset_t
     ) -> c_int {
         wait(epfd, events, capacity, milliseconds(timeout), mask)
     }
+    @outside(crate::abi::real_clock::epoll_pwait2)
     fn epoll_pwait2(
         epfd: c_int, events: *mut epoll_event, capacity: c_int, timeout: *const timespec, mask: *const sigset_t
     ) -> c_int {

@@ -5,6 +5,7 @@
 //! mimalloc draws numbers. Their addresses are given to the test, so whatever they ask must be answered equally in
 //! every process. Nothing else in a worker needs a clock or entropy; in a process that is no worker, libc answers.
 
+use super::real_clock;
 use crate::carrier::real;
 use crate::worker::{CPUS, ENV_C};
 use libc::{c_int, c_long, c_uint, c_void, clockid_t, time_t, timespec, timeval};
@@ -78,7 +79,7 @@ mod outside {
     pub(crate) unsafe extern "C" fn clock_gettime(id: clockid_t, out: *mut timespec) -> c_int {
         unsafe {
             if !is_worker() {
-                return real::clock_gettime(id, out);
+                return real_clock::clock_gettime(id, out);
             }
             *out = now();
             0
@@ -88,7 +89,7 @@ mod outside {
     pub(crate) unsafe extern "C" fn gettimeofday(out: *mut timeval, zone: *mut c_void) -> c_int {
         unsafe {
             if !is_worker() {
-                return real::gettimeofday(out, zone);
+                return real_clock::gettimeofday(out, zone);
             }
             if !out.is_null() {
                 let now = now();
@@ -101,7 +102,7 @@ mod outside {
     pub(crate) unsafe extern "C" fn time(out: *mut time_t) -> time_t {
         unsafe {
             if !is_worker() {
-                return real::time(out);
+                return real_clock::time(out);
             }
             let seconds = now().tv_sec;
             if !out.is_null() {
@@ -146,7 +147,7 @@ mod outside {
                 fill(a as *mut c_void, b);
                 return b as c_long;
             }
-            real::syscall(number, a, b, c, d, e, f)
+            real_clock::syscall(number, a, b, c, d, e, f)
         }
     }
 

@@ -178,7 +178,7 @@ unsafe fn wait_for_condition(condition: *mut pthread_cond_t, mutex: *mut pthread
 }
 
 /// The clock that a condition was made with: bit 1 of `__wrefs` (nptl/pthread_cond_common.c, since glibc 2.25).
-unsafe fn condition_clock(condition: *const pthread_cond_t) -> clockid_t {
+pub(super) unsafe fn condition_clock(condition: *const pthread_cond_t) -> clockid_t {
     const WREFS_OFFSET: usize = 36;
     // SAFETY: inside the 48 bytes of pthread_cond_t.
     let wrefs = unsafe { *condition.cast::<u8>().add(WREFS_OFFSET).cast::<u32>() };
@@ -211,9 +211,11 @@ hooks! {
 
     fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int { lock_mutex(mutex, None) }
     fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int { unlock_mutex(mutex) }
+    @outside(crate::abi::real_clock::pthread_mutex_timedlock)
     fn pthread_mutex_timedlock(mutex: *mut pthread_mutex_t, time: *const timespec) -> c_int {
         lock_mutex_until(mutex, libc::CLOCK_REALTIME, time)
     }
+    @outside(crate::abi::real_clock::pthread_mutex_clocklock)
     fn pthread_mutex_clocklock(mutex: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> c_int {
         lock_mutex_until(mutex, clock, time)
     }
@@ -221,9 +223,11 @@ hooks! {
     fn pthread_cond_wait(condition: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int {
         condition_wait(condition, mutex, libc::CLOCK_REALTIME, std::ptr::null())
     }
+    @outside(crate::abi::real_clock::pthread_cond_timedwait)
     fn pthread_cond_timedwait(c: *mut pthread_cond_t, m: *mut pthread_mutex_t, time: *const timespec) -> c_int {
         condition_wait(c, m, condition_clock(c), time)
     }
+    @outside(crate::abi::real_clock::pthread_cond_clockwait)
     fn pthread_cond_clockwait(
         c: *mut pthread_cond_t, m: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec
     ) -> c_int {
@@ -246,15 +250,19 @@ hooks! {
     fn pthread_rwlock_wrlock(lock: *mut pthread_rwlock_t) -> c_int {
         acquire_rwlock("pthread_rwlock_wrlock", lock, None, real::pthread_rwlock_trywrlock)
     }
+    @outside(crate::abi::real_clock::pthread_rwlock_timedrdlock)
     fn pthread_rwlock_timedrdlock(lock: *mut pthread_rwlock_t, time: *const timespec) -> c_int {
         read_lock_until(lock, libc::CLOCK_REALTIME, time)
     }
+    @outside(crate::abi::real_clock::pthread_rwlock_clockrdlock)
     fn pthread_rwlock_clockrdlock(lock: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int {
         read_lock_until(lock, clock, time)
     }
+    @outside(crate::abi::real_clock::pthread_rwlock_timedwrlock)
     fn pthread_rwlock_timedwrlock(lock: *mut pthread_rwlock_t, time: *const timespec) -> c_int {
         write_lock_until(lock, libc::CLOCK_REALTIME, time)
     }
+    @outside(crate::abi::real_clock::pthread_rwlock_clockwrlock)
     fn pthread_rwlock_clockwrlock(lock: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int {
         write_lock_until(lock, clock, time)
     }
@@ -267,9 +275,11 @@ hooks! {
     }
 
     fn sem_wait(semaphore: *mut sem_t) -> c_int { wait_semaphore(semaphore, Ok(None)) }
+    @outside(crate::abi::real_clock::sem_timedwait)
     fn sem_timedwait(semaphore: *mut sem_t, time: *const timespec) -> c_int {
         wait_semaphore(semaphore, limit(libc::CLOCK_REALTIME, time))
     }
+    @outside(crate::abi::real_clock::sem_clockwait)
     fn sem_clockwait(semaphore: *mut sem_t, clock: clockid_t, time: *const timespec) -> c_int {
         wait_semaphore(semaphore, limit(clock, time))
     }

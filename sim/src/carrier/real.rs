@@ -129,6 +129,92 @@ genuine! {
     fn get_nprocs_conf() -> c_int;
     fn sched_getaffinity(pid: c_int, bytes: usize, set: *mut c_void) -> c_int;
     fn pthread_getaffinity_np(thread: pthread_t, bytes: usize, set: *mut c_void) -> c_int;
+    fn timespec_get(out: *mut libc::timespec, base: c_int) -> c_int;
+    fn nanosleep(request: *const libc::timespec, left: *mut libc::timespec) -> c_int;
+    fn clock_nanosleep(
+        clock: libc::clockid_t,
+        flags: c_int,
+        request: *const libc::timespec,
+        left: *mut libc::timespec
+    ) -> c_int;
+    fn usleep(microseconds: libc::c_uint) -> c_int;
+    fn sleep(seconds: libc::c_uint) -> libc::c_uint;
+    fn timerfd_settime(
+        fd: c_int,
+        flags: c_int,
+        new: *const libc::itimerspec,
+        old: *mut libc::itimerspec
+    ) -> c_int;
+    fn timerfd_gettime(fd: c_int, out: *mut libc::itimerspec) -> c_int;
+    fn poll(fds: *mut libc::pollfd, count: libc::nfds_t, timeout: c_int) -> c_int;
+    fn __poll_chk(fds: *mut libc::pollfd, count: libc::nfds_t, timeout: c_int, room: usize) -> c_int;
+    fn ppoll(
+        fds: *mut libc::pollfd,
+        count: libc::nfds_t,
+        timeout: *const libc::timespec,
+        mask: *const libc::sigset_t
+    ) -> c_int;
+    fn select(
+        count: c_int,
+        r: *mut libc::fd_set,
+        w: *mut libc::fd_set,
+        e: *mut libc::fd_set,
+        timeout: *mut libc::timeval
+    ) -> c_int;
+    fn pselect(
+        count: c_int,
+        r: *mut libc::fd_set,
+        w: *mut libc::fd_set,
+        e: *mut libc::fd_set,
+        timeout: *const libc::timespec,
+        mask: *const libc::sigset_t
+    ) -> c_int;
+    fn epoll_wait(epfd: c_int, events: *mut libc::epoll_event, capacity: c_int, timeout: c_int) -> c_int;
+    fn epoll_pwait(
+        epfd: c_int,
+        events: *mut libc::epoll_event,
+        capacity: c_int,
+        timeout: c_int,
+        mask: *const libc::sigset_t
+    ) -> c_int;
+    fn epoll_pwait2(
+        epfd: c_int,
+        events: *mut libc::epoll_event,
+        capacity: c_int,
+        timeout: *const libc::timespec,
+        mask: *const libc::sigset_t
+    ) -> c_int;
+    fn pthread_mutex_timedlock(mutex: *mut libc::pthread_mutex_t, time: *const libc::timespec) -> c_int;
+    fn pthread_mutex_clocklock(
+        mutex: *mut libc::pthread_mutex_t,
+        clock: libc::clockid_t,
+        time: *const libc::timespec
+    ) -> c_int;
+    fn pthread_cond_timedwait(
+        condition: *mut libc::pthread_cond_t,
+        mutex: *mut libc::pthread_mutex_t,
+        time: *const libc::timespec
+    ) -> c_int;
+    fn pthread_cond_clockwait(
+        condition: *mut libc::pthread_cond_t,
+        mutex: *mut libc::pthread_mutex_t,
+        clock: libc::clockid_t,
+        time: *const libc::timespec
+    ) -> c_int;
+    fn pthread_rwlock_timedrdlock(lock: *mut libc::pthread_rwlock_t, time: *const libc::timespec) -> c_int;
+    fn pthread_rwlock_clockrdlock(
+        lock: *mut libc::pthread_rwlock_t,
+        clock: libc::clockid_t,
+        time: *const libc::timespec
+    ) -> c_int;
+    fn pthread_rwlock_timedwrlock(lock: *mut libc::pthread_rwlock_t, time: *const libc::timespec) -> c_int;
+    fn pthread_rwlock_clockwrlock(
+        lock: *mut libc::pthread_rwlock_t,
+        clock: libc::clockid_t,
+        time: *const libc::timespec
+    ) -> c_int;
+    fn sem_timedwait(semaphore: *mut libc::sem_t, time: *const libc::timespec) -> c_int;
+    fn sem_clockwait(semaphore: *mut libc::sem_t, clock: libc::clockid_t, time: *const libc::timespec) -> c_int;
     fn malloc_usable_size(address: *mut c_void) -> usize;
 }
 

@@ -55,6 +55,11 @@ impl Stream {
         Stream(ChaCha8Rng::from_seed(key))
     }
 
+    /// The generator behind it.
+    pub(crate) fn into_inner(self) -> ChaCha8Rng {
+        self.0
+    }
+
     /// Any 64 bits.
     #[inline]
     pub(crate) fn next(&mut self) -> u64 {

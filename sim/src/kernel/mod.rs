@@ -45,6 +45,7 @@ pub(crate) use dispatch::{Kernel, Next};
 pub(crate) use file::{DupTo, FileId};
 pub(crate) use futex::MATCH_ANY;
 pub(crate) use process::{Disposition, ProcessId};
+pub(crate) use random::random_stream;
 pub(crate) use signal::Delivery;
 pub(crate) use thread::ThreadId;
 pub(crate) use timerfd::Setting;

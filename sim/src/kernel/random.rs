@@ -5,6 +5,15 @@ use super::entropy::{Purpose, Stream};
 use super::thread::ThreadId;
 use crate::abi::user::Out;
 
+/// The stream of a purpose that the test names, under a seed.
+pub(crate) fn random_stream(seed: u64, purpose: &str) -> rand_chacha::ChaCha8Rng {
+    Stream::new(seed, Purpose::Test, entity(purpose)).into_inner()
+}
+
+fn entity(purpose: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(purpose.as_bytes())
+}
+
 impl Kernel {
     /// Fills a program's buffer from its host's stream. Asking for nothing draws nothing.
     pub(crate) fn random_fill(&mut self, me: ThreadId, out: &mut Out<'_>) -> i64 {
@@ -29,7 +38,7 @@ impl Kernel {
 
     /// A number from a stream that the test names.
     pub(crate) fn random_for_test(&mut self, purpose: &str) -> u64 {
-        let entity = xxhash_rust::xxh3::xxh3_64(purpose.as_bytes());
+        let entity = entity(purpose);
         let seed = self.entropy_seed("test");
         let stream = self.streams.entry(entity).or_insert_with(|| Stream::new(seed, Purpose::Test, entity));
         stream.next()

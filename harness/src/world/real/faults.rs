@@ -1,0 +1,253 @@
+//! Faults: what the simulated kernel decides by itself is done to genuine processes here.
+
+use super::{World, lock};
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use windtunnel_inject::Injection;
+use windtunnel_inject::clock::ClockPage;
+use windtunnel_sim::control::FaultAccount;
+use windtunnel_sim::weather::{DiskTrouble, FaultKind, LinkTrouble, Links, Spread};
+use windtunnel_sim::world::{FaultId, HostId, HostState};
+
+/// Faults that were begun by hand, by number.
+#[derive(Default)]
+pub(super) struct ByHand {
+    faults: Mutex<(u64, BTreeMap<u64, Begun>)>,
+    distances: Mutex<BTreeMap<(HostId, HostId), Box<dyn Injection>>>,
+}
+
+/// A fault in force.
+pub(super) enum Begun {
+    /// The host is down, and was not before if this bit.
+    Felled { host: HostId, bit: u64 },
+    /// The host is suspended, and was not before if this bit.
+    Paused { host: HostId, bit: u64 },
+    /// The host's program may be killed for want of memory.
+    Starved { host: HostId, injection: Box<dyn Injection> },
+    /// The world's name server says something else. Reading that back takes a question, so it is not done all the time.
+    Asked(Box<dyn Injection>),
+    /// The kernel's.
+    Injected(Vec<Box<dyn Injection>>),
+}
+
+impl Begun {
+    /// What it has bitten on so far.
+    pub(super) fn bit(&mut self) -> u64 {
+        match self {
+            Self::Felled { bit, .. } | Self::Paused { bit, .. } => *bit,
+            Self::Starved { injection, .. } | Self::Asked(injection) => injection.bit().unwrap_or(0),
+            // What cannot be counted has bitten on nothing that is known.
+            Self::Injected(injections) => injections.iter_mut().map(|one| one.bit().unwrap_or(0)).sum(),
+        }
+    }
+}
+
+/// Why a fault is not to be had.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// Not in the real world at all.
+    NotHere(&'static str),
+    /// The kernel, or this user's privilege, lacks something.
+    Failed(windtunnel_inject::Error),
+    /// The same, found out before.
+    Lacking(String),
+}
+
+impl Display for Refusal {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotHere(reason) => f.write_str(reason),
+            Self::Failed(error) => error.fmt(f),
+            Self::Lacking(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl From<windtunnel_inject::Error> for Refusal {
+    fn from(error: windtunnel_inject::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl World {
+    /// Begins a fault; when this returns, it is in force.
+    pub(super) fn begin_fault(&'static self, kind: &FaultKind) -> Result<Begun, Refusal> {
+        let begun = match kind {
+            FaultKind::Links { links, trouble } => Begun::Injected(self.begin_on_links(links, trouble)?),
+            FaultKind::Crash { host } | FaultKind::Kill { host } => {
+                let bit = u64::from(self.child_is_there(*host));
+                if bit > 0 {
+                    match kind {
+                        FaultKind::Crash { .. } => self.crash(*host),
+                        _ => self.kill(*host),
+                    }
+                }
+                Begun::Felled { host: *host, bit }
+            }
+            FaultKind::Pause { host } => {
+                let bit = u64::from(self.state(*host) == HostState::Up);
+                self.pause(*host);
+                Begun::Paused { host: *host, bit }
+            }
+            FaultKind::Disk { host, trouble } => Begun::Injected(vec![self.begin_on_disk(*host, trouble)?]),
+            FaultKind::Skew { host, by_ns, slewed } => {
+                Begun::Injected(vec![Box::new(self.page_of(*host)?.skew(*by_ns, *slewed)?)])
+            }
+            FaultKind::Drift { host, ppm, stepped } => {
+                Begun::Injected(vec![Box::new(self.page_of(*host)?.drift(*ppm, *stepped)?)])
+            }
+            FaultKind::Hijack { host, name, answer } => Begun::Asked(self.hijack(*host, name, answer)?),
+            FaultKind::Burn { host, load } => self.begin_burn(*host, *load)?,
+            FaultKind::Lack { host, lack } => self.begin_lack(*host, *lack)?,
+        };
+        self.note_fault(kind, "begins");
+        Ok(begun)
+    }
+
+    /// Ends a fault, and says what it has bitten on.
+    pub(super) fn end_fault(&'static self, mut begun: Begun) -> u64 {
+        let bit = begun.bit();
+        match begun {
+            Begun::Felled { .. } => {}
+            Begun::Paused { host, bit } => {
+                if bit > 0 {
+                    self.resume(host);
+                }
+            }
+            Begun::Starved { host, mut injection } => return self.end_starving(host, &mut *injection),
+            Begun::Asked(injection) => self.heal_all(vec![injection]),
+            Begun::Injected(injections) => self.heal_all(injections),
+        }
+        bit
+    }
+
+    fn heal_all(&'static self, injections: Vec<Box<dyn Injection>>) {
+        for mut injection in injections {
+            if let Err(error) = injection.heal() {
+                // A fault that stays would be blamed on the service.
+                self.broken(&format!("a fault could not be healed: {error}"));
+            }
+        }
+    }
+
+    /// Asks whether a fault is still in force, and ends the case if somebody else has ended it: the test would believe
+    /// in a fault that is none.
+    pub(super) fn look_after(&'static self, begun: &mut Begun, kind: &FaultKind) {
+        if let Begun::Injected(injections) = begun {
+            for injection in injections {
+                if let Err(error) = injection.read_back() {
+                    self.broken(&format!("{} is no longer in force: {error}", self.fault_name(kind)));
+                }
+            }
+        }
+    }
+
+    fn page_of(&self, host: HostId) -> Result<Arc<ClockPage>, Refusal> {
+        const COMMAND: &str =
+            "clocks are set at the boundary to libc, which is windtunnel's in hosts that run a function";
+        self.clocks(host).ok_or(Refusal::NotHere(COMMAND))
+    }
+
+    fn begin_on_disk(&self, host: HostId, trouble: &DiskTrouble) -> Result<Box<dyn Injection>, Refusal> {
+        let name = self.name(host);
+        match trouble {
+            DiskTrouble::Full { free_bytes } => Ok(self.keeper.fill_disk(&name, *free_bytes)?),
+            DiskTrouble::NoInodes { free } => Ok(self.keeper.take_inodes(&name, *free)?),
+            DiskTrouble::Slow { bytes_per_second, delay } if delay.is_zero() => {
+                self.throttle(host, *bytes_per_second)
+            }
+            DiskTrouble::Slow { .. } => {
+                Err(Refusal::NotHere("a disk is throttled by a control group, which knows rates and no delay"))
+            }
+            DiskTrouble::Failing { .. } => Err(Refusal::NotHere("no disk of the real world fails to order")),
+            DiskTrouble::Rotting { .. } => Err(Refusal::NotHere("no disk of the real world rots to order")),
+        }
+    }
+
+    pub(super) fn note_fault(&self, kind: &FaultKind, what: &str) {
+        self.note("test", &format!("{} {what}", self.fault_name(kind)));
+    }
+
+    /// A fault in a few words, for the log.
+    pub(super) fn fault_name(&self, kind: &FaultKind) -> String {
+        let of = |what: &str, host: &HostId| format!("{what} of {}", self.name(*host));
+        match kind {
+            FaultKind::Links { links, trouble } => {
+                let names = |ids: &[HostId]| ids.iter().map(|id| self.name(*id)).collect::<Vec<_>>().join(",");
+                let what = match trouble {
+                    LinkTrouble::Partition => "partition",
+                    LinkTrouble::Slow { .. } => "latency",
+                    LinkTrouble::Lossy { .. } => "loss",
+                    LinkTrouble::Doubling { .. } => "duplication",
+                    LinkTrouble::Overtaking { .. } => "reordering",
+                    LinkTrouble::Flipping { .. } => "corruption",
+                    LinkTrouble::Narrow { .. } => "bandwidth",
+                };
+                let arrow = if links.both_ways { "<->" } else { "->" };
+                format!("{what} {}{arrow}{}", names(&links.from), names(&links.to))
+            }
+            FaultKind::Skew { host, .. } => of("clock skew", host),
+            FaultKind::Drift { host, .. } => of("clock drift", host),
+            FaultKind::Hijack { host, name, .. } => format!("hijack of {name} for {}", self.name(*host)),
+            FaultKind::Burn { host, .. } => of("cpu burn", host),
+            FaultKind::Lack { host, .. } => of("lack", host),
+            FaultKind::Disk { host, .. } => of("disk trouble", host),
+            FaultKind::Crash { host } => of("crash", host),
+            FaultKind::Kill { host } => of("kill", host),
+            FaultKind::Pause { host } => of("pause", host),
+        }
+    }
+
+    /// Links that take their time in good weather, until the end or until somebody says something else.
+    pub(crate) fn distance(&'static self, from: HostId, to: HostId, one_way: Duration) {
+        let laid = match self.lay_distance(from, to, one_way) {
+            Ok(laid) => laid,
+            Err(refusal) => panic!("{} and {} cannot be apart: {refusal}", self.name(from), self.name(to)),
+        };
+        // The old one heals when it is dropped.
+        lock(&self.by_hand.distances).insert((from, to), laid);
+    }
+
+    pub(crate) fn partition(&'static self, from: &[HostId], to: &[HostId], both_ways: bool) -> FaultId {
+        self.by_hand(Links { from: from.to_vec(), to: to.to_vec(), both_ways }, LinkTrouble::Partition)
+    }
+
+    pub(crate) fn slow(
+        &'static self,
+        from: &[HostId],
+        to: &[HostId],
+        both_ways: bool,
+        latency: Duration,
+        jitter: Duration,
+    ) -> FaultId {
+        let trouble = LinkTrouble::Slow { latency, or: Vec::new(), jitter, spread: Spread::Uniform };
+        self.by_hand(Links { from: from.to_vec(), to: to.to_vec(), both_ways }, trouble)
+    }
+
+    pub(crate) fn lossy(&'static self, from: &[HostId], to: &[HostId], both_ways: bool, probability: f64) -> FaultId {
+        let trouble = LinkTrouble::Lossy { probability, correlation: 0.0 };
+        self.by_hand(Links { from: from.to_vec(), to: to.to_vec(), both_ways }, trouble)
+    }
+
+    /// Begins a fault of links. A test that asks for what this machine cannot do must not go on as if it were there.
+    fn by_hand(&'static self, links: Links, trouble: LinkTrouble) -> FaultId {
+        let kind = FaultKind::Links { links, trouble };
+        let begun = match self.begin_fault(&kind) {
+            Ok(begun) => begun,
+            Err(refusal) => panic!("{}: {refusal}", self.fault_name(&kind)),
+        };
+        let mut faults = lock(&self.by_hand.faults);
+        faults.0 += 1;
+        let number = faults.0;
+        faults.1.insert(number, begun);
+        FaultId(number)
+    }
+
+    /// Ends a fault that was begun by hand. Healing twice is harmless.
+    pub(crate) fn heal(&'static self, fault: FaultId) -> FaultAccount {
+        let begun = lock(&self.by_hand.faults).1.remove(&fault.0);
+        FaultAccount { affected: begun.map_or(0, |begun| self.end_fault(begun)) }
+    }
+}

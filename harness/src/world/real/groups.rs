@@ -1,0 +1,166 @@
+//! Control groups: one for the world, made and written down outside of it, and one below for each host.
+
+use super::faults::{Begun, Refusal};
+use super::World;
+use std::fs;
+use std::path::PathBuf;
+use windtunnel_inject::cgroup::Group;
+use windtunnel_inject::disk::{IoLimits, IoThrottle};
+use windtunnel_inject::journal::Journal;
+use windtunnel_inject::process::limit::Resource;
+use windtunnel_inject::process::{CpuBurn, MemoryPressure, MemoryWatch, OomKill, TaskLeak};
+use windtunnel_inject::{Injection, Result};
+use windtunnel_sim::weather::Lack;
+use windtunnel_sim::world::{HostId, HostState};
+
+/// Memory of a host that is given no limit: what the simulated world shows.
+const MEMORY_BYTES: u64 = 8 << 30;
+/// Threads of a host that is given no limit.
+const THREADS_MAX: u64 = 63_536;
+/// Some time is always left: without, nothing would ever come of the rest.
+const LOAD_PPM_MAX: f64 = 990_000.0;
+
+/// The group of a world, held by the process outside of it which waits for its end.
+pub(crate) struct WorldGroup {
+    group: Option<Group>,
+}
+
+impl WorldGroup {
+    /// Makes one, if this user may have groups. Without, hosts are limited and struck process by process.
+    pub(crate) fn make() -> Self {
+        let group = Journal::open().and_then(|journal| Group::make(&journal, "world"));
+        Self { group: group.ok() }
+    }
+
+    /// For the world's own process, at its beginning: puts it into the group, and with it all that it starts.
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+        self.group.iter().flat_map(Group::directories).map(PathBuf::from).collect()
+    }
+
+    /// Ends it, and whoever is still in it.
+    pub(crate) fn remove(self) -> Result<()> {
+        self.group.map_or(Ok(()), Group::remove)
+    }
+}
+
+/// Puts this process into groups, by their directories.
+pub(super) fn join(directories: &[PathBuf]) -> std::result::Result<(), String> {
+    for directory in directories {
+        let file = directory.join("cgroup.procs");
+        fs::write(&file, "0").map_err(|error| format!("failed to join {}: {error}", directory.display()))?;
+    }
+    Ok(())
+}
+
+impl World {
+    /// A group for a host, where this user may have one.
+    pub(super) fn group_for(&self, name: &str) -> Option<Group> {
+        if !self.has_groups {
+            return None;
+        }
+        Group::make(&self.journal, name).ok()
+    }
+
+    pub(super) fn begin_burn(&self, host: HostId, load: f64) -> std::result::Result<Begun, Refusal> {
+        let load_ppm = (load * 1e6).clamp(1.0, LOAD_PPM_MAX) as u32;
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let processors = u32::try_from(processors).unwrap_or(u32::MAX);
+        let burn = self.with_group(host, |group| match group {
+            Some(group) => CpuBurn::by_quota(group, load_ppm, processors),
+            None => CpuBurn::by_stopping(&self.journal, self.child_of(host)?.process(), load_ppm),
+        })?;
+        Ok(Begun::Injected(vec![Box::new(burn)]))
+    }
+
+    /// Takes something from a host's program.
+    pub(super) fn begin_lack(&self, host: HostId, lack: Lack) -> std::result::Result<Begun, Refusal> {
+        let limits = self.limits(host);
+        let usage = self.usage(host);
+        let total = limits.memory_bytes.unwrap_or(MEMORY_BYTES);
+        let more = |limit: u64, used: u32, taken: u32| limit.saturating_sub(u64::from(used) + u64::from(taken));
+        match lack {
+            Lack::Memory { share } if share >= 1.0 => {
+                self.may_be_killed(host, true);
+                let kill: Box<dyn Injection> = self.with_group(host, |group| match group {
+                    Some(group) => Ok(Box::new(OomKill::in_group(group)?) as Box<dyn Injection>),
+                    None => Ok(Box::new(OomKill::by_hand(self.child_of(host)?.process())?) as _),
+                })?;
+                Ok(Begun::Starved { host, injection: kill })
+            }
+            Lack::Memory { share } => self.begin_starving(host, (total as f64 * (1.0 - share)) as u64),
+            // A KiB for each task, as in the simulated world.
+            Lack::Tasks { count } => self.begin_starving(host, total.saturating_sub(u64::from(count) << 10)),
+            Lack::Threads { count } => {
+                let left = more(limits.threads.map_or(THREADS_MAX, u64::from), usage.threads, count);
+                let leak = self.with_group(host, |group| match group {
+                    Some(group) => TaskLeak::tasks_in_group(group, left),
+                    None => TaskLeak::threads_of_user(&self.journal, self.child_of(host)?.process(), left),
+                })?;
+                Ok(Begun::Injected(vec![Box::new(leak)]))
+            }
+            Lack::Descriptors { count } => {
+                let child = self.child_of(host)?;
+                let (soft, _) = Resource::Descriptors.of(child.process())?;
+                let left = more(soft.unwrap_or(u64::MAX), usage.descriptors, count);
+                Ok(Begun::Injected(vec![Box::new(TaskLeak::descriptors(&self.journal, child.process(), left)?)]))
+            }
+        }
+    }
+
+    /// Holds a host's reads from and writes to its disk to a rate.
+    pub(super) fn throttle(
+        &self,
+        host: HostId,
+        bytes_per_second: u64,
+    ) -> std::result::Result<Box<dyn Injection>, Refusal> {
+        const NO_DEVICE: &str = "its disk is memory, which cannot be throttled: run as root, for a disk of ext4";
+        const NO_GROUP: &str = "a disk is throttled by a control group, which this user cannot make: run as root";
+        let device = self.device(host).ok_or(Refusal::NotHere(NO_DEVICE))?;
+        let group = self.group(host).ok_or(Refusal::NotHere(NO_GROUP))?;
+        let limits = IoLimits {
+            read_bytes: Some(bytes_per_second),
+            write_bytes: Some(bytes_per_second),
+            ..IoLimits::default()
+        };
+        Ok(Box::new(IoThrottle::apply(&group.target(), Some(device), limits)?))
+    }
+
+    /// Leaves a host's program so much memory: one that has more, or takes more, is killed.
+    fn begin_starving(&self, host: HostId, bytes: u64) -> std::result::Result<Begun, Refusal> {
+        self.may_be_killed(host, true);
+        let injection = self.with_group(host, |group| match group {
+            Some(group) => {
+                let left = bytes.saturating_sub(group.memory_used_bytes()?);
+                Ok(Box::new(MemoryPressure::in_group(group, left)?) as Box<dyn Injection>)
+            }
+            None => Ok(Box::new(MemoryWatch::apply(&self.journal, self.child_of(host)?.process(), bytes)?) as _),
+        });
+        match injection {
+            Ok(injection) => Ok(Begun::Starved { host, injection }),
+            Err(error) => {
+                self.may_be_killed(host, false);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Ends a lack of memory: whoever was killed for it is started again.
+    pub(super) fn end_starving(&'static self, host: HostId, injection: &mut dyn Injection) -> u64 {
+        let was_killed = matches!(self.state(host), HostState::Down(_));
+        let bit = injection.bit().unwrap_or(0).max(u64::from(was_killed));
+        if let Err(error) = injection.heal() {
+            self.broken(&format!("a lack of memory could not be healed: {error}"));
+        }
+        self.may_be_killed(host, false);
+        bit
+    }
+
+    fn with_group<T>(&self, host: HostId, f: impl FnOnce(Option<&Group>) -> Result<T>) -> Result<T> {
+        let group = self.group(host);
+        f(group.as_deref())
+    }
+
+    fn child_of(&self, host: HostId) -> Result<std::sync::Arc<windtunnel_inject::keeper::Child>> {
+        self.child(host).ok_or_else(|| windtunnel_inject::Error::gone("strike a host's program"))
+    }
+}

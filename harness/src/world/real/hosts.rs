@@ -1,0 +1,410 @@
+//! Hosts: their programs' starts and ends.
+
+use super::{World, lock};
+use crate::blackbox::Kind;
+use crate::system::{HostProgram, START_VARIABLE};
+use rustix::process::Signal;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+use windtunnel_inject::cgroup::{Group, Limit, Limited};
+use windtunnel_inject::clock::ClockPage;
+use windtunnel_inject::disk::{Device, DiskKind};
+use windtunnel_inject::keeper::{Child, Program as Executed, Start, StartFds};
+use windtunnel_inject::netlink::new_namespace;
+use windtunnel_inject::process::MemoryWatch;
+use windtunnel_inject::switch::PortId;
+use windtunnel_inject::sys::End;
+use windtunnel_sim::world::{Exit, HostId, HostState, Limits, OnExit, Program};
+
+/// How long a process may take to end when it was killed: the kernel closes what it had open.
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
+
+/// All hosts of the world, by number.
+#[derive(Default)]
+pub(super) struct Hosts(Mutex<Vec<Host>>);
+
+struct Host {
+    name: String,
+    /// Its network namespace, and where that is joined to the others: a machine that loses its power loses both.
+    network: Option<(Arc<OwnedFd>, PortId)>,
+    /// What its disk is made of, when it has one.
+    disk: Option<(DiskKind, Option<Device>)>,
+    /// What its clocks show.
+    clocks: Arc<ClockPage>,
+    limits: Limits,
+    /// Its control group, where it can have one.
+    group: Option<Arc<Group>>,
+    /// What holds it to its limits: its group, or a watch over its program's memory.
+    limited: Vec<Limited>,
+    watch: Option<MemoryWatch>,
+    /// A fault takes its memory: being killed for that is no end by itself.
+    may_be_killed: bool,
+    program: Option<Program>,
+    /// What is executed in place of the program's function.
+    command: Option<String>,
+    state: HostState,
+    child: Option<Arc<Child>>,
+    /// How often its program has been started: who waits for the end of one start must not end another.
+    starts: u32,
+    /// Its end was asked for, so it is none by itself.
+    is_felled: bool,
+    /// How often it has ended by itself, for the delay before the next start.
+    restarts: u32,
+}
+
+/// What a program is started on.
+struct Machine {
+    name: String,
+    network: Arc<OwnedFd>,
+    clocks: Arc<ClockPage>,
+    group: Option<Arc<Group>>,
+    program: Program,
+    command: Option<String>,
+    limits: Limits,
+}
+
+fn index(host: HostId) -> usize {
+    host.0 as usize
+}
+
+impl World {
+    pub(crate) fn add_host(&self, name: &str) -> Result<HostId, String> {
+        let mut hosts = lock(&self.hosts.0);
+        let id = HostId(u32::try_from(hosts.len()).map_err(|_| "there are too many hosts".to_owned())?);
+        let network = self.plug_in(id, name)?;
+        hosts.push(Host {
+            name: name.to_owned(),
+            network: Some(network),
+            disk: None,
+            clocks: Arc::new(ClockPage::make().map_err(|error| error.to_string())?),
+            limits: Limits::default(),
+            group: None,
+            limited: Vec::new(),
+            watch: None,
+            may_be_killed: false,
+            program: None,
+            command: None,
+            state: HostState::Down(None),
+            child: None,
+            starts: 0,
+            is_felled: false,
+            restarts: 0,
+        });
+        Ok(id)
+    }
+
+    /// A network namespace for a host, joined to the others'.
+    fn plug_in(&self, host: HostId, name: &str) -> Result<(Arc<OwnedFd>, PortId), String> {
+        let made = new_namespace().and_then(|namespace| {
+            let port = self.network.join(host, name, namespace.as_fd())?;
+            Ok((Arc::new(namespace), port))
+        });
+        made.map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn limit(&self, host: HostId, limits: Limits) -> Result<(), String> {
+        lock(&self.hosts.0)[index(host)].limits = limits;
+        Ok(())
+    }
+
+    pub(crate) fn name(&self, host: HostId) -> String {
+        lock(&self.hosts.0)[index(host)].name.clone()
+    }
+
+    pub(crate) fn state(&self, host: HostId) -> HostState {
+        lock(&self.hosts.0)[index(host)].state
+    }
+
+    /// The number of the process that is a host's program, while there is one.
+    pub(super) fn pid(&self, host: HostId) -> Option<u32> {
+        Some(self.child(host)?.process().pid)
+    }
+
+    /// The network namespace that a host is in, while it has power.
+    pub(super) fn namespace(&self, host: HostId) -> Option<Arc<OwnedFd>> {
+        lock(&self.hosts.0)[index(host)].network.as_ref().map(|(namespace, _)| Arc::clone(namespace))
+    }
+
+    /// What a host's clocks show, unless it runs a command, which reads its own.
+    pub(super) fn clocks(&self, host: HostId) -> Option<Arc<ClockPage>> {
+        let hosts = lock(&self.hosts.0);
+        let host = &hosts[index(host)];
+        (host.command.is_none() && host.program.is_some()).then(|| Arc::clone(&host.clocks))
+    }
+
+    /// Whether a host has a program that runs, or could.
+    pub(super) fn child_is_there(&self, host: HostId) -> bool {
+        self.child(host).is_some()
+    }
+
+    /// The block device beneath a host's disk, if there is one.
+    pub(super) fn device(&self, host: HostId) -> Option<Device> {
+        lock(&self.hosts.0)[index(host)].disk.and_then(|(_, device)| device)
+    }
+
+    /// A host's control group, if it has one.
+    pub(super) fn group(&self, host: HostId) -> Option<Arc<Group>> {
+        lock(&self.hosts.0)[index(host)].group.clone()
+    }
+
+    pub(super) fn limits(&self, host: HostId) -> Limits {
+        lock(&self.hosts.0)[index(host)].limits
+    }
+
+    pub(super) fn may_be_killed(&self, host: HostId, may: bool) {
+        lock(&self.hosts.0)[index(host)].may_be_killed = may;
+    }
+
+    pub(super) fn child(&self, host: HostId) -> Option<Arc<Child>> {
+        lock(&self.hosts.0)[index(host)].child.clone()
+    }
+
+    /// Has the calling thread, and those that it starts, be on a host's network.
+    pub(super) fn enter_network(&self, host: HostId) -> Result<(), String> {
+        let (network, _) = lock(&self.hosts.0)[index(host)].network.clone().ok_or("its network is gone")?;
+        rustix::thread::move_into_link_name_space(network.as_fd(), Some(rustix::thread::LinkNameSpaceType::Network))
+            .map_err(|error| format!("failed to enter a network namespace: {error}"))
+    }
+
+    pub(crate) fn start(&'static self, host: HostId, program: &Program, command: Option<&str>) -> Result<(), String> {
+        {
+            let mut hosts = lock(&self.hosts.0);
+            let host = &mut hosts[index(host)];
+            host.program = Some(program.clone());
+            host.command = command.map(str::to_owned);
+        }
+        self.restart(host)
+    }
+
+    pub(crate) fn restart(&'static self, id: HostId) -> Result<(), String> {
+        let Machine { name, network, clocks, group, program, command, limits } = self.machine(id)?;
+        let payload = HostProgram::of(&program).to_file().map_err(|error| format!("no memory for it: {error}"))?;
+        let (output, written) = std::io::pipe().map_err(|error| error.to_string())?;
+        let (error_output, error_written) = std::io::pipe().map_err(|error| error.to_string())?;
+        let is_function = command.is_none();
+        let mut env = program.env.clone();
+        if is_function {
+            env.push((START_VARIABLE.to_owned(), "3".to_owned()));
+        }
+        let start = Start {
+            host: name.clone(),
+            program: command.map_or(Executed::This, Executed::Command),
+            args: program.args.clone(),
+            env,
+            cgroups: group.iter().flat_map(|group| group.directories()).map(PathBuf::from).collect(),
+            files: files_of(&name),
+            descriptors: limits.descriptors.map(u64::from),
+        };
+        let own = [payload.as_fd(), clocks.fd()];
+        let fds = StartFds {
+            network: network.as_fd(),
+            output: written.as_fd(),
+            error_output: error_written.as_fd(),
+            more: if is_function { &own } else { &[] },
+        };
+        self.listen(name.clone(), Kind::Output, output).map_err(|error| error.to_string())?;
+        self.listen(name.clone(), Kind::ErrorOutput, error_output).map_err(|error| error.to_string())?;
+        let child = Arc::new(self.keeper.start(&start, fds).map_err(|error| error.to_string())?);
+        let watch = match limits.memory_bytes.filter(|_| group.is_none()) {
+            Some(bytes) => MemoryWatch::apply(&self.journal, child.process(), bytes).map(Some),
+            None => Ok(None),
+        };
+        let watch = watch.map_err(|error| error.to_string())?;
+        let number = {
+            let mut hosts = lock(&self.hosts.0);
+            let host = &mut hosts[index(id)];
+            host.child = Some(Arc::clone(&child));
+            host.watch = watch;
+            host.state = HostState::Up;
+            host.starts += 1;
+            host.starts
+        };
+        self.note(&name, if number == 1 { "started" } else { "started again" });
+        thread::Builder::new()
+            .name(format!("waits for {name}"))
+            .spawn(move || self.wait_for(id, number, &child))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Makes what a host does not have yet, or not any more.
+    fn machine(&self, id: HostId) -> Result<Machine, String> {
+        let text = |error: windtunnel_inject::Error| error.to_string();
+        let mut hosts = lock(&self.hosts.0);
+        let host = &mut hosts[index(id)];
+        if !matches!(host.state, HostState::Down(_)) {
+            return Err("its program runs already".to_owned());
+        }
+        let program = host.program.clone().ok_or("it has no program")?;
+        if host.network.is_none() {
+            host.network = Some(self.plug_in(id, &host.name)?);
+        }
+        if host.disk.is_none() {
+            host.disk = Some(self.keeper.make_disk(&host.name).map_err(text)?);
+            host.group = self.group_for(&host.name).map(Arc::new);
+            host.limited = self.limited(host.group.as_deref(), host.limits)?;
+        }
+        let (network, _) = host.network.clone().ok_or("its network is gone")?;
+        host.is_felled = false;
+        Ok(Machine {
+            name: host.name.clone(),
+            network,
+            clocks: Arc::clone(&host.clocks),
+            group: host.group.clone(),
+            program,
+            command: host.command.clone(),
+            limits: host.limits,
+        })
+    }
+
+    /// Has a host's group hold it to its limits.
+    fn limited(&self, group: Option<&Group>, limits: Limits) -> Result<Vec<Limited>, String> {
+        let memory = limits.memory_bytes.map(|bytes| Limit::Memory { bytes });
+        let threads = limits.threads.map(|count| Limit::Tasks { count: u64::from(count) });
+        let Some(group) = group else {
+            // Memory is watched instead.
+            return match threads {
+                None => Ok(Vec::new()),
+                Some(_) => Err("a limit of threads takes a control group, which this user cannot make: run as root, or \
+                                in a delegated group (systemd-run --user --scope -p Delegate=yes)"
+                    .to_owned()),
+            };
+        };
+        let limits = memory.iter().chain(&threads);
+        limits.map(|limit| Limited::apply(group, limit).map_err(|error| error.to_string())).collect()
+    }
+
+    /// Waits for the end of a start, and does what is due then.
+    fn wait_for(&'static self, id: HostId, start: u32, child: &Child) {
+        let exit = match child.wait() {
+            Ok(End::Code(code)) => Exit::Code(code),
+            Ok(End::Signal(signal)) => Exit::Signal(signal),
+            Err(_) => Exit::Signal(libc::SIGKILL),
+        };
+        let (name, policy, restarts) = {
+            let mut hosts = lock(&self.hosts.0);
+            let host = &mut hosts[index(id)];
+            if host.starts != start {
+                return;
+            }
+            host.child = None;
+            host.watch = None;
+            host.state = HostState::Down(Some(exit));
+            let starved = host.may_be_killed && exit == Exit::Signal(libc::SIGKILL);
+            let policy = host.program.as_ref().map(|program| program.on_exit).filter(|_| !host.is_felled && !starved);
+            if policy.is_some() {
+                host.restarts += 1;
+            }
+            (host.name.clone(), policy, host.restarts)
+        };
+        let ended = match exit {
+            Exit::Code(code) => format!("ended with code {code}"),
+            Exit::Signal(signal) => format!("was ended by signal {signal}"),
+        };
+        self.note(&name, &ended);
+        match policy {
+            None | Some(OnExit::Ignore) => {}
+            Some(OnExit::Fail) => self.host_failed(name, exit),
+            Some(OnExit::Restart { backoff }) => {
+                // As in the simulated world: doubled each time, up to 64 times.
+                thread::sleep(backoff * (1 << (restarts - 1).min(6)));
+                if matches!(self.state(id), HostState::Down(_))
+                    && !lock(&self.hosts.0)[index(id)].is_felled
+                    && let Err(reason) = self.restart(id)
+                {
+                    self.note(&name, &format!("could not be started again: {reason}"));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn terminate(&self, host: HostId) {
+        self.fell(host, Signal::TERM);
+    }
+
+    pub(crate) fn kill(&self, host: HostId) {
+        self.fell(host, Signal::KILL);
+        self.wait_down(host);
+    }
+
+    /// Power loss: first nobody hears of the host any more, then it is gone, with its connections. When it starts again
+    /// its kernel knows nothing of them.
+    pub(crate) fn crash(&'static self, host: HostId) {
+        let network = lock(&self.hosts.0)[index(host)].network.take();
+        if let Some((_, port)) = network
+            && let Err(error) = self.network.leave(port)
+        {
+            self.note(&self.name(host), &format!("could not be taken off the network: {error}"));
+        }
+        self.kill(host);
+        let (name, disk) = {
+            let hosts = lock(&self.hosts.0);
+            (hosts[index(host)].name.clone(), hosts[index(host)].disk)
+        };
+        // A disk of memory keeps all that was written to it; the README says so.
+        if matches!(disk, Some((DiskKind::Ext4, _)))
+            && let Err(error) = self.keeper.lose_power(&name)
+        {
+            self.broken(&format!("the disk of {name} could not lose its power: {error}"));
+        }
+    }
+
+    fn fell(&self, host: HostId, signal: Signal) {
+        let child = {
+            let mut hosts = lock(&self.hosts.0);
+            hosts[index(host)].is_felled = true;
+            hosts[index(host)].child.clone()
+        };
+        if let Some(child) = child {
+            // It may have ended by itself a moment ago.
+            let _ = child.signal(signal);
+            if signal == Signal::TERM {
+                // Who is suspended could not hear of it.
+                self.resume(host);
+            }
+        }
+    }
+
+    fn wait_down(&self, host: HostId) {
+        if !Self::until(KILLED_WITHIN, || matches!(self.state(host), HostState::Down(_))) {
+            panic!("{} was killed and has not ended within {KILLED_WITHIN:?}", self.name(host));
+        }
+    }
+
+    pub(crate) fn pause(&self, host: HostId) {
+        self.suspend(host, Signal::STOP, HostState::Up, HostState::Paused);
+    }
+
+    pub(crate) fn resume(&self, host: HostId) {
+        self.suspend(host, Signal::CONT, HostState::Paused, HostState::Up);
+    }
+
+    fn suspend(&self, host: HostId, signal: Signal, from: HostState, to: HostState) {
+        let mut hosts = lock(&self.hosts.0);
+        let host = &mut hosts[index(host)];
+        if let (Some(child), true) = (&host.child, host.state == from)
+            && child.signal(signal).is_ok()
+        {
+            host.state = to;
+        }
+    }
+
+    /// Ends all programs, for the world's end.
+    pub(super) fn end_hosts(&self) {
+        let hosts = lock(&self.hosts.0).len();
+        for number in 0..hosts {
+            // There are as many as the numbers that were given.
+            self.fell(HostId(number as u32), Signal::KILL);
+        }
+    }
+}
+
+/// Files of a host that are other than the machine's.
+fn files_of(name: &str) -> Vec<(PathBuf, String)> {
+    let mut files = super::files();
+    files.push(("/etc/hostname".into(), format!("{name}\n")));
+    files
+}

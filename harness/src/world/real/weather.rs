@@ -1,0 +1,269 @@
+//! A plan of faults, carried out by a thread while a storm blows.
+
+use super::faults::{Begun, Refusal};
+use super::{World, lock};
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use windtunnel_sim::weather::{Begins, Fault, FaultReport, WeatherReport};
+use windtunnel_sim::world::{HostId, HostState};
+
+/// How often faults in force are asked whether they still are.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The weather, when there is any.
+#[derive(Default)]
+pub(super) struct Weather(Mutex<Option<Sender<Command>>>);
+
+enum Command {
+    Mark(String, Instant),
+    End(Sender<WeatherReport>),
+    SoFar(Sender<WeatherReport>),
+}
+
+struct Planned {
+    fault: Fault,
+    stage: Stage,
+    report: FaultReport,
+}
+
+enum Stage {
+    /// It begins at this time, if that is known.
+    Waiting(Option<Instant>),
+    InForce {
+        begun: Begun,
+        ends: Option<Instant>,
+    },
+    Over,
+}
+
+impl World {
+    /// Has a plan carried out from now on.
+    pub(crate) fn begin_weather(&'static self, faults: &[Fault]) {
+        let (sender, commands) = channel();
+        let began = Instant::now();
+        let planned = faults.iter().map(|fault| {
+            let begins = match fault.begins {
+                Begins::At(after) => began.checked_add(after),
+                // Events of a real run have no numbers that another run has too.
+                Begins::Mark { .. } | Begins::Event(_) => None,
+            };
+            Planned { fault: fault.clone(), stage: Stage::Waiting(begins), report: FaultReport::default() }
+        });
+        let run = Run {
+            world: self,
+            began,
+            planned: planned.collect(),
+            felled: BTreeMap::new(),
+            restarted: Vec::new(),
+            commands,
+        };
+        let runner = thread::Builder::new().name("weather".to_owned()).spawn(move || run.carry_out());
+        match runner {
+            Ok(_detached) => *lock(&self.weather.0) = Some(sender),
+            Err(error) => panic!("no thread for the plan of faults: {error}"),
+        }
+    }
+
+    /// Heals everything that is in force, and accounts for it.
+    pub(crate) fn end_weather(&self) -> WeatherReport {
+        let sender = lock(&self.weather.0).take();
+        sender.and_then(|sender| ask(&sender, Command::End)).unwrap_or_default()
+    }
+
+    /// What has become of the plan so far, if there is weather.
+    pub(super) fn weather_so_far(&self) -> Option<WeatherReport> {
+        let sender = lock(&self.weather.0).clone()?;
+        ask(&sender, Command::SoFar)
+    }
+
+    /// Tells the weather of a label.
+    pub(super) fn weather_hears(&self, label: &str) {
+        let sender = self.weather.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = &*sender {
+            // It is over, then.
+            let _ = sender.send(Command::Mark(label.to_owned(), Instant::now()));
+        }
+    }
+}
+
+fn ask(sender: &Sender<Command>, command: impl FnOnce(Sender<WeatherReport>) -> Command) -> Option<WeatherReport> {
+    let (reply, answer) = channel();
+    sender.send(command(reply)).ok()?;
+    answer.recv().ok()
+}
+
+/// The thread's own.
+struct Run {
+    world: &'static World,
+    began: Instant,
+    planned: Vec<Planned>,
+    /// Hosts that faults have felled and not started again, and how many of these faults are in force.
+    felled: BTreeMap<HostId, usize>,
+    restarted: Vec<HostId>,
+    commands: Receiver<Command>,
+}
+
+impl Run {
+    fn carry_out(mut self) {
+        loop {
+            self.do_what_is_due(Instant::now());
+            let wait = self.next_due().saturating_duration_since(Instant::now());
+            match self.commands.recv_timeout(wait) {
+                Ok(Command::Mark(label, at)) => self.heard(&label, at),
+                Ok(Command::SoFar(reply)) => {
+                    let report = self.report();
+                    let _ = reply.send(report);
+                }
+                Ok(Command::End(reply)) => {
+                    self.end_all();
+                    let report = self.report();
+                    let _ = reply.send(report);
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// When something begins or ends next; soon enough to look after what is in force.
+    fn next_due(&self) -> Instant {
+        let times = self.planned.iter().filter_map(|planned| match &planned.stage {
+            Stage::Waiting(at) => *at,
+            Stage::InForce { ends, .. } => *ends,
+            Stage::Over => None,
+        });
+        times.chain([Instant::now() + LOOK_INTERVAL]).min().unwrap_or_else(Instant::now)
+    }
+
+    fn heard(&mut self, heard: &str, at: Instant) {
+        for planned in &mut self.planned {
+            if let (Stage::Waiting(begins @ None), Begins::Mark { label, after }) =
+                (&mut planned.stage, &planned.fault.begins)
+                && label == heard
+            {
+                *begins = at.checked_add(*after);
+            }
+        }
+    }
+
+    /// Ends come before beginnings, as in the simulated world.
+    fn do_what_is_due(&mut self, now: Instant) {
+        for index in 0..self.planned.len() {
+            if matches!(self.planned[index].stage, Stage::InForce { ends: Some(at), .. } if at <= now) {
+                self.end(index);
+            }
+        }
+        for index in 0..self.planned.len() {
+            if matches!(self.planned[index].stage, Stage::Waiting(Some(at)) if at <= now) {
+                self.begin(index);
+            }
+        }
+    }
+
+    fn begin(&mut self, index: usize) {
+        let planned = &mut self.planned[index];
+        match self.world.begin_fault(&planned.fault.kind) {
+            Ok(begun) => {
+                planned.report.began = Some(self.began.elapsed());
+                if let Begun::Felled { host, .. } = begun {
+                    *self.felled.entry(host).or_default() += 1;
+                }
+                let ends = Instant::now().checked_add(planned.fault.lasts);
+                planned.stage = Stage::InForce { begun, ends };
+            }
+            Err(refusal) => {
+                planned.stage = Stage::Over;
+                self.refused(index, &refusal);
+            }
+        }
+    }
+
+    /// A fault that this machine does not do. Of a plan that was drawn it is left out, and that is said; a plan that
+    /// somebody wrote is meant as it stands.
+    fn refused(&self, index: usize, refusal: &Refusal) {
+        let text = format!("{} does nothing here: {refusal}", self.world.fault_name(&self.planned[index].fault.kind));
+        self.world.note("test", &text);
+        self.world.left_out(text);
+    }
+
+    fn end(&mut self, index: usize) {
+        let planned = &mut self.planned[index];
+        let Stage::InForce { begun, .. } = std::mem::replace(&mut planned.stage, Stage::Over) else { return };
+        match begun {
+            Begun::Felled { host, bit } => {
+                planned.report.bit = bit;
+                let others = self.felled.get_mut(&host).map_or(0, |count| {
+                    *count -= 1;
+                    *count
+                });
+                // Another fault keeps it down.
+                if others == 0 {
+                    self.felled.remove(&host);
+                    if bit > 0 {
+                        self.start_again(host);
+                    }
+                }
+            }
+            Begun::Starved { host, injection } => {
+                planned.report.bit = self.world.end_fault(Begun::Starved { host, injection });
+                if planned.report.bit > 0 && matches!(self.world.state(host), HostState::Down(_)) {
+                    self.start_again(host);
+                }
+            }
+            other => planned.report.bit = self.world.end_fault(other),
+        }
+        self.planned[index].report.ended = Some(self.began.elapsed());
+        self.world.note_fault(&self.planned[index].fault.kind, "ends");
+    }
+
+    fn start_again(&mut self, host: HostId) {
+        match self.world.restart(host) {
+            Ok(()) => self.restarted.push(host),
+            Err(reason) => {
+                let name = self.world.name(host);
+                self.world.note(&name, &format!("could not be started again: {reason}"));
+                *self.felled.entry(host).or_default() += 1;
+            }
+        }
+    }
+
+    fn end_all(&mut self) {
+        for index in 0..self.planned.len() {
+            // Who is down stays so: the storm's end starts it.
+            if let Stage::InForce { begun: Begun::Felled { bit, .. }, .. } = &self.planned[index].stage {
+                self.planned[index].report.bit = *bit;
+                self.planned[index].stage = Stage::Over;
+                self.planned[index].report.ended = Some(self.began.elapsed());
+            } else {
+                self.end(index);
+            }
+        }
+    }
+
+    /// Asks faults in force whether they still are.
+    fn look(&mut self) {
+        for planned in &mut self.planned {
+            if let Stage::InForce { begun, .. } = &mut planned.stage {
+                self.world.look_after(begun, &planned.fault.kind);
+            }
+        }
+    }
+
+    fn report(&mut self) -> WeatherReport {
+        let faults = self.planned.iter_mut().map(|planned| {
+            if let Stage::InForce { begun, .. } = &mut planned.stage {
+                planned.report.bit = begun.bit();
+            }
+            planned.report
+        });
+        let faults = faults.collect();
+        let mut restarted = self.restarted.clone();
+        restarted.sort_unstable();
+        restarted.dedup();
+        WeatherReport { faults, left_down: self.felled.keys().copied().collect(), restarted }
+    }
+}

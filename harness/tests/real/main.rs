@@ -1,0 +1,111 @@
+//! The real world: hosts are processes.
+
+use std::time::Duration;
+use windtunnel::HostState;
+use windtunnel::prelude::*;
+
+/// What a service's own `main` finds.
+fn describes_itself() {
+    let arguments: Vec<String> = std::env::args().collect();
+    println!("{arguments:?} {:?}", std::env::var("COLOUR"));
+    std::thread::sleep(Duration::from_secs(3600));
+}
+
+#[chaos_test(world = [sim, real], cases = 1)]
+async fn a_host_is_a_process_of_its_own(cx: Chaos) -> Result<()> {
+    let kv = cx
+        .hosts("kv", 2)
+        .main(describes_itself)
+        .args(|h| ["--id".into(), h.index().to_string()])
+        .env("COLOUR", "green")
+        .start()
+        .await?;
+    println!("in the middle");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    kv[0].kill();
+    assert_eq!(kv[0].state(), HostState::Down);
+    kv[0].restart().await?;
+    assert_eq!(kv[0].state(), HostState::Up);
+    Ok(())
+}
+
+async fn echoes(port: u16) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::bind(("0.0.0.0", port)).await?;
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            let (mut reader, mut writer) = stream.split();
+            tokio::io::copy(&mut reader, &mut writer).await
+        });
+    }
+}
+
+async fn round_trip(host: &Host, port: u16) -> std::io::Result<Duration> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect((host.name(), port)).await?;
+    let before = std::time::Instant::now();
+    stream.write_all(b"hello").await?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await?;
+    Ok(before.elapsed())
+}
+
+#[chaos_test(world = [sim, real], cases = 1)]
+async fn links_can_be_slow_or_cut(cx: Chaos) -> Result<()> {
+    let echo = cx.host("echo").run(echoes, 7).ready(tcp(7)).start().await?;
+    let plain = round_trip(&echo, 7).await?;
+    println!("a round trip takes {plain:?}");
+    let slow = cx.slow("test", &echo, "50ms", "0ms");
+    let late = round_trip(&echo, 7).await?;
+    println!("then {late:?}");
+    assert!(late >= Duration::from_millis(100), "{late:?}");
+    assert!(slow.heal() > 0);
+    let cut = cx.partition("test", &echo);
+    let attempt = tokio::time::timeout(Duration::from_millis(300), round_trip(&echo, 7)).await;
+    assert!(attempt.is_err(), "{attempt:?}");
+    assert!(cut.heal() > 0);
+    round_trip(&echo, 7).await?;
+    let addr = echo.addr(7);
+    let client = cx.client("c1").run(async move || tokio::net::TcpStream::connect(addr).await.map(|_| ()));
+    client.await?;
+    Ok(())
+}
+
+/// Answers each connection with its wall clock, in milliseconds since the epoch, and what stands in a file.
+async fn tells_the_time(port: u16) -> std::io::Result<()> {
+    use tokio::io::AsyncWriteExt as _;
+    let listener = tokio::net::TcpListener::bind(("0.0.0.0", port)).await?;
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        stream.write_all(now.as_millis().to_string().as_bytes()).await?;
+    }
+}
+
+async fn time_of(host: &Host) -> Result<i128> {
+    use tokio::io::AsyncReadExt as _;
+    let mut text = String::new();
+    tokio::net::TcpStream::connect(host.addr(13)).await?.read_to_string(&mut text).await?;
+    Ok(text.parse()?)
+}
+
+#[chaos_test(world = [sim, real], cases = 1, plan = "0s clock-skew clock +1h for 500ms")]
+async fn clocks_are_wrong_for_a_while(cx: Chaos) -> Result<()> {
+    let clock = cx.host("clock").run(tells_the_time, 13).ready(tcp(13)).start().await?;
+    let mine =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i128;
+    let before = time_of(&clock).await? - mine();
+    assert!(before.abs() < 1000, "{before}");
+    cx.storm(async || {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if !cx.is_calm() {
+            let ahead = time_of(&clock).await.expect("it answers") - mine();
+            assert!((ahead - 3_600_000).abs() < 1000, "{ahead}");
+        }
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    })
+    .await;
+    let after = time_of(&clock).await? - mine();
+    assert!(after.abs() < 1000, "{after}");
+    Ok(())
+}

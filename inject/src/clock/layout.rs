@@ -1,0 +1,77 @@
+//! The page that says what is added to clocks: words of eight bytes, written here, read by whoever shows the time.
+//!
+//! Readers are of two kinds: the libc hooks of a host (`sim/src/abi/real_clock/page.rs` has the same layout, and a test
+//! that crosses the rooms compares them) and the machine code of `stub.rs`. There are two slots, and a turn whose last
+//! bit says which of them holds. The writer fills the other and then turns, so a writer that is killed leaves a page
+//! that can be read, and a reader that finds the same turn afterwards has read what belongs together.
+
+use super::motion::{Curve, LINES_MAX, Line};
+
+/// Bytes of the page.
+pub(super) const PAGE_BYTES: usize = 4096;
+/// "wtclock1", little-endian: the layout's name and version.
+pub(super) const MAGIC: u64 = 0x316b_636f_6c63_7477;
+/// Words that are written once or counted up.
+pub(super) const MAGIC_WORD: usize = 0;
+/// Which slot holds: its last bit.
+pub(super) const TURN_WORD: usize = 1;
+/// How often the wall clock was read, or waited for, while it was wrong.
+pub(super) const WALL_READS_WORD: usize = 2;
+/// How often any clock was read, or waited for, while clocks drifted.
+pub(super) const DRIFTING_READS_WORD: usize = 3;
+/// When a clock was last read while it was wrong: genuine `CLOCK_MONOTONIC`.
+pub(super) const READ_AT_WORD: usize = 4;
+/// What the stub's reader keeps between reads: what wall and monotonic clock differ by.
+pub(super) const TIE_WORD: usize = 5;
+/// Where the slots begin.
+pub(super) const SLOTS_WORD: usize = 8;
+/// Of a slot: when its lease runs out, and then the two curves.
+pub(super) const UNTIL_WORD: usize = 0;
+pub(super) const WALL_WORD: usize = 1;
+pub(super) const MONOTONIC_WORD: usize = WALL_WORD + CURVE_WORDS;
+/// Of a curve: how many lines there are, and then since, adds and ppm of each.
+pub(super) const LINE_WORDS: usize = 3;
+pub(super) const CURVE_WORDS: usize = 1 + LINES_MAX * LINE_WORDS;
+pub(super) const SLOT_WORDS: usize = 1 + 2 * CURVE_WORDS;
+
+const _: () = assert!((SLOTS_WORD + 2 * SLOT_WORDS) * 8 <= PAGE_BYTES);
+
+/// The layout in words, to be compared with what the other room reads.
+pub const LAYOUT: [usize; 13] = [
+    MAGIC as usize,
+    TURN_WORD,
+    WALL_READS_WORD,
+    DRIFTING_READS_WORD,
+    READ_AT_WORD,
+    SLOTS_WORD,
+    UNTIL_WORD,
+    WALL_WORD,
+    MONOTONIC_WORD,
+    LINE_WORDS,
+    CURVE_WORDS,
+    SLOT_WORDS,
+    LINES_MAX,
+];
+
+/// What a slot says.
+pub(super) fn slot(until_ns: i64, wall: &Curve, monotonic: &Curve) -> Vec<u64> {
+    let mut words = vec![0; SLOT_WORDS];
+    words[UNTIL_WORD] = until_ns.cast_unsigned();
+    put(wall, &mut words[WALL_WORD..]);
+    put(monotonic, &mut words[MONOTONIC_WORD..]);
+    words
+}
+
+fn put(curve: &Curve, words: &mut [u64]) {
+    // `Clocks::has_room` keeps curves within the room.
+    words[0] = curve.lines.len().min(LINES_MAX) as u64;
+    for (line, words) in curve.lines.iter().zip(words[1..].chunks_exact_mut(LINE_WORDS)) {
+        let Line { since_ns, adds_ns, ppm } = *line;
+        words.copy_from_slice(&[since_ns, adds_ns, ppm].map(i64::cast_unsigned));
+    }
+}
+
+/// Where the slot begins that holds after this turn.
+pub(super) fn slot_word(turn: u64) -> usize {
+    SLOTS_WORD + (turn & 1) as usize * SLOT_WORDS
+}

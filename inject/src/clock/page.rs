@@ -1,0 +1,125 @@
+//! Clocks of one's own hosts: a page of shared memory that their libc hooks read.
+//!
+//! A host is a process executed from the test's binary, whose libc symbols are windtunnel's. It is handed the page's
+//! descriptor and maps it (`windtunnel_sim::real_clock::install`); from then on its clocks show what the page says.
+
+use super::fault::{self, ClockFault, Face, Reads, Shown};
+use super::layout::{
+    DRIFTING_READS_WORD, MAGIC, MAGIC_WORD, PAGE_BYTES, READ_AT_WORD, TURN_WORD, WALL_READS_WORD, slot, slot_word,
+};
+use super::motion::Clocks;
+use crate::error::{Error, Result};
+use crate::sys::SharedWords;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What a host's clocks show, for as long as it is not dropped and the host runs.
+///
+/// ```
+/// use windtunnel_inject::Injection;
+/// use windtunnel_inject::clock::ClockPage;
+///
+/// let page = ClockPage::make()?;
+/// // … a host is executed that is handed `page.fd()` …
+/// let mut ahead = page.skew(5_000_000_000, false)?;
+/// ahead.read_back()?;
+/// ahead.heal()?;
+/// # windtunnel_inject::Result::Ok(())
+/// ```
+pub struct ClockPage {
+    fd: OwnedFd,
+    shown: Arc<Mutex<Shown<Page>>>,
+}
+
+impl ClockPage {
+    /// A page that says that all clocks are right.
+    ///
+    /// # Errors
+    /// There is no memory for it, or no descriptor.
+    pub fn make() -> Result<Self> {
+        let failed = |error| Error::os("make a page for clocks", error);
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let fd = memfd_create("windtunnel-clocks", flags).map_err(failed)?;
+        ftruncate(&fd, PAGE_BYTES as u64).map_err(failed)?;
+        // A host that cut it short would be killed by its own clock (SIGBUS, mmap(2)), and the world with it.
+        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(failed)?;
+        let words = SharedWords::map(fd.as_fd(), PAGE_BYTES / 8).map_err(failed)?;
+        words[MAGIC_WORD].store(MAGIC, Ordering::Release);
+        let shown = Shown { clocks: Clocks::default(), face: Page { words } };
+        Ok(Self { fd, shown: Arc::new(Mutex::new(shown)) })
+    }
+
+    /// The page's memory (memfd_create(2)), which is closed on exec unless it is duplicated for the host.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Sets the wall clock (`CLOCK_REALTIME`) off by so many nanoseconds, 200 years at most; positive when ahead. At
+    /// once, or `slewed` at 500 ppm as adjtime(3) does, there and back.
+    ///
+    /// # Errors
+    /// It is too much.
+    pub fn skew(&self, by_ns: i64, slewed: bool) -> Result<ClockFault> {
+        fault::skew(&self.shown, by_ns, slewed)
+    }
+
+    /// Makes all clocks run faster by so many parts in a million, or slower: timeouts with them. When that ends, the
+    /// wall clock is put right at once if `stepped`, or else at 500 ppm; `CLOCK_MONOTONIC` keeps what it has counted.
+    /// All drifts together are kept within 900,000 ppm.
+    ///
+    /// # Errors
+    /// It is more than 500,000 ppm.
+    pub fn drift(&self, ppm: i64, stepped: bool) -> Result<ClockFault> {
+        fault::drift(&self.shown, ppm, stepped)
+    }
+
+    /// When the host last read a clock that was wrong: its genuine `CLOCK_MONOTONIC`. `None` if it never did.
+    pub fn last_read(&self) -> Option<Duration> {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = shown.face.words[READ_AT_WORD].load(Ordering::Relaxed);
+        (at != 0).then(|| Duration::from_nanos(at))
+    }
+}
+
+struct Page {
+    words: SharedWords,
+}
+
+impl Face for Page {
+    fn mechanism(&self) -> &'static str {
+        "a page that the host's libc hooks read"
+    }
+
+    fn show(&mut self, clocks: &Clocks) -> Result<()> {
+        let turn = self.words[TURN_WORD].load(Ordering::Relaxed) + 1;
+        for (word, value) in self.words[slot_word(turn)..].iter().zip(said_of(clocks)) {
+            word.store(value, Ordering::Relaxed);
+        }
+        self.words[TURN_WORD].store(turn, Ordering::Release);
+        Ok(())
+    }
+
+    fn check(&mut self, clocks: &Clocks) -> Result<()> {
+        let turn = self.words[TURN_WORD].load(Ordering::Acquire);
+        let wanted = said_of(clocks);
+        let says = |(word, value): (&_, &u64)| std::sync::atomic::AtomicU64::load(word, Ordering::Relaxed) == *value;
+        let is_magic = self.words[MAGIC_WORD].load(Ordering::Relaxed) == MAGIC;
+        if is_magic && self.words[slot_word(turn)..].iter().zip(&wanted).all(says) {
+            return Ok(());
+        }
+        Err(Error::unlike("read a host's clocks back", format!("{:?}", clocks.wall), "another page"))
+    }
+
+    fn reads(&mut self) -> Result<Reads> {
+        let count = |word: usize| self.words[word].load(Ordering::Relaxed);
+        Ok(Reads { wall: count(WALL_READS_WORD), drifting: count(DRIFTING_READS_WORD) })
+    }
+}
+
+/// The world that writes the page ends its hosts with it, so there is no lease.
+fn said_of(clocks: &Clocks) -> Vec<u64> {
+    slot(i64::MAX, &clocks.wall, &clocks.monotonic)
+}

@@ -1,0 +1,156 @@
+//! What a start of a host does to be on its disk: a root of its own, with fresh kernel file systems.
+
+use super::layers::{make_directories, make_directory};
+use super::own::OwnDisk;
+use crate::error::{Error, Result};
+use crate::mounts;
+use crate::namespace::leave_for_new;
+use crate::sys::set_mount_attributes;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, symlinkat, unlinkat};
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, OpenTreeFlags, UnmountFlags, open_tree, unmount};
+use rustix::thread::UnshareFlags;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// What programs expect in `/dev`, and what the machine may well lend (null(4), full(4), random(4), tty(4)).
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+const DEVICE_LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+impl OwnDisk {
+    /// Leaves the maker's mount namespace for one in which this disk is the root, and nothing else of the machine is
+    /// mounted. The current directory is `/` afterwards.
+    ///
+    /// To be called by a process of one thread, a child of the disk's maker, which is still in the maker's mount
+    /// namespace. `/proc` is of its PID namespace and `/sys` of its network namespace, so it enters these before.
+    ///
+    /// The files given, by absolute path, are written unless they already say so: `/etc/hosts`, `/etc/resolv.conf`. A
+    /// link in their place is replaced.
+    ///
+    /// # Errors
+    /// The kernel refuses; the disk is full, and a given file has changed since the last start. The process is of no
+    /// use then.
+    pub fn enter(&self, files: &[(&Path, &[u8])]) -> Result<()> {
+        let failed = |error| Error::os("enter a host's disk", error);
+        let tree = mounts::copy_all(self.root()).map_err(|error| {
+            if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) {
+                Error::unlike("enter a host's disk", "a process in the mount namespace of its maker", "another one")
+            } else {
+                failed(error)
+            }
+        })?;
+        leave_for_new(UnshareFlags::NEWNS)?;
+        for (path, contents) in files {
+            give(tree.as_fd(), path, contents)
+                .map_err(|error| Error::os(format!("write {}", path.display()), error))?;
+        }
+        // Over the machine's root, where only this process's descriptor finds it.
+        mounts::attach(tree.as_fd(), CWD, Path::new("/")).map_err(failed)?;
+        mount_kernel_file_systems(tree.as_fd())?;
+        mount_devices(tree.as_fd()).map_err(|error| Error::os("mount a host's /dev", error))?;
+        change_root(&tree).map_err(failed)
+    }
+}
+
+/// pivot_root(2), "pivot_root(".", ".")": the old root is over the new one then, from where it is unmounted.
+fn change_root(tree: &OwnedFd) -> io::Result<()> {
+    rustix::process::fchdir(tree)?;
+    rustix::process::pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    Ok(rustix::process::chdir("/")?)
+}
+
+/// A fresh one of this process's namespaces, or the machine's where the kernel does not allow that: in a user namespace
+/// a new `/proc` must not show more than the machine's does, and containers hide parts of it (mount_namespaces(7)).
+fn mount_kernel_file_systems(tree: BorrowedFd<'_>) -> Result<()> {
+    for (kind, path, attributes) in
+        [("proc", "proc", MountAttrFlags::empty()), ("sysfs", "sys", MountAttrFlags::MOUNT_ATTR_RDONLY)]
+    {
+        let failed = |error| Error::os(format!("mount a host's /{path}"), error);
+        let hardened = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC
+            | attributes;
+        let mount = mounts::new_mount(kind, &[], hardened)
+            .or_else(|_| copy_with(&Path::new("/").join(path), attributes))
+            .map_err(failed)?;
+        make_directory(tree, Path::new(path), 0o555).map_err(failed)?;
+        mounts::attach(mount.as_fd(), tree, Path::new(path)).map_err(failed)?;
+    }
+    // Programs read their limits there. A machine without it has none.
+    if let Ok(groups) = copy_with(Path::new("/sys/fs/cgroup"), MountAttrFlags::MOUNT_ATTR_RDONLY) {
+        let _ = mounts::attach(groups.as_fd(), tree, Path::new("sys/fs/cgroup"));
+    }
+    Ok(())
+}
+
+/// A copy of what is mounted at and below a path, with these attributes.
+fn copy_with(path: &Path, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    let directory = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let copy = mounts::copy_all(directory.as_fd())?;
+    if !attributes.is_empty() {
+        set_mount_attributes(copy.as_fd(), attributes)?;
+    }
+    Ok(copy)
+}
+
+/// A `/dev` with what every program expects, terminals and shared memory of the host's own, and no disk.
+fn mount_devices(tree: BorrowedFd<'_>) -> io::Result<()> {
+    let none = MountAttrFlags::empty();
+    let dev = mounts::new_mount("tmpfs", &[("mode", "0755"), ("size", "64k"), ("nr_inodes", "64")], none)?;
+    make_directory(tree, Path::new("dev"), 0o755)?;
+    mounts::attach(dev.as_fd(), tree, Path::new("dev"))?;
+    for name in DEVICES {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        // A machine without this one (containers have no tty) gives none to the host either.
+        let Ok(device) = open_tree(CWD, format!("/dev/{name}"), flags) else { continue };
+        openat(&dev, name, OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR)?;
+        mounts::attach(device.as_fd(), dev.as_fd(), Path::new(name))?;
+    }
+    for (name, target) in DEVICE_LINKS {
+        symlinkat(target, &dev, name)?;
+    }
+    make_directory(dev.as_fd(), Path::new("shm"), 0o1777)?;
+    let shared = mounts::new_mount("tmpfs", &[("mode", "1777")], none)?;
+    mounts::attach(shared.as_fd(), dev.as_fd(), Path::new("shm"))?;
+    make_directory(dev.as_fd(), Path::new("pts"), 0o755)?;
+    // devpts(5). Without it there are no pseudo-terminals, which services do without.
+    if let Ok(terminals) = mounts::new_mount("devpts", &[("ptmxmode", "0666"), ("mode", "0620")], none) {
+        mounts::attach(terminals.as_fd(), dev.as_fd(), Path::new("pts"))?;
+    }
+    Ok(())
+}
+
+/// Has a file say this, and writes only if it does not.
+fn give(root: BorrowedFd<'_>, path: &Path, contents: &[u8]) -> io::Result<()> {
+    if !mounts::is_plain(path) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no absolute path"));
+    }
+    let path = path.strip_prefix("/").expect("an absolute path begins so");
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if let Ok(file) = openat(root, path, OFlags::RDONLY | flags, Mode::empty()) {
+        let mut present = Vec::new();
+        if File::from(file).read_to_end(&mut present).is_ok() && present == contents {
+            return Ok(());
+        }
+    }
+    if let Some(parent) = path.parent() {
+        make_directories(root, parent)?;
+    }
+    // Replaced rather than overwritten: the machine's file may be a link, or a stranger's in a user namespace.
+    match unlinkat(root, path, AtFlags::empty()) {
+        Err(error) if error != Errno::NOENT => return Err(error.into()),
+        _ => {}
+    }
+    let created =
+        openat(root, path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | flags, Mode::from_raw_mode(0o644))?;
+    File::from(created).write_all(contents)
+}

@@ -1,0 +1,248 @@
+//! A disk without inodes: no file can be made on it, whatever space is left.
+
+use super::ground::Footing;
+use super::own::OwnDisk;
+use super::space::{self, Space};
+use super::store::DiskKind;
+use crate::Injection;
+use crate::error::{Error, Result};
+use crate::mounts;
+use crate::sys::{Forked, end_now, fork, wait};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// What stays free on a file system that is not a host's own.
+const RESERVE: u64 = 1000;
+/// How often the goal may move while it is approached, by files that others make and remove.
+const ATTEMPTS: usize = 64;
+/// Until a holder has its files. A million of them take some seconds.
+const HOLDER_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a holder has open beside files.
+const OTHER_DESCRIPTORS: u64 = 64;
+
+/// A file system on which no more than so many files can be made.
+///
+/// On a disk of memory its count is lowered; elsewhere a child process holds as many files without names, which are
+/// gone with it. The child ends with the thread that applied the fault.
+#[derive(Debug)]
+pub struct InodeExhaustion {
+    directory: Footing,
+    left: u64,
+    means: Means,
+    watch: space::Watch,
+    healed: bool,
+}
+
+#[derive(Debug)]
+enum Means {
+    /// The file system's count, which was this.
+    Count {
+        before: u64,
+    },
+    Held(Vec<Holder>),
+}
+
+impl InodeExhaustion {
+    /// Leaves a host this many inodes on its own disk.
+    ///
+    /// # Errors
+    /// The kernel refuses; more would have to be held than a process may have open.
+    pub fn of(disk: &OwnDisk, left: u64) -> Result<Self> {
+        let directory = disk.ground();
+        let means = match disk.kind() {
+            DiskKind::Memory => Means::Count { before: space::of(directory.as_fd())?.inodes },
+            DiskKind::Ext4 => Means::Held(Vec::new()),
+        };
+        Self::in_force(directory, left, means)
+    }
+
+    /// Leaves this many inodes on the file system of this directory, which is anybody's: at least 1000 stay free.
+    ///
+    /// # Errors
+    /// The file system has no count of inodes (btrfs), or of more than a process may have open.
+    pub fn around(directory: &Path, left: u64) -> Result<Self> {
+        let opened = open(directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| Error::os(format!("use up the inodes at {}", directory.display()), error))?;
+        Self::in_force(Footing::fixed(opened), left.max(RESERVE), Means::Held(Vec::new()))
+    }
+
+    fn in_force(directory: Footing, left: u64, means: Means) -> Result<Self> {
+        let before = space::of(directory.as_fd())?;
+        if before.inodes == 0 {
+            let remedy = "take a file system that counts inodes: ext4, xfs, tmpfs";
+            return Err(Error::lacking("use up inodes", "the file system does not count them", remedy));
+        }
+        let mut exhaustion = Self { directory, left, means, watch: space::Watch::of(before), healed: false };
+        exhaustion.take()?;
+        exhaustion.watch.rest(exhaustion.space()?);
+        Ok(exhaustion)
+    }
+
+    /// What is free now.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn space(&self) -> Result<Space> {
+        space::of(self.directory.as_fd())
+    }
+
+    /// After a loss of power: the files that were held are gone with what they were on.
+    fn follow(&mut self) -> Result<()> {
+        if self.directory.follow()
+            && let Means::Held(holders) = &mut self.means
+        {
+            holders.clear();
+            self.watch.rest(space::of(self.directory.as_fd())?);
+        }
+        Ok(())
+    }
+
+    /// Takes what is free beyond what is to be left.
+    fn take(&mut self) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let space = self.space()?;
+            let excess = space.free_inodes.saturating_sub(self.left);
+            if excess == 0 {
+                return Ok(());
+            }
+            match &mut self.means {
+                Means::Count { .. } => {
+                    let count = (space.inodes - excess).to_string();
+                    match mounts::change_mount(self.directory.as_fd(), &[("nr_inodes", &count)]) {
+                        // Somebody was faster to use them: then there are fewer to take.
+                        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {}
+                        changed => changed.map_err(|error| Error::os("use up inodes", error))?,
+                    }
+                }
+                Means::Held(holders) => holders.push(Holder::of(self.directory.as_fd(), excess)?),
+            }
+        }
+        let found = format!("{} free", self.space()?.free_inodes);
+        Err(Error::unlike("use up inodes", format!("at most {} free", self.left), found))
+    }
+}
+
+impl Injection for InodeExhaustion {
+    fn mechanism(&self) -> &'static str {
+        match self.means {
+            Means::Count { .. } => "tmpfs nr_inodes",
+            Means::Held(_) => "files without names",
+        }
+    }
+
+    /// Also takes what was freed since; all of it after a loss of power.
+    fn read_back(&mut self) -> Result<()> {
+        if self.healed {
+            return Err(Error::unlike("use up inodes", format!("at most {} free", self.left), "healed"));
+        }
+        self.follow()?;
+        self.watch.look(self.space()?);
+        self.take()?;
+        self.watch.rest(self.space()?);
+        Ok(())
+    }
+
+    /// Blocks and inodes that changed hands since it was applied, as far as they were seen between two looks. The
+    /// kernel does not count files that could not be made.
+    fn bit(&mut self) -> Result<u64> {
+        if !self.healed {
+            self.follow()?;
+            self.watch.look(self.space()?);
+        }
+        Ok(self.watch.changes())
+    }
+
+    fn heal(&mut self) -> Result<()> {
+        if self.healed {
+            return Ok(());
+        }
+        self.follow()?;
+        self.watch.look(self.space()?);
+        match &mut self.means {
+            Means::Count { before } => {
+                let failed = |error| Error::os("give inodes back", error);
+                mounts::change_mount(self.directory.as_fd(), &[("nr_inodes", &before.to_string())]).map_err(failed)?;
+                let wanted = *before;
+                let found = self.space()?.inodes;
+                if found != wanted {
+                    return Err(Error::unlike("give inodes back", wanted.to_string(), found.to_string()));
+                }
+            }
+            // A holder has ended when it is dropped, and its files with it.
+            Means::Held(holders) => holders.clear(),
+        }
+        self.healed = true;
+        Ok(())
+    }
+}
+
+impl Drop for InodeExhaustion {
+    fn drop(&mut self) {
+        let _ = self.heal(); // Nobody to tell.
+    }
+}
+
+/// A child process that has files open which have no names.
+#[derive(Debug)]
+struct Holder(u32);
+
+impl Holder {
+    fn of(directory: BorrowedFd<'_>, count: u64) -> Result<Self> {
+        let failed = |error| Error::os("hold files without names", error);
+        let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        if count + OTHER_DESCRIPTORS > limit {
+            return Err(Error::lacking(
+                "use up inodes",
+                format!("{count} files would have to be open, and a process may have {limit}"),
+                "take a host's own disk, or a larger hard limit of open files (RLIMIT_NOFILE)",
+            ));
+        }
+        let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
+        ours.set_read_timeout(Some(HOLDER_TIMEOUT)).map_err(failed)?;
+        match fork().map_err(failed)? {
+            Forked::Child => {
+                let held = hold(directory, count, theirs);
+                end_now(i32::from(held.is_err()))
+            }
+            Forked::Parent(pid) => {
+                let holder = Self(pid);
+                drop(theirs);
+                ours.read_exact(&mut [0]).map_err(failed)?;
+                Ok(holder)
+            }
+        }
+    }
+}
+
+/// Opens as many files as there are inodes, says so, and stays until it is killed.
+fn hold(directory: BorrowedFd<'_>, count: u64, mut parent: UnixStream) -> std::io::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    let mut files = Vec::new();
+    for _ in 0..count {
+        match space::nameless_file(directory) {
+            Ok(file) => files.push(file),
+            // Somebody else took the last one, which is as good.
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => break,
+            Err(error) => return Err(error),
+        }
+    }
+    parent.write_all(b"y")?;
+    loop {
+        std::thread::park();
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(self.0.cast_signed()).expect("a child's number is not 0");
+        // It is a child that nobody has waited for, so the number is still its own.
+        let _ = kill_process(pid, Signal::KILL);
+        let _ = wait(self.0);
+    }
+}

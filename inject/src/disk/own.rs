@@ -1,0 +1,161 @@
+//! A host's own disk: made once by whoever keeps the world, entered by each start of the host.
+
+use super::ground::{Footing, Ground};
+use super::layers::{Plan, make_directory};
+use super::store::{Device, DiskKind, Store};
+use crate::error::{Error, Result};
+use crate::mounts::{self, is_plain, name_of};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
+use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Directories over which the maker's mounts may stand, in its own mount namespace only. Overlays want their parts
+/// mounted, and before Linux 6.15 mounts of no namespace cannot be copied, so they have to stand somewhere. Every
+/// `/proc` has these, nobody misses them, and no machine keeps files there.
+const PLACES: [&str; 3] = ["/proc/driver", "/proc/fs", "/mnt"];
+
+/// A host's own disk. See [the module](super).
+///
+/// It is made in a mount namespace which is not shared with others, by a process with `CAP_SYS_ADMIN` there, and is
+/// gone with that namespace or when dropped, whichever is first; a process that has [entered](Self::enter) keeps it.
+#[derive(Debug)]
+pub struct OwnDisk {
+    plan: Plan,
+    pub(super) store: Store,
+    /// What the host sees, as mounted in the maker's namespace.
+    root: OwnedFd,
+    ground: Arc<Ground>,
+    /// Where store and root are mounted.
+    shelf: Shelf,
+}
+
+impl OwnDisk {
+    /// Makes a disk over the machine's files below `lower`, usually `/`, on which a host can write this much.
+    ///
+    /// The programs that run now, their directory and the current directory are seen by hosts even below `/tmp` and
+    /// `/run`, which are empty for them otherwise.
+    ///
+    /// # Errors
+    /// The machine lacks something (privilege for ext4; overlayfs), or the kernel refuses.
+    pub fn make(lower: &Path, kind: DiskKind, bytes: u64, inodes: u64) -> Result<Self> {
+        if !is_plain(lower) {
+            return Err(Error::unlike("make a host's disk", "an absolute path", lower.display().to_string()));
+        }
+        // Before the shelf stands, which hides what is below its place.
+        let plan = Plan::of(lower, &shown())?;
+        let store = Store::make(kind, bytes, inodes)?;
+        let shelf = Shelf::make()?;
+        let root = shelf.fill(&store, &plan)?;
+        // The disk as it is delivered is on the disk, also if power is lost at once.
+        rustix::fs::syncfs(store.directory()).map_err(|error| Error::os("sync a host's disk", error))?;
+        let ground = Arc::new(Ground::of(store.directory()));
+        Ok(Self { plan, store, root, ground, shelf })
+    }
+
+    /// What it is made of.
+    pub fn kind(&self) -> DiskKind {
+        self.store.kind()
+    }
+
+    /// The block device beneath, if there is one.
+    pub fn device(&self) -> Option<Device> {
+        self.store.device()
+    }
+
+    /// The root directory as the host sees it.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// The file system that keeps what the host writes. What stands in its root directory is out of the host's sight.
+    pub fn store(&self) -> BorrowedFd<'_> {
+        self.store.directory().as_fd()
+    }
+
+    /// Mounts what reached the device, in place of what there was.
+    pub(super) fn mount_again(&mut self) -> Result<()> {
+        self.shelf.empty();
+        let Some(store) = self.store.as_on_the_device()? else { return Ok(()) };
+        self.root = self.shelf.fill(&store, &self.plan)?;
+        self.ground.move_to(store.directory());
+        self.store = store;
+        Ok(())
+    }
+
+    /// For faults, which stay in force when the disk is mounted again.
+    pub(super) fn ground(&self) -> Footing {
+        Footing::on(&self.ground)
+    }
+}
+
+/// What has to be seen for this program to be started again.
+fn shown() -> Vec<PathBuf> {
+    [std::env::current_exe(), std::env::current_dir()].into_iter().filter_map(std::result::Result::ok).collect()
+}
+
+/// A small tmpfs in which a disk's parts are mounted.
+///
+/// All is done by descriptor, because the next disk's shelf may stand over this one.
+#[derive(Debug)]
+struct Shelf {
+    mount: OwnedFd,
+    place: &'static str,
+    /// A child of its maker may drop its copy of this, and must not unmount its parent's disk.
+    maker: u32,
+}
+
+impl Shelf {
+    fn make() -> Result<Self> {
+        let failed = |error| Error::os("have a place for a host's disk", error);
+        let options = [("size", "64k"), ("nr_inodes", "16"), ("mode", "0700")];
+        let mount = mounts::new_mount("tmpfs", &options, MountAttrFlags::empty()).map_err(failed)?;
+        let place = PLACES.into_iter().find_map(|place| {
+            let directory = openat(CWD, place, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            let attached = mounts::attach(mount.as_fd(), directory.ok()?.as_fd(), Path::new(""));
+            attached.is_ok().then_some(place)
+        });
+        let place = place.ok_or_else(|| {
+            Error::lacking(
+                "have a place for a host's disk",
+                format!("none of {} can be mounted on", PLACES.join(", ")),
+                "mount /proc, or make /mnt",
+            )
+        })?;
+        for part in ["store", "root"] {
+            make_directory(mount.as_fd(), Path::new(part), 0o755).map_err(failed)?;
+        }
+        Ok(Self { mount, place, maker: std::process::id() })
+    }
+
+    /// Mounts a store, and a host's root made of it.
+    fn fill(&self, store: &Store, plan: &Plan) -> Result<OwnedFd> {
+        mounts::attach(store.mount(), self.mount.as_fd(), Path::new("store"))
+            .map_err(|error| Error::os("mount a host's disk", error))?;
+        plan.mount(store.directory().as_fd(), self.mount.as_fd(), Path::new("root"))
+    }
+
+    fn empty(&self) {
+        for part in ["root", "store"] {
+            // Fails if it was not mounted, which is what is wanted.
+            let _ = unmount(format!("{}/{part}", name_of(&self.mount)), UnmountFlags::DETACH);
+        }
+    }
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        if self.maker != std::process::id() {
+            return;
+        }
+        self.empty();
+        // If another shelf stands over this one, an empty tmpfs stays until the namespace ends.
+        let device = |status: rustix::fs::Stat| status.st_dev;
+        let mine = rustix::fs::fstat(&self.mount).map(device);
+        let seen = statat(CWD, self.place, AtFlags::empty()).map(device);
+        if mine.is_ok() && mine == seen {
+            let _ = unmount(self.place, UnmountFlags::DETACH);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What there is to undo.
+
+use super::restore::Restore;
+use crate::error::{Error, ErrorKind};
+use crate::process::identity::Identity;
+use crate::process::limit::Resource;
+use crate::target::Process;
+use rustix::io::Errno;
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a process that was killed may take to end.
+const END_WITHIN: Duration = Duration::from_secs(2);
+
+/// How to undo one change. Whatever it finds, doing it twice is the same as doing it once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "undo", rename_all = "snake_case")]
+pub enum Undo {
+    /// Remove these cgroups, which are one group in several hierarchies, after their members have left.
+    RemoveGroup {
+        /// Their directories.
+        directories: Vec<PathBuf>,
+        /// What becomes of who is in them.
+        members: Members,
+    },
+    /// Write a value back.
+    Restore(Restore),
+    /// Set a process's soft limit back.
+    Limit {
+        /// Whose.
+        process: Identity,
+        /// Of what.
+        resource: Resource,
+        /// What we set. None: unlimited.
+        ours: Option<u64>,
+        /// What it was.
+        prior: Option<u64>,
+    },
+    /// Let a process go on that was stopped.
+    Continue {
+        /// Which.
+        process: Identity,
+    },
+    /// End a process of ours.
+    Kill {
+        /// Which.
+        process: Identity,
+    },
+    /// Take away a mount.
+    Unmount {
+        /// Where.
+        path: PathBuf,
+        /// Which one (statx(2), `STATX_MNT_ID`): a detached mount has it before it is moved there.
+        mount_id: u64,
+    },
+    /// Remove a file. The only thing that is still there after a boot. A file has its inode before it has a name
+    /// (open(2), `O_TMPFILE`), so that it can be written down first.
+    RemoveFile {
+        /// Which.
+        path: PathBuf,
+        /// On which device.
+        device: u64,
+        /// And which of its inodes.
+        inode: u64,
+    },
+    /// Put bytes back into a process's memory.
+    Bytes {
+        /// Whose.
+        process: Identity,
+        /// Where.
+        address: u64,
+        /// What we wrote.
+        ours: Vec<u8>,
+        /// What was there.
+        prior: Vec<u8>,
+    },
+}
+
+/// What becomes of the members of a cgroup that is removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Members {
+    /// They are ours, and end.
+    Kill,
+    /// They are somebody else's, and go back where they were: for each directory, to which.
+    MoveTo(Vec<PathBuf>),
+}
+
+/// What came of undoing a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// All is as it was.
+    Recovered,
+    /// What it was about is gone, and the change with it.
+    TargetGone,
+    /// Somebody has changed it since: left alone.
+    Foreign {
+        /// What is there now.
+        found: String,
+    },
+    /// A change that was made over it is still in force, and now restores what was before both.
+    Inherited,
+    /// It is still there. Somebody has to look.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    pub(crate) fn failed(reason: impl ToString) -> Self {
+        Self::Failed { reason: reason.to_string() }
+    }
+
+    /// Whether nothing is left to do.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::Failed { .. })
+    }
+}
+
+impl Undo {
+    /// Undoes it.
+    pub fn undo(&self) -> Outcome {
+        match self {
+            Self::RemoveGroup { directories, members } => crate::cgroup::remove::undo(directories, members),
+            Self::Restore(restore) => restore.undo(),
+            Self::Limit { process, resource, ours, prior } => {
+                with(process, |process| resource.restore(process, *ours, *prior))
+            }
+            Self::Continue { process } => with(process, |process| signal(process, Signal::CONT)),
+            Self::Kill { process } => with(process, kill),
+            Self::Unmount { path, mount_id } => super::mount::undo(path, *mount_id),
+            Self::RemoveFile { path, device, inode } => remove_file(path, *device, *inode),
+            Self::Bytes { process, address, ours, prior } => {
+                with(process, |process| put_back(process, *address, ours, prior))
+            }
+        }
+    }
+
+    /// Whether it is still to be undone after a boot.
+    pub(crate) fn survives_boot(&self) -> bool {
+        matches!(self, Self::RemoveFile { .. })
+    }
+
+    /// This one, which came after an `earlier` one about the same thing that ends before it, as it has to be from then
+    /// on. `None` if they have nothing to do with each other.
+    pub(crate) fn inherit(&self, earlier: &Self) -> Option<Self> {
+        match (self, earlier) {
+            (Self::Restore(later), Self::Restore(earlier)) => later.inherit(earlier).map(Self::Restore),
+            (
+                Self::Limit { process, resource, ours, prior },
+                Self::Limit { process: other, resource: same, ours: over, prior: before },
+            ) => (process == other && resource == same && prior == over).then_some(Self::Limit {
+                process: *process,
+                resource: *resource,
+                ours: *ours,
+                prior: *before,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Does this to the process, if it is still there.
+fn with(process: &Identity, action: impl FnOnce(&Process) -> Outcome) -> Outcome {
+    match process.open() {
+        Ok(Some(process)) => action(&process),
+        Ok(None) => Outcome::TargetGone,
+        Err(error) => Outcome::failed(error),
+    }
+}
+
+fn signal(process: &Process, signal: Signal) -> Outcome {
+    match process.signal(signal) {
+        Ok(()) => Outcome::Recovered,
+        Err(Error { kind: ErrorKind::TargetGone, .. }) => Outcome::TargetGone,
+        Err(error) => Outcome::failed(error),
+    }
+}
+
+/// Ends it, and waits until it has ended: what it does must not come after what is undone next.
+fn kill(process: &Process) -> Outcome {
+    match signal(process, Signal::KILL) {
+        Outcome::Recovered if !process.ends_within(END_WITHIN) => Outcome::failed("it is killed, and does not end"),
+        outcome => outcome,
+    }
+}
+
+fn remove_file(path: &Path, device: u64, inode: u64) -> Outcome {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.dev() == device && found.ino() == inode => match fs::remove_file(path) {
+            Ok(()) => Outcome::Recovered,
+            Err(error) => Outcome::failed(format!("remove {}: {error}", path.display())),
+        },
+        Ok(found) => Outcome::Foreign { found: format!("inode {}", found.ino()) },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Outcome::TargetGone,
+        Err(error) => Outcome::failed(format!("look at {}: {error}", path.display())),
+    }
+}
+
+/// Through `/proc/PID/mem`, which writes to pages that the process itself may not write to (proc_pid_mem(5)), as ptrace
+/// does. The process runs on meanwhile: eight aligned bytes change at once, more do not.
+fn put_back(process: &Process, address: u64, ours: &[u8], prior: &[u8]) -> Outcome {
+    let what = format!("put bytes back into process {}", process.pid);
+    let memory = fs::File::options().read(true).write(true).open(format!("/proc/{}/mem", process.pid));
+    let memory = match memory {
+        Ok(memory) => memory,
+        Err(_) if !process.is_alive() => return Outcome::TargetGone,
+        Err(error) => return Outcome::failed(format!("{what}: {error}")),
+    };
+    let mut found = vec![0; ours.len()];
+    match memory.read_exact_at(&mut found, address) {
+        Ok(()) => {}
+        // Its memory went with an execve(2), or with its end.
+        Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Outcome::TargetGone,
+        Err(_) if !process.is_alive() => return Outcome::TargetGone,
+        Err(error) => return Outcome::failed(format!("{what}: {error}")),
+    }
+    if found == prior {
+        return Outcome::Recovered;
+    }
+    if found != ours {
+        return Outcome::Foreign { found: format!("{found:02x?}") };
+    }
+    match memory.write_all_at(prior, address) {
+        Ok(()) => Outcome::Recovered,
+        Err(error) => Outcome::failed(format!("{what}: {error}")),
+    }
+}

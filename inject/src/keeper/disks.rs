@@ -1,0 +1,223 @@
+//! Hosts' disks: the keeper has them, since they outlive the processes on them, and does what goes wrong with them.
+
+use super::protocol::Answer;
+use super::start::Keeper;
+use crate::disk::{Device, DiskFull, DiskKind, InodeExhaustion, OwnDisk};
+use crate::error::{Error, Result};
+use crate::injection::Injection;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How large a host's disk is: sparse, so it takes memory as it is written.
+const DISK_BYTES: u64 = 1 << 30;
+const DISK_INODES: u64 = 1 << 16;
+
+/// What the keeper is asked to do to a disk.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum DiskOrder {
+    /// Make one for a host.
+    Make {
+        host: String,
+    },
+    /// Have it lose its power: nothing runs on it.
+    LosePower {
+        host: String,
+    },
+    /// Take its space, but for so much.
+    Fill {
+        host: String,
+        left_bytes: u64,
+    },
+    /// Take its inodes, but for so many.
+    TakeInodes {
+        host: String,
+        left: u64,
+    },
+    /// Look after a fault, count what it has bitten on, or heal it.
+    ReadBack(u64),
+    Bit(u64),
+    Heal(u64),
+}
+
+/// The keeper's own side.
+#[derive(Default)]
+pub(super) struct Disks {
+    disks: BTreeMap<String, OwnDisk>,
+    faults: BTreeMap<u64, Box<dyn Injection>>,
+    begun: u64,
+}
+
+impl Disks {
+    pub(super) fn of(&self, host: &str) -> Option<&OwnDisk> {
+        self.disks.get(host)
+    }
+
+    pub(super) fn carry_out(&mut self, order: DiskOrder) -> Result<Answer> {
+        let unknown = || Error::gone("find the host's disk");
+        let fault = |faults: &BTreeMap<u64, Box<dyn Injection>>, id| match faults.contains_key(&id) {
+            true => Ok(()),
+            false => Err(Error::gone("find a fault of a disk")),
+        };
+        match order {
+            DiskOrder::Make { host } => {
+                let disk = make()?;
+                let device = disk.device().map(|device| (device.major, device.minor));
+                let kind = match disk.kind() {
+                    DiskKind::Memory => Kind::Memory,
+                    DiskKind::Ext4 => Kind::Ext4,
+                };
+                self.disks.insert(host, disk);
+                Ok(Answer::Disk { kind, device })
+            }
+            DiskOrder::LosePower { host } => {
+                self.disks.get_mut(&host).ok_or_else(unknown)?.lose_power()?;
+                Ok(Answer::Done)
+            }
+            DiskOrder::Fill { host, left_bytes } => {
+                let disk = self.disks.get(&host).ok_or_else(unknown)?;
+                let full = DiskFull::of(disk, left_bytes)?;
+                Ok(self.keep(Box::new(full)))
+            }
+            DiskOrder::TakeInodes { host, left } => {
+                let disk = self.disks.get(&host).ok_or_else(unknown)?;
+                let taken = InodeExhaustion::of(disk, left)?;
+                Ok(self.keep(Box::new(taken)))
+            }
+            DiskOrder::ReadBack(id) => {
+                fault(&self.faults, id)?;
+                self.faults.get_mut(&id).map_or(Ok(()), |fault| fault.read_back())?;
+                Ok(Answer::Done)
+            }
+            DiskOrder::Bit(id) => {
+                fault(&self.faults, id)?;
+                Ok(Answer::Count(self.faults.get_mut(&id).map_or(Ok(0), |fault| fault.bit())?))
+            }
+            DiskOrder::Heal(id) => {
+                if let Some(fault) = self.faults.get_mut(&id) {
+                    fault.heal()?;
+                }
+                self.faults.remove(&id);
+                Ok(Answer::Done)
+            }
+        }
+    }
+
+    fn keep(&mut self, fault: Box<dyn Injection>) -> Answer {
+        self.begun += 1;
+        let mechanism = fault.mechanism().to_owned();
+        self.faults.insert(self.begun, fault);
+        Answer::Fault { id: self.begun, mechanism }
+    }
+}
+
+/// One that can lose its power where the machine and this user's privilege allow it, and else of memory.
+fn make() -> Result<OwnDisk> {
+    let root = Path::new("/");
+    OwnDisk::make(root, DiskKind::Ext4, DISK_BYTES, DISK_INODES)
+        .or_else(|_| OwnDisk::make(root, DiskKind::Memory, DISK_BYTES, DISK_INODES))
+}
+
+/// What a host's disk is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Kind {
+    Memory,
+    Ext4,
+}
+
+impl Keeper {
+    /// Makes a disk for a host, which its programs are on from their next start on. Answers what it is made of, and the
+    /// device beneath it if there is one.
+    ///
+    /// # Errors
+    /// The kernel has no overlayfs for this user, or no memory.
+    pub fn make_disk(&self, host: &str) -> Result<(DiskKind, Option<Device>)> {
+        match self.order_disk(DiskOrder::Make { host: host.to_owned() })? {
+            Answer::Disk { kind, device } => {
+                let kind = match kind {
+                    Kind::Memory => DiskKind::Memory,
+                    Kind::Ext4 => DiskKind::Ext4,
+                };
+                Ok((kind, device.map(|(major, minor)| Device { major, minor })))
+            }
+            other => Err(other.unexpected()),
+        }
+    }
+
+    /// Has a host's disk lose its power, while none of its programs runs.
+    ///
+    /// # Errors
+    /// It is of memory, or in use.
+    pub fn lose_power(&self, host: &str) -> Result<()> {
+        self.order_disk(DiskOrder::LosePower { host: host.to_owned() }).map(drop)
+    }
+
+    /// Leaves so much space on a host's disk.
+    ///
+    /// # Errors
+    /// As [`DiskFull::of`].
+    pub fn fill_disk(self: &Arc<Self>, host: &str, left_bytes: u64) -> Result<Box<dyn Injection>> {
+        self.begin_on_disk(DiskOrder::Fill { host: host.to_owned(), left_bytes }, "disk full")
+    }
+
+    /// Leaves so many inodes on a host's disk.
+    ///
+    /// # Errors
+    /// As [`InodeExhaustion::of`].
+    pub fn take_inodes(self: &Arc<Self>, host: &str, left: u64) -> Result<Box<dyn Injection>> {
+        self.begin_on_disk(DiskOrder::TakeInodes { host: host.to_owned(), left }, "no inodes left")
+    }
+
+    fn begin_on_disk(self: &Arc<Self>, order: DiskOrder, mechanism: &'static str) -> Result<Box<dyn Injection>> {
+        match self.order_disk(order)? {
+            Answer::Fault { id, .. } => Ok(Box::new(OnDisk { keeper: Arc::clone(self), id, mechanism, over: None })),
+            other => Err(other.unexpected()),
+        }
+    }
+}
+
+/// A fault that the keeper has in force.
+struct OnDisk {
+    keeper: Arc<Keeper>,
+    id: u64,
+    mechanism: &'static str,
+    /// What it had bitten on when it was healed.
+    over: Option<u64>,
+}
+
+impl Injection for OnDisk {
+    fn mechanism(&self) -> &'static str {
+        self.mechanism
+    }
+
+    fn read_back(&mut self) -> Result<()> {
+        self.keeper.order_disk(DiskOrder::ReadBack(self.id)).map(drop)
+    }
+
+    fn bit(&mut self) -> Result<u64> {
+        if let Some(bit) = self.over {
+            return Ok(bit);
+        }
+        match self.keeper.order_disk(DiskOrder::Bit(self.id))? {
+            Answer::Count(count) => Ok(count),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    fn heal(&mut self) -> Result<()> {
+        if self.over.is_none() {
+            let bit = self.bit()?;
+            self.keeper.order_disk(DiskOrder::Heal(self.id))?;
+            self.over = Some(bit);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        // There is nobody to tell.
+        let _ = self.heal();
+    }
+}

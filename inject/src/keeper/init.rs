@@ -1,0 +1,220 @@
+//! A host's first process: it makes the host, starts the program, and ends with it.
+//!
+//! The program is not the first process of its namespace itself: the kernel would keep signals from it for which it has
+//! no handler, SIGTERM among them (pid_namespaces(7)).
+
+use super::mount_proc;
+use super::protocol;
+use super::start::{Program, Report, Start};
+use crate::disk::OwnDisk;
+use crate::error::{Error, Result};
+use crate::namespace::leave_for_new;
+use crate::sys::{Executable, Forked, end_now, execute, fork, inherit, keep_from_program, wait_any};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, setrlimit};
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What a program may do as its host's root, like one in a container: nothing to the machine.
+const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL);
+
+/// Runs a host; the exit code.
+pub(super) fn run(start: &Start, disk: Option<&OwnDisk>, fds: Vec<OwnedFd>) -> i32 {
+    let mut fds = fds.into_iter();
+    let (Some(network), Some(output), Some(error_output), Some(reports)) =
+        (fds.next(), fds.next(), fds.next(), fds.next())
+    else {
+        return 1;
+    };
+    let more: Vec<OwnedFd> = fds.collect();
+    // The keeper's, the case's…: a peer of a socket that this process held would not see its end.
+    // Opened here: on the host they cannot be written.
+    let made = groups_of(start).and_then(|groups| {
+        let executable = make_host(start, disk, &network)?;
+        drop(network);
+        let streams = [output.as_fd(), error_output.as_fd()];
+        let streams: Vec<_> = streams.into_iter().chain(more.iter().map(AsFd::as_fd)).collect();
+        start_program(start, executable.as_fd(), &groups, &streams)
+    });
+    drop((output, error_output, more));
+    let program = match made {
+        Ok(program) => program,
+        Err(error) => {
+            // Nobody reads it: then the case has ended, and so does this process.
+            let _: Result<()> = protocol::send(&reports, &Report::Failed(error.to_string()), &[]);
+            return 1;
+        }
+    };
+    match supervise(program, &reports) {
+        Ok(()) => 0,
+        Err(_nobody_listens) => 1,
+    }
+}
+
+/// Tells of the program's beginning and end, and reaps what it leaves.
+fn supervise(program: u32, reports: &OwnedFd) -> Result<()> {
+    let pid = Pid::from_raw(program.cast_signed()).ok_or_else(|| Error::gone("find the program"))?;
+    let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+        .map_err(|error| Error::os("open the program's pidfd", error))?;
+    protocol::send(reports, &Report::Started, &[handle.as_fd()])?;
+    drop(handle);
+    loop {
+        match wait_any(true) {
+            Ok(Some((pid, end))) if pid == program => {
+                // The program's children end with the namespace.
+                return protocol::send(reports, &Report::Ended(end), &[]);
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::os("wait for the program", error)),
+        }
+    }
+}
+
+/// Makes this process a machine: network, name, disk. Answers what is to be executed.
+fn make_host(start: &Start, disk: Option<&OwnDisk>, network: &OwnedFd) -> Result<OwnedFd> {
+    // Of the keeper's file system, whatever the host sees of it.
+    let executable = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| Error::os("open the executable", error))?;
+    rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+        .map_err(|error| Error::os("enter the host's network", error))?;
+    rustix::system::sethostname(start.host.as_bytes()).map_err(|error| Error::os("name the host", error))?;
+    match disk {
+        Some(disk) => {
+            let files: Vec<_> = start.files.iter().map(|(path, text)| (path.as_path(), text.as_bytes())).collect();
+            disk.enter(&files)?;
+        }
+        None => {
+            leave_for_new(UnshareFlags::NEWNS)?;
+            mount_proc()?;
+            super::files::place(&start.files)?;
+        }
+    }
+    Ok(executable)
+}
+
+/// What has to be written to for joining the groups that the program is put into.
+fn groups_of(start: &Start) -> Result<Vec<File>> {
+    let open = |directory: &std::path::PathBuf| {
+        let opened = File::options().write(true).open(directory.join("cgroup.procs"));
+        opened.map_err(|error| Error::os(format!("join {}", directory.display()), error))
+    };
+    start.cgroups.iter().map(open).collect()
+}
+
+/// Starts the program; its number in this namespace. Returns when it has been executed.
+fn start_program(
+    start: &Start,
+    executable: BorrowedFd<'_>,
+    groups: &[File],
+    streams: &[BorrowedFd<'_>],
+) -> Result<u32> {
+    let (refusal, told) = std::io::pipe().map_err(|error| Error::os("make a pipe", error))?;
+    match fork().map_err(|error| Error::os("fork the program", error))? {
+        Forked::Child => {
+            drop(refusal);
+            let error = become_program(start, executable, groups, streams);
+            // The other side reads to the end.
+            let _: std::io::Result<()> = (&told).write_all(error.to_string().as_bytes());
+            end_now(127)
+        }
+        Forked::Parent(pid) => {
+            drop(told);
+            let mut reason = String::new();
+            (&refusal).read_to_string(&mut reason).map_err(|error| Error::os("hear of the program", error))?;
+            if reason.is_empty() { Ok(pid) } else { Err(Error::os("execute it", std::io::Error::other(reason))) }
+        }
+    }
+}
+
+/// Returns only when that failed.
+fn become_program(
+    start: &Start,
+    executable: BorrowedFd<'_>,
+    groups: &[File],
+    streams: &[BorrowedFd<'_>],
+) -> Error {
+    match try_become(start, executable, groups, streams) {
+        Err(error) | Ok(error) => error,
+    }
+}
+
+fn try_become(
+    start: &Start,
+    executable: BorrowedFd<'_>,
+    groups: &[File],
+    streams: &[BorrowedFd<'_>],
+) -> Result<Error> {
+    rustix::process::setsid().map_err(|error| Error::os("leave the session", error))?;
+    for mut group in groups {
+        // 0 is whoever writes (cgroups(7)).
+        group.write_all(b"0").map_err(|error| Error::os("join a control group", error))?;
+    }
+    let nothing = File::open("/dev/null").map_err(|error| Error::os("open /dev/null", error))?;
+    let argv = texts(start.args.iter().cloned())?;
+    let envp = texts(start.env.iter().map(|(name, value)| format!("{name}={value}")))?;
+    let paths = match &start.program {
+        Program::This => Vec::new(),
+        Program::Command(command) => texts(candidates(command, &start.env).into_iter())?,
+    };
+    give_up_capabilities()?;
+    let inherited = [&[nothing.as_fd()], streams].concat();
+    inherit(&inherited).map_err(|error| Error::os("place descriptors", error))?;
+    // The executable's own descriptor is among them: execveat(2) opens the file before it closes these.
+    keep_from_program(u32::try_from(inherited.len()).unwrap_or(u32::MAX))
+        .map_err(|error| Error::os("close descriptors", error))?;
+    if let Some(most) = start.descriptors {
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        setrlimit(Resource::Nofile, limit).map_err(|error| Error::os("limit descriptors", error))?;
+    }
+    let mut last = match start.program {
+        Program::This => execute(&Executable::File(executable), &argv, &envp),
+        Program::Command(_) => std::io::Error::from_raw_os_error(libc::ENOENT),
+    };
+    for path in &paths {
+        let error = execute(&Executable::Path(path), &argv, &envp);
+        if error.kind() != std::io::ErrorKind::NotFound {
+            last = error;
+        }
+    }
+    Ok(Error::os("execute the program", last))
+}
+
+/// Where a command may be, as execvp(3) looks for it.
+fn candidates(command: &str, env: &[(String, String)]) -> Vec<String> {
+    const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    if command.contains('/') {
+        return vec![command.to_owned()];
+    }
+    let path = env.iter().find(|(name, _)| name == "PATH").map_or(PATH, |(_, value)| value.as_str());
+    path.split(':').map(|directory| format!("{directory}/{command}")).collect()
+}
+
+fn texts(texts: impl Iterator<Item = String>) -> Result<Vec<CString>> {
+    let texts: std::result::Result<_, _> = texts.map(CString::new).collect();
+    texts.map_err(|error| Error::os("pass a text with a zero byte", std::io::Error::from(error)))
+}
+
+fn give_up_capabilities() -> Result<()> {
+    for capability in CapabilitySet::all().iter().filter(|one| !CAPABILITIES.contains(*one)) {
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // The kernel is older than the capability.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(Error::os("give up capabilities", error)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! A world's first process, which starts the others.
+//!
+//! ```text
+//! who runs cases ── waits for ──► outer        in the machine's PID namespace; leaves for the world's namespaces
+//!                                   └─ KEEPER   first process of the world's PID namespace: one thread, starts hosts
+//!                                        ├─ the case: test body, clients, faults; as many threads as it likes
+//!                                        ├─ init of kv0: first process of the host's PID namespace
+//!                                        │    └─ kv0's program
+//!                                        └─ init of kv1 …
+//! ```
+//!
+//! Whatever happens to one of these, everything below ends with it: the kernel kills what is in a PID namespace when
+//! its first process ends (pid_namespaces(7)), and with the last process of a namespace its devices, rules and mounts
+//! are gone. Outside of the world's namespaces nothing is left.
+//!
+//! Hosts are started from here because the case has threads: between fork(2) and exec(2) it could not even allocate.
+//!
+//! ```text
+//! start.rs     what a host's program is started with, and the handle on it
+//! protocol.rs  messages with descriptors
+//! serve.rs     the keeper's loop
+//! init.rs      a host's first process
+//! disks.rs     hosts' disks, and what goes wrong with them
+//! files.rs     files whose content is another on one host
+//! ```
+
+mod disks;
+mod files;
+mod init;
+mod protocol;
+mod serve;
+mod start;
+
+pub use start::{Child, Ended, Keeper, Program, Start, StartFds};
+
+use crate::error::{Error, Result};
+use crate::namespace::leave_for_new;
+use crate::sys::{End, Forked, end_now, fork, wait};
+use rustix::mount::MountFlags;
+use rustix::thread::UnshareFlags;
+use std::path::PathBuf;
+
+/// The namespaces of a world.
+const WORLD: UnshareFlags = UnshareFlags::NEWNS
+    .union(UnshareFlags::NEWPID)
+    .union(UnshareFlags::NEWUTS)
+    .union(UnshareFlags::NEWIPC)
+    .union(UnshareFlags::NEWNET);
+
+/// Runs a world: in namespaces of its own, and in a process of its own in these, calls `case` with what it starts
+/// hosts with. There these files have this content, for all hosts. Answers how that process ended, when the whole world
+/// is gone.
+///
+/// Only for processes of one thread. The world dies with the calling thread.
+///
+/// # Errors
+/// The machine does not allow namespaces, or there is no process.
+pub fn run_world(files: &[(PathBuf, String)], case: impl FnOnce(Keeper) -> i32) -> Result<End> {
+    let kinds =
+        UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC | UnshareFlags::NEWNET;
+    leave_for_new(kinds)?;
+    // What holds the other end is in this process alone: it tells the keeper that this process has ended, also when
+    // that was before the keeper could ask the kernel for a signal.
+    let (lifeline, held) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| Error::os("make a pipe", error))?;
+    match fork().map_err(|error| Error::os("fork the world's first process", error))? {
+        Forked::Child => {
+            drop(held);
+            let code = first_process(lifeline, files, case).unwrap_or_else(|error| {
+                eprintln!("{error}");
+                1
+            });
+            end_now(code)
+        }
+        Forked::Parent(pid) => {
+            drop(lifeline);
+            let end = wait(pid).map_err(|error| Error::os("wait for the world", error));
+            drop(held);
+            end
+        }
+    }
+}
+
+fn first_process(
+    lifeline: std::os::fd::OwnedFd,
+    files: &[(PathBuf, String)],
+    case: impl FnOnce(Keeper) -> i32,
+) -> Result<i32> {
+    mount_proc()?;
+    files::place(files)?;
+    let (ours, theirs) = protocol::pair()?;
+    match fork().map_err(|error| Error::os("fork the case", error))? {
+        Forked::Child => {
+            drop((ours, lifeline));
+            end_now(case(Keeper::new(theirs)))
+        }
+        Forked::Parent(pid) => {
+            drop(theirs);
+            serve::serve(&ours, &lifeline, pid)
+        }
+    }
+}
+
+/// `/proc` of the PID namespace that this is the first process of.
+fn mount_proc() -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("proc", "/proc", "proc", flags, None).map_err(|error| Error::os("mount /proc", error))
+}
+
+/// Whether this machine lets this user have worlds: tried, in a process that ends at once.
+///
+/// # Errors
+/// What is lacking, and the remedy.
+pub fn is_possible() -> Result<()> {
+    let (told, tell) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| Error::os("make a pipe", error))?;
+    match fork().map_err(|error| Error::os("fork", error))? {
+        Forked::Child => {
+            drop(told);
+            let reason = leave_for_new(WORLD).err().map_or_else(String::new, |error| error.to_string());
+            // Nobody reads it: then there is nobody to tell.
+            let _ = rustix::io::write(&tell, reason.as_bytes());
+            end_now(0)
+        }
+        Forked::Parent(pid) => {
+            drop(tell);
+            let mut reason = String::new();
+            std::io::Read::read_to_string(&mut std::fs::File::from(told), &mut reason)
+                .map_err(|error| Error::os("hear whether worlds are possible", error))?;
+            wait(pid).map_err(|error| Error::os("wait for a child", error))?;
+            if reason.is_empty() {
+                Ok(())
+            } else {
+                Err(Error::lacking("make a world", reason, "see `cargo chaos doctor`"))
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! A table: described, made, read back, counted, removed.
+
+use super::expression::{Expression, Family, counted, words};
+use super::message;
+use crate::netlink::Socket;
+use crate::{Error, Result};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
+use netlink_packet_netfilter::NetfilterMessage;
+use netlink_packet_netfilter::nftables::{ExpressionAttribute, ListAttribute, NfTablesMessage, RuleAttribute};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// Elements in one message: an attribute holds 64 KiB, and an IPv6 element takes 28 bytes.
+const ELEMENTS_PER_MESSAGE: usize = 1_000;
+
+/// What keeps a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// The socket that made it: the table dies with it, and nobody else can change it.
+    Socket,
+    /// The namespace: for kernels before 5.12. Anybody in the namespace can change it.
+    Namespace,
+}
+
+/// A table as it should be.
+#[derive(Debug, Clone)]
+pub struct TableDescription {
+    /// Its name, the only one of its kind in the namespace.
+    pub name: String,
+    /// Its sets.
+    pub sets: Vec<Set>,
+    /// Its chains.
+    pub chains: Vec<Chain>,
+}
+
+/// A set of addresses.
+#[derive(Debug, Clone)]
+pub struct Set {
+    /// Its name within the table.
+    pub name: String,
+    /// Of which family.
+    pub family: Family,
+    /// Which ones; at least one.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// Rules that packets pass.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    /// Its name within the table.
+    pub name: String,
+    /// Where they pass them.
+    pub hook: Hook,
+    /// Chains of one hook come in the order of this (nft(8), "priority": filter is 0).
+    pub priority: i32,
+    /// The rules.
+    pub rules: Vec<Rule>,
+}
+
+/// Where packets meet a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// As they arrive, before it is decided where they go (`prerouting`).
+    Arrival,
+    /// As they pass through from one device to another (`forward`).
+    Passage,
+}
+
+/// A rule.
+#[derive(Debug, Clone)]
+pub struct Rule(pub Vec<Expression>);
+
+impl Rule {
+    fn emit(&self) -> Vec<ListAttribute<ExpressionAttribute>> {
+        self.0.iter().flat_map(Expression::emit).collect()
+    }
+}
+
+/// A table in force.
+#[derive(Debug)]
+pub struct Table {
+    /// The table dies with it, if so agreed.
+    socket: Socket,
+    description: TableDescription,
+    hold: Hold,
+}
+
+impl Table {
+    /// Makes a table in the calling thread's network namespace. With an owner, if the kernel has owners.
+    ///
+    /// # Errors
+    /// There is a table of this name, the kernel lacks nftables, or this user may not.
+    pub fn new(description: TableDescription) -> Result<Self> {
+        match Self::held_by(Hold::Socket, description.clone()) {
+            // nf_tables_api.c before 5.12: flags that are not known.
+            Err(error) if error.is_os(libc::EINVAL) || error.is_os(libc::EOPNOTSUPP) => {
+                Self::held_by(Hold::Namespace, description)
+            }
+            made => made,
+        }
+    }
+
+    /// Makes a table that is kept by what is said.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and the kernel may have no owners.
+    pub fn held_by(hold: Hold, description: TableDescription) -> Result<Self> {
+        let mut socket = Socket::open(NETLINK_NETFILTER)?;
+        let name = &description.name;
+        let make = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
+        let mut messages = vec![(message::begin(), 0), (message::new_table(name, hold), make)];
+        for (set, id) in description.sets.iter().zip(1..) {
+            messages.push((message::new_set(name, set, id), make));
+            let addresses: Vec<_> = set.addresses.iter().copied().collect();
+            for some in addresses.chunks(ELEMENTS_PER_MESSAGE) {
+                messages.push((message::new_elements(name, set, some), NLM_F_CREATE | NLM_F_ACK));
+            }
+        }
+        for chain in &description.chains {
+            messages.push((message::new_chain(name, chain), make));
+            for rule in &chain.rules {
+                let append = NLM_F_CREATE | NLM_F_APPEND | NLM_F_ACK;
+                messages.push((message::new_rule(name, &chain.name, rule.emit()), append));
+            }
+        }
+        messages.push((message::end(), 0));
+        socket.batch(messages, &format!("make the nftables table {name}"))?;
+        Ok(Self { socket, description, hold })
+    }
+
+    /// Takes over a table that another has made in the calling thread's network namespace, and that has no owner: to
+    /// remove it.
+    ///
+    /// # Errors
+    /// Too many sockets are open.
+    pub fn adopt(description: TableDescription) -> Result<Self> {
+        Ok(Self { socket: Socket::open(NETLINK_NETFILTER)?, description, hold: Hold::Namespace })
+    }
+
+    /// What it should be.
+    pub fn description(&self) -> &TableDescription {
+        &self.description
+    }
+
+    /// What keeps it.
+    pub fn hold(&self) -> Hold {
+        self.hold
+    }
+
+    /// Asks the kernel whether it is as described.
+    ///
+    /// # Errors
+    /// It is not, or the kernel does not say.
+    pub fn read_back(&mut self) -> Result<()> {
+        self.read_back_table()?;
+        let TableDescription { name, sets, chains } = self.description.clone();
+        for set in &sets {
+            let found = self.elements(&set.name)?;
+            if found != set.addresses {
+                let what = format!("keep the set {} of the table {name}", set.name);
+                return Err(Error::unlike(what, format!("{:?}", set.addresses), format!("{found:?}")));
+            }
+        }
+        for chain in &chains {
+            let what = format!("keep the chain {} of the table {name}", chain.name);
+            let found = self.hook_of(&chain.name)?;
+            let wanted = message::hook_words(&[message::hook(chain)]);
+            if found != wanted {
+                return Err(Error::unlike(what, wanted, found));
+            }
+            let found: Vec<_> = self.rules(&chain.name)?.iter().map(|rule| words(rule)).collect();
+            let wanted: Vec<_> = chain.rules.iter().map(|rule| words(&rule.emit())).collect();
+            if found != wanted {
+                return Err(Error::unlike(what, wanted.join("; "), found.join("; ")));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many packets its counters have seen, all in all.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn counted(&mut self) -> Result<u64> {
+        // The rules of a table that is gone are an empty list, not an error.
+        self.read_back_table()?;
+        let chains: Vec<_> = self.description.chains.iter().map(|chain| chain.name.clone()).collect();
+        let mut packets = 0;
+        for chain in chains {
+            packets += self.rules(&chain)?.iter().filter_map(|rule| counted(rule)).sum::<u64>();
+        }
+        Ok(packets)
+    }
+
+    /// Removes it, and asks the kernel whether it is gone.
+    ///
+    /// # Errors
+    /// It is still there.
+    pub fn remove(&mut self) -> Result<()> {
+        let what = format!("remove the nftables table {}", self.description.name);
+        let delete = message::delete_table(&self.description.name);
+        match self.socket.batch(vec![(message::begin(), 0), (delete, NLM_F_ACK), (message::end(), 0)], &what) {
+            Err(error) if error.is_os(libc::ENOENT) => return Ok(()),
+            removed => removed?,
+        }
+        if is_there_by(&mut self.socket, &self.description.name)?.is_some() {
+            return Err(Error::unlike(what, "no such table", "it is there"));
+        }
+        Ok(())
+    }
+
+    fn read_back_table(&mut self) -> Result<()> {
+        let TableDescription { name, .. } = &self.description;
+        let what = format!("keep the nftables table {name}");
+        match (is_there_by(&mut self.socket, name)?, self.hold) {
+            (None, _) => Err(Error::unlike(what, "a table of this name", "there is none: somebody has removed it")),
+            (Some(owner), Hold::Socket) if owner != Some(self.socket.port()) => {
+                let found = format!("the owner is {owner:?}");
+                Err(Error::unlike(what, format!("the owner {}", self.socket.port()), found))
+            }
+            (Some(_), _) => Ok(()),
+        }
+    }
+
+    fn elements(&mut self, set: &str) -> Result<BTreeSet<IpAddr>> {
+        let name = &self.description.name;
+        let what = format!("read the set {set} of the table {name}");
+        let replies = self.socket.ask(message::get_elements(name, set), NLM_F_DUMP, &what)?;
+        let found = replies.into_iter().filter_map(message::inner).filter_map(|message| match message {
+            NfTablesMessage::NewSetElement(elements) => Some(message::addresses(&elements)),
+            _ => None,
+        });
+        Ok(found.flatten().collect())
+    }
+
+    fn hook_of(&mut self, chain: &str) -> Result<String> {
+        let name = &self.description.name;
+        let what = format!("read the chain {chain} of the table {name}");
+        let replies = self.socket.ask(message::get_chain(name, chain), 0, &what)?;
+        let found = replies.into_iter().filter_map(message::inner).find_map(|message| match message {
+            NfTablesMessage::NewChain(chain) => Some(message::hook_words(&chain.attributes)),
+            _ => None,
+        });
+        Ok(found.unwrap_or_default())
+    }
+
+    fn rules(&mut self, chain: &str) -> Result<Vec<Vec<ListAttribute<ExpressionAttribute>>>> {
+        let name = &self.description.name;
+        let what = format!("read the rules of the table {name}");
+        let replies: Vec<NetfilterMessage> = self.socket.ask(message::get_rules(name, chain), NLM_F_DUMP, &what)?;
+        let rules = replies.into_iter().filter_map(message::inner).filter_map(|message| match message {
+            NfTablesMessage::NewRule(rule) => rule.attributes.into_iter().find_map(|attribute| match attribute {
+                RuleAttribute::Expressions(expressions) => Some(expressions),
+                _ => None,
+            }),
+            _ => None,
+        });
+        Ok(rules.collect())
+    }
+}
+
+/// Whether the calling thread's network namespace has a table of this name (in the family `inet`).
+///
+/// # Errors
+/// The kernel does not say.
+pub fn is_there(name: &str) -> Result<bool> {
+    let mut socket = Socket::open(NETLINK_NETFILTER)?;
+    is_there_by(&mut socket, name).map(|found| found.is_some())
+}
+
+/// The names of all tables in the calling thread's network namespace (in the family `inet`).
+///
+/// # Errors
+/// The kernel does not say.
+pub fn names() -> Result<Vec<String>> {
+    let mut socket = Socket::open(NETLINK_NETFILTER)?;
+    let replies = socket.ask(message::get_tables(), NLM_F_DUMP, "list the nftables tables")?;
+    Ok(replies.into_iter().filter_map(message::inner).filter_map(message::table_name).collect())
+}
+
+/// Whether there is such a table, and if so its owner, if it has one.
+fn is_there_by(socket: &mut Socket, name: &str) -> Result<Option<Option<u32>>> {
+    let what = format!("look for the nftables table {name}");
+    match socket.ask(message::get_table(name), 0, &what) {
+        Err(error) if error.is_os(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+        Ok(replies) => Ok(replies.into_iter().filter_map(message::inner).find_map(|message| match message {
+            NfTablesMessage::NewTable(table) => Some(message::owner(&table)),
+            _ => None,
+        })),
+    }
+}

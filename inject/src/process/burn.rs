@@ -1,0 +1,219 @@
+//! Processors are busy with something else.
+
+use super::helper::{Helper, Watch};
+use super::identity::Identity;
+use super::proc;
+use crate::cgroup::{Group, Limit, Limited};
+use crate::error::{Error, ErrorKind, Result};
+use crate::injection::Injection;
+use crate::journal::{Change, Journal, Undo};
+use crate::target::{Process, Target};
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+
+/// Over how long a share is kept: the default period of the kernel's bandwidth control, `sched_cfs_bandwidth_slice`'s
+/// `default_cfs_period()` (kernel/sched/fair.c).
+const PERIOD_US: u64 = 100_000;
+
+/// The kernel's least quota (`min_cfs_quota_period`, kernel/sched/core.c).
+const QUOTA_US_MIN: u64 = 1_000;
+
+/// A whole, in parts per million.
+const WHOLE_PPM: u64 = 1_000_000;
+
+/// A share of the processors' time is taken.
+#[derive(Debug)]
+pub struct CpuBurn {
+    /// In this order it is dropped, and healed thereby: whoever stops processes ends before these go on.
+    helpers: Vec<Helper>,
+    how: How,
+    /// The group around a process, if that was needed. Last: it is removed after the rest.
+    _around: Option<Group>,
+}
+
+#[derive(Debug)]
+enum How {
+    Quota(Limited),
+    Burners,
+    Stopping { process: Process, stopped: Vec<Change> },
+}
+
+impl CpuBurn {
+    /// Takes a share of the time of so many processors from the target: by a quota of its group where it can have one,
+    /// else by stopping the process for that share of the time.
+    ///
+    /// # Errors
+    /// The target has ended, or is a cgroup without a controller for processors.
+    ///
+    /// # Panics
+    /// The share is nothing or everything.
+    pub fn apply(journal: &Journal, target: &Target, load_ppm: u32, processors: u32) -> Result<Self> {
+        let process = match target {
+            Target::Process(process) => process,
+            Target::Cgroup(_) | Target::Namespace(_) => {
+                return Self::by_quota(&Group::of(journal, target)?, load_ppm, processors);
+            }
+        };
+        let by_quota = Group::around(journal, process).and_then(|group| {
+            let burn = Self::by_quota(&group, load_ppm, processors)?;
+            Ok(Self { _around: Some(group), ..burn })
+        });
+        match by_quota {
+            Err(Error { kind: ErrorKind::Lacking { .. }, .. }) => Self::by_stopping(journal, process, load_ppm),
+            done => done,
+        }
+    }
+
+    /// Leaves a group the rest of the time of so many processors, by its quota.
+    ///
+    /// # Errors
+    /// As [`Limited::apply`].
+    ///
+    /// # Panics
+    /// The share is nothing or everything.
+    pub fn by_quota(group: &Group, load_ppm: u32, processors: u32) -> Result<Self> {
+        let left_ppm = WHOLE_PPM - u64::from(checked(load_ppm));
+        let quota_us = (PERIOD_US * u64::from(processors.max(1)) * left_ppm / WHOLE_PPM).max(QUOTA_US_MIN);
+        let limit = Limited::apply(group, &Limit::Processors { quota_us, period_us: PERIOD_US })?;
+        Ok(Self { helpers: Vec::new(), how: How::Quota(limit), _around: None })
+    }
+
+    /// Burns that share of so many processors within a group, which counts as the group's own use.
+    ///
+    /// # Errors
+    /// No processes can be made there.
+    ///
+    /// # Panics
+    /// The share is nothing or everything.
+    pub fn by_burners(group: &Group, load_ppm: u32, processors: u32) -> Result<Self> {
+        let share = f64::from(checked(load_ppm)) / WHOLE_PPM as f64;
+        let burner = |_| Helper::start(group.journal(), c"wt:burner", Some(group), |watch| burn(watch, share));
+        let helpers = (0..processors.max(1)).map(burner).collect::<Result<_>>()?;
+        Ok(Self { helpers, how: How::Burners, _around: None })
+    }
+
+    /// Stops a process and all that descend from it for that share of each tenth of a second. Needs no privilege.
+    ///
+    /// # Errors
+    /// It has ended, or no process can be made.
+    ///
+    /// # Panics
+    /// The share is nothing or everything.
+    pub fn by_stopping(journal: &Journal, process: &Process, load_ppm: u32) -> Result<Self> {
+        let share = f64::from(checked(load_ppm)) / WHOLE_PPM as f64;
+        // Whoever kills the helper while they are stopped lets them go on: the helper is undone first, being newer.
+        let mut stopped = Vec::new();
+        for pid in proc::tree(process.pid) {
+            let found = Process::open(pid).and_then(|process| process.identity());
+            match found {
+                Ok(identity) => stopped.push(journal.change(Undo::Continue { process: identity }, || Ok(()))?.1),
+                Err(error) if pid == process.pid => return Err(error),
+                Err(_) => {}
+            }
+        }
+        let identity = process.identity()?;
+        let helper = Helper::start(journal, c"wt:stopper", None, |watch| stop_and_go(watch, &identity, share))?;
+        let how = How::Stopping { process: process.clone(), stopped };
+        Ok(Self { helpers: vec![helper], how, _around: None })
+    }
+
+    fn end_helpers(&mut self) -> Result<()> {
+        self.helpers.iter_mut().try_for_each(Helper::end)
+    }
+}
+
+impl Injection for CpuBurn {
+    fn mechanism(&self) -> &'static str {
+        match &self.how {
+            How::Quota(limit) => limit.mechanism(),
+            How::Burners => "burners in the group",
+            How::Stopping { .. } => "SIGSTOP and SIGCONT in turn",
+        }
+    }
+
+    fn read_back(&mut self) -> Result<()> {
+        match &mut self.how {
+            How::Quota(limit) => limit.read_back()?,
+            How::Stopping { process, .. } if !process.is_alive() => {
+                return Err(Error::gone(format!("slow process {} down", process.pid)));
+            }
+            How::Burners | How::Stopping { .. } => {}
+        }
+        match self.helpers.iter().find(|helper| !helper.is_alive()) {
+            None => Ok(()),
+            Some(ended) => Err(Error::unlike("burn", "helpers at work", format!("process {} ended", ended.pid()))),
+        }
+    }
+
+    /// Periods in which the group was throttled, or stops and bursts of burning so far.
+    fn bit(&mut self) -> Result<u64> {
+        match &mut self.how {
+            How::Quota(limit) => limit.bit(),
+            How::Burners | How::Stopping { .. } => Ok(self.helpers.iter_mut().map(Helper::counted).sum()),
+        }
+    }
+
+    fn heal(&mut self) -> Result<()> {
+        self.end_helpers()?;
+        match &mut self.how {
+            How::Quota(limit) => limit.heal()?,
+            How::Burners => {}
+            How::Stopping { process, stopped } => {
+                stopped.iter_mut().try_for_each(|change| change.undo().map(|_| ()))?;
+                // Those that it had since.
+                for pid in proc::tree(process.pid) {
+                    let _ = Process::open(pid).and_then(|process| process.signal(Signal::CONT));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn checked(load_ppm: u32) -> u32 {
+    let is_share = load_ppm > 0 && u64::from(load_ppm) < WHOLE_PPM;
+    assert!(is_share, "a load of {load_ppm} ppm: neither nothing nor everything can be taken");
+    load_ppm
+}
+
+/// Busy for this share of each tenth of a period, so that it is felt evenly.
+fn burn(watch: &Watch, share: f64) {
+    let period = Duration::from_micros(PERIOD_US / 10);
+    let busy = period.mul_f64(share);
+    while watch.goes_on_after(period - busy) {
+        let since = Instant::now();
+        while since.elapsed() < busy {
+            std::hint::spin_loop();
+        }
+        watch.count();
+    }
+}
+
+/// Stops the tree for this share of each period. Those that were stopped go on whenever this returns.
+///
+/// This process and the one that wanted it run on, should they be in the tree.
+fn stop_and_go(watch: &Watch, root: &Identity, share: f64) {
+    // Descriptors of the parent were closed, so it is looked for once more.
+    let Ok(Some(root)) = root.open() else { return };
+    let period = Duration::from_micros(PERIOD_US);
+    let stop = period.mul_f64(share);
+    let spared = [std::process::id(), watch.wanted_by()];
+    loop {
+        // Parents first: one that is stopped makes no more children.
+        let mut stopped = Vec::new();
+        let tree = proc::tree(root.pid).into_iter().filter(|pid| !spared.contains(pid));
+        for process in tree.filter_map(|pid| Process::open(pid).ok()) {
+            if process.signal(Signal::STOP).is_ok() {
+                stopped.push(process);
+            }
+        }
+        watch.count();
+        let goes_on = watch.goes_on_after(stop);
+        for process in stopped.iter().rev() {
+            let _ = process.signal(Signal::CONT);
+        }
+        if !goes_on || !root.is_alive() || !watch.goes_on_after(period - stop) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The kernel kills for want of memory.
+
+use super::helper::{Helper, Watch};
+use super::identity::Identity;
+use super::memory::resident_bytes;
+use super::proc;
+use crate::cgroup::{Group, Limit, Limited, is_below_use};
+use crate::error::{Error, ErrorKind, Result};
+use crate::injection::Injection;
+use crate::journal::{Change, Journal, Restore, Undo};
+use crate::target::{Process, Target};
+use std::path::Path;
+use std::time::Duration;
+
+/// What more than its use a group is left at most, before somebody is killed.
+const SLACK_BYTES: u64 = 1 << 20;
+
+/// How long the kernel may take to kill.
+const KILL_WITHIN: Duration = Duration::from_secs(5);
+
+/// A process of the target has been killed for want of memory. One shot: healing takes the limit away.
+#[derive(Debug)]
+pub struct OomKill {
+    how: How,
+    killed: u64,
+}
+
+#[derive(Debug)]
+enum How {
+    Group { limit: Limited, likely: Vec<Change> },
+    Hand,
+}
+
+impl OomKill {
+    /// Has the kernel kill within the target's group; without one, kills the largest process of the tree, as the kernel
+    /// would. Returns when somebody is dead.
+    ///
+    /// # Errors
+    /// The target has ended, is a cgroup without a controller for memory, or nobody was killed.
+    pub fn apply(journal: &Journal, target: &Target) -> Result<Self> {
+        match target {
+            // In a group of its own none of its memory would be charged, so no limit could be below its use.
+            Target::Process(process) => Self::by_hand(process),
+            Target::Cgroup(_) | Target::Namespace(_) => Self::in_group(&Group::of(journal, target)?),
+        }
+    }
+
+    /// Lowers a group's limit below its use, so that the kernel's OOM killer chooses a member.
+    ///
+    /// Version 1 refuses a limit below what is used. There it is lowered to what is used, and a process of our own
+    /// allocates a little more; all others are made more likely victims meanwhile (proc_pid_oom_score_adj(5)).
+    ///
+    /// # Errors
+    /// The group lacks a controller for memory, has no members, or nobody was killed in 5 s.
+    pub fn in_group(group: &Group) -> Result<Self> {
+        let before = group.oom_kills()?;
+        let members = group.members();
+        if members.is_empty() {
+            return Err(Error::gone("kill for want of memory"));
+        }
+        let likely = members.iter().filter_map(|&pid| make_likely(group.journal(), pid).transpose());
+        let likely = likely.collect::<Result<Vec<_>>>()?;
+        let limit = lower(group)?;
+        let slack = group.memory_used_bytes()?.saturating_add(SLACK_BYTES);
+        let mut eater = Helper::start(group.journal(), c"wt:eater", Some(group), |watch| eat(watch, slack))?;
+        let mut killed = 0;
+        let deadline = std::time::Instant::now() + KILL_WITHIN;
+        while killed == 0 && std::time::Instant::now() < deadline {
+            eater.ends_within(Duration::from_millis(1));
+            killed = group.oom_kills()?.saturating_sub(before);
+        }
+        eater.end()?;
+        if killed == 0 {
+            return Err(Error::unlike("kill for want of memory", "a process killed", "none"));
+        }
+        Ok(Self { how: How::Group { limit, likely }, killed })
+    }
+
+    /// Kills the largest of a process and all that descend from it. Needs no privilege for processes of one's own.
+    ///
+    /// # Errors
+    /// It has ended, or is another user's.
+    pub fn by_hand(process: &Process) -> Result<Self> {
+        process.identity()?;
+        let size = |pid: &u32| resident_bytes(*pid).unwrap_or(0);
+        let largest = proc::tree(process.pid).into_iter().max_by_key(size).unwrap_or(process.pid);
+        let victim = if largest == process.pid { process.clone() } else { Process::open(largest)? };
+        victim.kill()?;
+        if !victim.ends_within(KILL_WITHIN) {
+            return Err(Error::unlike("kill for want of memory", "the largest process killed", "that it goes on"));
+        }
+        Ok(Self { how: How::Hand, killed: 1 })
+    }
+}
+
+impl Injection for OomKill {
+    fn mechanism(&self) -> &'static str {
+        match self.how {
+            How::Group { .. } => "OOM killer of the group",
+            How::Hand => "SIGKILL of the largest process",
+        }
+    }
+
+    fn read_back(&mut self) -> Result<()> {
+        match &mut self.how {
+            How::Group { limit, .. } => limit.read_back(),
+            How::Hand => Ok(()),
+        }
+    }
+
+    /// Processes that were killed.
+    fn bit(&mut self) -> Result<u64> {
+        Ok(self.killed)
+    }
+
+    fn heal(&mut self) -> Result<()> {
+        match &mut self.how {
+            How::Group { limit, likely } => {
+                limit.heal()?;
+                likely.iter_mut().try_for_each(|change| change.undo().map(|_| ()))
+            }
+            How::Hand => Ok(()),
+        }
+    }
+}
+
+/// Lowers the group's limit as far as the kernel goes along: in version 2 below its use, in version 1 to it.
+fn lower(group: &Group) -> Result<Limited> {
+    let mut bytes = 0;
+    for more in 0.. {
+        match Limited::apply(group, &Limit::Memory { bytes }) {
+            Err(error) if is_below_use(&error) && more < 16 => {
+                bytes = group.memory_used_bytes()? + more * SLACK_BYTES / 16;
+            }
+            done => return done,
+        }
+    }
+    unreachable!("the loop ends by returning")
+}
+
+/// Makes a process the first to be killed, until this is undone. One that has ended meanwhile is no matter.
+fn make_likely(journal: &Journal, pid: u32) -> Result<Option<Change>> {
+    let Ok(identity) = Identity::of(pid) else { return Ok(None) };
+    let file = format!("/proc/{pid}/oom_score_adj");
+    let Ok(restore) = Restore::remember(Path::new(&file), None, "1000", "") else { return Ok(None) };
+    let restore = Restore { process: Some(identity), ..restore };
+    let written = journal.change(Undo::Restore(restore.clone()), || {
+        restore.write("1000").map_err(|error| Error::os(format!("write {file}"), error))
+    });
+    match written {
+        Ok(((), change)) => Ok(Some(change)),
+        // The kernel chooses by size then.
+        Err(Error { kind: ErrorKind::Os(_), .. }) if identity.open()?.is_none() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes page after page, up to this much.
+fn eat(watch: &Watch, bytes: u64) {
+    let page = rustix::param::page_size();
+    let mut memory: Vec<u8> = Vec::new();
+    let Ok(size) = usize::try_from(bytes) else { return };
+    if memory.try_reserve_exact(size).is_err() {
+        return;
+    }
+    while memory.len() < size {
+        memory.resize((memory.len() + page).min(size), 0xA5);
+        std::hint::black_box(&memory);
+        if !watch.goes_on_after(Duration::ZERO) {
+            return;
+        }
+    }
+    watch.goes_on_after(KILL_WITHIN);
+}

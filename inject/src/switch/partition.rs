@@ -1,0 +1,170 @@
+//! Partitions: nothing gets through from some hosts to others.
+
+use crate::netlink::in_namespace;
+use crate::netlink::nft::{self, Chain, Direction, Expression, Family, Hold, Hook, Rule, Set, Table, TableDescription};
+use crate::{Error, Injection, Result};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Before whatever delays or loses packets (nft(8): filter is 0, mangle -150): what does not get through is not queued.
+const PRIORITY: i32 = -200;
+const CHAIN: &str = "cut";
+
+/// The links that are cut: from each sender to each receiver.
+#[derive(Debug, Clone, Default)]
+pub struct Cut {
+    /// Addresses of those whose packets do not get through.
+    pub from: Vec<IpAddr>,
+    /// Addresses of those who do not get them. A host that is on both sides still reaches itself, as its packets do not
+    /// leave it.
+    pub to: Vec<IpAddr>,
+    /// Whether the ways back are cut too.
+    pub ways: Ways,
+}
+
+/// In which direction links are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ways {
+    /// Senders do not reach receivers.
+    One,
+    /// Nor receivers senders.
+    #[default]
+    Both,
+}
+
+/// Links that let nothing through: an nftables table in the switch's namespace, which dies with this process.
+#[derive(Debug)]
+pub struct Partition {
+    ns: OwnedFd,
+    /// Until it is healed.
+    table: Option<Table>,
+    name: String,
+    /// What it had bitten on when it was healed.
+    bit: u64,
+}
+
+impl Partition {
+    /// Cuts links of the network whose switch this namespace is. It is in force when this returns.
+    ///
+    /// # Errors
+    /// The kernel lacks nftables, or the namespace is not this user's.
+    pub fn begin(switch: BorrowedFd<'_>, cuts: &[Cut]) -> Result<Self> {
+        Self::begin_by(switch, cuts, Table::new)
+    }
+
+    /// Cuts links by a table that is kept by what is said, rather than by the best that the kernel has.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_held_by(switch: BorrowedFd<'_>, cuts: &[Cut], hold: Hold) -> Result<Self> {
+        Self::begin_by(switch, cuts, |description| Table::held_by(hold, description))
+    }
+
+    fn begin_by(
+        switch: BorrowedFd<'_>,
+        cuts: &[Cut],
+        make: impl FnOnce(TableDescription) -> Result<Table> + Send,
+    ) -> Result<Self> {
+        let ns = switch.try_clone_to_owned().map_err(|error| Error::os("hold a namespace", error))?;
+        let description = describe(name(), cuts);
+        let name = description.name.clone();
+        let table = in_namespace(switch, || make(description))??;
+        Ok(Self { ns, table: Some(table), name, bit: 0 })
+    }
+
+    /// The name of its table.
+    pub fn table(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Injection for Partition {
+    fn mechanism(&self) -> &'static str {
+        match self.table.as_ref().map(Table::hold) {
+            Some(Hold::Namespace) => "nft table",
+            Some(Hold::Socket) | None => "nft owner table",
+        }
+    }
+
+    fn read_back(&mut self) -> Result<()> {
+        match &mut self.table {
+            Some(table) => table.read_back(),
+            None => Err(Error::unlike("keep links cut", "a partition", "it has been healed")),
+        }
+    }
+
+    fn bit(&mut self) -> Result<u64> {
+        if let Some(table) = &mut self.table {
+            self.bit = table.counted()?;
+        }
+        Ok(self.bit)
+    }
+
+    fn heal(&mut self) -> Result<()> {
+        let Some(table) = &mut self.table else { return Ok(()) };
+        // A table that somebody has removed has taken its count along; the last one known stands.
+        if let Ok(bit) = table.counted() {
+            self.bit = bit;
+        }
+        table.remove()?;
+        self.table = None;
+        // By another socket, which sees what everybody sees.
+        if in_namespace(self.ns.as_fd(), || nft::is_there(&self.name))?? {
+            return Err(Error::unlike("heal a partition", "no table", format!("{} is there", self.name)));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Partition {
+    fn drop(&mut self) {
+        // A table with an owner goes with its socket; one without would stay.
+        if let Some(table) = &mut self.table {
+            let _ = table.remove();
+        }
+    }
+}
+
+/// A name that no other partition of a living process has.
+fn name() -> String {
+    static EVER: AtomicU32 = AtomicU32::new(0);
+    format!("windtunnel-cut-{}-{}", std::process::id(), EVER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Two sets per cut and family, and a rule for each direction, however many hosts there are.
+fn describe(name: String, cuts: &[Cut]) -> TableDescription {
+    let (mut sets, mut rules) = (Vec::new(), Vec::new());
+    for (number, cut) in cuts.iter().enumerate() {
+        for (family, label) in [(Family::V4, "v4"), (Family::V6, "v6")] {
+            let of = |addresses: &[IpAddr]| -> BTreeSet<IpAddr> {
+                addresses.iter().copied().filter(|address| Family::of(*address) == family).collect()
+            };
+            let (from, to) = (of(&cut.from), of(&cut.to));
+            if from.is_empty() || to.is_empty() {
+                continue;
+            }
+            let [from_name, to_name] = ["from", "to"].map(|side| format!("{side}-{label}-{number}"));
+            rules.push(rule(family, &from_name, &to_name));
+            if cut.ways == Ways::Both {
+                rules.push(rule(family, &to_name, &from_name));
+            }
+            sets.push(Set { name: from_name, family, addresses: from });
+            sets.push(Set { name: to_name, family, addresses: to });
+        }
+    }
+    let chain = Chain { name: CHAIN.to_owned(), hook: Hook::Passage, priority: PRIORITY, rules };
+    TableDescription { name, sets, chains: vec![chain] }
+}
+
+fn rule(family: Family, from: &str, to: &str) -> Rule {
+    let among = |direction, set: &str| Expression::Among { direction, family, set: set.to_owned() };
+    Rule(vec![
+        Expression::Is(family),
+        among(Direction::Source, from),
+        among(Direction::Destination, to),
+        Expression::Count,
+        Expression::Drop,
+    ])
+}

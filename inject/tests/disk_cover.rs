@@ -1,0 +1,127 @@
+//! A running process that finds no room in its directory.
+
+mod common;
+mod disk;
+
+use disk::{eventually, in_background, in_child, ok, tmpfs_on_mnt};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use windtunnel_inject::disk::DirectoryFull;
+use windtunnel_inject::namespace::leave_for_new;
+use windtunnel_inject::target::Process;
+use windtunnel_inject::{Injection, Target};
+
+const DIRECTORY: &str = "/mnt/service";
+
+/// A service with a directory of its own, in a mount namespace of its own.
+fn service() -> (disk::Holder, Process) {
+    let holder = in_background(|| {
+        leave_for_new(UnshareFlags::NEWNS).expect("a mount namespace");
+        tmpfs_on_mnt("8m");
+        fs::create_dir(DIRECTORY).expect("a directory");
+        fs::write(format!("{DIRECTORY}/kept"), "precious").expect("a file");
+    });
+    let pid = holder.pid();
+    let number = Pid::from_raw(pid.cast_signed()).expect("a process");
+    let handle = Arc::new(pidfd_open(number, PidfdFlags::empty()).expect("a process"));
+    (holder, Process { pid, handle })
+}
+
+/// Does this where the service is, as the service would.
+fn as_the_service(process: &Process, does: impl FnOnce()) {
+    assert!(in_child(|| {
+        move_into_thread_name_spaces(process.handle.as_fd(), ThreadNameSpaceType::MOUNT).expect("its namespace");
+        does();
+    }));
+}
+
+fn has_room() {
+    ok(fs::write(format!("{DIRECTORY}/new"), "new"));
+    ok(fs::remove_file(format!("{DIRECTORY}/new")));
+    assert_eq!(ok(fs::read_to_string(format!("{DIRECTORY}/kept"))), "precious");
+}
+
+fn has_no_room() {
+    for name in ["kept", "new"] {
+        let error = fs::write(format!("{DIRECTORY}/{name}"), "x").expect_err("no room");
+        assert_eq!(error.kind(), ErrorKind::StorageFull, "{name}: {error}");
+    }
+    let error = fs::create_dir(format!("{DIRECTORY}/directory")).expect_err("no room");
+    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+    assert_eq!(ok(fs::read_to_string(format!("{DIRECTORY}/kept"))), "precious");
+}
+
+#[test]
+fn a_process_finds_no_room_until_it_is_healed() {
+    common::in_namespaces(|| {
+        let (holder, process) = service();
+        let before = mounts_of(&process);
+        as_the_service(&process, has_room);
+        let started = std::time::Instant::now();
+        let mut full = DirectoryFull::apply(&Target::Process(process.clone()), Path::new(DIRECTORY)).expect("no room");
+        println!("in force after {:?}", started.elapsed());
+        full.read_back().expect("in force");
+        as_the_service(&process, has_no_room);
+        full.heal().expect("healed");
+        as_the_service(&process, has_room);
+        assert_eq!(mounts_of(&process), before);
+        full.heal().expect("healed already");
+        holder.kill();
+    });
+}
+
+#[test]
+fn it_is_unmounted_when_the_process_that_applied_it_is_killed() {
+    common::in_namespaces(|| {
+        let (holder, process) = service();
+        let before = mounts_of(&process);
+        let injector = in_background(|| {
+            DirectoryFull::apply(&Target::Process(process.clone()), Path::new(DIRECTORY)).expect("no room")
+        });
+        assert_ne!(mounts_of(&process), before);
+        injector.kill();
+        eventually("unmounted", || mounts_of(&process) == before);
+        holder.kill();
+    });
+}
+
+#[test]
+fn what_others_mount_is_noticed_and_stays() {
+    common::in_namespaces(|| {
+        let (holder, process) = service();
+        let target = Target::Process(process.clone());
+        let mut full = DirectoryFull::apply(&target, Path::new(DIRECTORY)).expect("no room");
+        as_the_service(&process, || {
+            ok(rustix::mount::mount("x", DIRECTORY, "tmpfs", rustix::mount::MountFlags::empty(), None));
+        });
+        full.read_back().expect_err("covered by somebody");
+        full.heal().expect_err("it cannot be unmounted beneath");
+        as_the_service(&process, || ok(rustix::mount::unmount(DIRECTORY, rustix::mount::UnmountFlags::empty())));
+        full.read_back().expect("in force again");
+        as_the_service(&process, || ok(rustix::mount::unmount(DIRECTORY, rustix::mount::UnmountFlags::DETACH)));
+        full.read_back().expect_err("unmounted by somebody");
+        full.heal().expect("gone is healed");
+        as_the_service(&process, has_room);
+        holder.kill();
+    });
+}
+
+#[test]
+fn a_target_that_ends_is_no_failure_of_healing() {
+    common::in_namespaces(|| {
+        let (holder, process) = service();
+        let mut full = DirectoryFull::apply(&Target::Process(process), Path::new(DIRECTORY)).expect("no room");
+        holder.kill();
+        full.read_back().expect_err("gone");
+        full.heal().expect("nothing is left");
+    });
+}
+
+fn mounts_of(process: &Process) -> Vec<u8> {
+    fs::read(format!("/proc/{}/mountinfo", process.pid)).expect("mounts")
+}

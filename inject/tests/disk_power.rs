@@ -1,0 +1,84 @@
+//! A disk that loses power.
+
+mod common;
+mod disk;
+
+use disk::{MIB, each_kind, make, ok, start};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use windtunnel_inject::Injection;
+use windtunnel_inject::disk::{DiskFull, DiskKind, InodeExhaustion};
+
+#[test]
+fn what_was_synced_is_kept_and_the_rest_may_be_lost() {
+    each_kind(|kind| {
+        let mut disk = make(kind);
+        if kind == DiskKind::Memory {
+            let error = disk.lose_power().expect_err("not here");
+            assert!(error.to_string().contains("not yet on a device"), "{error}");
+            return;
+        }
+        let given: [(&Path, &[u8]); 1] = [(Path::new("/etc/hosts"), b"10.0.0.1 kv1\n")];
+        for round in 0..3 {
+            assert!(start(&disk, &given, || {
+                let mut synced = ok(File::create(format!("/var/lib/synced-{round}")));
+                ok(synced.write_all(b"kept"));
+                ok(synced.sync_all());
+                let mut kept = ok(File::options().append(true).create(true).open("/var/lib/log"));
+                ok(kept.write_all(b"kept\n"));
+                ok(kept.sync_all());
+                ok(kept.write_all(b"lost\n"));
+                ok(fs::write(format!("/var/lib/written-{round}"), "lost"));
+            }));
+            disk.lose_power().expect("power loss");
+            assert!(start(&disk, &given, || {
+                for earlier in 0..=round {
+                    assert_eq!(ok(fs::read(format!("/var/lib/synced-{earlier}"))), b"kept");
+                }
+                // Its name may have reached the device with somebody else's sync.
+                let written = fs::read(format!("/var/lib/written-{round}")).unwrap_or_default();
+                assert_eq!(written, b"", "written a moment before");
+                assert_eq!(ok(fs::read_to_string("/var/lib/log")).lines().count(), round + 1);
+                assert!(Path::new("/etc/passwd").exists(), "the machine's files are there");
+            }));
+        }
+    });
+}
+
+#[test]
+fn faults_are_in_force_again_after_a_loss_of_power() {
+    if !disk::is_root() {
+        return;
+    }
+    common::in_namespaces(|| {
+        let mut disk = make(DiskKind::Ext4);
+        let (bytes, inodes) = (disk::free_bytes(&disk), disk::free_inodes(&disk));
+        let mut full = DiskFull::of(&disk, MIB).expect("a full disk");
+        let mut few = InodeExhaustion::of(&disk, 10).expect("few inodes");
+        disk.lose_power().expect("power loss");
+        full.read_back().expect("in force");
+        few.read_back().expect("in force");
+        assert!(disk::free_bytes(&disk) <= MIB && disk::free_inodes(&disk) <= 10);
+        disk.lose_power().expect("power loss");
+        full.heal().expect("healed");
+        few.heal().expect("healed");
+        few.heal().expect("healed");
+        assert_eq!((disk::free_bytes(&disk), disk::free_inodes(&disk)), (bytes, inodes));
+    });
+}
+
+#[test]
+fn nothing_of_a_disk_outlives_the_namespace_it_was_made_in() {
+    if !disk::is_root() {
+        return;
+    }
+    let before = disk::loop_devices();
+    common::in_namespaces(|| {
+        let mut disk = make(DiskKind::Ext4);
+        disk.lose_power().expect("power loss");
+        // As after kill -9: nothing is dropped.
+        std::mem::forget(disk);
+    });
+    disk::eventually("its loop device is free", || disk::loop_devices().is_subset(&before));
+}

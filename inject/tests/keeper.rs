@@ -1,0 +1,130 @@
+//! Hosts' programs are started in namespaces of their own, and end with their world.
+
+mod common;
+
+use common::in_world;
+use rustix::thread::UnshareFlags;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use windtunnel_inject::keeper::{Child, Keeper, Program, Start, StartFds};
+use windtunnel_inject::sys::End;
+
+fn network() -> OwnedFd {
+    std::thread::scope(|scope| {
+        let made = scope.spawn(|| {
+            windtunnel_inject::namespace::leave_for_new(UnshareFlags::NEWNET).expect("a network of its own");
+            OwnedFd::from(File::open("/proc/thread-self/ns/net").expect("the namespace"))
+        });
+        made.join().expect("it has not panicked")
+    })
+}
+
+/// Starts a shell's script; what it writes comes through the pipe.
+fn start(keeper: &Keeper, script: &str) -> (Child, File) {
+    let (output, theirs) = std::io::pipe().expect("a pipe");
+    let start = Start {
+        host: "kv0".to_owned(),
+        program: Program::Command("sh".to_owned()),
+        args: vec!["shell".to_owned(), "-c".to_owned(), script.to_owned()],
+        env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+        cgroups: Vec::new(),
+        files: vec![("/etc/hosts".into(), "10.0.0.1 kv1\n".to_owned())],
+        descriptors: Some(77),
+    };
+    let network = network();
+    let nothing = File::open("/dev/null").expect("nothing");
+    let fds = StartFds {
+        network: network.as_fd(),
+        output: theirs.as_fd(),
+        error_output: theirs.as_fd(),
+        more: &[nothing.as_fd()],
+    };
+    (keeper.start(&start, fds).expect("it starts"), File::from(OwnedFd::from(output)))
+}
+
+fn all(mut output: File) -> String {
+    let mut text = String::new();
+    output.read_to_string(&mut text).expect("text");
+    text
+}
+
+#[test]
+fn a_program_is_alone_on_its_host() {
+    in_world(|keeper| {
+        let script =
+            "hostname; cat /etc/hosts; ulimit -n; ls /proc/self/fd | wc -l; ls -d /proc/[0-9]* | wc -l; exit 7";
+        let (child, output) = start(keeper, script);
+        // The listing has a descriptor of its own; processes are the host's first, the shell, and those of the pipe.
+        assert_eq!(all(output), "kv0\n10.0.0.1 kv1\n77\n5\n4\n");
+        assert_eq!(child.wait().expect("a report"), End::Code(7));
+    });
+}
+
+#[test]
+fn a_program_gets_sigterm_and_takes_its_children_along() {
+    in_world(|keeper| {
+        let (child, output) = start(keeper, "sleep 1000 & echo ready; wait");
+        let mut ready = [0; 6];
+        (&output).read_exact(&mut ready).expect("it says so");
+        child.signal(rustix::process::Signal::TERM).expect("it runs");
+        assert_eq!(child.wait().expect("a report"), End::Signal(libc::SIGTERM));
+        // Ends when nobody can write any more: the child is gone too.
+        assert_eq!(all(output), "");
+    });
+}
+
+#[test]
+fn what_cannot_be_executed_is_an_error_that_says_so() {
+    in_world(|keeper| {
+        let nothing = File::open("/dev/null").expect("nothing");
+        let network = network();
+        let start = Start {
+            host: "kv0".to_owned(),
+            program: Program::Command("no-such-program".to_owned()),
+            args: vec!["no-such-program".to_owned()],
+            env: Vec::new(),
+            cgroups: Vec::new(),
+            files: Vec::new(),
+            descriptors: None,
+        };
+        let fd = nothing.as_fd();
+        let fds = StartFds { network: network.as_fd(), output: fd, error_output: fd, more: &[] };
+        let error = keeper.start(&start, fds).expect_err("there is none").to_string();
+        assert!(
+            error.starts_with("failed to start no-such-program on kv0: ") && error.contains("No such file"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn a_world_ends_with_its_case_and_with_who_ordered_it() {
+    use windtunnel_inject::keeper::run_world;
+    use windtunnel_inject::sys::{Forked, end_now, fork, wait};
+    let (mut output, theirs) = std::io::pipe().expect("a pipe");
+    let Forked::Parent(pid) = fork().expect("a process") else {
+        let ended = run_world(&[], |keeper| {
+            let (_child, output) = start(&keeper, "echo ready; exec sleep 1000");
+            let mut ready = [0; 6];
+            (&output).read_exact(&mut ready).expect("it says so");
+            std::io::Write::write_all(&mut &theirs, &ready).expect("somebody listens");
+            std::thread::sleep(std::time::Duration::from_secs(1000));
+            0
+        });
+        end_now(if ended.is_err() { 77 } else { 1 });
+    };
+    drop(theirs);
+    let mut ready = [0; 6];
+    if output.read_exact(&mut ready).is_err() {
+        assert_eq!(wait(pid).expect("a child").code(), 77);
+        assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here");
+        return;
+    }
+    let process = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid");
+    rustix::process::kill_process(process, rustix::process::Signal::KILL).expect("it runs");
+    assert_eq!(wait(pid).expect("a child"), End::Signal(libc::SIGKILL));
+    // Ends when the last process that holds the other end is gone.
+    let mut rest = Vec::new();
+    output.read_to_end(&mut rest).expect("an end");
+}

@@ -1,0 +1,91 @@
+//! Whoever holds a partition may be killed at any moment, and nothing is left.
+
+mod common;
+mod network;
+
+use network::network;
+use std::io::{Read, Write};
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+use windtunnel_inject::Injection;
+use windtunnel_inject::netlink::in_namespace;
+use windtunnel_inject::netlink::nft::{is_there, names};
+use windtunnel_inject::switch::{Cut, Partition, Ways};
+use windtunnel_inject::sys::{Forked, fork, wait};
+
+#[test]
+fn a_killed_holder_takes_its_partition_along() {
+    common::in_namespaces(|| {
+        let (switch, [a, b]) = network();
+        let (mut said, says) = std::io::pipe().expect("a pipe");
+        let holder = match fork().expect("a process") {
+            Forked::Child => {
+                let cuts = [Cut { from: a.addresses.to_vec(), to: b.addresses.to_vec(), ways: Ways::Both }];
+                let mut partition = Partition::begin(switch.ns(), &cuts).expect("a partition");
+                partition.read_back().expect("in force");
+                writeln!(&says, "{}", partition.table()).expect("a reader");
+                drop(says);
+                loop {
+                    std::thread::park();
+                }
+            }
+            Forked::Parent(pid) => pid,
+        };
+        drop(says);
+        let mut name = String::new();
+        said.read_to_string(&mut name).expect("its table's name");
+        let name = name.trim();
+        let there =
+            || in_namespace(switch.ns(), || is_there(name).expect("an answer")).expect("the switch's namespace");
+        assert!(!name.is_empty() && there());
+
+        let receiver = b.run(|| UdpSocket::bind((b.addresses[0], 7)).expect("a free port"));
+        let sender = a.run(|| UdpSocket::bind((a.addresses[0], 7)).expect("a free port"));
+        sender.send_to(b"?", (b.addresses[0], 7)).expect("senders hear nothing");
+        signal(holder, rustix::process::Signal::STOP);
+        assert!(there(), "a holder that stands still holds");
+        signal(holder, rustix::process::Signal::KILL);
+        let killed = Instant::now();
+        assert_eq!(wait(holder).expect("a child").code(), 128 + libc::SIGKILL);
+        while there() {
+            assert!(killed.elapsed() < Duration::from_millis(100), "it outlives its holder");
+        }
+        println!("gone {:?} after kill -9", killed.elapsed());
+        sender.send_to(b"!", (b.addresses[0], 7)).expect("a way there");
+        receiver.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout");
+        let mut byte = [0];
+        receiver.recv(&mut byte).expect("a datagram");
+        assert_eq!(&byte, b"!");
+    });
+}
+
+#[test]
+fn a_holder_killed_at_any_step_leaves_nothing() {
+    common::in_namespaces(|| {
+        let (switch, [a, b]) = network();
+        let cuts = [Cut { from: a.addresses.to_vec(), to: b.addresses.to_vec(), ways: Ways::Both }];
+        let tables = || in_namespace(switch.ns(), || names().expect("an answer")).expect("the switch's namespace");
+        for after in (0..40).map(|step| Duration::from_micros(step * 50)) {
+            let holder = match fork().expect("a process") {
+                Forked::Child => loop {
+                    if let Ok(mut partition) = Partition::begin(switch.ns(), &cuts) {
+                        let _ = partition.heal();
+                    }
+                },
+                Forked::Parent(pid) => pid,
+            };
+            let begun = Instant::now();
+            while begun.elapsed() < after {
+                std::hint::spin_loop();
+            }
+            signal(holder, rustix::process::Signal::KILL);
+            wait(holder).expect("a child");
+            assert_eq!(tables(), [""; 0], "killed after {after:?}");
+        }
+    });
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a process");
+    rustix::process::kill_process(pid, signal).expect("a child");
+}

@@ -1,0 +1,85 @@
+//! The clocks of a real process, when a page says that they are wrong.
+//!
+//! A host of the real world runs on no simulated kernel: its threads pass through the hooks to the genuine libc. These
+//! are the functions that stand in between where time is read or waited for. Without a page each is the genuine one
+//! after a look at a pointer. Like all hooks they use no Rust heap and no thread-local storage.
+//!
+//! Waits look at the page every 50 ms, so a clock that is moved meanwhile is followed. Not followed: a timerfd that was
+//! set before (it is translated when it is set), alarm(2), setitimer(2), timer_create(2), `SO_RCVTIMEO`, times(2),
+//! timestamps of files, and whoever makes system calls by himself or reads the vDSO without libc.
+//!
+//! | file | what is in it |
+//! | --- | --- |
+//! | `page.rs` | the page: what is added at which moment |
+//! | `shown.rs` | what clocks show for it, and waiting by them |
+//! | `reads.rs` | clock_gettime(2) and its relatives |
+//! | `sleeps.rs` | clock_nanosleep(2), futex(2) |
+//! | `polls.rs` | poll(2), select(2), epoll(7) |
+//! | `locks.rs` | the pthread functions that wait for a time |
+//! | `timerfds.rs` | timerfd_create(2) |
+
+mod locks;
+mod page;
+mod polls;
+mod reads;
+mod shown;
+mod sleeps;
+mod timerfds;
+
+pub(crate) use locks::*;
+pub(crate) use page::LAYOUT;
+pub(crate) use polls::*;
+pub(crate) use reads::*;
+pub(crate) use sleeps::*;
+pub(crate) use timerfds::*;
+
+use crate::carrier::real;
+use libc::{c_int, timespec};
+use page::{PAGE_WORDS, Page};
+
+/// What is wrong with a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BadPage {
+    /// It cannot be mapped: the error's number.
+    NotMapped(c_int),
+    /// It is of another layout.
+    Unknown,
+}
+
+/// Maps a page and goes by it from now on.
+pub(crate) fn install(fd: c_int) -> Result<(), BadPage> {
+    let bytes = PAGE_WORDS * 8;
+    let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    // SAFETY: a new mapping of a file, where the kernel likes.
+    let address =
+        unsafe { real::raw_syscall(libc::SYS_mmap, [0, bytes, prot, libc::MAP_SHARED as usize, fd as usize, 0]) };
+    if address < 0 {
+        return Err(BadPage::NotMapped(-address as c_int));
+    }
+    // SAFETY: mapped for good, aligned to pages, atomics throughout. A file that is shorter would end the process at
+    // the first look; the world's is sealed.
+    let page = unsafe { &*(address as *const Page) };
+    if !page.is_known() {
+        // SAFETY: mapped just now, and seen by nobody else.
+        unsafe { real::raw_syscall(libc::SYS_munmap, [address as usize, bytes, 0, 0, 0, 0]) };
+        return Err(BadPage::Unknown);
+    }
+    page::set_page(page);
+    Ok(())
+}
+
+fn timespec_of(ns: i64) -> timespec {
+    timespec { tv_sec: ns.div_euclid(1_000_000_000), tv_nsec: ns.rem_euclid(1_000_000_000) }
+}
+
+fn errno() -> c_int {
+    // SAFETY: the calling thread's own.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Fails as libc does.
+fn fail(error: c_int) -> c_int {
+    // SAFETY: the calling thread's own.
+    unsafe { *libc::__errno_location() = error };
+    -1
+}

@@ -1,0 +1,202 @@
+//! The page that says what is added to this process's genuine clocks. `inject/src/clock/layout.rs` writes it.
+//!
+//! Two slots of words, and a turn whose last bit says which of them holds: whoever finds the same turn after reading as
+//! before has read what belongs together, and a writer that was killed in between keeps nobody waiting.
+
+use std::sync::atomic::{AtomicI64, AtomicPtr, Ordering, fence};
+
+/// "wtclock1", little-endian.
+pub(super) const MAGIC: i64 = 0x316b_636f_6c63_7477;
+pub(super) const PAGE_WORDS: usize = 512;
+const MAGIC_WORD: usize = 0;
+const TURN_WORD: usize = 1;
+const WALL_READS_WORD: usize = 2;
+const DRIFTING_READS_WORD: usize = 3;
+const READ_AT_WORD: usize = 4;
+const SLOTS_WORD: usize = 8;
+/// A lease, which processes have that nobody ends; a host ends with its world.
+const UNTIL_WORD: usize = 0;
+const WALL_WORD: usize = 1;
+const MONOTONIC_WORD: usize = WALL_WORD + CURVE_WORDS;
+const LINE_WORDS: usize = 3;
+const LINES_MAX: usize = 16;
+const CURVE_WORDS: usize = 1 + LINES_MAX * LINE_WORDS;
+const SLOT_WORDS: usize = 1 + 2 * CURVE_WORDS;
+
+const _: () = assert!(SLOTS_WORD + 2 * SLOT_WORDS <= PAGE_WORDS);
+
+/// The layout in words, to be compared with what the other room writes.
+pub(crate) const LAYOUT: [usize; 13] = [
+    MAGIC as usize,
+    TURN_WORD,
+    WALL_READS_WORD,
+    DRIFTING_READS_WORD,
+    READ_AT_WORD,
+    SLOTS_WORD,
+    UNTIL_WORD,
+    WALL_WORD,
+    MONOTONIC_WORD,
+    LINE_WORDS,
+    CURVE_WORDS,
+    SLOT_WORDS,
+    LINES_MAX,
+];
+
+const MILLION: i128 = 1_000_000;
+
+/// The page, if there is one. Set once, never unmapped.
+static PAGE: AtomicPtr<Page> = AtomicPtr::new(std::ptr::null_mut());
+
+/// This process's page. Without one, clocks are the genuine ones, at the cost of this look.
+#[inline]
+pub(super) fn page() -> Option<&'static Page> {
+    // SAFETY: null or what `set_page` was given.
+    unsafe { PAGE.load(Ordering::Acquire).as_ref() }
+}
+
+/// Has all clocks of the process go by a page from now on.
+pub(super) fn set_page(page: &'static Page) {
+    PAGE.store(std::ptr::from_ref(page).cast_mut(), Ordering::Release);
+}
+
+/// Which of the curves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hand {
+    Wall,
+    Monotonic,
+}
+
+/// What holds from a moment on.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Line {
+    since_ns: i64,
+    adds_ns: i64,
+    ppm: i64,
+}
+
+impl Line {
+    /// What it adds. Within a line this never makes a clock stand still or go back: `ppm` is above -1,000,000.
+    pub(super) fn adds(self, now_ns: i64) -> i64 {
+        let passed = now_ns.saturating_sub(self.since_ns).max(0);
+        if self.ppm == 0 {
+            return self.adds_ns;
+        }
+        let more = (i128::from(passed) * i128::from(self.ppm)).div_euclid(MILLION);
+        self.adds_ns.saturating_add(more as i64)
+    }
+
+    pub(super) fn is_drifting(self) -> bool {
+        self.ppm != 0
+    }
+}
+
+/// The words that the world and this process share.
+#[repr(transparent)]
+pub(super) struct Page([AtomicI64; PAGE_WORDS]);
+
+impl Page {
+    fn word(&self, at: usize) -> i64 {
+        self.0[at].load(Ordering::Relaxed)
+    }
+
+    /// Whether it is a page of this layout.
+    pub(super) fn is_known(&self) -> bool {
+        self.0[MAGIC_WORD].load(Ordering::Acquire) == MAGIC
+    }
+
+    /// Reads what belongs together.
+    fn consistent<T>(&self, read: impl Fn(usize) -> T) -> T {
+        loop {
+            let turn = self.0[TURN_WORD].load(Ordering::Acquire);
+            let found = read(SLOTS_WORD + (turn & 1) as usize * SLOT_WORDS);
+            fence(Ordering::Acquire);
+            if self.word(TURN_WORD) == turn {
+                return found;
+            }
+        }
+    }
+
+    /// Whether nothing has ever been added to any clock.
+    #[inline]
+    pub(super) fn is_untouched(&self) -> bool {
+        self.0[TURN_WORD].load(Ordering::Acquire) == 0
+    }
+
+    fn line(&self, curve: usize, index: usize) -> Line {
+        let at = curve + 1 + index * LINE_WORDS;
+        Line { since_ns: self.word(at), adds_ns: self.word(at + 1), ppm: self.word(at + 2) }
+    }
+
+    /// The line of a curve that holds at a moment, which has been read before: a change is told before it takes effect,
+    /// so whoever reads the page after the moment knows of all that holds then.
+    pub(super) fn line_at(&self, hand: Hand, now_ns: i64) -> Line {
+        self.consistent(|slot| {
+            let curve = slot + curve_word(hand);
+            let count = self.count(curve);
+            let index = (1..count).rev().find(|index| self.line(curve, *index).since_ns <= now_ns).unwrap_or(0);
+            if count == 0 { Line::default() } else { self.line(curve, index) }
+        })
+    }
+
+    fn count(&self, curve: usize) -> usize {
+        (self.word(curve) as usize).min(LINES_MAX)
+    }
+
+    /// The first moment, from `now_ns` on, at which a clock shows this that is `base_ns` ahead of `CLOCK_MONOTONIC`
+    /// without what is added.
+    pub(super) fn when(&self, hand: Hand, base_ns: i64, shows_ns: i64, now_ns: i64) -> i64 {
+        self.consistent(|slot| {
+            let curve = slot + curve_word(hand);
+            let count = self.count(curve).max(1); // no line at all is a line of zeros
+            for index in 0..count {
+                let line = if self.count(curve) == 0 { Line::default() } else { self.line(curve, index) };
+                let ends = if index + 1 < count { self.line(curve, index + 1).since_ns } else { i64::MAX };
+                if ends <= now_ns {
+                    continue;
+                }
+                let begins = if index == 0 { now_ns } else { now_ns.max(line.since_ns) };
+                let at = first_in(line, base_ns, shows_ns, begins);
+                if at < ends {
+                    return at;
+                }
+            }
+            i64::MAX
+        })
+    }
+
+    /// Counts a look at a clock that is wrong.
+    pub(super) fn count_read(&self, hand: Hand, line: Line, now_ns: i64) {
+        let wrong = hand == Hand::Wall && (line.is_drifting() || line.adds(now_ns) != 0);
+        let drifting = self.line_at(Hand::Monotonic, now_ns).is_drifting();
+        if wrong {
+            self.0[WALL_READS_WORD].fetch_add(1, Ordering::Relaxed);
+        }
+        if drifting {
+            self.0[DRIFTING_READS_WORD].fetch_add(1, Ordering::Relaxed);
+        }
+        if wrong || drifting {
+            self.0[READ_AT_WORD].store(now_ns, Ordering::Relaxed);
+        }
+    }
+}
+
+fn curve_word(hand: Hand) -> usize {
+    match hand {
+        Hand::Wall => WALL_WORD,
+        Hand::Monotonic => MONOTONIC_WORD,
+    }
+}
+
+/// When a clock shows this, if this line goes on for ever.
+fn first_in(line: Line, base_ns: i64, shows_ns: i64, begins_ns: i64) -> i64 {
+    let shown = |at: i64| i128::from(at) + i128::from(base_ns) + i128::from(line.adds(at));
+    let left = i128::from(shows_ns) - shown(begins_ns);
+    if left <= 0 {
+        return begins_ns;
+    }
+    let speed = MILLION + i128::from(line.ppm);
+    let lasts = (left * MILLION + speed - 1) / speed;
+    let at = i64::try_from(i128::from(begins_ns) + lasts).unwrap_or(i64::MAX);
+    // What is added is rounded down, which may leave it a little early; no timer may be.
+    (at..at.saturating_add(16)).find(|at| shown(*at) >= i128::from(shows_ns)).unwrap_or(at)
+}

@@ -1,0 +1,187 @@
+//! `cargo xtask test --vm`: test binaries built here, run there.
+//!
+//! Each test runs in a process of its own, twice: as root, where nothing may be skipped, and as a user without
+//! privileges. One after the other, since much of it is about time, and an emulated processor has little of it.
+
+use super::command::{Command, quoted};
+use super::machine::Machine;
+use super::{Unpacked, User};
+use crate::process::{cargo, shown};
+use anyhow::{Context, Result, bail, ensure};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// Packages whose integration tests meet a real kernel.
+const PACKAGES: [&str; 1] = ["windtunnel-inject"];
+/// Seconds that one test may take.
+const TEST_SECONDS_MAX: u32 = 60;
+/// What all of them together may take, the start of the box included.
+const DEADLINE: Duration = Duration::from_secs(15 * 60);
+
+/// A test binary.
+#[derive(Debug, PartialEq, Eq)]
+struct Suite {
+    name: String,
+    binary: PathBuf,
+    /// Where its package is: there it runs, as cargo has it.
+    directory: PathBuf,
+}
+
+/// How a test ended, as `suites.sh` says it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Count {
+    passed: usize,
+    skipped: usize,
+    /// By user, suite and name.
+    failed: Vec<String>,
+}
+
+/// Builds the tests, and runs them in the box.
+///
+/// # Errors
+/// A test does not build or fails, or not all of them ran.
+pub fn test(root: &Path, unpacked: &Unpacked) -> Result<()> {
+    let suites = build(root)?;
+    let mut list = Vec::new();
+    for suite in &suites {
+        list.push((suite, tests_of(suite)?));
+    }
+    let expected = 2 * list.iter().map(|(_, tests)| tests.len()).sum::<usize>();
+    let mut command = Command::new(root.to_owned(), &["/run/vm/sh".to_owned(), "-c".to_owned(), script(&list)]);
+    command.user = User::Root;
+    let machine = Machine { deadline: Some(DEADLINE), ..Machine::default() };
+    let begin = Instant::now();
+    let mut count = Count::default();
+    let ended = machine.run(unpacked, &command.script(), |line| count.add(line));
+    for failed in &count.failed {
+        println!("vm: failed: {failed}");
+    }
+    let ended = ended?;
+    let (boot, took) = (ended.boot.as_secs_f64(), begin.elapsed().as_secs_f64());
+    println!("vm: started in {boot:.1} s, ended after {took:.1} s");
+    println!("vm: {} passed, {} failed, {} skipped", count.passed, count.failed.len(), count.skipped);
+    let ran = count.passed + count.failed.len() + count.skipped;
+    ensure!(ran == expected && ended.code == 0, "{ran} of {expected} tests ran (code {})", ended.code);
+    if !count.failed.is_empty() {
+        bail!("{} tests failed in the box", count.failed.len());
+    }
+    Ok(())
+}
+
+impl Count {
+    /// `test VERDICT HUNDREDTHS USER SUITE TEST`.
+    fn add(&mut self, line: &str) {
+        let words: Vec<_> = line.splitn(4, ' ').collect();
+        match words[..] {
+            ["test", "passed", _, _] => self.passed += 1,
+            ["test", "skipped", _, _] => self.skipped += 1,
+            ["test", _, _, test] => self.failed.push(test.to_owned()),
+            _ => println!("vm: {line}"),
+        }
+    }
+}
+
+/// The script that runs them all.
+fn script(list: &[(&Suite, Vec<String>)]) -> String {
+    let mut script = format!("limit={TEST_SECONDS_MAX}\n{}\n", include_str!("suites.sh"));
+    for user in [User::Root, User::Nobody] {
+        for (suite, tests) in list {
+            for test in tests {
+                let (directory, binary) = (suite.directory.to_string_lossy(), suite.binary.to_string_lossy());
+                let words = [&*directory, &*binary, &suite.name, test].map(quoted).join(" ");
+                let _ = writeln!(script, "one {} {words}", user.name());
+            }
+        }
+    }
+    // Failures are counted from what each test said.
+    script.push_str("exit 0\n");
+    script
+}
+
+/// Builds the integration tests of all packages.
+fn build(root: &Path) -> Result<Vec<Suite>> {
+    let mut build = cargo(root, &["test", "--no-run", "--locked", "--tests"]);
+    build.args(PACKAGES.iter().flat_map(|package| ["-p", package]));
+    println!("$ {}", shown(&build));
+    build.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
+    let built = build.spawn().and_then(std::process::Child::wait_with_output).context("failed to start cargo")?;
+    ensure!(built.status.success(), "the tests do not build");
+    suites(&String::from_utf8_lossy(&built.stdout))
+}
+
+/// The integration tests among what cargo says that it built.
+fn suites(messages: &str) -> Result<Vec<Suite>> {
+    let mut suites = Vec::new();
+    for line in messages.lines() {
+        let message: serde_json::Value = serde_json::from_str(line).context("failed to read what cargo built")?;
+        let text = |at: &str| message.pointer(at).and_then(serde_json::Value::as_str);
+        if text("/target/kind/0") != Some("test") {
+            continue;
+        }
+        let found = (text("/target/name"), text("/executable"), text("/manifest_path"));
+        if let (Some(name), Some(binary), Some(manifest)) = found {
+            let directory = Path::new(manifest).parent().context("a manifest is in a directory")?.to_owned();
+            suites.push(Suite { name: name.to_owned(), binary: binary.into(), directory });
+        }
+    }
+    suites.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(suites)
+}
+
+/// The names of a binary's tests, asked here, where it is quick.
+fn tests_of(suite: &Suite) -> Result<Vec<String>> {
+    let mut list = std::process::Command::new(&suite.binary);
+    let listed = list.args(["--list", "--format", "terse"]).current_dir(&suite.directory).output();
+    let listed = listed.with_context(|| format!("failed to start {}", suite.binary.display()))?;
+    ensure!(listed.status.success(), "{} does not list its tests", suite.name);
+    Ok(names(&String::from_utf8_lossy(&listed.stdout)))
+}
+
+fn names(listed: &str) -> Vec<String> {
+    listed.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integration_tests_are_found_among_what_was_built() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","manifest_path":"/w/inject/Cargo.toml","executable":"/t/inject-1","#,
+            r#""target":{"kind":["lib"],"name":"windtunnel_inject"}}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","manifest_path":"/w/inject/Cargo.toml","executable":"/t/links-2","#,
+            r#""target":{"kind":["test"],"name":"links"}}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+        );
+        let links = Suite { name: "links".to_owned(), binary: "/t/links-2".into(), directory: "/w/inject".into() };
+        assert_eq!(suites(messages).expect("they are JSON"), [links]);
+    }
+
+    #[test]
+    fn benchmarks_are_no_tests() {
+        assert_eq!(names("a::b: test\nc: benchmark\n\n2 tests, 0 benchmarks\n"), ["a::b"]);
+    }
+
+    #[test]
+    fn every_test_runs_as_both_users() {
+        let suite = Suite { name: "links".to_owned(), binary: "/t/links-2".into(), directory: "/w/inject".into() };
+        let script = script(&[(&suite, vec!["drops".to_owned()])]);
+        assert!(script.contains("\none root '/w/inject' '/t/links-2' 'links' 'drops'\n"), "{script}");
+        assert!(script.contains("\none nobody '/w/inject' '/t/links-2' 'links' 'drops'\n"), "{script}");
+    }
+
+    #[test]
+    fn what_did_not_pass_has_failed() {
+        let mut count = Count::default();
+        for verdict in ["passed", "skipped", "failed", "late"] {
+            count.add(&format!("test {verdict} 12 root links a_test"));
+        }
+        let failed = vec!["root links a_test".to_owned(); 2];
+        assert_eq!(count, Count { passed: 1, skipped: 1, failed });
+    }
+}
