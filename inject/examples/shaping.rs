@@ -4,7 +4,7 @@
 mod shape_net;
 
 use rustix::thread::UnshareFlags;
-use shape_net::{Net, quantile};
+use shape_net::{Net, is_plausible, quantile};
 use std::time::{Duration, Instant};
 use windtunnel_inject::Injection;
 use windtunnel_inject::namespace::leave_for_new;
@@ -13,7 +13,7 @@ use windtunnel_inject::shape::{Shaper, Spread, Trouble};
 fn main() -> windtunnel_inject::Result<()> {
     leave_for_new(UnshareFlags::NEWNET | UnshareFlags::NEWNS)?;
     let net = Net::new();
-    let shaper = Shaper::start(7)?;
+    let shaper = net.shaper(7);
     report_latency("none", &net, 1_000);
     for (name, latency_ms, jitter_ms) in [("0 ms", 0, 0), ("10 ms", 10, 0), ("50 ms", 50, 0), ("100±20 ms", 80, 40)] {
         let slow = Trouble::Slow {
@@ -28,16 +28,19 @@ fn main() -> windtunnel_inject::Result<()> {
     }
     for probability in [0.01, 0.3] {
         let mut lossy = shaper.begin(&net.there(), Trouble::Lossy { probability, correlation: 0.0 })?;
-        let arrived = net.send(net.b.v4, &vec![vec![0; 100]; 10_000]).len();
-        println!("loss of {probability}: {:.4} of 10000", 1.0 - arrived as f64 / 10_000.0);
+        let arrived = net.send(net.b.addresses[0], &vec![vec![0; 100]; 10_000]).len();
+        let (lost, bit) = (10_000 - arrived, lossy.bit()?);
+        let plausible = is_plausible(lost, 10_000, probability);
+        println!("loss of {probability}: {lost} of 10000, {bit} by the shaper; within 99.9 %: {plausible}");
         lossy.heal()?;
     }
-    let bytes_per_second = 1 << 20;
-    let narrow = Trouble::Narrow { bytes_per_second, queue_bytes: Some(64 << 10) };
-    let mut narrow = shaper.begin(&net.there(), narrow)?;
-    let took = net.stream(net.b.v4, 5 << 20);
-    println!("5 MiB at 1 MiB/s: {took:?}, {:.4} MiB/s", 5.0 / took.as_secs_f64());
-    narrow.heal()?;
+    for queue_bytes in [64 << 10, 1_500_000] {
+        let narrow = Trouble::Narrow { bytes_per_second: 1 << 20, queue_bytes: Some(queue_bytes) };
+        let mut narrow = shaper.begin(&net.there(), narrow)?;
+        let took = net.stream(net.b.addresses[0], 5 << 20).as_secs_f64();
+        println!("5 MiB of TCP at 1 MiB/s, {queue_bytes} bytes of queue: {took:.3} s, {:.4} MiB/s", 5.0 / took);
+        narrow.heal()?;
+    }
     report_throughput("past the queue", &net);
     let lossless = Trouble::Lossy { probability: 0.0, correlation: 0.0 };
     let mut nothing = shaper.begin(&net.there(), lossless)?;
@@ -49,7 +52,7 @@ fn main() -> windtunnel_inject::Result<()> {
 }
 
 fn report_latency(name: &str, net: &Net, count: usize) {
-    let times = net.ping(net.b.v4, count, Duration::from_millis(2));
+    let times = net.ping(net.b.addresses[0], count, Duration::from_millis(2));
     let lost = times.iter().filter(|time| time.is_none()).count();
     let [min, p50, p99, max] = [0.0, 0.5, 0.99, 1.0].map(|q| quantile(&times, q).as_secs_f64() * 1_000.0);
     println!("{name}: round trips min {min:.3}, p50 {p50:.3}, p99 {p99:.3}, max {max:.3} ms; {lost} lost");
@@ -57,7 +60,7 @@ fn report_latency(name: &str, net: &Net, count: usize) {
 
 fn report_throughput(name: &str, net: &Net) {
     let bytes = 200 << 20;
-    let took = net.stream(net.b.v4, bytes).as_secs_f64();
+    let took = net.stream(net.b.addresses[0], bytes).as_secs_f64();
     let segments = bytes as f64 / 1_448.0;
     let (mib, packets) = (bytes as f64 / took / f64::from(1 << 20), segments / took);
     println!("{name}: 200 MiB of TCP at {mib:.0} MiB/s, {packets:.0} segments/s");

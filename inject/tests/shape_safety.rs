@@ -21,7 +21,7 @@ fn slow(ms: u64) -> Trouble {
 
 /// How long a datagram takes to `b` and back.
 fn round_trip(net: &Net) -> Option<Duration> {
-    net.ping(net.b.v4, 1, Duration::ZERO)[0]
+    net.ping(net.b.addresses[0], 1, Duration::ZERO)[0]
 }
 
 /// Waits for this, but not for ever.
@@ -36,11 +36,11 @@ fn until(mut is_so: impl FnMut() -> bool) {
 #[test]
 fn a_trouble_is_in_force_and_gone_within_a_tenth_of_a_second() {
     in_namespaces(|| {
-        add_foreign_table();
-        let before = ruleset();
         let net = Net::new();
-        let shaper = Shaper::start(7).unwrap();
-        assert_eq!(ruleset(), before, "without trouble there is no rule");
+        net.in_switch(add_foreign_table);
+        let before = net.in_switch(ruleset);
+        let shaper = net.shaper(7);
+        assert_eq!(net.in_switch(ruleset), before, "without trouble there is no rule");
         for _ in 0..5 {
             let start = Instant::now();
             let mut partition = shaper.begin(&net.there(), Trouble::Partition).unwrap();
@@ -53,7 +53,7 @@ fn a_trouble_is_in_force_and_gone_within_a_tenth_of_a_second() {
             round_trip(&net).unwrap();
             partition.heal().unwrap();
             partition.read_back().unwrap_err();
-            assert_eq!(ruleset(), before);
+            assert_eq!(net.in_switch(ruleset), before);
         }
     });
 }
@@ -62,10 +62,10 @@ fn a_trouble_is_in_force_and_gone_within_a_tenth_of_a_second() {
 fn what_has_been_held_back_comes_at_its_time_after_the_trouble_is_gone() {
     in_namespaces(|| {
         let net = Net::new();
-        let shaper = Shaper::start(7).unwrap();
+        let shaper = net.shaper(7);
         let mut slow = shaper.begin(&net.there(), slow(700)).unwrap();
         std::thread::scope(|scope| {
-            let before = scope.spawn(|| net.ping(net.b.v4, 2, Duration::from_millis(1)));
+            let before = scope.spawn(|| net.ping(net.b.addresses[0], 2, Duration::from_millis(1)));
             until(|| slow.bit().unwrap() == 2);
             assert_eq!(shaper.held().unwrap(), 2);
             slow.heal().unwrap();
@@ -74,7 +74,7 @@ fn what_has_been_held_back_comes_at_its_time_after_the_trouble_is_gone() {
             assert!(quantile(&before, 0.0) >= Duration::from_millis(700), "{before:?}");
         });
         assert_eq!(shaper.held().unwrap(), 0);
-        until(|| ruleset().is_empty());
+        until(|| net.in_switch(ruleset).is_empty());
     });
 }
 
@@ -82,15 +82,15 @@ fn what_has_been_held_back_comes_at_its_time_after_the_trouble_is_gone() {
 fn whoever_ends_the_shaper_lets_go_what_it_holds() {
     in_namespaces(|| {
         let net = Net::new();
-        let shaper = Shaper::start(7).unwrap();
+        let shaper = net.shaper(7);
         let mut slow = shaper.begin(&net.there(), slow(60_000)).unwrap();
         std::thread::scope(|scope| {
-            let held = scope.spawn(|| net.ping(net.b.v4, 2, Duration::from_millis(1)));
+            let held = scope.spawn(|| net.ping(net.b.addresses[0], 2, Duration::from_millis(1)));
             until(|| slow.bit().unwrap() == 2);
             drop((slow, shaper));
             assert!(held.join().unwrap().iter().all(Option::is_some));
         });
-        assert_eq!(ruleset(), Vec::<String>::new());
+        assert_eq!(net.in_switch(ruleset), Vec::<String>::new());
     });
 }
 
@@ -98,7 +98,7 @@ fn whoever_ends_the_shaper_lets_go_what_it_holds() {
 fn troubles_on_the_same_link_heal_in_any_order() {
     in_namespaces(|| {
         let net = Net::new();
-        let shaper = Shaper::start(7).unwrap();
+        let shaper = net.shaper(7);
         for first_out in [0, 1] {
             let mut both: Vec<Shaping> = [30, 50].map(|ms| shaper.begin(&net.there(), slow(ms)).unwrap()).into();
             assert!(round_trip(&net).unwrap() >= Duration::from_millis(80));
@@ -116,48 +116,38 @@ fn troubles_on_the_same_link_heal_in_any_order() {
 fn links_without_trouble_are_not_queued() {
     in_namespaces(|| {
         let net = Net::new();
-        let shaper = Shaper::start(7).unwrap();
+        let shaper = net.shaper(7);
         let _slow = shaper.begin(&net.there(), slow(1)).unwrap();
-        let queued = || {
-            let listing = std::fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue").unwrap();
-            let field = listing.split_whitespace().nth(7).unwrap();
-            field.parse::<u64>().unwrap()
-        };
+        // The eighth column: the number of the last packet.
+        let queued = || net.queues().split_whitespace().nth(7).unwrap().parse::<u64>().unwrap();
         let before = queued();
-        assert!(net.ping(net.b.v4, 20, Duration::from_millis(1)).iter().all(Option::is_some));
+        assert!(net.ping(net.b.addresses[0], 20, Duration::from_millis(1)).iter().all(Option::is_some));
         assert_eq!(queued() - before, 20, "the way there, and not the way back");
     });
 }
 
 #[test]
-fn two_shapers_in_a_namespace_and_one_from_outside_do_not_get_into_each_other_s_way() {
+fn shapers_of_one_namespace_do_not_get_into_each_other_s_way() {
     in_namespaces(|| {
         let net = Net::new();
-        let here = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
-        let shapers = [
-            Shaper::start(7).unwrap(),
-            Shaper::start(8).unwrap(),
-            net.a.run(|| {
-                use std::os::fd::AsFd;
-                Shaper::start_in(here.as_fd(), 9).unwrap()
-            }),
-        ];
-        let mut all = shapers.each_ref().map(|shaper| shaper.begin(&net.there(), slow(20)).unwrap());
+        let shapers = [7, 8].map(|seed| net.shaper(seed));
+        let inside = net.in_switch(|| Shaper::start(9).unwrap());
+        let shapers = [&shapers[0], &shapers[1], &inside];
+        let mut all = shapers.map(|shaper| shaper.begin(&net.there(), slow(20)).unwrap());
         assert!(round_trip(&net).unwrap() >= Duration::from_millis(60));
         for trouble in &mut all {
             trouble.read_back().unwrap();
             trouble.heal().unwrap();
         }
-        assert_eq!(ruleset(), Vec::<String>::new());
+        assert_eq!(net.in_switch(ruleset), Vec::<String>::new());
     });
 }
 
-/// Has another process put a partition in force on `a` to `b`, and does this with its process id.
-fn with_a_partition_of_another_process(then: impl FnOnce(&Net, Pid)) {
-    let net = Net::new();
+/// Has another process put a partition in force on `a` to `b`, does this with its process id, and kills it.
+fn with_a_partition_of_another_process(net: &Net, then: impl FnOnce(Pid)) {
     match fork().unwrap() {
         Forked::Child => {
-            let shaper = Shaper::start(7).unwrap();
+            let shaper = net.shaper(7);
             let _partition = shaper.begin(&net.there(), Trouble::Partition).unwrap();
             loop {
                 std::thread::park();
@@ -165,8 +155,8 @@ fn with_a_partition_of_another_process(then: impl FnOnce(&Net, Pid)) {
         }
         Forked::Parent(child) => {
             let pid = Pid::from_raw(child.cast_signed()).unwrap();
-            until(|| round_trip(&net).is_none());
-            then(&net, pid);
+            until(|| round_trip(net).is_none());
+            then(pid);
             kill_process(pid, Signal::KILL).unwrap();
             wait(child).unwrap();
         }
@@ -176,18 +166,15 @@ fn with_a_partition_of_another_process(then: impl FnOnce(&Net, Pid)) {
 #[test]
 fn a_shaper_that_is_killed_leaves_nothing() {
     in_namespaces(|| {
-        add_foreign_table();
-        let before = ruleset();
-        with_a_partition_of_another_process(|net, pid| {
-            assert_ne!(ruleset(), before);
+        let net = Net::new();
+        net.in_switch(add_foreign_table);
+        let before = net.in_switch(ruleset);
+        with_a_partition_of_another_process(&net, |pid| {
+            assert_ne!(net.in_switch(ruleset), before);
             kill_process(pid, Signal::KILL).unwrap();
-            let start = Instant::now();
-            while ruleset() != before {
-                assert!(start.elapsed() < TENTH * 5, "{:?}", ruleset());
-            }
-            round_trip(net).unwrap();
-            let queues = std::fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue").unwrap();
-            assert_eq!(queues, "");
+            until(|| net.in_switch(ruleset) == before);
+            round_trip(&net).unwrap();
+            assert_eq!(net.queues(), "");
         });
     });
 }
@@ -195,11 +182,12 @@ fn a_shaper_that_is_killed_leaves_nothing() {
 #[test]
 fn packets_pass_a_shaper_that_has_been_stopped_until_it_goes_on() {
     in_namespaces(|| {
-        with_a_partition_of_another_process(|net, pid| {
+        let net = Net::new();
+        with_a_partition_of_another_process(&net, |pid| {
             kill_process(pid, Signal::STOP).unwrap();
-            until(|| round_trip(net).is_some());
+            until(|| round_trip(&net).is_some());
             kill_process(pid, Signal::CONT).unwrap();
-            until(|| round_trip(net).is_none());
+            until(|| round_trip(&net).is_none());
         });
     });
 }
@@ -208,7 +196,7 @@ fn packets_pass_a_shaper_that_has_been_stopped_until_it_goes_on() {
 fn impossible_troubles_and_namespaces_are_refused() {
     in_namespaces(|| {
         let net = Net::new();
-        let shaper = Shaper::start(7).unwrap();
+        let shaper = net.shaper(7);
         let impossible = Trouble::Lossy { probability: 2.0, correlation: 0.0 };
         let error = shaper.begin(&net.there(), impossible).err().unwrap();
         assert_eq!(
@@ -218,6 +206,6 @@ fn impossible_troubles_and_namespaces_are_refused() {
         let file = std::fs::File::open("/dev/null").unwrap();
         use std::os::fd::AsFd;
         assert!(Shaper::start_in(file.as_fd(), 7).is_err());
-        assert_eq!(ruleset(), Vec::<String>::new());
+        assert_eq!(net.in_switch(ruleset), Vec::<String>::new());
     });
 }
