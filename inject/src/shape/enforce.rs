@@ -1,9 +1,10 @@
 //! The thread that enforces: takes packets from the queue, has the engine judge them, holds them until it is time.
 
-use super::diversion::{MARK, RENEWAL};
+use super::diversion::RENEWAL;
 use super::engine::{Fate, Passage};
 use super::packet;
 use super::queue::{Queue, Received};
+use super::rule::MARK;
 use super::shaper::{Shared, lock};
 use crate::error::{Error, Result};
 use crate::sys::set_mark;
