@@ -2,6 +2,7 @@
 
 mod block;
 mod clone;
+pub mod datagram;
 mod device_mapper;
 mod exec;
 mod fork;
@@ -10,7 +11,6 @@ mod mount;
 mod orphan;
 mod socket;
 mod words;
-pub mod datagram;
 
 pub use block::{attach_loop_device, cut_power_of_ext4, free_loop_device};
 pub use clone::clone_into;
