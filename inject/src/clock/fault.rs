@@ -106,7 +106,7 @@ impl<F: Face> Changes for Shown<F> {
 }
 
 /// Nothing that panics leaves clocks half changed: `change` ends with them and their face in step.
-fn lock<T: ?Sized>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T: ?Sized>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -14,7 +14,7 @@ use crate::sys::SharedWords;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What a host's clocks show, for as long as it is not dropped and the host runs.
@@ -79,7 +79,7 @@ impl ClockPage {
 
     /// When the host last read a clock that was wrong: its genuine `CLOCK_MONOTONIC`. `None` if it never did.
     pub fn last_read(&self) -> Option<Duration> {
-        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = fault::lock(&self.shown);
         let at = shown.face.words[READ_AT_WORD].load(Ordering::Relaxed);
         (at != 0).then(|| Duration::from_nanos(at))
     }
