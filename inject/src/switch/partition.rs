@@ -161,7 +161,8 @@ impl Injection for Partition {
 
 impl Drop for Partition {
     fn drop(&mut self) {
-        // A table with an owner goes with its socket, which the thread may hold a moment longer; one without would stay.
+        // A table with an owner goes with its socket, which the thread may hold a moment longer; one without would
+        // stay.
         if let Some(Held { shared, .. }) = &self.table {
             let _ = shared.table().remove();
         }

@@ -4,8 +4,9 @@ use super::expression::{ALIVE, Family};
 use super::table::{Chain, Hold, Hook, Set};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, DataAttribute, ExpressionAttribute, Hook as HookAttribute, HookNumber,
-    InetHookNumber, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute,
-    SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableFlags, TableMessage,
+    InetHookNumber, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetDescription,
+    SetElementAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableFlags,
+    TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -82,6 +83,9 @@ pub(super) fn new_set(table: &str, set: &Set, id: u32) -> NetfilterMessage {
         SetAttribute::Name(set.name.clone()),
         SetAttribute::KeyType(if set.family == Family::V4 { KEY_V4 } else { KEY_V6 }),
         SetAttribute::KeyLen(set.family.bytes()),
+        // A set whose size is known is a table that does not grow while it is read, which would show some elements
+        // twice and others never (nft_set_hash.c: nft_hash rather than nft_rhash).
+        SetAttribute::Description(vec![SetDescription::Size(u32::try_from(set.addresses.len()).unwrap_or(u32::MAX))]),
         SetAttribute::Id(id),
     ];
     nft(NfTablesMessage::NewSet(SetMessage { attributes }))
