@@ -2,7 +2,6 @@
 
 mod block;
 mod clone;
-pub mod datagram;
 mod device_mapper;
 mod exec;
 mod fork;
@@ -13,6 +12,7 @@ mod ptrace;
 mod shared_words;
 mod socket;
 mod stub_code;
+pub mod datagram;
 
 pub use block::{attach_loop_device, cut_power_of_ext4, free_loop_device};
 pub use clone::clone_into;
