@@ -31,8 +31,6 @@ pub(super) struct Diversion {
     socket: Socket,
     description: Description,
     means: Option<Means>,
-    /// It may be there longer than anything is diverted: see [`remove_table`](Self::remove_table).
-    is_table_there: bool,
     /// How many troubles want each pair diverted.
     wanted: BTreeMap<Pair, usize>,
 }
@@ -42,17 +40,22 @@ impl Diversion {
     pub(super) fn new(queue: u16) -> Result<Self> {
         let description = Description { table: format!("windtunnel-shape-{queue}"), queue };
         let socket = Socket::open(NETLINK_NETFILTER)?;
-        Ok(Self { socket, description, means: None, is_table_there: false, wanted: BTreeMap::new() })
+        Ok(Self { socket, description, means: None, wanted: BTreeMap::new() })
+    }
+
+    /// How packets are queued, as far as is known.
+    pub(super) fn mechanism(&self) -> &'static str {
+        match self.means {
+            None => "NFQUEUE",
+            Some(Means::Statement) => "NFQUEUE by nft's queue",
+            Some(Means::Target) => "NFQUEUE by xt's target",
+        }
     }
 
     /// Diverts these as well.
     pub(super) fn add(&mut self, pairs: &BTreeSet<Pair>) -> Result<()> {
-        if !self.is_table_there {
+        if self.wanted.is_empty() && !pairs.is_empty() {
             self.make_table()?;
-            self.is_table_there = true;
-        } else if self.wanted.is_empty() {
-            // Nobody has renewed it meanwhile.
-            self.renew_now()?;
         }
         let new: Vec<Pair> = pairs.iter().filter(|pair| !self.wanted.contains_key(pair)).copied().collect();
         pairs.iter().for_each(|pair| *self.wanted.entry(*pair).or_default() += 1);
@@ -62,22 +65,19 @@ impl Diversion {
         })
     }
 
-    /// Diverts these no longer, if nobody else wants it.
+    /// Diverts these no longer, if nobody else wants it. When nothing is diverted any more, there is no table.
     pub(super) fn remove(&mut self, pairs: &BTreeSet<Pair>) -> Result<()> {
         let gone = self.forget(pairs);
-        unless_gone(self.change(&gone, NfTablesMessage::DeleteSetElement, REMOVING))
-    }
-
-    /// Removes the table, if nobody wants anything diverted. Nothing must be held then: when a hook of netfilter's goes,
-    /// the kernel drops all packets that are queued in the network namespace (`nfqnl_nf_hook_drop`, nfnetlink_queue.c).
-    pub(super) fn remove_table(&mut self) -> Result<()> {
-        if !self.is_table_there || !self.wanted.is_empty() {
-            return Ok(());
+        let removed = if self.wanted.is_empty() && !gone.is_empty() {
+            self.socket.batch(transaction(vec![self.description.removal()]), REMOVING)
+        } else {
+            self.change(&gone, NfTablesMessage::DeleteSetElement, REMOVING)
+        };
+        match removed {
+            // Somebody has been faster.
+            Err(error) if error.is_os(libc::ENOENT) => Ok(()),
+            removed => removed,
         }
-        let steps = transaction(vec![self.description.removal()]);
-        unless_gone(self.socket.batch(steps, "remove the rule of a queue"))?;
-        self.is_table_there = false;
-        Ok(())
     }
 
     /// Counts one less for each; answers those that nobody wants any more.
@@ -97,10 +97,9 @@ impl Diversion {
 
     /// Goes on for as long as the lease.
     pub(super) fn renew(&mut self) -> Result<()> {
-        if self.wanted.is_empty() { Ok(()) } else { self.renew_now() }
-    }
-
-    fn renew_now(&mut self) -> Result<()> {
+        if self.wanted.is_empty() {
+            return Ok(());
+        }
         let what = "go on diverting packets to a queue";
         let gone = NfTablesMessage::DeleteSetElement(self.description.alive(None));
         let new = NfTablesMessage::NewSetElement(self.description.alive(Some(LEASE)));
@@ -193,13 +192,5 @@ impl Diversion {
             }
         }
         Ok(())
-    }
-}
-
-/// Somebody may have been faster, or the namespace is gone.
-fn unless_gone(removed: Result<()>) -> Result<()> {
-    match removed {
-        Err(error) if error.is_os(libc::ENOENT) => Ok(()),
-        removed => removed,
     }
 }
