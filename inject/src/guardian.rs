@@ -1,8 +1,8 @@
 //! Who undoes a process's changes when it cannot: a process of its own that waits for its end.
 //!
 //! It is forked before the first change, in its own session, so that neither SIGKILL to the holder nor to its process
-//! group meets it. It knows nothing but a directory, a journal's name and a pidfd, and reads the journal only when it has
-//! to act: so it has nothing to be kept in step with. It must not end before the holder unless it is dismissed.
+//! group meets it. It knows nothing but a directory, a journal's name and a pidfd, and reads the journal only when it
+//! has to act: so it has nothing to be kept in step with. It must not end before the holder unless it is dismissed.
 //!
 //! What ends both, such as the end of their PID namespace or of a service's cgroup, is left to
 //! [`recover`](crate::recover::recover).
@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 
 /// How often it looks whether the holder is stopped, when it is to look at all.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long it may take to start.
+const START_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the holder says when it needs no guardian any more. The end of the stream says nothing: the holder may have
 /// executed another program, and its forks may keep the stream open after its end.
@@ -62,6 +65,8 @@ impl Guardian {
         })
         .map_err(os)?;
         drop(theirs);
+        // Other processes that were forked meanwhile may keep the other end open, so its end alone says nothing.
+        stream.set_read_timeout(Some(START_WITHIN)).map_err(os)?;
         let mut pid = [0; 4];
         (&stream).read_exact(&mut pid).map_err(os)?;
         Ok(Self { process: Process::open(u32::from_ne_bytes(pid))?, stream })
@@ -138,8 +143,8 @@ impl Watch<'_> {
         undo_for_the_dead(self.directory, self.name);
     }
 
-    /// Undoes everything once the holder has been stopped for too long. The journal stays as it is: should the holder go
-    /// on, it finds its faults healed, and may have been stopped between writing a change down and making it.
+    /// Undoes everything once the holder has been stopped for too long. The journal stays as it is: should the holder
+    /// go on, it finds its faults healed, and may have been stopped between writing a change down and making it.
     fn look_whether_stopped(&mut self) {
         let Some(stopped_max) = self.stopped_max else { return };
         if !Stat::of(self.holder.pid).is_ok_and(|stat| stat.state == 'T') {

@@ -6,7 +6,8 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, move_mount, open_tree,
+    fsconfig_reconfigure, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, move_mount,
+    open_tree,
 };
 use std::ffi::OsString;
 use std::io;
@@ -76,8 +77,24 @@ fn unescape(word: &[u8]) -> PathBuf {
 /// # Errors
 /// What the kernel said about it, if it said anything: the errno's own words are of little use for mounts.
 pub fn new_mount(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    new_mount_of(kind, options, &[], attributes)
+}
+
+/// As [`new_mount`], with directories as options, which overlays take since Linux 6.13.
+///
+/// # Errors
+/// As [`new_mount`].
+pub fn new_mount_of(
+    kind: &str,
+    options: &[(&str, &str)],
+    directories: &[(&str, BorrowedFd<'_>)],
+    attributes: MountAttrFlags,
+) -> io::Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    set(&context, options).and_then(|()| fsconfig_create(&context)).map_err(|errno| said(&context, errno))?;
+    set(&context, options)
+        .and_then(|()| directories.iter().try_for_each(|(key, directory)| fsconfig_set_fd(&context, *key, directory)))
+        .and_then(|()| fsconfig_create(&context))
+        .map_err(|errno| said(&context, errno))?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(|errno| said(&context, errno))
 }
 

@@ -53,8 +53,8 @@ impl Display for Report {
     }
 }
 
-/// Undoes what dead processes of this user left in force. Safe at any time: what belongs to a process that still runs is
-/// not touched.
+/// Undoes what dead processes of this user left in force. Safe at any time: what belongs to a process that still runs
+/// is not touched.
 ///
 /// # Errors
 /// This user's journals cannot be looked at.

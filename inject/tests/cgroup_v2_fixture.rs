@@ -53,8 +53,8 @@ impl Tree {
         fs::read_to_string(self.group.join(file)).expect("a file")
     }
 
-    /// What a limit writes into this file. Plain files keep the rest of what was there before: so it is emptied first by
-    /// hand, and the value before is not what comes back.
+    /// What a limit writes into this file. Plain files keep the rest of what was there before: so it is emptied first
+    /// by hand, and the value before is not what comes back.
     fn written(&self, limit: &Limit, file: &str) -> String {
         fs::write(self.group.join(file), "").expect("emptied");
         let mut limited = Limited::apply(&self.existing(), limit).expect("a limit");

@@ -3,15 +3,14 @@
 mod common;
 mod disk;
 
-use disk::{eventually, in_background, in_child, ok, tmpfs_on_mnt};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use disk::{eventually, held, in_background, in_child, ok, tmpfs_on_mnt};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
-use windtunnel_inject::disk::DirectoryFull;
+use windtunnel_inject::disk::{DirectoryFull, DiskKind};
 use windtunnel_inject::namespace::leave_for_new;
 use windtunnel_inject::target::Process;
 use windtunnel_inject::{Injection, Target};
@@ -26,10 +25,8 @@ fn service() -> (disk::Holder, Process) {
         fs::create_dir(DIRECTORY).expect("a directory");
         fs::write(format!("{DIRECTORY}/kept"), "precious").expect("a file");
     });
-    let pid = holder.pid();
-    let number = Pid::from_raw(pid.cast_signed()).expect("a process");
-    let handle = Arc::new(pidfd_open(number, PidfdFlags::empty()).expect("a process"));
-    (holder, Process { pid, handle })
+    let process = held(holder.pid());
+    (holder, process)
 }
 
 /// Does this where the service is, as the service would.
@@ -76,6 +73,27 @@ fn a_process_finds_no_room_until_it_is_healed() {
 }
 
 #[test]
+fn a_host_on_a_disk_of_its_own_finds_no_room() {
+    common::in_namespaces(|| {
+        let own = disk::make(DiskKind::Memory);
+        leave_for_new(UnshareFlags::NEWPID).expect("a PID namespace");
+        let host = in_background(|| own.enter(&[]).expect("the disk"));
+        let process = held(host.pid());
+        let directory = Path::new("/var/lib");
+        let mut full = DirectoryFull::apply(&Target::Process(process.clone()), directory).expect("no room");
+        full.read_back().expect("in force");
+        as_the_service(&process, || {
+            let error = fs::write("/var/lib/new", "x").expect_err("no room");
+            assert_eq!(error.kind(), ErrorKind::StorageFull);
+            ok(fs::write("/var/new", "x"));
+        });
+        full.heal().expect("healed");
+        as_the_service(&process, || ok(fs::write("/var/lib/new", "x")));
+        host.kill();
+    });
+}
+
+#[test]
 fn it_is_unmounted_when_the_process_that_applied_it_is_killed() {
     common::in_namespaces(|| {
         let (holder, process) = service();
@@ -86,6 +104,25 @@ fn it_is_unmounted_when_the_process_that_applied_it_is_killed() {
         assert_ne!(mounts_of(&process), before);
         injector.kill();
         eventually("unmounted", || mounts_of(&process) == before);
+        holder.kill();
+    });
+}
+
+#[test]
+fn it_heals_when_its_child_is_killed_or_stopped() {
+    common::in_namespaces(|| {
+        let (holder, process) = service();
+        let before = mounts_of(&process);
+        for signal in [Signal::KILL, Signal::STOP] {
+            let target = Target::Process(process.clone());
+            let mut full = DirectoryFull::apply(&target, Path::new(DIRECTORY)).expect("no room");
+            let children = ok(fs::read_to_string("/proc/thread-self/children"));
+            let child = children.split_whitespace().last().and_then(|child| Pid::from_raw(child.parse().ok()?));
+            ok(kill_process(child.expect("a child"), signal));
+            full.read_back().expect_err("nobody answers");
+            full.heal().expect("healed");
+            assert_eq!(mounts_of(&process), before);
+        }
         holder.kill();
     });
 }

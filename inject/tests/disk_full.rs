@@ -6,10 +6,15 @@ mod disk;
 use disk::{MIB, each_kind, make, ok, start};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use windtunnel_inject::Injection;
-use windtunnel_inject::disk::{DiskFull, DiskKind, InodeExhaustion};
+use windtunnel_inject::disk::{DiskFull, DiskKind, InodeExhaustion, directory_of};
+use windtunnel_inject::{Injection, Target};
+
+/// A directory, as of a target that was not started here.
+fn of_this_process(path: &str) -> OwnedFd {
+    directory_of(&Target::Process(disk::held(std::process::id())), Path::new(path)).expect("a directory")
+}
 
 /// Writes until there is no space: how many bytes that were.
 fn fill(path: &str) -> u64 {
@@ -83,7 +88,7 @@ fn a_disk_can_be_filled_while_its_host_writes_and_deletes() {
                 }
             })
         });
-        for _ in 0..50 {
+        for _ in 0..15 {
             let mut full = DiskFull::of(&disk, 0).expect("a full disk");
             let mut few = InodeExhaustion::of(&disk, 0).expect("few inodes");
             full.read_back().expect("in force");
@@ -132,10 +137,19 @@ fn a_balloon_dies_with_its_holder() {
 }
 
 #[test]
+fn a_target_that_is_gone_has_no_directory() {
+    let holder = disk::in_background(|| ());
+    let process = disk::held(holder.pid());
+    holder.kill();
+    let error = directory_of(&Target::Process(process), Path::new("/")).expect_err("gone");
+    assert!(error.to_string().ends_with("what it was about is gone"), "{error}");
+}
+
+#[test]
 fn somebody_elses_disk_keeps_a_reserve() {
     common::in_namespaces(|| {
         disk::tmpfs_on_mnt("160m");
-        let mut full = DiskFull::around(Path::new("/mnt"), 0).expect("a full disk");
+        let mut full = DiskFull::around(of_this_process("/mnt"), 0).expect("a full disk");
         assert_eq!(full.mechanism(), "balloon without a name");
         assert_eq!(full.space().expect("space").free_bytes, 64 * MIB);
         assert_eq!(ok(fs::read_dir("/mnt")).count(), 0, "the balloon has no name");
@@ -160,6 +174,7 @@ fn a_host_can_make_as_many_files_as_were_left_and_more_after_healing() {
         println!("{kind:?}: in force after {:?} by {}", before.elapsed(), exhaustion.mechanism());
         exhaustion.read_back().expect("in force");
         assert_eq!(exhaustion.space().expect("space").free_inodes, 10);
+        exhaustion.confirm().expect("in force");
         assert!(start(&disk, &[], || {
             for number in 0..10 {
                 ok(File::create(format!("/files/{number}")));
@@ -187,7 +202,7 @@ fn a_host_can_make_as_many_files_as_were_left_and_more_after_healing() {
 fn inodes_are_held_by_a_process_that_ends_with_the_fault() {
     common::in_namespaces(|| {
         disk::tmpfs_on_mnt("1m,nr_inodes=3000");
-        let mut exhaustion = InodeExhaustion::around(Path::new("/mnt"), 0).expect("few inodes");
+        let mut exhaustion = InodeExhaustion::around(of_this_process("/mnt"), 0).expect("few inodes");
         assert_eq!(exhaustion.space().expect("space").free_inodes, 1000, "a reserve");
         assert_eq!(ok(fs::read_dir("/mnt")).count(), 0, "the files have no names");
         exhaustion.heal().expect("healed");

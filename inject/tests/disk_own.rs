@@ -44,7 +44,8 @@ fn a_host_finds_the_machines_files_and_none_of_its_temporary_ones() {
         let beside = beside.path();
         assert!(start(&disk, &[], || {
             assert_eq!(ok(fs::read("/etc/passwd")), passwd);
-            assert!(ok(fs::metadata(&program)).permissions().mode() & 0o111 != 0, "this program can be run");
+            let run = ok(std::process::Command::new(&program).arg("--list").output());
+            assert!(run.status.success() && !run.stdout.is_empty(), "this program can be run");
             assert!(!beside.exists(), "{} is of the machine", beside.display());
             assert_eq!(ok(fs::metadata("/tmp")).permissions().mode() & 0o7777, 0o1777);
             assert_eq!(ok(fs::read_dir("/run")).count(), 0);
@@ -72,8 +73,11 @@ fn given_files_are_there_and_the_machines_are_not_changed() {
 #[test]
 fn kernel_file_systems_are_the_hosts_own() {
     each_kind(|kind| {
+        let began = std::time::Instant::now();
         let disk = make(kind);
+        let made = began.elapsed();
         assert!(start(&disk, &[], || {
+            println!("{kind:?}: made in {made:?}, entered {:?} later", began.elapsed() - made);
             assert_eq!(ok(fs::read_link("/proc/self")).to_str(), Some("1"), "/proc is of the host's processes");
             let devices = ok(fs::read_dir("/sys/class/net")).count();
             assert_eq!(devices, 1, "/sys shows the loopback only");
@@ -86,6 +90,31 @@ fn kernel_file_systems_are_the_hosts_own() {
             assert!(Path::new("/dev/pts/ptmx").exists());
         }));
         assert!(!Path::new("/dev/shm/x").exists());
+    });
+}
+
+#[test]
+fn further_file_systems_of_the_machine_are_the_hosts_as_well() {
+    each_kind(|kind| {
+        disk::tmpfs_on_mnt("8m");
+        ok(fs::create_dir_all("/mnt/own"));
+        ok(fs::write("/mnt/of-the-machine", "before"));
+        // Two overlays above each other can have no third.
+        for place in ["/mnt/one", "/mnt/two"] {
+            ok(fs::create_dir_all(place));
+        }
+        disk::overlay("/mnt/own", "/mnt/one");
+        disk::overlay("/mnt/one", "/mnt/two");
+        let made = make(kind);
+        assert!(start(&made, &[], || {
+            assert_eq!(ok(fs::read_to_string("/mnt/of-the-machine")), "before");
+            ok(fs::write("/mnt/of-the-machine", "after"));
+            ok(fs::write("/mnt/one/file", "new"));
+            let error = fs::write("/mnt/two/file", "new").expect_err("read-only");
+            assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+        }));
+        assert_eq!(ok(fs::read_to_string("/mnt/of-the-machine")), "before");
+        assert!(!Path::new("/mnt/one/file").exists());
     });
 }
 
@@ -119,5 +148,17 @@ fn a_host_sees_no_mount_but_its_own() {
             assert!(mounts.iter().all(|mount| !mount.at.starts_with("/proc/driver")), "{mounts:?}");
         }));
         drop(other);
+    });
+}
+
+#[test]
+fn ext4_without_privilege_is_refused_with_what_would_help() {
+    if rustix::process::geteuid().is_root() {
+        eprintln!("skipped: this user has the privilege");
+        return;
+    }
+    common::in_namespaces(|| {
+        let error = OwnDisk::make(Path::new("/"), DiskKind::Ext4, 32 * MIB, 1000).expect_err("not here");
+        assert!(error.to_string().ends_with("run as root, or take a disk of memory"), "{error}");
     });
 }

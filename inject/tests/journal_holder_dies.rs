@@ -32,8 +32,8 @@ fn strike(_name: &'static str) {
     }
 }
 
-/// Applies one of each kind of change, and heals half of them by hand, half by dropping. What it makes has its process id
-/// in its name.
+/// Applies one of each kind of change, and heals half of them by hand, half by dropping. What it makes has its process
+/// id in its name.
 fn apply_and_heal(directory: &Path, victim: u32, scratch: &Path) {
     let settings = Settings { directory: directory.to_owned(), stopped_max: Some(Duration::from_millis(100)) };
     let journal = Journal::open_with(settings).expect("a journal");
@@ -76,15 +76,20 @@ fn seen(victim: &Victim, scratch: &Path) -> String {
     format!("limit {limit:?}, stopped {stopped}, files {files}")
 }
 
-/// Processes of the holder's own group that do something to others. One that has ended does not, be its parent stopped or
-/// its new one, init, in no hurry to know.
+/// Helpers of this holder, and those that have lost theirs. One that has ended does nothing any more, be its parent
+/// stopped or its new one, init, in no hurry to know.
 fn helpers_of(holder: &Identity) -> usize {
+    let executable = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let own = executable(std::process::id());
     let is_helper = |pid: &u32| {
-        let Ok(stat) = proc::read(*pid, "stat") else { return false };
-        // proc_pid_stat(5): pid (comm) state ppid pgrp
-        stat.contains("(wt:") && !stat.contains(") Z ") && stat.split(' ').nth(4) == Some(&holder.pid.to_string())
+        let name = proc::read(*pid, "comm").unwrap_or_default();
+        name.starts_with("wt:") && name != "wt:guardian\n" && executable(*pid) == own
     };
-    proc::all().into_iter().filter(is_helper).count()
+    let is_holders = |pid: &u32| {
+        let stat = Stat::of(*pid).ok().filter(|stat| !stat.has_ended());
+        stat.is_some_and(|stat| stat.parent == holder.pid || executable(stat.parent) != own)
+    };
+    proc::all().into_iter().filter(is_helper).filter(is_holders).count()
 }
 
 fn is_gone(holder: &Identity) -> bool {

@@ -104,7 +104,7 @@ fn a_world_ends_with_its_case_and_with_who_ordered_it() {
     use windtunnel_inject::sys::{Forked, end_now, fork, wait};
     let (mut output, theirs) = std::io::pipe().expect("a pipe");
     let Forked::Parent(pid) = fork().expect("a process") else {
-        let ended = run_world(&[], |keeper| {
+        let ended = run_world(|keeper, _disk| {
             let (_child, output) = start(&keeper, "echo ready; exec sleep 1000");
             let mut ready = [0; 6];
             (&output).read_exact(&mut ready).expect("it says so");

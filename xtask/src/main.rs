@@ -24,6 +24,9 @@ enum Task {
         /// Runs the tests in the kernel in a box only, as `--only vm` does.
         #[arg(long, conflicts_with = "only")]
         vm: bool,
+        /// Of those in the kernel in a box, the ones with this in the name of their file or their own.
+        #[arg(long, value_name = "TEXT", requires = "vm")]
+        filter: Option<String>,
     },
     /// Breaks mini-redis and a replicated key-value store, and repeats what was found by its seed.
     Demo,
@@ -76,7 +79,10 @@ enum Task {
 fn main() -> ExitCode {
     let root = root();
     let result = match Cli::parse().task {
-        Task::Test { only, vm } => test::run(&root, if vm { &[Step::Vm] } else { &only }),
+        Task::Test { vm: true, filter, .. } => {
+            vm::prepare(&root).and_then(|unpacked| vm::test(&root, &unpacked, filter.as_deref()))
+        }
+        Task::Test { only, .. } => test::run(&root, &only),
         Task::Demo => demo::run(&root),
         Task::Bench { arguments } => bench::run(&root, &arguments),
         Task::Shrinking { plans, seeds } => shrinking::run(&root, plans, seeds),

@@ -1,6 +1,6 @@
 //! Running other programs where a person can follow.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -40,6 +40,18 @@ pub fn run(command: &mut Command) -> Result<()> {
     if !status.success() {
         bail!("`{shown}` ended with {status}");
     }
+    Ok(())
+}
+
+/// Runs a command whose output interests only when it fails.
+///
+/// # Errors
+/// It could not be started, or ended with another code than 0; what it wrote to its standard error is told.
+pub fn finish(mut command: Command) -> Result<()> {
+    let shown = shown(&command);
+    let ended = command.output().with_context(|| format!("failed to start `{shown}`"))?;
+    let printed = String::from_utf8_lossy(&ended.stderr);
+    ensure!(ended.status.success(), "`{shown}` ended with {}\n{}", ended.status, printed.trim());
     Ok(())
 }
 

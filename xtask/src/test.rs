@@ -75,7 +75,7 @@ impl Step {
                     println!("{error:#}");
                     return Ok(Verdict::NotRun);
                 }
-                (prepared, _) => prepared.and_then(|unpacked| vm::test(root, &unpacked)),
+                (prepared, _) => prepared.and_then(|unpacked| vm::test(root, &unpacked, None)),
             },
         };
         ran.map(|()| Verdict::Passed)

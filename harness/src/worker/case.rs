@@ -88,12 +88,12 @@ pub(super) fn run_real(blackbox: &'static BlackBox, body: TestBody) {
     let Some(Prepared { cx, .. }) = prepare(blackbox) else { return };
     let group = real::WorldGroup::make();
     let groups = group.directories();
-    let case = |keeper| {
+    let case = |keeper, disk| {
         let shared = Arc::clone(cx.shared());
-        let outside = real::Outside { keeper, groups };
+        let outside = real::Outside { keeper, disk, groups };
         real::run(outside, blackbox, shared, move || test_main(cx, body, blackbox))
     };
-    if let Err(error) = windtunnel_inject::keeper::run_world(&real::files(), case) {
+    if let Err(error) = windtunnel_inject::keeper::run_world(case) {
         let reason = format!("there is no real world here: {error}");
         blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
     }

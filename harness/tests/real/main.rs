@@ -1,5 +1,7 @@
 //! The real world: hosts are processes.
 
+mod kinds;
+
 use std::time::Duration;
 use windtunnel::HostState;
 use windtunnel::prelude::*;

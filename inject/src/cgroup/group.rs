@@ -30,8 +30,8 @@ pub struct Group {
 }
 
 impl Group {
-    /// Makes a group below the caller's own, in every hierarchy that is mounted. When it is removed, or the caller ends,
-    /// its members are killed.
+    /// Makes a group below the caller's own, in every hierarchy that is mounted. When it is removed, or the caller
+    /// ends, its members are killed.
     ///
     /// The directory is called `windtunnel-PID-START-N-NAME`, which is nobody else's.
     ///
@@ -42,8 +42,8 @@ impl Group {
         Self::make_in(journal, layout, name, |_| Members::Kill)
     }
 
-    /// Makes a group around a process of somebody else's and all that descend from it, below where they are now. When it
-    /// is removed they go back, and whoever came after them with them.
+    /// Makes a group around a process of somebody else's and all that descend from it, below where they are now. When
+    /// it is removed they go back, and whoever came after them with them.
     ///
     /// # Errors
     /// As [`make`](Self::make); the process has ended.

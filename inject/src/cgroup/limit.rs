@@ -174,8 +174,8 @@ impl Limited {
     /// Sets a limit for a group.
     ///
     /// # Errors
-    /// The group lacks the controller, this user may not, or what is in force is something else: version 1 answers EBUSY
-    /// to a memory limit below what is used and cannot be reclaimed.
+    /// The group lacks the controller, this user may not, or what is in force is something else: version 1 answers
+    /// EBUSY to a memory limit below what is used and cannot be reclaimed.
     pub fn apply(group: &Group, limit: &Limit) -> Result<Self> {
         let limit = &rounded(limit);
         let (version, directory) = group.directory(controller(limit))?;

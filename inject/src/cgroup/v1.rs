@@ -11,9 +11,9 @@ pub(super) fn values(directory: &Path, limit: &Limit) -> Vec<Value> {
     match limit {
         Limit::Memory { bytes } => {
             let mut values = vec![Value::plain("memory.limit_in_bytes", bytes)];
-            // Without this, what does not fit is swapped out, and nothing is felt. It may not be less than the one above,
-            // so it comes after it, and goes before it. A little more, so that the other is met first: this one's
-            // failures are not counted (page_counter.c, `track_failcnt`; seen on 6.18).
+            // Without this, what does not fit is swapped out, and nothing is felt. It may not be less than the one
+            // above, so it comes after it, and goes before it. A little more, so that the other is met first: this
+            // one's failures are not counted (seen on 6.18).
             if directory.join("memory.memsw.limit_in_bytes").exists() {
                 values.push(Value::plain("memory.memsw.limit_in_bytes", bytes.saturating_add(SWAP_BYTES)));
             }

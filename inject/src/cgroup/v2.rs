@@ -27,8 +27,8 @@ fn names(directory: &Path, file: &str) -> Vec<String> {
 /// Below which group a new one gets these controllers: the process's own, or the nearest above it.
 ///
 /// A group that has members gives no controllers to those below it ("no internal processes"), except the root. So a
-/// process in a leaf, as all are in a tidy system, makes its groups beside itself. Where controllers can be given but are
-/// not yet, they are switched on until that is undone.
+/// process in a leaf, as all are in a tidy system, makes its groups beside itself. Where controllers can be given but
+/// are not yet, they are switched on until that is undone.
 pub(super) fn parent(
     journal: &Journal,
     hierarchy: &Hierarchy,

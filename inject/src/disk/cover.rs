@@ -8,7 +8,8 @@
 //! A child process does it and stays in that namespace. It unmounts when it is told to, when the process that applied
 //! the fault ends in whatever way, or when the target does; so nothing is left even after `kill -9`.
 
-use crate::error::{Error, Result};
+use super::space;
+use crate::error::{Error, ErrorKind, Result};
 use crate::mounts;
 use crate::sys::{Forked, end_now, fork, wait};
 use crate::target::Process;
@@ -17,9 +18,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, XattrFlags, fstatvfs, mkdirat, open, openat, statat, statx};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
-use std::io::{self, BufRead, BufReader, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -28,15 +30,20 @@ use std::time::Duration;
 /// Where the upper layer stands while the overlay is made; the overlay keeps it afterwards. Every `/proc` has this.
 const PLACE: &str = "/proc/driver";
 /// Until the child answers.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A directory in which a process finds no room. See [the module](self).
 #[derive(Debug)]
 pub struct DirectoryFull {
     directory: PathBuf,
+    process: Process,
     child: u32,
+    /// The mount's number, for when the child has been killed.
+    id: u64,
     /// `None` once healed.
     conversation: Option<BufReader<UnixStream>>,
+    /// It did not answer in time, and what it says later would be taken for an answer to something else.
+    deaf: bool,
 }
 
 impl DirectoryFull {
@@ -65,15 +72,27 @@ impl DirectoryFull {
             Forked::Parent(child) => child,
         };
         drop(theirs);
-        let mut cover = Self { directory: directory.to_path_buf(), child, conversation: Some(BufReader::new(ours)) };
+        let conversation = Some(BufReader::new(ours));
+        let mut cover = Self {
+            directory: directory.to_path_buf(),
+            process: process.clone(),
+            child,
+            id: 0,
+            conversation,
+            deaf: false,
+        };
         let answer = cover.hear();
         if answer.is_err() {
             cover.end();
         }
-        answer.map(|()| cover)
+        cover.id = answer?;
+        Ok(cover)
     }
 
-    fn ask(&mut self, request: Request) -> Result<()> {
+    fn ask(&mut self, request: Request) -> Result<u64> {
+        if self.deaf {
+            return Err(Error::gone(format!("leave no room in {}", self.directory.display())));
+        }
         if let Some(conversation) = &mut self.conversation {
             // If the child is gone, hearing says so.
             let _ = conversation.get_mut().write_all(&[request as u8]);
@@ -81,25 +100,28 @@ impl DirectoryFull {
         self.hear()
     }
 
-    /// The child's answer is a line: nothing if all is well, or a word and a text.
-    fn hear(&mut self) -> Result<()> {
+    /// The child's answer is a line of a word and a text: the mount's number if all is well.
+    fn hear(&mut self) -> Result<u64> {
         let what = format!("leave no room in {}", self.directory.display());
         let mut line = String::new();
         let heard = self.conversation.as_mut().map(|conversation| conversation.read_line(&mut line));
         match heard {
             Some(Ok(1..)) => {}
-            Some(Err(error)) => return Err(Error::os(what, error)),
+            Some(Err(error)) => {
+                self.deaf = true;
+                return Err(Error::os(what, error));
+            }
             Some(Ok(0)) | None => return Err(Error::gone(what)),
         }
-        match line.trim_end().split_once(' ') {
-            None => Ok(()),
-            Some(("gone", _)) => Err(Error::gone(what)),
-            Some(("refused", text)) => Err(Error::lacking(
+        let (word, text) = line.trim_end().split_once(' ').unwrap_or_default();
+        match (word, text.parse()) {
+            ("yes", Ok(id)) => Ok(id),
+            ("refused", _) => Err(Error::lacking(
                 what,
                 text,
                 "run as root, or as the user whose user namespace the target is in, on Linux 5.11 or later",
             )),
-            Some((_, text)) => Err(Error::unlike(what, "an overlay of ours", text)),
+            _ => Err(Error::unlike(what, "an overlay of ours", text)),
         }
     }
 
@@ -107,6 +129,28 @@ impl DirectoryFull {
     fn end(&mut self) {
         if self.conversation.take().is_some() {
             let _ = wait(self.child);
+        }
+    }
+
+    /// Somebody has killed the child, or stopped it: another one does what it should have done.
+    fn uncover_without_child(&mut self) -> Result<()> {
+        let what = format!("uncover {}", self.directory.display());
+        let child = Pid::from_raw(self.child.cast_signed()).expect("a child's number is not 0");
+        // Not waited for yet, so the number is still its own.
+        let _ = kill_process(child, Signal::KILL);
+        self.conversation = None;
+        if wait(self.child).map_err(|error| Error::os(&what, error))?.code() == 0 {
+            return Ok(()); // It has uncovered, because the target ended.
+        }
+        match fork().map_err(|error| Error::os(&what, error))? {
+            Forked::Child => end_now(match go_to(&self.process) {
+                Ok(itself) => i32::from(uncover(&self.directory, self.id, &itself).is_err()),
+                Err(_) => 0, // Nothing is there to go to any more.
+            }),
+            Forked::Parent(child) => match wait(child).map_err(|error| Error::os(&what, error))?.code() {
+                0 => Ok(()),
+                _ => Err(Error::unlike(what, "an overlay of ours on top", "something else")),
+            },
         }
     }
 }
@@ -117,7 +161,7 @@ impl Injection for DirectoryFull {
     }
 
     fn read_back(&mut self) -> Result<()> {
-        self.ask(Request::Look)
+        self.ask(Request::Look).map(drop)
     }
 
     /// The kernel does not count what it refuses here, and says so by an error.
@@ -130,14 +174,17 @@ impl Injection for DirectoryFull {
         if self.conversation.is_none() {
             return Ok(());
         }
-        let answer = match self.ask(Request::Uncover) {
-            Err(Error { kind: crate::error::ErrorKind::TargetGone, .. }) => Ok(()),
-            answer => answer,
-        };
-        if answer.is_ok() {
-            self.end();
+        if self.deaf {
+            return self.uncover_without_child();
         }
-        answer
+        match self.ask(Request::Uncover) {
+            Ok(_) => {
+                self.end();
+                Ok(())
+            }
+            Err(error) if matches!(error.kind, ErrorKind::Unlike { .. }) => Err(error),
+            Err(_) => self.uncover_without_child(),
+        }
     }
 }
 
@@ -159,6 +206,8 @@ struct Cover<'a> {
     directory: &'a Path,
     mount: OwnedFd,
     id: u64,
+    /// This process's directory in `/proc`.
+    itself: OwnedFd,
 }
 
 /// What the child does: covers, answers, uncovers.
@@ -170,23 +219,26 @@ fn keep_covered(process: &Process, directory: &Path, parent: &OwnedFd, mut talk:
         Ok(cover) => cover,
         Err(error) => return writeln!(talk, "refused {error}"),
     };
-    writeln!(talk)?;
-    let target = process.handle.as_fd();
+    answer(&mut talk, cover.id, &Ok(()))?;
     loop {
-        match next_request(&mut talk, parent.as_fd(), target)? {
-            Some(request) if request == Request::Look as u8 => writeln!(talk, "{}", cover.found())?,
+        match next_request(&mut talk, parent.as_fd(), process.handle.as_fd())? {
+            Some(request) if request == Request::Look as u8 => answer(&mut talk, cover.id, &cover.look())?,
             Some(request) if request == Request::Uncover as u8 => {
-                let found = cover.uncover();
-                writeln!(talk, "{found}")?;
-                if found.is_empty() {
+                let done = uncover(directory, cover.id, &cover.itself);
+                answer(&mut talk, cover.id, &done)?;
+                if done.is_ok() {
                     return Ok(());
                 }
             }
-            _ => {
-                cover.uncover();
-                return Ok(());
-            }
+            _ => return uncover(directory, cover.id, &cover.itself).map_err(io::Error::other),
         }
+    }
+}
+
+fn answer(talk: &mut UnixStream, id: u64, found: &std::result::Result<(), String>) -> io::Result<()> {
+    match found {
+        Ok(()) => writeln!(talk, "yes {id}"),
+        Err(text) => writeln!(talk, "no {text}"),
     }
 }
 
@@ -206,87 +258,99 @@ fn next_request(talk: &mut UnixStream, parent: BorrowedFd<'_>, target: BorrowedF
         return Ok(None);
     }
     let mut request = [0];
-    Ok((io::Read::read(talk, &mut request)? == 1).then_some(request[0]))
+    Ok((talk.read(&mut request)? == 1).then_some(request[0]))
 }
 
 /// Goes to where the process is, and covers the directory there.
 fn cover<'a>(process: &Process, directory: &'a Path) -> io::Result<Cover<'a>> {
-    let target = process.handle.as_fd();
-    let with_user = ThreadNameSpaceType::USER | ThreadNameSpaceType::MOUNT;
-    move_into_thread_name_spaces(target, ThreadNameSpaceType::MOUNT)
-        .or_else(|_| move_into_thread_name_spaces(target, with_user))?;
+    let itself = go_to(process)?;
     let lower = open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let room = mounts::new_mount("tmpfs", &[("size", "4096"), ("nr_inodes", "64")], MountAttrFlags::empty())?;
-    mounts::attach(room.as_fd(), CWD, Path::new(PLACE))?;
-    let overlay = overlay_of(lower.as_fd(), room.as_fd());
-    // The overlay has its own hold on it.
-    unmount(PLACE, UnmountFlags::DETACH)?;
-    let overlay = overlay?;
-    let id = mount_id(overlay.as_fd(), Path::new(""))?;
-    mounts::attach(overlay.as_fd(), CWD, directory)?;
-    Ok(Cover { directory, mount: overlay, id })
+    let mount = overlay_of(lower.as_fd(), room.as_fd())?;
+    // The only page, and the last inode.
+    let ballast = openat(&room, "ballast", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR)?;
+    rustix::io::write(&ballast, b"x")?;
+    let status = fstatvfs(&ballast)?;
+    mounts::change_mount(room.as_fd(), &[("nr_inodes", &(status.f_files - status.f_ffree).to_string())])?;
+    let id = mount_id(mount.as_fd(), Path::new(""))?;
+    mounts::attach(mount.as_fd(), CWD, directory)?;
+    Ok(Cover { directory, mount, id, itself })
 }
 
-/// An overlay into which nothing can be written. Its parts are named without `/proc/self`, which is not this process's
-/// in another PID namespace.
+/// Enters the process's mount namespace, and its user namespace if it takes that. Answers this process's own directory
+/// in `/proc`, because the one there may be of another PID namespace.
+fn go_to(process: &Process) -> io::Result<OwnedFd> {
+    let itself = open("/proc/self", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let with_user = ThreadNameSpaceType::USER | ThreadNameSpaceType::MOUNT;
+    move_into_thread_name_spaces(process.handle.as_fd(), ThreadNameSpaceType::MOUNT)
+        .or_else(|_| move_into_thread_name_spaces(process.handle.as_fd(), with_user))?;
+    Ok(itself)
+}
+
+/// An overlay whose changes are kept in `room`.
 fn overlay_of(lower: BorrowedFd<'_>, room: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     for part in ["upper", "work"] {
         mkdirat(room, part, Mode::RWXU)?;
     }
+    let open = |part: &str| openat(room, part, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let (upper, work) = (open("upper")?, open("work")?);
     let status = statat(lower, "", AtFlags::EMPTY_PATH)?;
-    let upper = openat(room, "upper", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let (user, group) = (rustix::fs::Uid::from_raw(status.st_uid), rustix::fs::Gid::from_raw(status.st_gid));
     // In a user namespace a stranger's directory cannot be given to them; nobody can write there anyway.
     let _ = rustix::fs::fchown(&upper, Some(user), Some(group));
     rustix::fs::fchmod(&upper, Mode::from_raw_mode(status.st_mode & 0o7777))?;
     let trusted = rustix::fs::fsetxattr(&upper, "trusted.windtunnel", b"y", XattrFlags::empty());
+    let attributes = matches!(trusted, Err(Errno::PERM | Errno::ACCESS)).then_some(("userxattr", ""));
+    let options: Vec<_> = attributes.into_iter().chain([("source", "windtunnel")]).collect();
+    let parts = [("lowerdir+", lower), ("upperdir", upper.as_fd()), ("workdir", work.as_fd())];
+    mounts::new_mount_of("overlay", &options, &parts, MountAttrFlags::empty())
+        .or_else(|_| overlay_by_paths(lower, room, &options))
+}
+
+/// Before Linux 6.15 an overlay's parts have to be mounted, and be named by paths. These avoid `/proc/self`, which is
+/// not this process's in another PID namespace.
+fn overlay_by_paths(lower: BorrowedFd<'_>, room: BorrowedFd<'_>, options: &[(&str, &str)]) -> io::Result<OwnedFd> {
+    mounts::attach(room, CWD, Path::new(PLACE))?;
     let (upper, work) = (format!("{PLACE}/upper"), format!("{PLACE}/work"));
-    let mut options =
-        vec![("source", "windtunnel"), ("lowerdir", "."), ("upperdir", upper.as_str()), ("workdir", &work)];
-    options.extend(matches!(trusted, Err(Errno::PERM | Errno::ACCESS)).then_some(("userxattr", "")));
-    rustix::process::fchdir(lower)?;
-    let overlay = mounts::new_mount("overlay", &options, MountAttrFlags::empty());
+    let parts = [("lowerdir", "."), ("upperdir", upper.as_str()), ("workdir", work.as_str())];
+    let options: Vec<_> = options.iter().copied().chain(parts).collect();
+    let overlay = rustix::process::fchdir(lower)
+        .map_err(io::Error::from)
+        .and_then(|()| mounts::new_mount("overlay", &options, MountAttrFlags::empty()));
     rustix::process::chdir("/")?;
-    let overlay = overlay?;
-    // The only page, and the last inode.
-    let ballast = openat(room, "ballast", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR)?;
-    rustix::io::write(&ballast, b"x")?;
-    let status = fstatvfs(&ballast)?;
-    mounts::change_mount(room, &[("nr_inodes", &(status.f_files - status.f_ffree).to_string())])?;
-    Ok(overlay)
+    // The overlay has its own hold on it.
+    unmount(PLACE, UnmountFlags::DETACH)?;
+    overlay
 }
 
 impl Cover<'_> {
-    /// Nothing if all is as it was made, or a line that says what is otherwise.
-    fn found(&self) -> String {
-        match mount_id(CWD, self.directory) {
-            Err(error) => format!("unlike {error}"),
-            Ok(id) if id != self.id => "unlike another mount, or none".to_owned(),
-            Ok(_) => match fstatvfs(&self.mount) {
-                Ok(status) if status.f_bavail == 0 && status.f_ffree == 0 => String::new(),
-                Ok(_) => "unlike room".to_owned(),
-                Err(error) => format!("unlike {error}"),
-            },
+    /// Whether all is as it was made; if not, what is otherwise.
+    fn look(&self) -> std::result::Result<(), String> {
+        let seen = mount_id(CWD, self.directory).map_err(|error| error.to_string())?;
+        if seen != self.id {
+            return Err("another mount, or none".to_owned());
+        }
+        match space::nameless_file(self.mount.as_fd()) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+            Err(error) => Err(error.to_string()),
+            Ok(_) => Err("room for a file".to_owned()),
         }
     }
+}
 
-    /// Nothing if it is not there any more, whoever has unmounted it.
-    fn uncover(&self) -> String {
-        match mount_id(CWD, self.directory) {
-            Ok(id) if id == self.id => match unmount(self.directory, UnmountFlags::DETACH) {
-                Ok(()) => String::new(),
-                Err(error) => format!("unlike {error}"),
-            },
-            // Not on top: unmounted by somebody, or beneath something of somebody's.
-            _ if self.is_mounted() => "unlike something mounted over it".to_owned(),
-            _ => String::new(),
-        }
+/// Unmounts the mount of this number. It is well, too, if it is not there any more.
+fn uncover(directory: &Path, id: u64, itself: &OwnedFd) -> std::result::Result<(), String> {
+    if mount_id(CWD, directory).is_ok_and(|seen| seen == id) {
+        return unmount(directory, UnmountFlags::DETACH).map_err(|error| error.to_string());
     }
-
-    /// A mount that has been unmounted is its own parent's no more: `..` stays at its root.
-    fn is_mounted(&self) -> bool {
-        mount_id(self.mount.as_fd(), Path::new("..")).is_ok_and(|id| id != self.id)
-    }
+    // Unmounted by somebody, or beneath something of somebody's, which is not to be unmounted instead.
+    let mut mountinfo = Vec::new();
+    openat(itself, "mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(|file| File::from(file).read_to_end(&mut mountinfo))
+        .map_err(|error| error.to_string())?;
+    let is_there = mounts::parse(&mountinfo).iter().any(|mount| mount.id == id);
+    if is_there { Err("something mounted over it".to_owned()) } else { Ok(()) }
 }
 
 /// statx(2), `STATX_MNT_ID`: the mount that is seen at a path.

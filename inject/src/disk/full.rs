@@ -7,12 +7,12 @@ use super::store::DiskKind;
 use crate::Injection;
 use crate::error::{Error, Result};
 use crate::mounts;
-use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, open};
+use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// What is left to others on a file system that is not a host's own, however little was asked for: machines without any
 /// space fail in ways that nobody asked for.
@@ -20,8 +20,8 @@ const RESERVE_BYTES: u64 = 64 << 20;
 /// How often the goal may move while it is approached: others write and free, and file systems need space for knowing
 /// what is used.
 const ATTEMPTS: usize = 64;
-/// How often more may be free again when it is tried whether the disk is full.
-const CONFIRMATIONS: usize = 16;
+/// How long it may take against others who free what is being taken.
+const CONTEST: Duration = Duration::from_millis(80);
 
 /// A file system on which no more than so many bytes are free.
 ///
@@ -68,15 +68,13 @@ impl DiskFull {
     }
 
     /// Leaves this many bytes on the file system of this directory, which is anybody's: at least 64 MiB stay free.
+    /// A target's is opened by [`directory_of`](super::directory_of).
     ///
     /// # Errors
     /// The file system cannot set space aside (`fallocate`), or this process may not write there.
-    pub fn around(directory: &Path, left_bytes: u64) -> Result<Self> {
-        let failed = |error| Error::os(format!("fill the disk at {}", directory.display()), error);
-        let opened = open(directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| failed(error.into()))?;
-        let balloon = space::nameless_file(opened.as_fd()).map_err(failed)?;
-        Self::in_force(Footing::fixed(opened), left_bytes.max(RESERVE_BYTES), Means::Balloon(balloon))
+    pub fn around(directory: OwnedFd, left_bytes: u64) -> Result<Self> {
+        let balloon = space::nameless_file(directory.as_fd()).map_err(|error| Error::os("fill a disk", error))?;
+        Self::in_force(Footing::fixed(directory), left_bytes.max(RESERVE_BYTES), Means::Balloon(balloon))
     }
 
     fn in_force(directory: Footing, left_bytes: u64, means: Means) -> Result<Self> {
@@ -88,14 +86,14 @@ impl DiskFull {
         let watch = space::Watch::of(before);
         let mut full = Self { directory, left_bytes, means: Some(means), mechanism, watch };
         full.take()?;
-        // Others may free something between taking and trying.
-        for _ in 0..CONFIRMATIONS {
-            if full.confirm().is_ok() {
-                break;
+        let deadline = Instant::now() + CONTEST;
+        while let Err(error) = full.confirm() {
+            if Instant::now() > deadline {
+                return Err(error);
             }
             full.take()?;
+            full.contest()?;
         }
-        full.confirm()?;
         full.watch.rest(full.space()?);
         Ok(full)
     }
@@ -158,6 +156,17 @@ impl DiskFull {
         }
         let free = self.space()?.free_bytes;
         if free <= self.left_bytes { Ok(()) } else { Err(self.unlike(free)) }
+    }
+
+    /// Takes a block that others hold whenever one looks, and give back in between: asking for space waits for what is
+    /// being freed (`ext4_should_retry_alloc`), which looking at what is free does not.
+    fn contest(&self) -> Result<()> {
+        let Some(Means::Balloon(balloon)) = &self.means else { return Ok(()) };
+        let block = self.space()?.block_bytes;
+        match inflate(balloon, block, block) {
+            Err(error) if !is_full(&error) => Err(Error::os("fill a disk", error)),
+            _ => Ok(()),
+        }
     }
 
     fn unlike(&self, free: u64) -> Error {

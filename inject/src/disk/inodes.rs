@@ -8,12 +8,10 @@ use crate::Injection;
 use crate::error::{Error, Result};
 use crate::mounts;
 use crate::sys::{Forked, end_now, fork, wait};
-use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
 
 /// What stays free on a file system that is not a host's own.
@@ -28,7 +26,7 @@ const OTHER_DESCRIPTORS: u64 = 64;
 /// A file system on which no more than so many files can be made.
 ///
 /// On a disk of memory its count is lowered; elsewhere a child process holds as many files without names, which are
-/// gone with it. The child ends with the thread that applied the fault.
+/// gone with it; several do where one may not have so many open. They end with the thread that applied the fault.
 #[derive(Debug)]
 pub struct InodeExhaustion {
     directory: Footing,
@@ -51,7 +49,7 @@ impl InodeExhaustion {
     /// Leaves a host this many inodes on its own disk.
     ///
     /// # Errors
-    /// The kernel refuses; more would have to be held than a process may have open.
+    /// The kernel refuses.
     pub fn of(disk: &OwnDisk, left: u64) -> Result<Self> {
         let directory = disk.ground();
         let means = match disk.kind() {
@@ -61,14 +59,13 @@ impl InodeExhaustion {
         Self::in_force(directory, left, means)
     }
 
-    /// Leaves this many inodes on the file system of this directory, which is anybody's: at least 1000 stay free.
+    /// Leaves this many inodes on the file system of this directory, which is anybody's: at least 1000 stay free. A
+    /// target's is opened by [`directory_of`](super::directory_of).
     ///
     /// # Errors
-    /// The file system has no count of inodes (btrfs), or of more than a process may have open.
-    pub fn around(directory: &Path, left: u64) -> Result<Self> {
-        let opened = open(directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| Error::os(format!("use up the inodes at {}", directory.display()), error))?;
-        Self::in_force(Footing::fixed(opened), left.max(RESERVE), Means::Held(Vec::new()))
+    /// The file system has no count of inodes (btrfs), or of more than 64 processes may have open.
+    pub fn around(directory: OwnedFd, left: u64) -> Result<Self> {
+        Self::in_force(Footing::fixed(directory), left.max(RESERVE), Means::Held(Vec::new()))
     }
 
     fn in_force(directory: Footing, left: u64, means: Means) -> Result<Self> {
@@ -89,6 +86,30 @@ impl InodeExhaustion {
     /// The kernel does not say.
     pub fn space(&self) -> Result<Space> {
         space::of(self.directory.as_fd())
+    }
+
+    /// Tries whether more files than were left can be made. They have no names and are gone at once.
+    ///
+    /// # Errors
+    /// They can. So many that were left that trying is no use: more than 1000.
+    pub fn confirm(&self) -> Result<()> {
+        if self.left > RESERVE {
+            let missing = format!("{} files were left, which is too many to try", self.left);
+            return Err(Error::lacking(
+                "see whether files can be made",
+                missing,
+                "leave fewer, or read back the count",
+            ));
+        }
+        let mut files = Vec::new();
+        for _ in 0..=self.left {
+            match space::nameless_file(self.directory.as_fd()) {
+                Ok(file) => files.push(file),
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => return Ok(()),
+                Err(error) => return Err(Error::os("see whether files can be made", error)),
+            }
+        }
+        Err(Error::unlike("use up inodes", format!("room for {} files", self.left), "room for more"))
     }
 
     /// After a loss of power: the files that were held are gone with what they were on.
@@ -119,7 +140,7 @@ impl InodeExhaustion {
                         changed => changed.map_err(|error| Error::os("use up inodes", error))?,
                     }
                 }
-                Means::Held(holders) => holders.push(Holder::of(self.directory.as_fd(), excess)?),
+                Means::Held(holders) => holders.push(Holder::of(self.directory.as_fd(), excess.min(Holder::most()))?),
             }
         }
         let found = format!("{} free", self.space()?.free_inodes);
@@ -192,16 +213,13 @@ impl Drop for InodeExhaustion {
 struct Holder(u32);
 
 impl Holder {
+    /// How many files one can hold (`RLIMIT_NOFILE`, getrlimit(2)); further ones are held by further processes.
+    fn most() -> u64 {
+        getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX).saturating_sub(OTHER_DESCRIPTORS).max(1)
+    }
+
     fn of(directory: BorrowedFd<'_>, count: u64) -> Result<Self> {
         let failed = |error| Error::os("hold files without names", error);
-        let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        if count + OTHER_DESCRIPTORS > limit {
-            return Err(Error::lacking(
-                "use up inodes",
-                format!("{count} files would have to be open, and a process may have {limit}"),
-                "take a host's own disk, or a larger hard limit of open files (RLIMIT_NOFILE)",
-            ));
-        }
         let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
         ours.set_read_timeout(Some(HOLDER_TIMEOUT)).map_err(failed)?;
         match fork().map_err(failed)? {

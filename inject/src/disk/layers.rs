@@ -10,11 +10,12 @@
 
 use crate::error::{Error, Result};
 use crate::mounts::{self, Mounted, name_of};
+use crate::sys::set_mount_attributes;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, XattrFlags, mkdirat, openat, statat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
@@ -79,17 +80,16 @@ impl Plan {
         plan.directories.extend(FRESH.map(|(name, mode)| (name.into(), mode)));
         if mounts::copy_one(lower).is_ok() {
             plan.add(lower, Path::new("")).map_err(failed)?;
-            for mount in mounts.iter().filter(|mount| is_of_files(mount) && !is_apart(&mount.at)) {
-                plan.add_if_possible(lower, &mount.at);
-            }
         } else {
             plan.descend(lower, Path::new(""), &mounts).map_err(failed)?;
         }
+        for mount in mounts.iter().filter(|mount| is_of_files(mount) && !is_apart(&mount.at)) {
+            plan.add_if_possible(lower, &mount.at);
+        }
         for path in shown.iter().filter_map(|path| path.strip_prefix(lower).ok()).filter(|path| is_fresh(path)) {
             // The whole of what stands beside it in /tmp, but nothing else of /tmp.
-            let at: PathBuf = path.components().take(2).collect();
-            if path.components().count() > 1 && !plan.layers.iter().any(|layer| layer.at == at) {
-                plan.add_if_possible(lower, &at);
+            if path.components().count() > 1 {
+                plan.add_if_possible(lower, &path.components().take(2).collect::<PathBuf>());
             }
         }
         Ok(plan)
@@ -102,9 +102,12 @@ impl Plan {
         Ok(())
     }
 
-    /// A file that something is mounted on, or a directory out of reach, is no layer.
+    /// Not if there is one already, nor for a file that something is mounted on, nor for a directory that is out of
+    /// reach or hides mounts.
     fn add_if_possible(&mut self, lower: &Path, at: &Path) {
-        if is_readable(&lower.join(at)) {
+        let path = lower.join(at);
+        let is_new = self.layers.iter().all(|layer| layer.at != at);
+        if is_new && is_readable(&path) && mounts::copy_one(&path).is_ok() {
             let _ = self.add(lower, at);
         }
     }
@@ -145,15 +148,16 @@ impl Plan {
         }
         for (number, layer) in self.layers.iter().enumerate() {
             let failed = |error| Error::os(format!("lay a host's disk over /{}", layer.at.display()), error);
-            let overlay = layer.mount(store, number, &options).map_err(failed)?;
-            match &root {
-                None => {
+            match (&root, layer.mount(store, number, &options)) {
+                (None, overlay) => {
+                    let overlay = overlay.map_err(failed)?;
                     mounts::attach(overlay.as_fd(), place, at).map_err(failed)?;
                     root = Some(overlay);
                 }
-                Some(root) => {
+                (Some(root), overlay) => {
+                    let mount = overlay.or_else(|error| layer.instead(error)).map_err(failed)?;
                     make_directories(root.as_fd(), &layer.at).map_err(failed)?;
-                    mounts::attach(overlay.as_fd(), root.as_fd(), &layer.at).map_err(failed)?;
+                    mounts::attach(mount.as_fd(), root.as_fd(), &layer.at).map_err(failed)?;
                 }
             }
         }
@@ -198,6 +202,17 @@ impl Layer {
         ];
         settings.extend(options.user_attributes.then_some(("userxattr", "")));
         mounts::new_mount("overlay", &settings, MountAttrFlags::empty())
+    }
+
+    /// What the host sees if its disk cannot be laid over this: the machine's files, which it may only read. Overlays
+    /// refuse some file systems (two overlays above each other, names without case).
+    fn instead(&self, error: io::Error) -> io::Result<OwnedFd> {
+        if !matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) {
+            return Err(error);
+        }
+        let copy = mounts::copy_all(self.lower.as_fd())?;
+        set_mount_attributes(copy.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+        Ok(copy)
     }
 
     /// An upper directory decides what its merged directory looks like: mode, owner, and whether the machine's files

@@ -29,6 +29,6 @@ pub use cover::DirectoryFull;
 pub use full::DiskFull;
 pub use inodes::InodeExhaustion;
 pub use own::OwnDisk;
-pub use space::Space;
+pub use space::{Space, directory_of};
 pub use store::{Device, DiskKind};
 pub use throttle::{IoLimits, IoThrottle};

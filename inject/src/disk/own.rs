@@ -18,8 +18,38 @@ const PLACES: [&str; 3] = ["/proc/driver", "/proc/fs", "/mnt"];
 
 /// A host's own disk. See [the module](super).
 ///
+/// The host is root on it, but in a user namespace the machine's own files are a stranger's: there it can replace and
+/// delete them in the usual places (`/etc`, `/var/lib`, `/usr/local`…), not open them to write, and what only root of
+/// the machine can read is not there. Names then cannot be moved between top-level directories (`EXDEV`).
+///
 /// It is made in a mount namespace which is not shared with others, by a process with `CAP_SYS_ADMIN` there, and is
 /// gone with that namespace or when dropped, whichever is first; a process that has [entered](Self::enter) keeps it.
+///
+/// ```no_run
+/// use rustix::thread::UnshareFlags;
+/// use std::path::Path;
+/// use windtunnel_inject::Injection;
+/// use windtunnel_inject::disk::{DiskFull, DiskKind, OwnDisk};
+/// use windtunnel_inject::namespace::leave_for_new;
+/// use windtunnel_inject::sys::{Forked, end_now, fork, wait};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // Who keeps the world: a process of one thread.
+/// leave_for_new(UnshareFlags::NEWNS)?;
+/// let disk = OwnDisk::make(Path::new("/"), DiskKind::Memory, 64 << 20, 10_000)?;
+/// let mut full = DiskFull::of(&disk, 0)?;
+/// // Each start of the host.
+/// match fork()? {
+///     Forked::Child => {
+///         disk.enter(&[(Path::new("/etc/hostname"), b"kv1\n")])?;
+///         end_now(i32::from(std::fs::write("/var/lib/x", "no space is left").is_ok()));
+///     }
+///     Forked::Parent(host) => assert_eq!(wait(host)?, 0),
+/// }
+/// full.heal()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct OwnDisk {
     plan: Plan,

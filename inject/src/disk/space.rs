@@ -1,12 +1,39 @@
 //! What a file system says is free, and what changed: statvfs(3).
 
+use crate::Target;
 use crate::error::{Error, Result};
-use rustix::fs::{AtFlags, Mode, OFlags, fstatvfs, openat, unlinkat};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fstatvfs, open, openat, openat2, unlinkat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A directory of a target, opened: by its absolute path as the target sees it.
+///
+/// # Errors
+/// The target is no process, or gone; there is no such directory; this process may not look there (proc_pid_root(5)).
+pub fn directory_of(target: &Target, path: &Path) -> Result<OwnedFd> {
+    let what = format!("open {} of a target", path.display());
+    let Some(process) = target.process() else {
+        return Err(Error::lacking(what, "the target is no process", "name one of its processes"));
+    };
+    let root = format!("/proc/{}/root", process.pid);
+    let root = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    // By now the number may be another's, unless the process still runs.
+    let ended = poll(&mut [PollFd::new(&*process.handle, PollFlags::IN)], Some(&Timespec::default()));
+    if ended.map_err(|error| Error::os(&what, error))? > 0 {
+        return Err(Error::gone(what));
+    }
+    // Links of the target's are resolved from its root, not from this process's.
+    let path = path.strip_prefix("/").unwrap_or(path);
+    let path = if path == Path::new("") { Path::new(".") } else { path };
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    root.and_then(|root| openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT))
+        .map_err(|error| Error::os(what, error))
+}
 
 /// What a file system says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,8 +22,8 @@ use std::time::Duration;
 pub struct Settings {
     /// In which directory.
     pub directory: PathBuf,
-    /// How long the process may stand still, stopped by a signal, before its guardian undoes everything. `None`: as long
-    /// as it likes. A process under a debugger does not count as stopped.
+    /// How long the process may stand still, stopped by a signal, before its guardian undoes everything. `None`: as
+    /// long as it likes. A process under a debugger does not count as stopped.
     pub stopped_max: Option<Duration>,
 }
 

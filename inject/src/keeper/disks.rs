@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 /// How large a host's disk is: sparse, so it takes memory as it is written.
 const DISK_BYTES: u64 = 1 << 30;
-const DISK_INODES: u64 = 1 << 16;
+/// Few enough that a fault can take them all in a moment.
+const DISK_INODES: u64 = 1 << 14;
 
 /// What the keeper is asked to do to a disk.
 #[derive(Debug, Serialize, Deserialize)]

@@ -33,12 +33,17 @@ mod start;
 
 pub use start::{Child, Ended, Keeper, Program, Start, StartFds};
 
+use crate::disk::{DiskKind, OwnDisk};
 use crate::error::{Error, Result};
 use crate::namespace::leave_for_new;
 use crate::sys::{End, Forked, end_now, fork, wait};
 use rustix::mount::MountFlags;
 use rustix::thread::UnshareFlags;
-use std::path::PathBuf;
+use std::path::Path;
+
+/// How much a case can write on the disk that it is given.
+const CASE_BYTES: u64 = 1 << 30;
+const CASE_INODES: u64 = 1 << 16;
 
 /// The namespaces of a world.
 const WORLD: UnshareFlags = UnshareFlags::NEWNS
@@ -48,14 +53,14 @@ const WORLD: UnshareFlags = UnshareFlags::NEWNS
     .union(UnshareFlags::NEWNET);
 
 /// Runs a world: in namespaces of its own, and in a process of its own in these, calls `case` with what it starts
-/// hosts with. There these files have this content, for all hosts. Answers how that process ended, when the whole world
-/// is gone.
+/// hosts with, and a disk for whoever is not to write on the machine's. Answers how that process ended, when the whole
+/// world is gone.
 ///
 /// Only for processes of one thread. The world dies with the calling thread.
 ///
 /// # Errors
 /// The machine does not allow namespaces, or there is no process.
-pub fn run_world(files: &[(PathBuf, String)], case: impl FnOnce(Keeper) -> i32) -> Result<End> {
+pub fn run_world(case: impl FnOnce(Keeper, OwnDisk) -> i32) -> Result<End> {
     let kinds =
         UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC | UnshareFlags::NEWNET;
     leave_for_new(kinds)?;
@@ -66,7 +71,7 @@ pub fn run_world(files: &[(PathBuf, String)], case: impl FnOnce(Keeper) -> i32) 
     match fork().map_err(|error| Error::os("fork the world's first process", error))? {
         Forked::Child => {
             drop(held);
-            let code = first_process(lifeline, files, case).unwrap_or_else(|error| {
+            let code = first_process(lifeline, case).unwrap_or_else(|error| {
                 eprintln!("{error}");
                 1
             });
@@ -81,18 +86,14 @@ pub fn run_world(files: &[(PathBuf, String)], case: impl FnOnce(Keeper) -> i32) 
     }
 }
 
-fn first_process(
-    lifeline: std::os::fd::OwnedFd,
-    files: &[(PathBuf, String)],
-    case: impl FnOnce(Keeper) -> i32,
-) -> Result<i32> {
+fn first_process(lifeline: std::os::fd::OwnedFd, case: impl FnOnce(Keeper, OwnDisk) -> i32) -> Result<i32> {
     mount_proc()?;
-    files::place(files)?;
+    let disk = OwnDisk::make(Path::new("/"), DiskKind::Memory, CASE_BYTES, CASE_INODES)?;
     let (ours, theirs) = protocol::pair()?;
     match fork().map_err(|error| Error::os("fork the case", error))? {
         Forked::Child => {
             drop((ours, lifeline));
-            end_now(case(Keeper::new(theirs)))
+            end_now(case(Keeper::new(theirs), disk))
         }
         Forked::Parent(pid) => {
             drop(theirs);

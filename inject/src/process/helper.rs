@@ -1,7 +1,7 @@
 //! Processes of our own that do something to others: burn, hold memory, stop and let go on.
 //!
-//! A helper ends when whoever wanted it does, by itself: it watches that process by a pidfd. It is written down as well,
-//! for the case that the other one is only stopped.
+//! A helper ends when whoever wanted it does, by itself: it watches that process by a pidfd. It is written down as
+//! well, for the case that the other one is only stopped.
 
 use crate::cgroup::Group;
 use crate::error::{Error, Result};
@@ -68,6 +68,8 @@ impl Helper {
         let counter = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(|error| os(error.into()))?;
         let watch = Watch { wanted_by, counter: counter.try_clone().map_err(os)? };
         let (mut ours, theirs) = UnixStream::pair().map_err(os)?;
+        // Other processes that were forked meanwhile may keep the other end open, so its end alone says nothing.
+        ours.set_read_timeout(Some(WANTED_WITHIN)).map_err(os)?;
         let pid = match sys::fork().map_err(os)? {
             Forked::Child => {
                 run(&watch, theirs, name, work);
@@ -78,6 +80,8 @@ impl Helper {
         drop((theirs, watch));
         let mut started = || -> Result<(Process, Change)> {
             let process = Process::open(pid)?;
+            // It is out of this process's group by then: what stops or interrupts that does not stop the helper.
+            ours.read_exact(&mut [0]).map_err(os)?;
             if let Some(group) = group {
                 group.add(pid)?;
             }
@@ -145,6 +149,9 @@ fn run(watch: &Watch, mut stream: UnixStream, name: &CStr, work: impl FnOnce(&Wa
     sys::stand_alone(&[watch.wanted_by.handle.as_fd(), watch.counter.as_fd(), stream.as_fd()]);
     let _ = rustix::thread::set_name(name);
     let _ = std::env::set_current_dir("/");
+    if rustix::process::setsid().is_err() || stream.write_all(b"r").is_err() {
+        return;
+    }
     let mut fds = [
         PollFd::from_borrowed_fd(watch.wanted_by.handle.as_fd(), PollFlags::IN),
         PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::IN),

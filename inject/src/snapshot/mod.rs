@@ -1,7 +1,7 @@
 //! What a machine looks like, as text: two of them are equal if nothing was left.
 //!
-//! For tests, ours and those of users: take one before, one after, and [compare](Snapshot::diff). What changes by itself
-//! (counters, ids that are given anew, zombies) is left out.
+//! For tests, ours and those of users: take one before, one after, and [compare](Snapshot::diff). What changes by
+//! itself (counters, ids that are given anew, zombies) is left out.
 
 mod machine;
 mod netlink;

@@ -40,8 +40,8 @@ fn judge(pid: u32) {
 #[track_caller]
 pub fn in_world(test: impl FnOnce(&windtunnel_inject::keeper::Keeper)) {
     let Forked::Parent(pid) = fork().expect("a process") else {
-        let case = |keeper| i32::from(catch_unwind(AssertUnwindSafe(|| test(&keeper))).is_err());
-        end_now(match windtunnel_inject::keeper::run_world(&[], case) {
+        let case = |keeper, _disk| i32::from(catch_unwind(AssertUnwindSafe(|| test(&keeper))).is_err());
+        end_now(match windtunnel_inject::keeper::run_world(case) {
             Ok(end) => end.code(),
             Err(error) => {
                 eprintln!("skipped: {error}");

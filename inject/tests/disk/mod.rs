@@ -3,18 +3,22 @@
 #![expect(dead_code, reason = "each test uses some of it")]
 
 use crate::common;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::fs::CWD;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use rustix::thread::UnshareFlags;
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use windtunnel_inject::disk::{DiskKind, OwnDisk};
+use windtunnel_inject::mounts::{attach, new_mount};
 use windtunnel_inject::namespace::leave_for_new;
 use windtunnel_inject::sys::{Forked, end_now, fork, wait};
+use windtunnel_inject::target::Process;
 
 pub const MIB: u64 = 1 << 20;
 
@@ -97,6 +101,12 @@ impl Holder {
     }
 }
 
+/// A process as a target.
+pub fn held(pid: u32) -> Process {
+    let number = Pid::from_raw(pid.cast_signed()).expect("a process");
+    Process { pid, handle: Arc::new(pidfd_open(number, PidfdFlags::empty()).expect("a process")) }
+}
+
 /// Makes something in a child, which then holds it. Returns when it is made.
 pub fn in_background<T>(make: impl FnOnce() -> T) -> Holder {
     let (mut ours, mut theirs) = UnixStream::pair().expect("sockets");
@@ -130,21 +140,29 @@ pub fn tmpfs_on_mnt(options: &str) {
         .expect("a tmpfs");
 }
 
-/// The loop devices in use.
-pub fn loop_devices() -> BTreeSet<String> {
-    let devices = std::fs::read_dir("/sys/block").expect("/sys").filter_map(|entry| entry.ok());
-    devices
-        .filter(|device| device.path().join("loop").exists())
-        .map(|device| device.file_name().to_string_lossy().into_owned())
-        .collect()
+/// Mounts an overlay over one directory, at another.
+pub fn overlay(lower: &str, at: &str) {
+    let parts = ["upper", "work"].map(|part| format!("/mnt/.{}-{part}", at.replace('/', "-")));
+    for part in &parts {
+        std::fs::create_dir(part).expect("a directory");
+    }
+    let [upper, work] = &parts;
+    let mut options = vec![("lowerdir", lower), ("upperdir", upper), ("workdir", work)];
+    options.extend(in_user_namespace().then_some(("userxattr", "")));
+    let overlay = new_mount("overlay", &options, rustix::mount::MountAttrFlags::empty()).expect("an overlay");
+    attach(overlay.as_fd(), CWD, Path::new(at)).expect("a mount");
 }
 
-/// Waits at most two seconds.
+fn in_user_namespace() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").expect("a map").split_whitespace().last() != Some("4294967295")
+}
+
+/// Waits at most twenty seconds.
 #[track_caller]
 pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(20);
     while !is_so() {
-        assert!(Instant::now() < deadline, "not within two seconds: {what}");
+        assert!(Instant::now() < deadline, "not within twenty seconds: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -3,7 +3,8 @@
 use super::initramfs::Archive;
 use super::kernel::{TO_BOOT, load_order};
 use super::packages::{Run, Unpacked};
-use anyhow::{Context, Result, bail};
+use super::tree::Tree;
+use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +15,15 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(20);
 /// Lines of the kernel's console that are shown when it did not start, or not end.
 const CONSOLE_LINES: usize = 60;
+/// As mke2fs(8) takes it.
+const DISK_SIZE: &str = "4G";
 /// By which a program sees that it is in the box, in `/proc/cmdline`.
 const MARK: &str = "windtunnel.box";
 
 /// A machine that runs one command.
 #[derive(Debug)]
 pub(super) struct Machine {
-    /// In MiB; half of it is the most that may be written.
+    /// In MiB.
     pub(super) memory: u32,
     pub(super) processors: u32,
     /// From the start to the end; none for as long as it takes.
@@ -45,13 +48,19 @@ pub(super) struct Ended {
 }
 
 impl Machine {
-    /// Runs a script in the box. `heard` is told each line that it writes to its descriptor 3.
+    /// Runs a command in the box. `heard` is told each line that it writes to its descriptor 3.
     ///
     /// # Errors
     /// The box did not start, or did not end in time.
-    pub(super) fn run(&self, unpacked: &Unpacked, script: &str, mut heard: impl FnMut(&str)) -> Result<Ended> {
+    pub(super) fn run(
+        &self,
+        unpacked: &Unpacked,
+        command: &super::Command,
+        mut heard: impl FnMut(&str),
+    ) -> Result<Ended> {
         let run = unpacked.run()?;
-        fs::write(run.directory.join("initramfs"), self.initramfs(unpacked, script)?)?;
+        fs::write(run.directory.join("initramfs"), self.initramfs(unpacked, command)?)?;
+        make_disk(&unpacked.tree()?, &run.directory.join("disk"))?;
         let mut emulator = self.command(unpacked, &run)?;
         if !self.terminal {
             // Nothing comes, and it does not end before QEMU does: at its end QEMU would close the port.
@@ -89,7 +98,7 @@ impl Machine {
     }
 
     /// What the kernel starts from.
-    fn initramfs(&self, unpacked: &Unpacked, script: &str) -> Result<Vec<u8>> {
+    fn initramfs(&self, unpacked: &Unpacked, command: &super::Command) -> Result<Vec<u8>> {
         let modules = unpacked.modules()?;
         let release = modules.file_name().context("a directory has a name")?.to_string_lossy();
         let dependencies = fs::read_to_string(modules.join("modules.dep"))?;
@@ -118,13 +127,15 @@ impl Machine {
         archive.file("second", include_bytes!("second.sh"));
         archive.file("as-nobody", include_bytes!("as-nobody.sh"));
         archive.file("conf", conf.as_bytes());
-        archive.file("command", script.as_bytes());
+        archive.file("modprobe", include_bytes!("modprobe.sh"));
+        archive.file("paths", needed(unpacked.place(), command)?.as_bytes());
+        archive.file("command", command.script().as_bytes());
         Ok(archive.finish())
     }
 
     /// QEMU, killed when this process's thread ends: setpriv(1), prctl(2).
     fn command(&self, unpacked: &Unpacked, run: &Run) -> Result<Command> {
-        let tree = unpacked.emulator()?;
+        let tree = unpacked.tree()?;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).args(tree.words("usr/bin/qemu-system-x86_64")?);
         command.args(self.arguments(&tree.inside("usr/share"), &unpacked.kernel(), &run.directory));
@@ -152,7 +163,7 @@ impl Machine {
                 "-device",
                 if self.terminal { "virtconsole,chardev=output" } else { "virtserialport,chardev=output,name=output" },
             ],
-            &["-device", "virtserialport,chardev=status,name=status"],
+            &["-device", "virtserialport,chardev=status,name=status", "-device", "virtio-blk-pci,drive=disk"],
         ]
         .concat()
         .into_iter()
@@ -165,6 +176,8 @@ impl Machine {
             ("-initrd", "", run.join("initramfs")),
             ("-serial", "file:", run.join("console")),
             ("-chardev", "file,id=status,path=", run.join("status")),
+            // It ends with the box, so nothing has to reach this machine's disk.
+            ("-drive", "id=disk,if=none,format=raw,cache=unsafe,discard=unmap,file=", run.join("disk")),
         ];
         for (option, prefix, path) in files {
             let mut value = OsString::from(prefix);
@@ -173,6 +186,25 @@ impl Machine {
         }
         arguments
     }
+}
+
+/// What of this machine has to be seen in the box wherever it lies, one path a line, parents first: this tree, where it
+/// is built, and the command's directory.
+fn needed(place: &Path, command: &super::Command) -> Result<String> {
+    let mut paths = vec![crate::root(), command.directory.clone()];
+    paths.extend(place.parent().map(Path::to_owned));
+    paths.sort();
+    let lines: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
+    ensure!(lines.iter().all(|line| !line.contains('\n')), "a directory's name has a line break: {lines:?}");
+    Ok(lines.join("\n") + "\n")
+}
+
+/// A disk to write to, with a file system on it. The file is sparse.
+fn make_disk(tree: &Tree, path: &Path) -> Result<()> {
+    let mut mke2fs = tree.command("sbin/mke2fs")?;
+    mke2fs.args(["-q", "-F", "-t", "ext4"]).arg(path).arg(DISK_SIZE);
+    mke2fs.env("MKE2FS_CONFIG", tree.inside("etc/mke2fs.conf"));
+    crate::process::finish(mke2fs)
 }
 
 fn stop(child: &mut Child) -> Result<()> {

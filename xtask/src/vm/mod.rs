@@ -7,14 +7,15 @@
 //! | `kernel` | the kernel's modules: which are needed to boot, in which order, and which are kept |
 //! | `initramfs` | the archive the kernel starts from |
 //! | `init.sh`, `second.sh` | the first process in the box, before and after it sees this machine's files |
-//! | `as-nobody.sh` | runs a command there without privileges |
+//! | `as-nobody.sh`, `modprobe.sh` | run a command there without privileges, and load a module |
 //! | `command` | what runs in the box, as a script |
 //! | `machine` | QEMU's command line, its life and its death |
 //! | `suites` | `cargo xtask test --vm`: test binaries built here, run there |
 //! | `suites.sh` | runs them there, one test a process |
 //!
-//! The box sees this machine's file system as it is, through 9p, read-only; what it writes goes to a tmpfs above that
-//! and ends with it. So a program runs in the box at the same path, with the same libraries, and nothing of it is left.
+//! The box sees this machine's file system as it is, through 9p, read-only, so a program runs there at the same path,
+//! with the same libraries. What programs write goes to a disk of the box's own in the place for temporary files, which
+//! ends with it.
 //! The processor is emulated, so it works in any container and without privileges, some ten times slower.
 
 mod command;
@@ -49,7 +50,7 @@ pub fn run(root: &Path, user: User, deadline: Option<Duration>, words: &[String]
     let mut command = Command::new(std::env::current_dir()?, words);
     command.user = user;
     let machine = Machine { terminal, deadline, ..Machine::default() };
-    Ok(machine.run(&unpacked, &command.script(), |_| {})?.code)
+    Ok(machine.run(&unpacked, &command, |_| {})?.code)
 }
 
 /// Fetches and unpacks what the box is made of, unless that has been done.

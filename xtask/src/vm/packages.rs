@@ -6,16 +6,16 @@
 
 use super::kernel;
 use super::tree::Tree;
-use crate::process::shown;
-use anyhow::{Context, Result, bail, ensure};
+use crate::process::finish;
+use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Depends on the newest kernel. Debian's `cloud` kernels are smaller, and lack 9p.
 const KERNEL: &str = "linux-image-amd64";
-/// What runs here, fetched with all it depends on: the emulator, and xz, which unpacks the kernel.
-const WITH_LIBRARIES: [&str; 2] = ["qemu-system-x86", "xz-utils"];
+/// What runs here, fetched with all it depends on: the emulator, what unpacks the kernel, and what makes a file system.
+const WITH_LIBRARIES: [&str; 3] = ["qemu-system-x86", "xz-utils", "e2fsprogs"];
 /// What runs in the box before it sees this machine's files.
 const BUSYBOX: &str = "busybox-static";
 /// What the name of a run's directory begins with; the process's number follows.
@@ -43,9 +43,14 @@ pub struct Unpacked {
 }
 
 impl Unpacked {
-    /// The tree that QEMU's package and all it depends on were unpacked to.
-    pub(super) fn emulator(&self) -> Result<Tree> {
-        Tree::new(&self.directory.join("qemu"))
+    /// Where it lies, beside the runs.
+    pub(super) fn place(&self) -> &Path {
+        self.directory.parent().unwrap_or(&self.directory)
+    }
+
+    /// QEMU, and other programs that run here, with all they depend on.
+    pub(super) fn tree(&self) -> Result<Tree> {
+        Tree::new(&self.directory.join("tree"))
     }
 
     /// The kernel.
@@ -65,7 +70,7 @@ impl Unpacked {
 
     /// A new, empty directory for one run, which ends with the value.
     pub(super) fn run(&self) -> Result<Run> {
-        let place = self.directory.parent().context("it is in a directory")?;
+        let place = self.place();
         sweep(place)?;
         let directory = place.join(format!("{RUN}{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
@@ -215,7 +220,7 @@ fn depends(listed: &str) -> Option<String> {
 /// Unpacks what was fetched, keeps what is needed of it and indexes the modules.
 fn unpack(apt: &Apt, to: &Path) -> Result<()> {
     for deb in apt.debs("archives")? {
-        finish(dpkg_deb(&deb, &to.join("qemu")))?;
+        finish(dpkg_deb(&deb, &to.join("tree")))?;
     }
     let whole = to.join("whole");
     for deb in apt.debs("alone")? {
@@ -223,7 +228,7 @@ fn unpack(apt: &Apt, to: &Path) -> Result<()> {
     }
     fs::rename(first_that_exists(&[whole.join("usr/bin/busybox"), whole.join("bin/busybox")])?, to.join("busybox"))?;
     let image = fs::read(only_entry_with(&whole.join("boot"), "vmlinuz-")?)?;
-    if let Err(error) = kernel::unpack(&image, Tree::new(&to.join("qemu"))?.command("usr/bin/xz")?, &to.join("vmlinux"))
+    if let Err(error) = kernel::unpack(&image, Tree::new(&to.join("tree"))?.command("usr/bin/xz")?, &to.join("vmlinux"))
     {
         println!("the kernel stays packed, which costs two seconds a boot: {error:#}");
         fs::write(to.join("vmlinux"), &image)?;
@@ -265,15 +270,6 @@ fn keep_modules(from: &Path, to: &Path) -> Result<()> {
             }
         }
     }
-    Ok(())
-}
-
-/// Runs a command whose output interests only when it fails.
-fn finish(mut command: Command) -> Result<()> {
-    let shown = shown(&command);
-    let ended = command.output().with_context(|| format!("failed to start `{shown}`"))?;
-    let printed = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
-    ensure!(ended.status.success(), "`{shown}` ended with {}\n{printed}", ended.status);
     Ok(())
 }
 
@@ -327,7 +323,7 @@ mod tests {
     #[test]
     fn apt_is_kept_to_a_directory_of_ours() {
         let apt = Apt { directory: "/box/apt".into() };
-        let shown = shown(&apt.command("apt-get", &["update"]));
+        let shown = crate::process::shown(&apt.command("apt-get", &["update"]));
         for option in ["Dir::State::status=/box/apt/status", "Dir::State::Lists=/box/apt/lists", "Dir::Cache=/box/apt/"]
         {
             assert!(shown.contains(option), "{shown}");

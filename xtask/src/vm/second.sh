@@ -5,9 +5,28 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 
 # The kernel loads what a fault needs when it is asked for: request_module() in kernel/module/kmod.c.
 echo /run/vm/modprobe > /proc/sys/kernel/modprobe
-for module in tun fuse loop dm_mod; do modprobe "$module"; done
+for module in virtio_blk ext4 tun fuse loop dm_mod; do /run/vm/modprobe "$module"; done
 # As udev does: whoever has a network namespace may make devices in it, and a mount namespace file systems.
 chmod 0666 /dev/net/tun /dev/fuse
+
+# A disk to write to, where programs write: ext4 on a block device, so that disks can be throttled too. What is needed
+# of the machine's own files there, and only that, is bound into it; parents come first.
+scratch=/run/vm/scratch
+mkdir $scratch
+mount -t ext4 -o discard /dev/vda $scratch
+rmdir $scratch/lost+found
+chmod 1777 $scratch
+while read -r path; do
+    case $path in
+        /tmp/*)
+            inside=$scratch/${path#/tmp/}
+            if [ ! -e "$inside" ]; then mkdir -p "$inside" && mount --bind "$path" "$inside"; fi
+            ;;
+    esac
+done < /run/vm/paths
+mount --move $scratch /tmp
+rmdir $scratch
+mount -t tmpfs -o mode=1777 scratch /var/tmp
 
 ip link set lo up
 hostname box

@@ -1,6 +1,7 @@
 //! A real world's beginning and end.
 
 use super::console::OPEN;
+use super::engine::Engine;
 use super::faults::ByHand;
 use super::hosts::Hosts;
 use super::network::Network;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use windtunnel_inject::disk::OwnDisk;
 use windtunnel_inject::journal::Journal;
 use windtunnel_inject::keeper::Keeper;
 use windtunnel_sim::world::Exit;
@@ -28,13 +30,15 @@ pub(super) struct Finish(AtomicBool);
 /// What a world is given from outside.
 pub(crate) struct Outside {
     pub(crate) keeper: Keeper,
+    /// For the test itself.
+    pub(crate) disk: OwnDisk,
     /// Directories of the world's control group, if it has one.
     pub(crate) groups: Vec<PathBuf>,
 }
 
 /// Runs a case's test body as host `test` of a new world; the exit code of the case's process.
 pub(crate) fn run(outside: Outside, blackbox: &'static BlackBox, shared: Arc<Shared>, body: impl FnOnce()) -> i32 {
-    let Outside { keeper, groups } = outside;
+    let Outside { keeper, disk, groups } = outside;
     let prepared = super::groups::join(&groups).and_then(|()| {
         let network = Network::new(shared.seed()).map_err(|error| error.to_string())?;
         Ok((network, Journal::of_world().map_err(|error| error.to_string())?))
@@ -56,6 +60,7 @@ pub(crate) fn run(outside: Outside, blackbox: &'static BlackBox, shared: Arc<Sha
         journal,
         has_groups: !groups.is_empty(),
         network,
+        engine: Engine::default(),
         hosts: Hosts::default(),
         by_hand: ByHand::default(),
         weather: Weather::default(),
@@ -63,7 +68,7 @@ pub(crate) fn run(outside: Outside, blackbox: &'static BlackBox, shared: Arc<Sha
         finish: Finish::default(),
     };
     let world = WORLD.get_or_init(|| world);
-    if let Err(reason) = world.become_test_host() {
+    if let Err(reason) = world.become_test_host(&disk) {
         blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
         return 1;
     }
@@ -73,14 +78,19 @@ pub(crate) fn run(outside: Outside, blackbox: &'static BlackBox, shared: Arc<Sha
 
 impl World {
     /// Makes the calling thread that of the host `test`, and this process's output that host's.
-    fn become_test_host(&'static self) -> Result<(), String> {
+    fn become_test_host(&'static self, disk: &OwnDisk) -> Result<(), String> {
         let host = self.add_host("test")?;
         for (fd, kind) in [(libc::STDOUT_FILENO, Kind::Output), (libc::STDERR_FILENO, Kind::ErrorOutput)] {
             let (pipe, written) = std::io::pipe().map_err(|error| format!("no pipe for the test's output: {error}"))?;
             system::become_descriptor(&written, fd).map_err(|error| format!("no output for the test: {error}"))?;
             self.listen("test".to_owned(), kind, pipe).map_err(|error| error.to_string())?;
         }
-        self.enter_network(host)
+        // Threads that are there already stay where the machine's files are.
+        self.engine.start()?;
+        self.enter_network(host)?;
+        let files = super::files_of("test");
+        let files: Vec<_> = files.iter().map(|(path, text)| (path.as_path(), text.as_bytes())).collect();
+        disk.enter(&files).map_err(|error| error.to_string())
     }
 
     /// Ends the world: the test body is done.

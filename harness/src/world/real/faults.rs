@@ -8,7 +8,7 @@ use std::time::Duration;
 use windtunnel_inject::Injection;
 use windtunnel_inject::clock::ClockPage;
 use windtunnel_sim::control::FaultAccount;
-use windtunnel_sim::weather::{DiskTrouble, FaultKind, LinkTrouble, Links, Spread};
+use windtunnel_sim::weather::{DiskTrouble, FaultKind, Lack, LinkTrouble, Links, Spread};
 use windtunnel_sim::world::{FaultId, HostId, HostState};
 
 /// Faults that were begun by hand, by number.
@@ -192,8 +192,25 @@ impl World {
             FaultKind::Drift { host, .. } => of("clock drift", host),
             FaultKind::Hijack { host, name, .. } => format!("hijack of {name} for {}", self.name(*host)),
             FaultKind::Burn { host, .. } => of("cpu burn", host),
-            FaultKind::Lack { host, .. } => of("lack", host),
-            FaultKind::Disk { host, .. } => of("disk trouble", host),
+            FaultKind::Lack { host, lack } => {
+                let what = match lack {
+                    Lack::Memory { .. } => "lack of memory",
+                    Lack::Tasks { .. } => "leak of tasks",
+                    Lack::Threads { .. } => "leak of threads",
+                    Lack::Descriptors { .. } => "leak of descriptors",
+                };
+                of(what, host)
+            }
+            FaultKind::Disk { host, trouble } => {
+                let what = match trouble {
+                    DiskTrouble::Full { .. } => "full disk",
+                    DiskTrouble::NoInodes { .. } => "lack of inodes",
+                    DiskTrouble::Slow { .. } => "slow disk",
+                    DiskTrouble::Failing { .. } => "failing disk",
+                    DiskTrouble::Rotting { .. } => "rotting disk",
+                };
+                of(what, host)
+            }
             FaultKind::Crash { host } => of("crash", host),
             FaultKind::Kill { host } => of("kill", host),
             FaultKind::Pause { host } => of("pause", host),

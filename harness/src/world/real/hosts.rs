@@ -1,6 +1,6 @@
 //! Hosts: their programs' starts and ends.
 
-use super::{World, lock};
+use super::{World, files_of, lock};
 use crate::blackbox::Kind;
 use crate::system::{HostProgram, START_VARIABLE};
 use rustix::process::Signal;
@@ -179,7 +179,12 @@ impl World {
         self.restart(host)
     }
 
+    /// Starts a host's program, for the first time or again.
     pub(crate) fn restart(&'static self, id: HostId) -> Result<(), String> {
+        self.engine.run(move || self.boot(id))
+    }
+
+    fn boot(&'static self, id: HostId) -> Result<(), String> {
         let Machine { name, network, clocks, group, program, command, limits } = self.machine(id)?;
         let payload = HostProgram::of(&program).to_file().map_err(|error| format!("no memory for it: {error}"))?;
         let (output, written) = std::io::pipe().map_err(|error| error.to_string())?;
@@ -400,11 +405,4 @@ impl World {
             self.fell(HostId(number as u32), Signal::KILL);
         }
     }
-}
-
-/// Files of a host that are other than the machine's.
-fn files_of(name: &str) -> Vec<(PathBuf, String)> {
-    let mut files = super::files();
-    files.push(("/etc/hostname".into(), format!("{name}\n")));
-    files
 }

@@ -8,6 +8,7 @@
 //! hosts.rs    hosts: their programs' starts and ends
 //! network.rs  the network between them, and what is wrong with it
 //! clients.rs  threads that are hosts
+//! engine.rs   a thread for what the test's own threads could not do, being on a host
 //! console.rs  what hosts write
 //! usage.rs    what a program has, by /proc
 //! groups.rs   control groups, and what is done by them
@@ -19,6 +20,7 @@
 mod clients;
 mod console;
 mod ending;
+mod engine;
 mod faults;
 mod groups;
 mod hosts;
@@ -29,6 +31,7 @@ mod weather;
 use crate::blackbox::{BlackBox, Kind, RecordRef};
 use crate::chaos::Shared;
 use ending::Finish;
+use engine::Engine;
 use faults::ByHand;
 use hosts::Hosts;
 use network::Network;
@@ -45,7 +48,7 @@ use windtunnel_sim::world::{HostId, Position};
 
 pub(crate) use ending::{Outside, run};
 pub(crate) use groups::WorldGroup;
-pub(crate) use network::files;
+use network::files_of;
 
 static WORLD: OnceLock<World> = OnceLock::new();
 
@@ -67,6 +70,7 @@ pub(crate) struct World {
     /// Whether this process is in a group of the world's, below which hosts can have theirs.
     has_groups: bool,
     network: Network,
+    engine: Engine,
     hosts: Hosts,
     by_hand: ByHand,
     weather: Weather,

@@ -64,14 +64,16 @@ impl Network {
     }
 }
 
-/// Files of the world that are other than the machine's: all names are asked for at the switch (resolv.conf(5),
-/// nsswitch.conf(5)).
-pub(crate) fn files() -> Vec<(PathBuf, String)> {
+/// Files of a host that are other than the machine's: all names are asked for at the switch (resolv.conf(5),
+/// nsswitch.conf(5)), and IPv4 comes first (gai.conf(5)), as in the simulated world.
+pub(super) fn files_of(host: &str) -> Vec<(PathBuf, String)> {
     let resolv = format!("nameserver {GATEWAY_V4}\noptions attempts:2 timeout:5\n");
     let nsswitch = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
     vec![
         ("/etc/resolv.conf".into(), resolv),
         ("/etc/nsswitch.conf".into(), nsswitch.to_owned()),
+        ("/etc/gai.conf".into(), "precedence ::ffff:0:0/96 100\n".to_owned()),
+        ("/etc/hostname".into(), format!("{host}\n")),
         ("/etc/hosts".into(), "127.0.0.1 localhost\n::1 localhost\n".to_owned()),
     ]
 }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use windtunnel_sim::weather::{Begins, Fault, FaultReport, WeatherReport};
 use windtunnel_sim::world::{HostId, HostState};
 
+/// The name of the thread that carries plans out.
+const THREAD: &str = "weather";
 /// How often faults in force are asked whether they still are.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -60,7 +62,9 @@ impl World {
             restarted: Vec::new(),
             commands,
         };
-        let runner = thread::Builder::new().name("weather".to_owned()).spawn(move || run.carry_out());
+        let spawn = move || thread::Builder::new().name(THREAD.to_owned()).spawn(move || run.carry_out());
+        // A thread sees the files that whoever starts it sees.
+        let runner = self.engine.run(spawn);
         match runner {
             Ok(_detached) => *lock(&self.weather.0) = Some(sender),
             Err(error) => panic!("no thread for the plan of faults: {error}"),
@@ -73,8 +77,11 @@ impl World {
         sender.and_then(|sender| ask(&sender, Command::End)).unwrap_or_default()
     }
 
-    /// What has become of the plan so far, if there is weather.
+    /// What has become of the plan so far, if there is weather. Its own thread has nobody to ask.
     pub(super) fn weather_so_far(&self) -> Option<WeatherReport> {
+        if thread::current().name() == Some(THREAD) {
+            return None;
+        }
         let sender = lock(&self.weather.0).clone()?;
         ask(&sender, Command::SoFar)
     }
@@ -217,7 +224,9 @@ impl Run {
             other => planned.report.bit = self.world.end_fault(other),
         }
         self.planned[index].report.ended = Some(self.began.elapsed());
-        self.world.note_fault(&self.planned[index].fault.kind, "ends");
+        let bit = self.planned[index].report.bit;
+        let times = if bit == 1 { "time" } else { "times" };
+        self.world.note_fault(&self.planned[index].fault.kind, &format!("ends, and bit {bit} {times}"));
     }
 
     fn start_again(&mut self, host: HostId) {
