@@ -9,7 +9,7 @@ use shape_net::ruleset::{add_foreign_table, ruleset};
 use shape_net::{Net, quantile};
 use std::time::{Duration, Instant};
 use windtunnel_inject::Injection;
-use windtunnel_inject::shape::{Shaper, Shaping, Spread, Trouble};
+use windtunnel_inject::shape::{Endpoint, Links, Shaper, Shaping, Spread, Trouble};
 use windtunnel_inject::switch::{Cut, Partition, Ways};
 use windtunnel_inject::sys::{Forked, fork, wait};
 
@@ -42,20 +42,23 @@ fn a_trouble_is_in_force_and_gone_within_a_tenth_of_a_second() {
         let before = net.in_switch(ruleset);
         let shaper = net.shaper(7);
         assert_eq!(net.in_switch(ruleset), before, "without trouble there is no rule");
+        let (mut begun, mut healed) = (Vec::new(), Vec::new());
         for _ in 0..5 {
             let start = Instant::now();
             let mut partition = shaper.begin(&net.there(), Trouble::Partition).unwrap();
             partition.read_back().unwrap();
-            assert!(start.elapsed() < TENTH, "{:?}", start.elapsed());
+            begun.push(Some(start.elapsed()));
             assert_eq!(round_trip(&net), None);
             let start = Instant::now();
             partition.heal().unwrap();
-            assert!(start.elapsed() < TENTH, "{:?}", start.elapsed());
+            healed.push(Some(start.elapsed()));
             round_trip(&net).unwrap();
             partition.heal().unwrap();
             partition.read_back().unwrap_err();
             assert_eq!(net.in_switch(ruleset), before);
         }
+        // The median, since the machine may be busy with something else.
+        assert!(quantile(&begun, 0.5) < TENTH && quantile(&healed, 0.5) < TENTH, "{begun:?}, {healed:?}");
     });
 }
 
@@ -115,6 +118,29 @@ fn whoever_ends_the_shaper_lets_go_what_it_holds() {
             drop((slow, shaper));
             assert!(held.join().unwrap().iter().all(Option::is_some));
         });
+        assert_eq!(net.in_switch(ruleset), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_trouble_may_concern_thousands_of_links() {
+    in_namespaces(|| {
+        let net = Net::new();
+        let shaper = net.shaper(7);
+        let host =
+            |number: u8| Endpoint(vec![[10, 0, 7, number].into(), [0xfd00, 0, 0, 7, 0, 0, 0, number.into()].into()]);
+        let all: Vec<Endpoint> = (0..38).map(host).chain([net.a.addresses.into(), net.b.addresses.into()]).collect();
+        let links = Links { from: all.clone(), to: all, both_ways: true };
+        let mut first = shaper.begin(&net.there(), slow(20)).unwrap();
+        let mut everywhere = shaper.begin(&links, slow(10)).unwrap();
+        everywhere.read_back().unwrap();
+        assert!(round_trip(&net).unwrap() >= Duration::from_millis(40));
+        first.heal().unwrap();
+        everywhere.read_back().unwrap();
+        everywhere.heal().unwrap();
+        let mut everywhere = shaper.begin(&links, slow(10)).unwrap();
+        everywhere.read_back().unwrap();
+        everywhere.heal().unwrap();
         assert_eq!(net.in_switch(ruleset), Vec::<String>::new());
     });
 }

@@ -12,6 +12,7 @@
 mod diversion;
 mod enforce;
 pub mod engine;
+mod inspection;
 mod packet;
 mod queue;
 mod rule;

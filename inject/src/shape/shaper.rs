@@ -1,9 +1,11 @@
 //! Troubles put in force on a network namespace, and taken back.
 
-use super::diversion::Diversion;
+use super::diversion::{Diversion, REMOVING};
 use super::enforce::enforce;
 use super::engine::{Engine, Pair, TroubleId, pairs};
+use super::inspection::Inspection;
 use super::queue::{Listing, Queue, Row};
+use super::rule::Description;
 use super::trouble::{Links, Trouble};
 use crate::Injection;
 use crate::error::{Error, Result};
@@ -58,6 +60,7 @@ pub(super) struct Shared {
     pub(super) engine: Mutex<Engine>,
     pub(super) diversion: Mutex<Diversion>,
     pub(super) overruns: AtomicU64,
+    inspection: Mutex<Inspection>,
     listing: Mutex<Listing>,
     queue: u16,
     port: u32,
@@ -147,9 +150,11 @@ fn set_up(namespace: Option<OwnedFd>, seed: u64) -> Result<(Queue, Shared)> {
             .map_err(|error| Error::os("enter a network namespace", error))?;
     }
     let queue = Queue::bind()?;
+    let description = Description::of(queue.number());
     let shared = Shared {
         engine: Mutex::new(Engine::new(seed)),
-        diversion: Mutex::new(Diversion::new(queue.number())?),
+        diversion: Mutex::new(Diversion::new(description.clone())?),
+        inspection: Mutex::new(Inspection::new(description)?),
         overruns: AtomicU64::new(0),
         listing: Mutex::new(Listing::open()?),
         queue: queue.number(),
@@ -179,7 +184,7 @@ impl Injection for Shaping {
             let wanted = format!("queue {} of port {}", shared.queue, shared.port);
             return Err(Error::unlike("shape traffic", wanted, "no such queue"));
         }
-        lock(&shared.diversion).read_back(&self.pairs)
+        lock(&shared.inspection).read_back(&self.pairs)
     }
 
     fn bit(&mut self) -> Result<u64> {
@@ -194,7 +199,12 @@ impl Injection for Shaping {
             self.bit_in_all = Some(lock(&shared.engine).end(self.id));
             removed?;
         }
-        lock(&shared.diversion).read_back_gone(&self.pairs)
+        let left = lock(&shared.inspection).diverted(&self.pairs)?;
+        let diversion = lock(&shared.diversion);
+        match left.iter().find(|pair| !diversion.wants(pair)) {
+            None => Ok(()),
+            Some((from, to)) => Err(Error::unlike(REMOVING, "no rule", format!("a rule for {from} to {to}"))),
+        }
     }
 }
 
