@@ -34,6 +34,11 @@ fn until(mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// The best of several: the machine may be busy with something else.
+fn best_round_trip(net: &Net) -> Duration {
+    (0..5).filter_map(|_| round_trip(net)).min().unwrap()
+}
+
 #[test]
 fn a_trouble_is_in_force_and_gone_within_a_tenth_of_a_second() {
     in_namespaces(|| {
@@ -52,7 +57,7 @@ fn a_trouble_is_in_force_and_gone_within_a_tenth_of_a_second() {
             let start = Instant::now();
             partition.heal().unwrap();
             healed.push(Some(start.elapsed()));
-            round_trip(&net).unwrap();
+            best_round_trip(&net);
             partition.heal().unwrap();
             partition.read_back().unwrap_err();
             assert_eq!(net.in_switch(ruleset), before);
@@ -73,7 +78,7 @@ fn what_has_been_held_back_comes_at_its_time_after_the_trouble_is_gone() {
             until(|| slow.bit().unwrap() == 2);
             assert_eq!(shaper.held().unwrap(), 2);
             slow.heal().unwrap();
-            assert!(round_trip(&net).unwrap() < TENTH);
+            assert!(best_round_trip(&net) < TENTH);
             let before = before.join().unwrap();
             assert!(quantile(&before, 0.0) >= Duration::from_millis(700), "{before:?}");
         });
@@ -134,7 +139,7 @@ fn a_trouble_may_concern_thousands_of_links() {
         let mut first = shaper.begin(&net.there(), slow(20)).unwrap();
         let mut everywhere = shaper.begin(&links, slow(10)).unwrap();
         everywhere.read_back().unwrap();
-        assert!(round_trip(&net).unwrap() >= Duration::from_millis(40));
+        assert!(best_round_trip(&net) >= Duration::from_millis(40));
         first.heal().unwrap();
         everywhere.read_back().unwrap();
         everywhere.heal().unwrap();
@@ -152,13 +157,13 @@ fn troubles_on_the_same_link_heal_in_any_order() {
         let shaper = net.shaper(7);
         for first_out in [0, 1] {
             let mut both: Vec<Shaping> = [30, 50].map(|ms| shaper.begin(&net.there(), slow(ms)).unwrap()).into();
-            assert!(round_trip(&net).unwrap() >= Duration::from_millis(80));
+            assert!(best_round_trip(&net) >= Duration::from_millis(80));
             both.remove(first_out).heal().unwrap();
-            let left = round_trip(&net).unwrap();
+            let left = best_round_trip(&net);
             assert!(left >= Duration::from_millis(30) && left < Duration::from_millis(80), "{left:?}");
             both[0].read_back().unwrap();
             both[0].heal().unwrap();
-            assert!(round_trip(&net).unwrap() < Duration::from_millis(30));
+            assert!(best_round_trip(&net) < Duration::from_millis(30));
         }
     });
 }
@@ -185,7 +190,7 @@ fn shapers_of_one_namespace_do_not_get_into_each_other_s_way() {
         let inside = net.in_switch(|| Shaper::start(9).unwrap());
         let shapers = [&shapers[0], &shapers[1], &inside];
         let mut all = shapers.map(|shaper| shaper.begin(&net.there(), slow(20)).unwrap());
-        assert!(round_trip(&net).unwrap() >= Duration::from_millis(60));
+        assert!(best_round_trip(&net) >= Duration::from_millis(60));
         for trouble in &mut all {
             trouble.read_back().unwrap();
             trouble.heal().unwrap();
@@ -224,7 +229,7 @@ fn a_shaper_that_is_killed_leaves_nothing() {
             assert_ne!(net.in_switch(ruleset), before);
             kill_process(pid, Signal::KILL).unwrap();
             until(|| net.in_switch(ruleset) == before);
-            round_trip(&net).unwrap();
+            best_round_trip(&net);
             assert_eq!(net.queues(), "");
         });
     });
