@@ -6,6 +6,6 @@ mod shared_words;
 mod stub_code;
 
 pub use fork::{Forked, end_now, fork, wait};
-pub use ptrace::{Registers, Stopped, USER_CS, read_memory, write_memory};
+pub use ptrace::{Asked, Registers, Stopped, USER_CS, read_memory, write_memory};
 pub use shared_words::SharedWords;
 pub use stub_code::{StubCode, stub_code, words};
