@@ -157,6 +157,14 @@ impl Diversion {
         }
     }
 
+    /// By which means packets get into the queue.
+    pub(super) fn mechanism(&self) -> &'static str {
+        match self.means {
+            Some(Means::Target) => "NFQUEUE by iptables' target",
+            Some(Means::Statement) | None => "NFQUEUE",
+        }
+    }
+
     /// Makes the table by whichever means this kernel has.
     fn make_table(&mut self) -> Result<()> {
         let means = self.means.map_or(vec![Means::Statement, Means::Target], |means| vec![means]);

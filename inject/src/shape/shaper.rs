@@ -189,7 +189,7 @@ impl Shared {
 
 impl Injection for Shaping {
     fn mechanism(&self) -> &'static str {
-        "NFQUEUE"
+        lock(&self.running.shared.diversion).mechanism()
     }
 
     fn read_back(&mut self) -> Result<()> {

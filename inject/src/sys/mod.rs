@@ -9,6 +9,7 @@ mod fork;
 mod inherit;
 mod mount;
 mod orphan;
+pub mod simulation;
 mod socket;
 mod words;
 
