@@ -1,7 +1,7 @@
 //! Each class of faults, done as a real world does it, read back, and healed.
 
 use super::means::{By, Means};
-use super::scratch::{ADDRESSES, Scratch, Wire, attempt_in_world};
+use super::scratch::{ADDRESSES, Groups, Scratch, Wire, attempt_in_world};
 use super::trial::Verdict;
 use super::{Class, Tried};
 use crate::cgroup::{Controller, Group};
@@ -37,10 +37,18 @@ pub(super) fn attempt(kind: Kind) -> Tried<Class> {
         let verdict = Verdict::NotHere { because: because.to_owned() };
         return Tried { what: Class { kind, by: None }, verdict };
     }
-    let verdict = attempt_in_world(|scratch| Ok(means.text(carry_out(kind, scratch)?).to_owned()));
+    let verdict = attempt_in_world(groups(kind), |scratch| Ok(means.text(carry_out(kind, scratch)?).to_owned()));
     let is = |by: &By| matches!(&verdict, Verdict::Works { how } if how == means.text(*by));
     let by = [By::Mechanism, By::Fallback].into_iter().find(is);
     Tried { what: Class { kind, by }, verdict }
+}
+
+/// What is done to a host as a whole.
+fn groups(kind: Kind) -> Groups {
+    match kind {
+        Kind::IoThrottle | Kind::CpuBurn | Kind::MemoryPressure | Kind::TaskLeak => Groups::Wanted,
+        _ => Groups::Spared,
+    }
 }
 
 fn carry_out(kind: Kind, scratch: &Scratch) -> Result<By> {

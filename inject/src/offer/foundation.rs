@@ -101,7 +101,7 @@ impl Foundation {
             Self::Network => "links between hosts",
             Self::Nftables => "partitions",
             Self::PacketQueue => "latency, loss, duplication, reordering, corruption, bandwidth",
-            Self::Netem => "nothing: what happens to a packet is decided by the seed, not by the kernel",
+            Self::Netem => "nothing: the seed decides what happens to packets, not the kernel",
             Self::Overlay => "hosts' disks",
             Self::Ext4 => "disks that lose their power, or are throttled",
             Self::Groups => "limits and faults of a host as a whole",
@@ -145,7 +145,7 @@ impl Foundation {
     /// Tries it.
     pub(super) fn attempt(self) -> Verdict {
         attempt(self.remedy(), || match self {
-            Self::UserNamespaces => enter_user_namespace().map(|()| "tried".to_owned()),
+            Self::UserNamespaces => enter_user_namespace().map(|()| "root of one's own".to_owned()),
             Self::Namespaces => leave_for_new(WORLD).map(|()| "network, mount, PID, UTS, IPC".to_owned()),
             Self::Proc => proc(),
             Self::Network => wired(|_| Ok("veth pairs, routed".to_owned())),
@@ -237,9 +237,11 @@ fn netem() -> Result<String> {
     let added = socket.tell(RouteNetlinkMessage::NewQueueDiscipline(message), flags, "add a queueing discipline");
     match added {
         Ok(()) => Ok("there, and not used".to_owned()),
-        Err(error) if error.is_os(libc::ENOENT) => {
-            Err(Error::lacking("add a queueing discipline", "CONFIG_NET_SCH_NETEM is not set", "none is needed"))
-        }
+        Err(error) if error.is_os(libc::ENOENT) => Err(Error::lacking(
+            "add a queueing discipline",
+            "this kernel has none (CONFIG_NET_SCH_NETEM)",
+            "none is needed",
+        )),
         Err(error) => Err(error),
     }
 }

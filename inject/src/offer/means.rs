@@ -63,14 +63,13 @@ impl Reach {
 }
 
 const NF_TABLES: &str = "nf_tables, Linux 5.12";
-const QUEUE: &str = "`CONFIG_NFT_QUEUE`";
 const GROUP_OF: &str = "root, or a delegated control group";
 
-/// Decided packet by packet, by the seed.
+/// The seed decides on each packet.
 const SHAPED: Means = Means::Done(Done {
-    mechanism: "NFQUEUE by a rule of nf_tables; the seed decides on each packet",
-    takes: QUEUE,
-    fallback: Some("NFQUEUE by the target of iptables (`CONFIG_NFT_COMPAT`)"),
+    mechanism: "NFQUEUE, by nf_tables",
+    takes: "`CONFIG_NFT_QUEUE`",
+    fallback: Some("NFQUEUE, by the target of iptables"),
     root: Reach::Mechanism,
     user: Reach::Mechanism,
 });
@@ -88,9 +87,9 @@ impl Means {
     pub const fn of(kind: Kind) -> Self {
         match kind {
             Kind::Partition => Self::Done(Done {
-                mechanism: "nft table in the switch that its socket owns",
+                mechanism: "nft table that its socket owns",
                 takes: NF_TABLES,
-                fallback: Some("nft table that ends with its namespace"),
+                fallback: Some("nft table that only its namespace ends"),
                 root: Reach::Mechanism,
                 user: Reach::Mechanism,
             }),
@@ -98,20 +97,20 @@ impl Means {
                 SHAPED
             }
             Kind::DnsHijack => Self::Done(Done {
-                mechanism: "the switch's own name server, which answers for all servers",
+                mechanism: "a name server in the switch, which answers for all others",
                 takes: "nothing else",
                 fallback: None,
                 root: Reach::Mechanism,
                 user: Reach::Mechanism,
             }),
             Kind::ClockSkew | Kind::ClockDrift => CLOCK,
-            Kind::DiskFull => on_disk("a file without a name takes the space of an ext4", "the size of a tmpfs"),
+            Kind::DiskFull => on_disk("a file without a name on the disk of ext4", "a smaller size of the tmpfs"),
             Kind::InodeExhaustion => {
-                on_disk("files without names take the inodes of an ext4", "the number of inodes of a tmpfs")
+                on_disk("files without names on the disk of ext4", "a smaller `nr_inodes` of the tmpfs")
             }
             Kind::IoThrottle => Self::Done(Done {
-                mechanism: "`blkio.throttle.*` or `io.max` of the host's control group, for its loop device",
-                takes: "root, a loop device, and the controller",
+                mechanism: "`blkio.throttle.*` or `io.max` of the host's control group",
+                takes: "root, and a loop device",
                 fallback: None,
                 root: Reach::Mechanism,
                 user: Reach::Neither,
@@ -122,17 +121,17 @@ impl Means {
                 in_group("`cpu.cfs_quota_us` or `cpu.max` of the host's control group", "SIGSTOP and SIGCONT in turn")
             }
             Kind::MemoryPressure => in_group(
-                "`memory.limit_in_bytes` or `memory.max` of the host's control group, and the kernel's OOM killer",
-                "a watch on the program's resident memory, and SIGKILL",
+                "`memory.limit_in_bytes` or `memory.max` of the host's control group",
+                "SIGKILL above a limit of resident memory",
             ),
             Kind::TaskLeak => in_group(
                 "`pids.max` of the host's control group; `RLIMIT_NOFILE`",
                 "`RLIMIT_NPROC` of the host's user; `RLIMIT_NOFILE`",
             ),
             Kind::Crash => Self::Done(Done {
-                mechanism: "off the network, SIGKILL, and `EXT4_IOC_SHUTDOWN`: what was not synced is lost",
+                mechanism: "SIGKILL, and `EXT4_IOC_SHUTDOWN`: what was not synced is lost",
                 takes: "root, and a loop device",
-                fallback: Some("off the network, and SIGKILL: a disk of memory keeps what was written"),
+                fallback: Some("SIGKILL: a disk of memory keeps what was written"),
                 root: Reach::Mechanism,
                 user: Reach::Fallback,
             }),

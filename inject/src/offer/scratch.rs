@@ -43,10 +43,20 @@ const fn both((v4, v6): (Ipv4Addr, Ipv6Addr)) -> [IpAddr; 2] {
     [IpAddr::V4(v4), IpAddr::V6(v6)]
 }
 
-/// Tries something as the case of a world of its own, whose process is in a control group if this user may have one.
-pub(super) fn attempt_in_world(trial: impl FnOnce(&Scratch) -> Result<String>) -> Verdict {
+/// Whether hosts are to have control groups, if this user may have any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Groups {
+    Wanted,
+    Spared,
+}
+
+/// Tries something as the case of a world of its own.
+pub(super) fn attempt_in_world(groups: Groups, trial: impl FnOnce(&Scratch) -> Result<String>) -> Verdict {
     attempt_telling(REMEDY, |teller| {
-        let group = Journal::open().and_then(|journal| Group::make(&journal, "doctor")).ok();
+        let group = match groups {
+            Groups::Wanted => Journal::open().and_then(|journal| Group::make(&journal, "doctor")).ok(),
+            Groups::Spared => None,
+        };
         let directories: Vec<PathBuf> = group.iter().flat_map(Group::directories).map(PathBuf::from).collect();
         let ended = run_world(|keeper, _disk| {
             teller.tell(Scratch::new(keeper, &directories).and_then(|scratch| trial(&scratch)));
