@@ -17,25 +17,27 @@ pub(crate) fn tell(offer: &Offer) -> String {
         (user, false) => format!("user {user}"),
     };
     let mut text = format!("{}, {}, as {who}\n\nA real world is made of\n", offer.kernel, offer.processor);
+    let serves = |verdict: &Verdict, serves: &str| match verdict.works() {
+        true => Vec::new(),
+        false => vec![format!("for {serves}")],
+    };
     for Tried { what, verdict } in &offer.foundations {
-        let serves = if verdict.works() { String::new() } else { format!("for {}", what.serves()) };
-        row(&mut text, what.name(), verdict, &serves);
+        row(&mut text, what.name(), verdict, serves(verdict, what.serves()));
     }
     text.push_str("\nIts faults\n");
     for Tried { what, verdict } in &offer.faults {
         let instead = match (Means::of(what.kind), what.by) {
             // The other is as good, where it is a matter of the kernel.
             (Means::Done(done), Some(By::Fallback)) if done.user != Reach::Mechanism => {
-                format!("instead of {}: that takes {}", done.mechanism, done.takes)
+                vec![format!("instead of {}", done.mechanism), format!("which takes {}", done.takes)]
             }
-            _ => String::new(),
+            _ => Vec::new(),
         };
-        row(&mut text, what.kind.name(), verdict, &instead);
+        row(&mut text, what.kind.name(), verdict, instead);
     }
     text.push_str("\nA simulated world takes\n");
     for Tried { what, verdict } in &offer.simulation {
-        let serves = if verdict.works() { String::new() } else { format!("for {}", what.serves()) };
-        row(&mut text, what.name(), verdict, &serves);
+        row(&mut text, what.name(), verdict, serves(verdict, what.serves()));
     }
     let works = offer.faults.iter().filter(|tried| tried.verdict.works()).count();
     // Writing to a text cannot fail.
@@ -55,21 +57,21 @@ pub(crate) fn lacking(offer: &Offer) -> Option<String> {
 }
 
 /// A line, and below it what else there is to say.
-fn row(text: &mut String, name: &str, verdict: &Verdict, more: &str) {
-    let (answer, what, remedy) = match verdict {
-        Verdict::Works { how } => ("yes", how, None),
-        Verdict::Lacking { missing, remedy } => ("no", missing, Some(remedy)),
-        Verdict::NotHere { because } => ("–", because, None),
+fn row(text: &mut String, name: &str, verdict: &Verdict, mut more: Vec<String>) {
+    let (answer, what) = match verdict {
+        Verdict::Works { how } => ("yes", how),
+        Verdict::Lacking { missing, remedy } => {
+            more.push(format!("remedy: {remedy}"));
+            ("no", missing)
+        }
+        Verdict::NotHere { because } => ("–", because),
     };
-    let remedy = remedy.map(|remedy| format!("remedy: {remedy}"));
-    let below = [more.to_owned(), remedy.unwrap_or_default()];
     let mut line = |name: &str, answer: &str, what: &str| {
-        // Code of the README's table.
-        let what = what.replace('`', "");
-        let _ = writeln!(text, "  {name:NAME$} {answer:ANSWER$} {what}");
+        // Backquotes are the README's. Writing to a text cannot fail.
+        let _ = writeln!(text, "  {name:NAME$} {answer:ANSWER$} {}", what.replace('`', ""));
     };
     line(name, answer, what);
-    below.iter().filter(|more| !more.is_empty()).for_each(|more| line("", "", more));
+    more.iter().for_each(|more| line("", "", more));
 }
 
 #[cfg(test)]
@@ -89,7 +91,7 @@ mod tests {
     /// Of a machine that is nobody's.
     fn offer() -> Offer {
         let fault = |kind, by: Option<By>, verdict| Tried { what: Class { kind, by }, verdict };
-        let burn = Means::of(Kind::CpuBurn).text(By::Fallback);
+        let full = Means::of(Kind::DiskFull).text(By::Fallback);
         Offer {
             kernel: "Linux 6.1.0".to_owned(),
             processor: "x86_64".to_owned(),
@@ -100,7 +102,7 @@ mod tests {
                 Tried { what: Foundation::Groups, verdict: lacks("it is somebody else's (EACCES)", "run as root") },
             ],
             faults: vec![
-                fault(Kind::CpuBurn, Some(By::Fallback), works(burn)),
+                fault(Kind::DiskFull, Some(By::Fallback), works(full)),
                 fault(Kind::IoThrottle, None, lacks("there is no device", "run as root")),
             ],
             simulation: vec![Tried {
@@ -122,8 +124,9 @@ mod tests {
                                        remedy: run as root
 
         Its faults
-          cpu-burn               yes   SIGSTOP and SIGCONT in turn
-                                       instead of cpu.cfs_quota_us or cpu.max of the host's control group: that takes root, or a delegated control group
+          disk-full              yes   a smaller size of the tmpfs
+                                       instead of a file without a name on the disk of ext4
+                                       which takes root, and a loop device
           io-throttle            no    there is no device
                                        remedy: run as root
 

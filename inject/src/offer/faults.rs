@@ -45,10 +45,8 @@ pub(super) fn attempt(kind: Kind) -> Tried<Class> {
 
 /// What is done to a host as a whole.
 fn groups(kind: Kind) -> Groups {
-    match kind {
-        Kind::IoThrottle | Kind::CpuBurn | Kind::MemoryPressure | Kind::TaskLeak => Groups::Wanted,
-        _ => Groups::Spared,
-    }
+    let needs_group = matches!(kind, Kind::IoThrottle | Kind::CpuBurn | Kind::MemoryPressure | Kind::TaskLeak);
+    if needs_group { Groups::Wanted } else { Groups::Spared }
 }
 
 fn carry_out(kind: Kind, scratch: &Scratch) -> Result<By> {

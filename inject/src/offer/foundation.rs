@@ -4,6 +4,7 @@ use super::means::By;
 use super::scratch::{ADDRESSES, Wire};
 use super::trial::{Verdict, attempt};
 use crate::cgroup::{Controller, Group, Layout, Version};
+use crate::clock::ForeignClock;
 use crate::disk::{DiskKind, OwnDisk};
 use crate::error::{Error, Result};
 use crate::injection::Injection;
@@ -15,19 +16,21 @@ use crate::netlink::route::LOOPBACK;
 use crate::shape::Trouble;
 use crate::switch::{Cut, Partition, Ways};
 use crate::sys::{Forked, end_now, fork, wait};
-use crate::target::Process;
+use crate::target::{Process, Target};
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use rustix::thread::UnshareFlags;
 use serde::{Serialize, Serializer};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 /// `TCA_OPTIONS` and the bytes of `struct tc_netem_qopt` (linux/rtnetlink.h, linux/pkt_sched.h).
 const TCA_OPTIONS: u16 = 2;
 const NETEM_BYTES: usize = 24;
+/// Longer than a clock is wrong here.
+const LEASE: Duration = Duration::from_secs(5);
 /// Enough for a disk on which nothing is written.
 const DISK_BYTES: u64 = 16 << 20;
 const DISK_INODES: u64 = 256;
@@ -56,7 +59,7 @@ pub enum Foundation {
     /// Limits for all processes of a host together.
     Groups,
     /// Clocks of programs that are not the test's own.
-    Memory,
+    Vdso,
 }
 
 impl Foundation {
@@ -72,7 +75,7 @@ impl Foundation {
         Self::Overlay,
         Self::Ext4,
         Self::Groups,
-        Self::Memory,
+        Self::Vdso,
     ];
 
     /// What it is called.
@@ -88,7 +91,7 @@ impl Foundation {
             Self::Overlay => "overlayfs",
             Self::Ext4 => "ext4 on a loop device",
             Self::Groups => "control groups",
-            Self::Memory => "memory of processes",
+            Self::Vdso => "vDSO, by ptrace",
         }
     }
 
@@ -105,7 +108,7 @@ impl Foundation {
             Self::Overlay => "hosts' disks",
             Self::Ext4 => "disks that lose their power, or are throttled",
             Self::Groups => "limits and faults of a host as a whole",
-            Self::Memory => "clocks of commands",
+            Self::Vdso => "clocks of programs that know nothing of windtunnel",
         }
     }
 
@@ -114,7 +117,7 @@ impl Foundation {
         match self {
             Self::Namespaces | Self::Proc | Self::Network | Self::Nftables | Self::Overlay => true,
             // Root needs none; whoever is not root sees it in the namespaces.
-            Self::UserNamespaces | Self::PacketQueue | Self::Netem | Self::Ext4 | Self::Groups | Self::Memory => false,
+            Self::UserNamespaces | Self::PacketQueue | Self::Netem | Self::Ext4 | Self::Groups | Self::Vdso => false,
         }
     }
 
@@ -138,7 +141,7 @@ impl Foundation {
             }
             Self::Ext4 => "run as root, with CONFIG_EXT4_FS and loop devices; in a container, with /dev/loop-control",
             Self::Groups => "mount the cgroup file system, with cpu, memory, pids and io",
-            Self::Memory => "sysctl kernel.yama.ptrace_scope=1 or less, or CAP_SYS_PTRACE",
+            Self::Vdso => "sysctl kernel.yama.ptrace_scope=1 or less, or CAP_SYS_PTRACE",
         }
     }
 
@@ -155,7 +158,7 @@ impl Foundation {
             Self::Overlay => disk(DiskKind::Memory),
             Self::Ext4 => disk(DiskKind::Ext4),
             Self::Groups => groups(),
-            Self::Memory => memory(),
+            Self::Vdso => foreign_clock(),
         })
     }
 }
@@ -283,36 +286,27 @@ fn has(layout: &Layout, version: Version) -> bool {
     layout.hierarchies.iter().any(|hierarchy| hierarchy.version == version)
 }
 
-/// Writes the bytes back that a process has at the beginning of its vDSO (vdso(7)): through `/proc/PID/mem`, whose check
-/// is that of ptrace(2) (proc_pid_mem(5)).
-fn memory() -> Result<String> {
+/// Sets the clock of another program off, and puts it right.
+fn foreign_clock() -> Result<String> {
     let Forked::Parent(pid) = fork().map_err(|error| Error::os("make a process", error))? else {
         loop {
             std::thread::park();
         }
     };
     let process = Process::open(pid)?;
-    let tried = rewrite_vdso(pid);
+    let tried = skew(process.clone());
     process.kill()?;
     wait(pid).map_err(|error| Error::os("wait for a child", error))?;
-    tried.map(|()| "written to, the vDSO too".to_owned())
+    tried.map(|()| "replaced for a moment, and put back".to_owned())
 }
 
-fn rewrite_vdso(pid: u32) -> Result<()> {
-    let maps = crate::process::proc::read(pid, "maps")?;
-    let start = maps.lines().find(|line| line.ends_with("[vdso]")).and_then(|line| line.split_once('-'));
-    let start = start.and_then(|(start, _)| u64::from_str_radix(start, 16).ok());
-    let start = start.ok_or_else(|| {
-        Error::lacking(
-            "find a process's vDSO",
-            "processes have none",
-            "boot without vdso=0 on the kernel's command line",
-        )
-    })?;
-    let failed = |error| Error::os("write to the memory of a process", error);
-    let path = format!("/proc/{pid}/mem");
-    let memory = std::fs::File::options().read(true).write(true).open(path).map_err(failed)?;
-    let mut bytes = [0; 8];
-    memory.read_exact_at(&mut bytes, start).map_err(failed)?;
-    memory.write_all_at(&bytes, start).map_err(failed)
+fn skew(process: Process) -> Result<()> {
+    // It ends at once, whatever is left in it.
+    let nowhere = Box::new(|_: &_| Ok(()));
+    let clock = ForeignClock::of(&Target::Process(process), LEASE, nowhere)?;
+    let mut ahead = clock.skew(1_000_000_000, false)?;
+    ahead.read_back()?;
+    ahead.heal()?;
+    drop(ahead);
+    clock.release()
 }
