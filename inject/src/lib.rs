@@ -21,6 +21,7 @@ pub mod keeper;
 pub mod mounts;
 pub mod namespace;
 pub mod netlink;
+pub mod offer;
 pub mod process;
 pub mod recover;
 pub mod shape;

@@ -13,6 +13,7 @@ mod shared_words;
 mod socket;
 mod stub_code;
 pub mod datagram;
+pub mod simulation;
 
 pub use block::{attach_loop_device, cut_power_of_ext4, free_loop_device};
 pub use clone::clone_into;

@@ -5,12 +5,12 @@ use super::World;
 use std::fs;
 use std::path::PathBuf;
 use windtunnel_inject::boundary::Refusal as Refused;
-use windtunnel_inject::cgroup::Group;
+use windtunnel_inject::cgroup::{Controller, Group};
 use windtunnel_inject::disk::{IoLimits, IoThrottle};
 use windtunnel_inject::journal::Journal;
 use windtunnel_inject::process::limit::Resource;
 use windtunnel_inject::process::{CpuBurn, MemoryPressure, MemoryWatch, OomKill, TaskLeak};
-use windtunnel_inject::{Injection, Result};
+use windtunnel_inject::{Injection, Result, Target};
 use windtunnel_sim::weather::Lack;
 use windtunnel_sim::world::{HostId, HostState};
 
@@ -130,7 +130,9 @@ impl World {
             write_bytes: Some(bytes_per_second),
             ..IoLimits::default()
         };
-        Ok(Box::new(IoThrottle::apply(&group.target(), Some(device), limits)?))
+        // In version 1 each controller has a directory of its own.
+        let (_, directory) = group.directory(Controller::Io)?;
+        Ok(Box::new(IoThrottle::apply(&Target::Cgroup(directory.to_owned()), Some(device), limits)?))
     }
 
     /// Leaves a host's program so much memory: one that has more, or takes more, is killed.
