@@ -97,9 +97,11 @@ impl Strike {
 
     /// Strikes. Whom, if there was somebody: of those who are there, when the victim is not.
     fn strike(&self, run: &mut Run) -> Option<Struck> {
-        let from = Role::ALL.iter().position(|role| *role == self.victim)?;
-        let roles = Role::ALL.iter().cycle().skip(from).take(Role::ALL.len());
-        let (victim, pid) = roles.copied().find_map(|role| Some((role, *run.processes(role).last()?)))?;
+        // The supervisor, who is always there, last.
+        let mut roles = Role::ALL.map(|role| (role == Role::Supervisor, role < self.victim, role));
+        roles.sort_unstable();
+        let roles = [self.victim].into_iter().chain(roles.map(|(_, _, role)| role));
+        let (victim, pid) = roles.into_iter().find_map(|role| Some((role, *run.processes(role).last()?)))?;
         let wait = |run: &mut Run, pause: Duration| run.until(pause, |_| false);
         match self.way {
             Way::Kill => signal(pid, Signal::KILL),
@@ -152,11 +154,13 @@ fn one(user: User, fixture: &str, strike: Strike, before: &Look) -> Result<Outco
     let mut run = Run::fixture(user, fixture);
     let came = strike.comes(&mut run);
     let struck = if came { strike.strike(&mut run) } else { None };
-    let result = afterwards(&mut run, struck.as_ref(), before);
-    if result.is_err() {
-        run.clear();
-    }
-    let gone_after = result.map_err(|reason| format!("{reason}\nit had printed:\n{}", run.text))?;
+    let gone_after = match afterwards(&mut run, struck.as_ref(), before) {
+        Ok(gone_after) => gone_after,
+        Err(reason) => {
+            let journals = run.clear();
+            return Err(format!("{reason}\njournals:\n{journals}\nit had printed:\n{}", run.text));
+        }
+    };
     Ok(Outcome { victim: struck.map(|struck| struck.victim), gone_after })
 }
 
@@ -180,7 +184,18 @@ fn afterwards(run: &mut Run, struck: Option<&Struck>, before: &Look) -> Result<D
             return Err(format!("it cannot be recovered: {report}"));
         }
     }
-    is_as_before(before)
+    let gone = is_as_before(before);
+    match (gone, struck) {
+        (Err(diff), Some(Struck { pid, stays_stopped: true, .. })) => {
+            // Whoever is stopped between fork(2) and asking to die with its parent, prctl(2), does not hear of that, and
+            // nobody else knows of it. When whoever stopped it lets it go on, it ends.
+            signal(*pid, Signal::CONT);
+            let after = is_as_before(before).map_err(|_| diff.clone())?;
+            eprintln!("who was stopped at its very beginning had to go on first:\n{diff}");
+            Ok(after)
+        }
+        (gone, _) => gone,
+    }
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -74,7 +74,9 @@ fn processes() -> Vec<String> {
     let line = |pid: u32| {
         let stat = Stat::of(pid).ok().filter(|stat| !stat.has_ended())?;
         let name = proc::read(pid, "comm").ok()?;
-        Some(format!("process {} ({}), child of {}", name.trim(), stat.state, stat.parent))
+        // Where one that is stopped stands: the number of its system call, and what it was asked.
+        let call = if stat.state == 'T' { proc::read(pid, "syscall").unwrap_or_default() } else { String::new() };
+        Some(format!("process {} ({}), child of {} {}", name.trim(), stat.state, stat.parent, call.trim()))
     };
     proc::all().into_iter().filter(|&pid| pid != std::process::id()).filter_map(line).collect()
 }

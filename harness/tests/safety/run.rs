@@ -160,12 +160,21 @@ impl Run {
         }
     }
 
-    /// Kills whatever is left in the sandbox, so that the next run finds nothing.
-    pub fn clear(&mut self) {
+    /// Removes whatever is left in the sandbox, so that the next run finds nothing; what was in journals.
+    pub fn clear(&mut self) -> String {
         for pid in proc::all().into_iter().filter(|&pid| pid != std::process::id()) {
             signal(pid, Signal::KILL);
         }
+        std::thread::sleep(Duration::from_millis(200));
         self.look();
+        let directories = ["/run/windtunnel".to_owned(), format!("/tmp/windtunnel-{NOBODY}")];
+        let entries = directories.iter().filter_map(|directory| std::fs::read_dir(directory).ok()).flatten().flatten();
+        let journals = entries.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).collect();
+        let _ = windtunnel_inject::recover::recover();
+        for directory in directories {
+            let _ = std::fs::remove_dir_all(directory);
+        }
+        journals
     }
 }
 
