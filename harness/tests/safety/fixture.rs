@@ -112,7 +112,7 @@ async fn every_class_with_a_device(cx: Chaos) -> Result<()> {
 #[chaos_test(
     world = real,
     cases = 1,
-    wall_timeout = "4s",
+    wall_timeout = "8s",
     plan = "100ms disk-full busy for 100ms
             150ms partition test | peer for 100ms
             300ms latency test<->peer 1ms for 200ms
@@ -120,7 +120,7 @@ async fn every_class_with_a_device(cx: Chaos) -> Result<()> {
             600ms cpu-burn busy 80% for 200ms"
 )]
 #[ignore = "a fixture"]
-async fn is_ended_after_four_seconds(cx: Chaos) -> Result<()> {
+async fn is_ended_after_eight_seconds(cx: Chaos) -> Result<()> {
     weathers(&cx, Duration::from_secs(1)).await
 }
 

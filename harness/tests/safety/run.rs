@@ -205,8 +205,9 @@ fn become_supervisor(user: User, arguments: &[&str], output: std::io::PipeWriter
         if is_root_of_the_machine() {
             command.uid(NOBODY).gid(NOBODY);
         } else {
-            // Root of a user namespace has nobody else to be; what it executes has no more than its bounding set.
-            for capability in CapabilitySet::all().iter() {
+            // Root of a user namespace has nobody else to be; what it executes has no more than its bounding set. In
+            // namespaces of its own it is root again, for which it has to be allowed to map root (user_namespaces(7)).
+            for capability in CapabilitySet::all().difference(CapabilitySet::SETFCAP).iter() {
                 let _ = rustix::thread::remove_capability_from_bounding_set(capability);
             }
         }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
 /// The fixture's limit, the time for last words, the time for being killed or a second run, and some for starting.
-const ENDS_WITHIN: Duration = Duration::from_secs(45);
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 const BEGINS_WITHIN: Duration = Duration::from_secs(20);
 
 fn ends_although_stopped(user: User) {
@@ -22,7 +22,7 @@ fn ends_although_stopped(user: User) {
 
 fn one(user: User, role: Role) -> Result<String, String> {
     let before = Look::take();
-    let mut run = Run::fixture(user, "is_ended_after_four_seconds");
+    let mut run = Run::fixture(user, "is_ended_after_eight_seconds");
     let blows = run.until(BEGINS_WITHIN, |run| run.text.contains(" begins"));
     let victim = run.processes(role).last().copied();
     let Some(victim) = victim.filter(|_| blows) else {
