@@ -1,6 +1,5 @@
 //! Clocks of a real host: what one room writes onto a page, the other room's libc shows.
 
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -22,7 +21,7 @@ fn in_a_host(test: impl FnOnce(&ClockPage)) {
             // The panic's message has been printed.
             end_now(i32::from(catch_unwind(run).is_err()));
         }
-        Forked::Parent(pid) => assert_eq!(wait(pid).expect("a child"), 0, "the host failed; the reason is above"),
+        Forked::Parent(pid) => assert_eq!(wait(pid).expect("a child").code(), 0, "the host failed; the reason is above"),
     }
 }
 
