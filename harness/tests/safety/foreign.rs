@@ -35,7 +35,8 @@ fn place_table() -> Option<Table> {
         Expression::Drop,
     ]);
     let chain = Chain { name: "arriving".to_owned(), hook: Hook::Arrival, priority: -5, rules: vec![rule] };
-    let description = TableDescription { name: "somebody".to_owned(), sets: vec![set], chains: vec![chain] };
+    let description =
+        TableDescription { name: "somebody".to_owned(), sets: vec![set], chains: vec![chain], lease: None };
     match Table::held_by(Hold::Namespace, description) {
         Ok(table) => Some(table),
         Err(error) => {

@@ -74,7 +74,8 @@ fn remove_tables(run: &Run) -> Result<(), String> {
         let work = || -> Result<usize, String> {
             let tables = names().map_err(|error| error.to_string())?;
             for name in &tables {
-                let foreign = TableDescription { name: name.clone(), sets: Vec::new(), chains: Vec::new() };
+                let foreign =
+                    TableDescription { name: name.clone(), sets: Vec::new(), chains: Vec::new(), lease: None };
                 match Table::adopt(foreign).and_then(|mut table| table.remove()) {
                     Ok(()) => {}
                     Err(error) if error.is_os(libc::EPERM) => remove_as_owner(case, &held, name)?,

@@ -21,7 +21,7 @@ use windtunnel_inject::sys::End;
 use windtunnel_sim::world::{Exit, HostId, HostState, Limits, OnExit, Program};
 
 /// How long a process may take to end when it was killed: the kernel closes what it had open.
-const KILLED_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const KILLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// All hosts of the world, by number.
 #[derive(Default)]
