@@ -4,11 +4,12 @@ use super::own::OwnDisk;
 use crate::Injection;
 use crate::error::{Error, Result};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, fstat, futimens, openat, openat2, statat,
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat,
 };
 use rustix::io::{ReadWriteFlags, pread, pwritev2};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs::{File, FileTimes};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -106,7 +107,8 @@ fn flip(root: BorrowedFd<'_>, path: &Path, bit: u64) -> io::Result<()> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     // The host's own links and mounts lead nowhere else.
     let file = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)?;
-    let before = fstat(&file)?;
+    let file = File::from(file);
+    let before = file.metadata()?;
     let mut byte = [0];
     if pread(&file, &mut byte, bit / 8)? != 1 {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -114,13 +116,8 @@ fn flip(root: BorrowedFd<'_>, path: &Path, bit: u64) -> io::Result<()> {
     byte[0] ^= 1 << (bit % 8);
     // Only this page goes to the disk: what else the host has not synced is its own business.
     pwritev2(&file, &[IoSlice::new(&byte)], bit / 8, ReadWriteFlags::DSYNC)?;
-    let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
-    let times = Timestamps {
-        last_access: time(before.st_atime, before.st_atime_nsec),
-        last_modification: time(before.st_mtime, before.st_mtime_nsec),
-    };
     // A time that shows it would be no rot.
-    Ok(futimens(&file, &times)?)
+    file.set_times(FileTimes::new().set_accessed(before.accessed()?).set_modified(before.modified()?))
 }
 
 /// Regular files with content that a host has written, by their paths from its root and their bytes; in order.

@@ -23,7 +23,6 @@ pub use inherit::{inherit, keep_from_program};
 pub use mount::set_mount_attributes;
 pub use orphan::{fork_orphan, stand_alone};
 pub use ptrace::{Asked, Registers, Stopped, USER_CS, read_memory, write_memory};
-pub use ptrace::{Registers, Stopped, USER_CS, read_memory, write_memory};
 pub use shared_words::SharedWords;
 pub use socket::set_mark;
 pub use stub_code::{StubCode, stub_code, words};
