@@ -2,7 +2,8 @@
 
 use super::protocol::Answer;
 use super::start::{Keeper, Start};
-use crate::disk::{BitRot, Device, DiskFull, DiskKind, InodeExhaustion, OwnDisk};
+use crate::cgroup::Device;
+use crate::disk::{BitRot, DiskFull, DiskKind, InodeExhaustion, OwnDisk};
 use crate::error::{Error, Result};
 use crate::injection::Injection;
 use serde::{Deserialize, Serialize};

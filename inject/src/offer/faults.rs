@@ -4,16 +4,16 @@ use super::means::{By, Means};
 use super::scratch::{ADDRESSES, Groups, Scratch, Wire, attempt_in_world};
 use super::trial::Verdict;
 use super::{Class, Tried};
-use crate::cgroup::{Controller, Group};
+use crate::cgroup::{Group, Limit, Limited, Rates};
 use crate::clock::ClockPage;
-use crate::disk::{DiskKind, IoLimits, IoThrottle};
+use crate::disk::DiskKind;
 use crate::dns::{Answer, Asker, Responder};
 use crate::error::{Error, Result};
 use crate::injection::Injection;
 use crate::process::{CpuBurn, MemoryPressure, MemoryWatch, Paused, TaskLeak};
 use crate::shape::{Endpoint, Links, Shaper, Spread, Trouble};
 use crate::switch::{Cut, Partition, Ways};
-use crate::target::{Process, Target};
+use crate::target::Process;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 use windtunnel_faults::Kind;
@@ -137,10 +137,8 @@ fn throttle(scratch: &Scratch) -> Result<By> {
         Error::lacking(WHAT, "it takes a control group, which this user cannot make", "see control groups above")
     })?;
     let bytes = Some(1 << 20);
-    let limits = IoLimits { read_bytes: bytes, write_bytes: bytes, ..IoLimits::default() };
-    let (_, directory) = group.directory(Controller::Io)?;
-    let target = Target::Cgroup(directory.to_owned());
-    prove(&mut IoThrottle::apply(&target, Some(device), limits)?).map(|_| By::Mechanism)
+    let rates = Rates { read_bytes_per_s: bytes, write_bytes_per_s: bytes, ..Rates::default() };
+    prove(&mut Limited::apply(&group, &Limit::Io { device, rates })?).map(|_| By::Mechanism)
 }
 
 /// Where the host has a group, what is done to that; else what is done to its program.
