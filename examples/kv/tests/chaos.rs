@@ -46,6 +46,13 @@ async fn a_drawn_storm_of_sixty_faults(cx: Chaos) -> Result<()> {
     writes_survive(&cx, "local", async |_kv: &Hosts| write_from_all_clients(&cx).await).await
 }
 
+/// As above, in either world, and without an expectation: what one of them finds is tried in the other.
+#[chaos_test(world = [sim, real], cases = 64, faults = WEATHER)]
+#[ignore = "fails by design; `tests/tests/both_worlds.rs` looks at how"]
+async fn a_drawn_storm_in_either_world(cx: Chaos) -> Result<()> {
+    writes_survive(&cx, "local", async |_kv: &Hosts| write_from_all_clients(&cx).await).await
+}
+
 #[chaos_test(cases = 20)]
 async fn acknowledged_writes_survive(cx: Chaos) -> Result<()> {
     writes_survive_a_nemesis(cx, "majority").await
