@@ -7,7 +7,7 @@ use common::in_namespaces;
 use shape_net::{Net, quantile};
 use std::time::Duration;
 use windtunnel_inject::Injection;
-use windtunnel_inject::shape::{Shaper, Spread, Trouble};
+use windtunnel_inject::shape::{Spread, Trouble};
 
 fn slow(ms: u64, jitter_ms: u64) -> Trouble {
     Trouble::Slow {
@@ -22,8 +22,8 @@ fn slow(ms: u64, jitter_ms: u64) -> Trouble {
 fn packets_of_both_families_are_late_while_a_link_is_slow() {
     in_namespaces(|| {
         let net = Net::new();
-        let shaper = Shaper::start(7).unwrap();
-        for to in [net.b.v4, net.b.v6] {
+        let shaper = net.shaper(7);
+        for to in net.b.addresses {
             let mut slow = shaper.begin(&net.there(), slow(50, 0)).unwrap();
             slow.read_back().unwrap();
             let times = net.ping(to, 40, Duration::from_millis(5));

@@ -48,7 +48,8 @@ fn a_killed_holder_takes_its_partition_along() {
         let killed = Instant::now();
         assert_eq!(wait(holder).expect("a child").code(), 128 + libc::SIGKILL);
         while there() {
-            assert!(killed.elapsed() < Duration::from_millis(100), "it outlives its holder");
+            // The kernel removes it as it closes the socket; how soon it comes to that is the machine's matter.
+            assert!(killed.elapsed() < Duration::from_secs(5), "it outlives its holder");
         }
         println!("gone {:?} after kill -9", killed.elapsed());
         sender.send_to(b"!", (b.addresses[0], 7)).expect("a way there");

@@ -55,7 +55,8 @@ impl Page {
     }
 
     fn say(&self, wall: &[Line], monotonic: &[Line]) {
-        let [_, turn_word, .., slots, _, wall_word, monotonic_word, line_words, _, slot_words, _] = real_clock::LAYOUT;
+        let [_, turn_word, .., slots, _, _, wall_word, monotonic_word, line_words, _, slot_words, _] =
+            real_clock::LAYOUT;
         let turn = self.words[turn_word].load(Ordering::Relaxed) + 1;
         let slot = slots + (turn & 1) as usize * slot_words;
         for (curve, lines) in [(slot + wall_word, wall), (slot + monotonic_word, monotonic)] {

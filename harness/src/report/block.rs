@@ -47,6 +47,8 @@ pub(crate) struct Told {
     pub(crate) found: String,
     pub(crate) seed: String,
     pub(crate) at: At,
+    /// Time was real, and events have no numbers that another run has too.
+    pub(crate) is_real: bool,
     /// How much smaller the plan has become.
     pub(crate) shrunk: Option<String>,
     /// Which randomness it needs.
@@ -76,9 +78,13 @@ impl Block {
     /// Everything below the first line: for failures that were expected.
     pub(crate) fn body(&self, f: &mut impl fmt::Write) -> fmt::Result {
         writeln!(f, "{}\n", self.sentence)?;
-        let Told { found, seed, at, shrunk, needed, digest } = &self.told;
+        let Told { found, seed, at, is_real, shrunk, needed, digest } = &self.told;
         let (event, time) = (grouped(at.event), seconds(at.now_ns));
-        field(f, "found", &format!("{found}, seed {seed}, event {event}, after {time} of virtual time"))?;
+        let moment = match is_real {
+            false => format!("event {event}, after {time} of virtual time"),
+            true => format!("after {time} in the real world"),
+        };
+        field(f, "found", &format!("{found}, seed {seed}, {moment}"))?;
         if let Some(shrunk) = shrunk {
             field(f, "shrunk", shrunk)?;
         }
@@ -185,6 +191,7 @@ mod tests {
             told: Told {
                 found: "case 17 of 64".to_owned(),
                 seed: "0x5f1d0a2c77e091b3".to_owned(),
+                is_real: false,
                 at: At { event: 1204, now_ns: 5_961_000_000 },
                 shrunk: Some("14 faults to 2, in 31 runs (2.2 s)".to_owned()),
                 needed: Some("chance in scheduling, but not in latencies".to_owned()),

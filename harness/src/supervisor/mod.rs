@@ -225,7 +225,7 @@ fn passed(context: &Context<'_>, teller: &Teller<'_>, tally: &Tally, started: In
     // A storm that is made to do nothing is not late.
     let never_began = if context.settings.becalmed { 0 } else { tally.never_began };
     let tally = Tally { never_began, ..tally.clone() };
-    eprintln!("{}", telling::success(&tally, started.elapsed()));
+    eprintln!("{}", telling::success(context.definition.world, &tally, started.elapsed()));
 }
 
 /// The smallest case that fails so. What is expected to fail needs no explanation.

@@ -7,7 +7,7 @@ use super::run_case::CaseReport;
 use super::saved;
 use super::sweep::RECORDED;
 use super::telling::weaker;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -30,6 +30,8 @@ pub(crate) struct Tally {
     pub(crate) never_began: u64,
     /// Cases with a plan of which nothing bit.
     pub(crate) unbitten: u64,
+    /// Faults that this machine cannot do, and why.
+    pub(crate) left_out: BTreeSet<String>,
 }
 
 impl Tally {
@@ -38,6 +40,7 @@ impl Tally {
         self.events += report.at.event;
         self.faults += report.faults.0;
         self.effective_faults += report.faults.1;
+        self.left_out.extend(report.left_out.iter().cloned());
         let accounts = report.storm.as_ref().map_or(&[][..], |storm| storm.accounts());
         for (fault, account) in report.plan.faults.iter().zip(accounts) {
             let (count, bit) = self.planned.entry(fault.kind()).or_default();

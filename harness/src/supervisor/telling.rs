@@ -87,6 +87,7 @@ impl<'a> Teller<'a> {
                 found: story.found,
                 seed: seed.clone(),
                 at: failure.at,
+                is_real: self.definition.world == World::Real,
                 shrunk: story.shrunk,
                 needed: story.needed,
                 digest: report.digest.map(|digest| {
@@ -282,7 +283,7 @@ pub(super) fn differs_when_logged(digest: &str) -> String {
 }
 
 /// The line of a test that passed.
-pub(super) fn success(tally: &Tally, took: Duration) -> String {
+pub(super) fn success(world: World, tally: &Tally, took: Duration) -> String {
     let cases = match (tally.cases, tally.saved) {
         (cases, 0) => counted(cases as usize, "case"),
         (0, saved) => counted(saved as usize, "saved case"),
@@ -300,7 +301,13 @@ pub(super) fn success(tally: &Tally, took: Duration) -> String {
     let (virtual_time, events) = (for_people(virtual_time), grouped(tally.events));
     let planned = planned(tally);
     let took = for_people(took);
-    format!("passed {cases}: {virtual_time} of virtual time and {events} events in {took}{planned}{faults}")
+    let left_out: String = tally.left_out.iter().map(|fault| format!("\nleft out: {fault}")).collect();
+    match world {
+        World::Sim => {
+            format!("passed {cases}: {virtual_time} of virtual time and {events} events in {took}{planned}{faults}")
+        }
+        World::Real => format!("passed {cases} in the real world in {took}{planned}{faults}{left_out}"),
+    }
 }
 
 /// What the plans of all cases came to, by kind.
@@ -361,7 +368,7 @@ mod tests {
     #[test]
     fn success_is_one_line() {
         let tally = Tally { cases: 64, virtual_ns: 11_160_000_000_000, events: 1_234_567, ..Tally::default() };
-        let line = |tally: &Tally| success(tally, Duration::from_millis(1400));
+        let line = |tally: &Tally| success(World::Sim, tally, Duration::from_millis(1400));
         let passed = "passed 64 cases: 3.1 hours of virtual time and 1,234,567 events in 1.4 s";
         assert_eq!(line(&tally), passed);
         let saved = |cases, saved| line(&Tally { cases, saved, ..Tally::default() });
@@ -372,5 +379,8 @@ mod tests {
         let tally = Tally { effective_faults: 0, ..tally };
         let warning = "warning: none of the 128 faults by hand affected anything that was sent";
         assert_eq!(line(&tally), format!("{passed}\n{warning}"));
+        let left_out = ["rot of kv0 does nothing here".to_owned()].into();
+        let real = success(World::Real, &Tally { cases: 3, left_out, ..Tally::default() }, Duration::from_secs(9));
+        assert_eq!(real, "passed 3 cases in the real world in 9.0 s\nleft out: rot of kv0 does nothing here");
     }
 }

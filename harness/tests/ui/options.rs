@@ -9,8 +9,8 @@ async fn of_another_framework() {}
 #[chaos_test(colour = "red", cases)]
 async fn unknown_and_without_value() {}
 
-#[chaos_test(faults = net::partitions() + host::crashes(), world = [sim, real])]
-async fn not_yet() {}
+#[chaos_test(faults = net::partitions() + host::crashes(), world = [sim, cloud])]
+async fn of_an_unknown_world() {}
 
 #[chaos_test(faults = "partition", plan = 3)]
 async fn faults_of_the_wrong_kind() {}

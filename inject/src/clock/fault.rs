@@ -1,16 +1,11 @@
 //! A clock that is wrong for a while, however it is made so.
 
-use super::motion::{Clocks, Motion};
+use super::motion::{Change, Clocks, Motion};
 use crate::Injection;
 use crate::error::{Error, Result};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
 
-/// How long before it takes effect a change is told: a reader knows of it by then, so all agree about every moment, and
-/// `CLOCK_MONOTONIC` cannot be seen to go back.
-const LEAD_NS: i64 = 1_000_000;
 /// 200 years; an `i64` of nanoseconds ends after 292.
 const SKEW_NS_MAX: u64 = 200 * 365 * 86_400 * 1_000_000_000;
 /// As the vocabulary of faults has it.
@@ -29,6 +24,8 @@ pub(super) struct Reads {
 pub(super) trait Face: Send {
     /// How it is done.
     fn mechanism(&self) -> &'static str;
+    /// Tells a change of these clocks, and answers since when it holds.
+    fn tell(&mut self, clocks: &Clocks, change: Change) -> Result<i64>;
     /// Says from now on what these clocks add.
     fn show(&mut self, clocks: &Clocks) -> Result<()>;
     /// Whether that is what it says.
@@ -51,16 +48,14 @@ pub(super) fn now_ns() -> i64 {
 
 impl<F: Face> Shown<F> {
     /// Changes the clocks, and returns when that is in force. What cannot be shown has not happened.
-    fn change<T>(&mut self, change: impl FnOnce(&mut Clocks, i64, i64) -> T) -> Result<T> {
-        let before = self.clocks.clone();
-        let now = now_ns();
-        let made = change(&mut self.clocks, now, now + LEAD_NS);
-        if let Err(error) = self.face.show(&self.clocks) {
-            self.clocks = before;
-            return Err(error);
-        }
-        let left_ns = now + LEAD_NS - now_ns();
-        thread::sleep(Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0)));
+    fn change<T>(&mut self, change: impl Fn(&mut Clocks, i64) -> T) -> Result<T> {
+        let (mut next, now) = (self.clocks.clone(), now_ns());
+        change(&mut next, now);
+        let since = self.face.tell(&self.clocks, self.clocks.change_to(&next, now))?;
+        next = self.clocks.clone();
+        let made = change(&mut next, since);
+        self.face.show(&next)?;
+        self.clocks = next;
         Ok(made)
     }
 }
@@ -95,9 +90,9 @@ trait Changes {
 
 impl<F: Face> Changes for Shown<F> {
     fn take_back(&mut self, grip: Grip) -> Result<()> {
-        self.change(|clocks, now, from| match grip {
-            Grip::Skew { shift, motion } => clocks.right(shift, motion, now, from),
-            Grip::Drift { shift, ppm, motion } => clocks.steady(shift, ppm, motion, now, from),
+        self.change(|clocks, from| match grip {
+            Grip::Skew { shift, motion } => clocks.right(shift, motion, from),
+            Grip::Drift { shift, ppm, motion } => clocks.steady(shift, ppm, motion, from),
         })
     }
 
@@ -111,7 +106,7 @@ impl<F: Face> Changes for Shown<F> {
 }
 
 /// Nothing that panics leaves clocks half changed: `change` ends with them and their face in step.
-fn lock<T: ?Sized>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T: ?Sized>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -121,7 +116,7 @@ pub(super) fn skew<F: Face + 'static>(of: &Arc<Mutex<Shown<F>>>, by_ns: i64, sle
         return Err(Error::lacking("skew a clock", "clocks that are more than 200 years off", "ask for less"));
     }
     let motion = if slewed { Motion::Slew } else { Motion::Step };
-    begin(of, false, |clocks, now, from| Grip::Skew { shift: clocks.skew(by_ns, motion, now, from), motion })
+    begin(of, false, |clocks, from| Grip::Skew { shift: clocks.skew(by_ns, motion, from), motion })
 }
 
 /// Lets clocks run faster by so many parts in a million, and rights the wall clock by a step or a slew at the end.
@@ -131,8 +126,8 @@ pub(super) fn drift<F: Face + 'static>(of: &Arc<Mutex<Shown<F>>>, ppm: i64, step
         return Err(Error::lacking("let clocks drift", missing, "ask for at most 500000 ppm"));
     }
     let motion = if stepped { Motion::Step } else { Motion::Slew };
-    begin(of, true, |clocks, now, from| {
-        let (shift, ppm) = clocks.drift(ppm, now, from);
+    begin(of, true, |clocks, from| {
+        let (shift, ppm) = clocks.drift(ppm, from);
         Grip::Drift { shift, ppm, motion }
     })
 }
@@ -140,7 +135,7 @@ pub(super) fn drift<F: Face + 'static>(of: &Arc<Mutex<Shown<F>>>, ppm: i64, step
 fn begin<F: Face + 'static>(
     of: &Arc<Mutex<Shown<F>>>,
     drifts: bool,
-    change: impl FnOnce(&mut Clocks, i64, i64) -> Grip,
+    change: impl Fn(&mut Clocks, i64) -> Grip,
 ) -> Result<ClockFault> {
     let mut shown = lock(of);
     if !shown.clocks.has_room() {

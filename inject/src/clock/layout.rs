@@ -5,7 +5,8 @@
 //! bit says which of them holds. The writer fills the other and then turns, so a writer that is killed leaves a page
 //! that can be read, and a reader that finds the same turn afterwards has read what belongs together.
 
-use super::motion::{Curve, LINES_MAX, Line};
+use super::motion::{Change, Clocks, Curve, LINES_MAX, Line};
+use crate::sys::words;
 
 /// Bytes of the page.
 pub(super) const PAGE_BYTES: usize = 4096;
@@ -14,30 +15,35 @@ pub(super) const MAGIC: u64 = 0x316b_636f_6c63_7477;
 /// Words that are written once or counted up.
 pub(super) const MAGIC_WORD: usize = 0;
 /// Which slot holds: its last bit.
-pub(super) const TURN_WORD: usize = 1;
+pub(super) const TURN_WORD: usize = words::TURN;
 /// How often the wall clock was read, or waited for, while it was wrong.
-pub(super) const WALL_READS_WORD: usize = 2;
+pub(super) const WALL_READS_WORD: usize = words::WALL_READS;
 /// How often any clock was read, or waited for, while clocks drifted.
 pub(super) const DRIFTING_READS_WORD: usize = 3;
 /// When a clock was last read while it was wrong: genuine `CLOCK_MONOTONIC`.
-pub(super) const READ_AT_WORD: usize = 4;
+pub(super) const READ_AT_WORD: usize = words::READ_AT;
 /// What the stub's reader keeps between reads: what wall and monotonic clock differ by.
-pub(super) const TIE_WORD: usize = 5;
+pub(super) const TIE_WORD: usize = words::TIE;
 /// Where the slots begin.
-pub(super) const SLOTS_WORD: usize = 8;
-/// Of a slot: when its lease runs out, and then the two curves.
-pub(super) const UNTIL_WORD: usize = 0;
-pub(super) const WALL_WORD: usize = 1;
+pub(super) const SLOTS_WORD: usize = words::SLOTS;
+/// Of a slot: when its lease runs out.
+pub(super) const UNTIL_WORD: usize = words::UNTIL;
+/// Of a slot: a change that is being told. 1 if there is one, when it was first heard of (negative if never), what it adds to
+/// the wall clock at once, and how fast the wall clock and the monotonic one run from then on.
+pub(super) const CHANGE_WORD: usize = 1;
+const CHANGE_WORDS: usize = 5;
+pub(super) const WALL_WORD: usize = words::WALL;
 pub(super) const MONOTONIC_WORD: usize = WALL_WORD + CURVE_WORDS;
 /// Of a curve: how many lines there are, and then since, adds and ppm of each.
-pub(super) const LINE_WORDS: usize = 3;
-pub(super) const CURVE_WORDS: usize = 1 + LINES_MAX * LINE_WORDS;
-pub(super) const SLOT_WORDS: usize = 1 + 2 * CURVE_WORDS;
+pub(super) const LINE_WORDS: usize = words::LINE;
+pub(super) const CURVE_WORDS: usize = words::CURVE;
+pub(super) const SLOT_WORDS: usize = words::SLOT;
 
 const _: () = assert!((SLOTS_WORD + 2 * SLOT_WORDS) * 8 <= PAGE_BYTES);
+const _: () = assert!(CHANGE_WORD + CHANGE_WORDS == WALL_WORD && CURVE_WORDS == 1 + LINES_MAX * LINE_WORDS);
 
 /// The layout in words, to be compared with what the other room reads.
-pub const LAYOUT: [usize; 13] = [
+pub const LAYOUT: [usize; 14] = [
     MAGIC as usize,
     TURN_WORD,
     WALL_READS_WORD,
@@ -45,6 +51,7 @@ pub const LAYOUT: [usize; 13] = [
     READ_AT_WORD,
     SLOTS_WORD,
     UNTIL_WORD,
+    CHANGE_WORD,
     WALL_WORD,
     MONOTONIC_WORD,
     LINE_WORDS,
@@ -54,11 +61,17 @@ pub const LAYOUT: [usize; 13] = [
 ];
 
 /// What a slot says.
-pub(super) fn slot(until_ns: i64, wall: &Curve, monotonic: &Curve) -> Vec<u64> {
+///
+/// A change comes with its turn, which stands there until somebody has heard of it.
+pub(super) fn slot(until_ns: i64, clocks: &Clocks, change: Option<(Change, u64)>) -> Vec<u64> {
     let mut words = vec![0; SLOT_WORDS];
     words[UNTIL_WORD] = until_ns.cast_unsigned();
-    put(wall, &mut words[WALL_WORD..]);
-    put(monotonic, &mut words[MONOTONIC_WORD..]);
+    put(&clocks.wall, &mut words[WALL_WORD..]);
+    put(&clocks.monotonic, &mut words[MONOTONIC_WORD..]);
+    if let Some((Change { jump_ns, wall_ppm, monotonic_ppm }, turn)) = change {
+        let said = [1, -turn.cast_signed(), jump_ns, wall_ppm, monotonic_ppm].map(i64::cast_unsigned);
+        words[CHANGE_WORD..CHANGE_WORD + CHANGE_WORDS].copy_from_slice(&said);
+    }
     words
 }
 

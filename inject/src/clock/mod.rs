@@ -6,12 +6,22 @@
 //! | `layout.rs` | how that is written down for whoever shows the time |
 //! | `fault.rs` | a skew or a drift in force |
 //! | `page.rs` | one's own hosts, whose libc hooks read a page |
+//! | `foreign.rs` | processes that are none of ours |
+//! | `stub.rs` | what is put into such a process, and taken away |
+//! | `threads.rs` | stopping its threads, and lending one |
+//! | `vdso.rs` | finding one's way in it |
 
 mod fault;
+mod foreign;
 mod layout;
 mod motion;
 mod page;
+mod stub;
+mod threads;
+mod vdso;
 
 pub use fault::ClockFault;
+pub use foreign::{ForeignClock, Journal};
 pub use layout::LAYOUT;
 pub use page::ClockPage;
+pub use stub::{Undo, Written};

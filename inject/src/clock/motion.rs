@@ -64,15 +64,14 @@ impl Curve {
         self.at(now_ns).is_none_or(is_right) && self.lines.iter().all(|line| line.since_ns <= now_ns || is_right(line))
     }
 
-    /// Goes on differently from a moment that is to come. Of what has been, only what still holds `now_ns` is kept, so
-    /// that a reader who looks before that moment sees what everybody saw.
-    fn go_on(&mut self, now_ns: i64, next: Vec<Line>) {
-        let from_ns = next.first().map_or(now_ns, |line| line.since_ns);
-        let holds = self.lines.iter().rposition(|line| line.since_ns <= now_ns).unwrap_or(0);
+    /// Goes on differently from a moment on. Of what has been, only what held last is kept, for those who have read
+    /// their clock before that moment and look here afterwards.
+    fn go_on(&mut self, from_ns: i64, next: Vec<Line>) {
+        let holds = self.lines.iter().rposition(|line| line.since_ns < from_ns).unwrap_or(0);
         let mut lines: Vec<Line> =
             self.lines.drain(..).skip(holds).take_while(|line| line.since_ns < from_ns).collect();
         if lines.is_empty() {
-            lines.push(Line { since_ns: now_ns.min(from_ns - 1), ..Line::default() });
+            lines.push(Line::default());
         }
         lines.extend(next);
         // A line that says what the one before it says is none.
@@ -129,6 +128,17 @@ impl Shift {
     }
 }
 
+/// What a change does at the moment it takes effect, whichever that is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Change {
+    /// Added to the wall clock at once.
+    pub(super) jump_ns: i64,
+    /// How fast it runs afterwards.
+    pub(super) wall_ppm: i64,
+    /// How fast `CLOCK_MONOTONIC` runs afterwards, which never jumps.
+    pub(super) monotonic_ppm: i64,
+}
+
 /// The clocks of a host or a process. Nothing here reads a clock: every moment is given.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Clocks {
@@ -143,20 +153,20 @@ pub(super) struct Clocks {
 
 impl Clocks {
     /// Moves the wall clock from a moment on; names what can be taken back.
-    pub(super) fn skew(&mut self, by_ns: i64, motion: Motion, now_ns: i64, from_ns: i64) -> u64 {
+    pub(super) fn skew(&mut self, by_ns: i64, motion: Motion, from_ns: i64) -> u64 {
         self.shifts_ever += 1;
         let number = self.shifts_ever;
         self.shifts.push(Shift { number, from_ns: 0, to_ns: by_ns, since_ns: from_ns, motion });
-        self.redraw_wall(now_ns, from_ns);
+        self.redraw_wall(from_ns);
         number
     }
 
     /// Puts the wall clock right again, as far as it was moved by this.
-    pub(super) fn right(&mut self, number: u64, motion: Motion, now_ns: i64, from_ns: i64) {
+    pub(super) fn right(&mut self, number: u64, motion: Motion, from_ns: i64) {
         if let Some(shift) = self.shifts.iter_mut().find(|shift| shift.number == number) {
             *shift = Shift { from_ns: shift.adds(from_ns), to_ns: 0, since_ns: from_ns, motion, ..*shift };
         }
-        self.redraw_wall(now_ns, from_ns);
+        self.redraw_wall(from_ns);
         let is_over =
             |shift: &Shift| shift.to_ns == 0 && shift.adds(from_ns) == 0 && !matches!(shift.motion, Motion::Drift(_));
         self.shifts.retain(|shift| !is_over(shift));
@@ -164,16 +174,23 @@ impl Clocks {
 
     /// Makes all clocks run faster by so much, or slower; answers the wall clock's shift and by how much it is. Drifts
     /// that add up stop no clock.
-    pub(super) fn drift(&mut self, ppm: i64, now_ns: i64, from_ns: i64) -> (u64, i64) {
+    pub(super) fn drift(&mut self, ppm: i64, from_ns: i64) -> (u64, i64) {
         let ppm = ppm.clamp(-DRIFT_PPM_MAX - self.drift_ppm, DRIFT_PPM_MAX - self.drift_ppm);
-        self.hurry(ppm, now_ns, from_ns);
-        (self.skew(0, Motion::Drift(ppm), now_ns, from_ns), ppm)
+        self.hurry(ppm, from_ns);
+        (self.skew(0, Motion::Drift(ppm), from_ns), ppm)
     }
 
     /// Ends a drift. What `CLOCK_MONOTONIC` has counted stays; the wall clock is put right.
-    pub(super) fn steady(&mut self, number: u64, ppm: i64, motion: Motion, now_ns: i64, from_ns: i64) {
-        self.hurry(-ppm, now_ns, from_ns);
-        self.right(number, motion, now_ns, from_ns);
+    pub(super) fn steady(&mut self, number: u64, ppm: i64, motion: Motion, from_ns: i64) {
+        self.hurry(-ppm, from_ns);
+        self.right(number, motion, from_ns);
+    }
+
+    /// What it takes to come from here to `next` at this moment.
+    pub(super) fn change_to(&self, next: &Clocks, from_ns: i64) -> Change {
+        let ppm = |curve: &Curve| curve.at(from_ns).map_or(0, |line| line.ppm);
+        let jump_ns = next.wall.adds(from_ns).saturating_sub(self.wall.adds(from_ns));
+        Change { jump_ns, wall_ppm: ppm(&next.wall), monotonic_ppm: ppm(&next.monotonic) }
     }
 
     /// Whether both curves have room for one more change.
@@ -183,13 +200,13 @@ impl Clocks {
         slewed + 4 <= LINES_MAX && self.monotonic.lines.len() + 2 <= LINES_MAX
     }
 
-    fn hurry(&mut self, ppm: i64, now_ns: i64, from_ns: i64) {
+    fn hurry(&mut self, ppm: i64, from_ns: i64) {
         self.drift_ppm += ppm;
         let adds_ns = self.monotonic.adds(from_ns);
-        self.monotonic.go_on(now_ns, vec![Line { since_ns: from_ns, adds_ns, ppm: self.drift_ppm }]);
+        self.monotonic.go_on(from_ns, vec![Line { since_ns: from_ns, adds_ns, ppm: self.drift_ppm }]);
     }
 
-    fn redraw_wall(&mut self, now_ns: i64, from_ns: i64) {
+    fn redraw_wall(&mut self, from_ns: i64) {
         let mut turns: Vec<i64> = self.shifts.iter().filter_map(|shift| shift.arrives_ns(from_ns)).collect();
         turns.push(from_ns);
         turns.sort_unstable();
@@ -197,7 +214,7 @@ impl Clocks {
         let adds = |at| self.shifts.iter().fold(0_i64, |sum, shift| sum.saturating_add(shift.adds(at)));
         let ppm = |at| self.shifts.iter().map(|shift| shift.ppm(at)).sum();
         let lines = turns.into_iter().map(|at| Line { since_ns: at, adds_ns: adds(at), ppm: ppm(at) }).collect();
-        self.wall.go_on(now_ns, lines);
+        self.wall.go_on(from_ns, lines);
     }
 }
 
@@ -210,9 +227,9 @@ mod tests {
     #[test]
     fn a_step_is_there_at_once_and_gone_at_once() {
         let mut clocks = Clocks::default();
-        let shift = clocks.skew(-30, Motion::Step, 4, 5);
+        let shift = clocks.skew(-30, Motion::Step, 5);
         assert_eq!((clocks.wall.adds(4), clocks.wall.adds(5), clocks.wall.adds(900)), (0, -30, -30));
-        clocks.right(shift, Motion::Step, 8, 9);
+        clocks.right(shift, Motion::Step, 9);
         assert_eq!((clocks.wall.adds(8), clocks.wall.adds(9)), (-30, 0));
         assert!(clocks.wall.is_right_from(9) && !clocks.wall.is_right_from(8));
     }
@@ -220,10 +237,10 @@ mod tests {
     #[test]
     fn a_slew_takes_two_thousand_times_its_size_and_is_put_right_from_where_it_has_come_to() {
         let mut clocks = Clocks::default();
-        let shift = clocks.skew(SECOND, Motion::Slew, -1, 0);
+        let shift = clocks.skew(SECOND, Motion::Slew, 0);
         let adds = |clocks: &Clocks, seconds: i64| clocks.wall.adds(seconds * SECOND);
         assert_eq!((adds(&clocks, 1000), adds(&clocks, 2000), adds(&clocks, 9000)), (SECOND / 2, SECOND, SECOND));
-        clocks.right(shift, Motion::Slew, 999 * SECOND, 1000 * SECOND);
+        clocks.right(shift, Motion::Slew, 1000 * SECOND);
         assert_eq!((adds(&clocks, 1000), adds(&clocks, 1500), adds(&clocks, 2000)), (SECOND / 2, SECOND / 4, 0));
         assert!(!clocks.wall.is_right_from(1999 * SECOND) && clocks.wall.is_right_from(2000 * SECOND));
     }
@@ -231,37 +248,37 @@ mod tests {
     #[test]
     fn shifts_add_up_and_go_one_by_one() {
         let mut clocks = Clocks::default();
-        let one = clocks.skew(10, Motion::Step, 0, 1);
-        let other = clocks.skew(-3, Motion::Step, 1, 2);
+        let one = clocks.skew(10, Motion::Step, 1);
+        let other = clocks.skew(-3, Motion::Step, 2);
         assert_eq!(clocks.wall.adds(2), 7);
-        clocks.right(one, Motion::Step, 2, 3);
+        clocks.right(one, Motion::Step, 3);
         assert_eq!(clocks.wall.adds(3), -3);
-        clocks.right(other, Motion::Step, 3, 4);
+        clocks.right(other, Motion::Step, 4);
         assert_eq!(clocks.wall.adds(4), 0);
     }
 
     #[test]
     fn a_drift_stays_in_the_monotonic_clock_and_is_taken_out_of_the_other() {
         let mut clocks = Clocks::default();
-        let (shift, ppm) = clocks.drift(200_000, 0, 100);
+        let (shift, ppm) = clocks.drift(200_000, 100);
         assert_eq!((clocks.monotonic.adds(99), clocks.monotonic.adds(1100), clocks.wall.adds(1100)), (0, 200, 200));
-        clocks.steady(shift, ppm, Motion::Step, 1000, 1100);
+        clocks.steady(shift, ppm, Motion::Step, 1100);
         assert_eq!((clocks.monotonic.adds(5000), clocks.wall.adds(1099), clocks.wall.adds(1100)), (200, 199, 0));
     }
 
     #[test]
     fn drifts_that_add_up_stop_no_clock() {
         let mut clocks = Clocks::default();
-        assert_eq!(clocks.drift(-500_000, 0, 1).1, -500_000);
-        assert_eq!(clocks.drift(-500_000, 1, 2).1, -400_000);
+        assert_eq!(clocks.drift(-500_000, 1).1, -500_000);
+        assert_eq!(clocks.drift(-500_000, 2).1, -400_000);
     }
 
     #[test]
     fn of_what_has_been_only_what_still_holds_is_kept() {
         let mut clocks = Clocks::default();
         for at in 1..100 {
-            let shift = clocks.skew(at, Motion::Step, 10 * at, 10 * at + 1);
-            clocks.right(shift, Motion::Step, 10 * at + 5, 10 * at + 6);
+            let shift = clocks.skew(at, Motion::Step, 10 * at + 1);
+            clocks.right(shift, Motion::Step, 10 * at + 6);
         }
         assert_eq!(clocks.wall.lines.last(), Some(&Line { since_ns: 996, adds_ns: 0, ppm: 0 }));
         assert!(clocks.wall.lines.len() <= 3, "{:?}", clocks.wall.lines);

@@ -3,17 +3,18 @@
 //! A host is a process executed from the test's binary, whose libc symbols are windtunnel's. It is handed the page's
 //! descriptor and maps it (`windtunnel_sim::real_clock::install`); from then on its clocks show what the page says.
 
-use super::fault::{self, ClockFault, Face, Reads, Shown};
+use super::fault::{self, ClockFault, Face, Reads, Shown, now_ns};
 use super::layout::{
-    DRIFTING_READS_WORD, MAGIC, MAGIC_WORD, PAGE_BYTES, READ_AT_WORD, TURN_WORD, WALL_READS_WORD, slot, slot_word,
+    CHANGE_WORD, DRIFTING_READS_WORD, MAGIC, MAGIC_WORD, PAGE_BYTES, READ_AT_WORD, TURN_WORD, WALL_READS_WORD, slot,
+    slot_word,
 };
-use super::motion::Clocks;
+use super::motion::{Change, Clocks};
 use crate::error::{Error, Result};
 use crate::sys::SharedWords;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What a host's clocks show, for as long as it is not dropped and the host runs.
@@ -78,14 +79,37 @@ impl ClockPage {
 
     /// When the host last read a clock that was wrong: its genuine `CLOCK_MONOTONIC`. `None` if it never did.
     pub fn last_read(&self) -> Option<Duration> {
-        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = fault::lock(&self.shown);
         let at = shown.face.words[READ_AT_WORD].load(Ordering::Relaxed);
         (at != 0).then(|| Duration::from_nanos(at))
     }
 }
 
+/// The world that writes the page ends its hosts with it.
+const NO_LEASE: i64 = i64::MAX;
+
 struct Page {
     words: SharedWords,
+}
+
+impl Page {
+    fn turn(&self) -> u64 {
+        self.words[TURN_WORD].load(Ordering::Relaxed)
+    }
+
+    /// Fills the slot that does not hold, and turns to it. Answers where it begins.
+    fn say(&self, said: &[u64]) -> usize {
+        let turn = self.turn() + 1;
+        let slot = slot_word(turn);
+        // Whoever still reads what this was has to see that it was turned away from (seqlocks: Boehm, "Can seqlocks get
+        // along with programming language memory models?", 2012).
+        fence(Ordering::Release);
+        for (word, value) in self.words[slot..].iter().zip(said) {
+            word.store(*value, Ordering::Relaxed);
+        }
+        self.words[TURN_WORD].store(turn, Ordering::Release);
+        slot
+    }
 }
 
 impl Face for Page {
@@ -93,18 +117,23 @@ impl Face for Page {
         "a page that the host's libc hooks read"
     }
 
+    fn tell(&mut self, clocks: &Clocks, change: Change) -> Result<i64> {
+        let turn = self.turn() + 1;
+        let slot = self.say(&slot(NO_LEASE, clocks, Some((change, turn))));
+        // As its readers do: it holds since the first that heard of it.
+        let (heard, now) = (&self.words[slot + CHANGE_WORD + 1], now_ns().cast_unsigned());
+        let first = heard.compare_exchange(turn.wrapping_neg(), now, Ordering::AcqRel, Ordering::Acquire);
+        Ok(first.map_or_else(|first| first, |_| now).cast_signed())
+    }
+
     fn show(&mut self, clocks: &Clocks) -> Result<()> {
-        let turn = self.words[TURN_WORD].load(Ordering::Relaxed) + 1;
-        for (word, value) in self.words[slot_word(turn)..].iter().zip(said_of(clocks)) {
-            word.store(value, Ordering::Relaxed);
-        }
-        self.words[TURN_WORD].store(turn, Ordering::Release);
+        self.say(&slot(NO_LEASE, clocks, None));
         Ok(())
     }
 
     fn check(&mut self, clocks: &Clocks) -> Result<()> {
         let turn = self.words[TURN_WORD].load(Ordering::Acquire);
-        let wanted = said_of(clocks);
+        let wanted = slot(NO_LEASE, clocks, None);
         let says = |(word, value): (&_, &u64)| std::sync::atomic::AtomicU64::load(word, Ordering::Relaxed) == *value;
         let is_magic = self.words[MAGIC_WORD].load(Ordering::Relaxed) == MAGIC;
         if is_magic && self.words[slot_word(turn)..].iter().zip(&wanted).all(says) {
@@ -117,9 +146,4 @@ impl Face for Page {
         let count = |word: usize| self.words[word].load(Ordering::Relaxed);
         Ok(Reads { wall: count(WALL_READS_WORD), drifting: count(DRIFTING_READS_WORD) })
     }
-}
-
-/// The world that writes the page ends its hosts with it, so there is no lease.
-fn said_of(clocks: &Clocks) -> Vec<u64> {
-    slot(i64::MAX, &clocks.wall, &clocks.monotonic)
 }

@@ -7,6 +7,30 @@
 //! keeps answers as it should.
 //!
 //! Queries over TLS or HTTPS do not come here.
+//!
+//! ```no_run
+//! use std::os::fd::AsFd;
+//! use windtunnel_inject::Injection;
+//! use windtunnel_inject::dns::{Answer, Asker, Responder};
+//! use windtunnel_inject::netlink::new_namespace;
+//! use windtunnel_inject::switch::Switch;
+//!
+//! # fn main() -> windtunnel_inject::Result<()> {
+//! let mut switch = Switch::new()?;
+//! let host = new_namespace()?;
+//! let (v4, v6) = ([10, 0, 0, 1].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 1].into());
+//! switch.join(host.as_fd(), "kv1", v4, v6)?;
+//! let responder = Responder::start(switch.ns())?;
+//! responder.zone().set("kv1", v4, v6);
+//!
+//! let asker = Asker { ns: host.as_fd(), addresses: &[v4.into(), v6.into()] };
+//! let mut hijack = responder.hijack(&asker, "kv1", Answer::NoSuchName)?;
+//! hijack.read_back()?;
+//! println!("{} questions have been answered falsely", hijack.bit()?);
+//! hijack.heal()?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod hijack;
 mod probe;

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 /// How long a question may take to reach the server, which is on the same machine.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long it is quiet where no answer is to come, or not soon, before that is taken to be so. An answer that does come
-/// takes well under a millisecond.
+/// How long it is quiet where no answer is to come, or not soon, before that is taken to be so. An answer that does
+/// come takes well under a millisecond.
 const QUIET: Duration = Duration::from_millis(20);
 
 /// What came of a question.
@@ -64,13 +64,17 @@ impl Told {
 /// Asks for a name on a host. `expected` says for which kind of address, and whether to wait for an answer.
 ///
 /// # Errors
-/// The server does not hear it.
+/// The host is off the network, or the server does not hear it.
 pub(super) fn ask(host: BorrowedFd<'_>, known: &Knowledge, name: &Name, expected: &Answer) -> Result<Told> {
     let what = format!("ask for the name {name}");
     let mut query = Message::query();
     query.metadata.recursion_desired = true;
     query.add_query(Query::query(name.clone(), kind(expected)));
-    let os = |error: io::Error| Error::os(&what, error);
+    let os = |error: io::Error| match error.kind() {
+        // It is off the network, as a machine that has no power.
+        io::ErrorKind::NetworkUnreachable => Error::gone(&what),
+        _ => Error::os(&what, error),
+    };
     let bytes = query.to_vec().map_err(|error| os(io::Error::other(error.to_string())))?;
     let socket = in_namespace(host, || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;

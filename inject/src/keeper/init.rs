@@ -141,23 +141,13 @@ fn start_program(
 }
 
 /// Returns only when that failed.
-fn become_program(
-    start: &Start,
-    executable: BorrowedFd<'_>,
-    groups: &[File],
-    streams: &[BorrowedFd<'_>],
-) -> Error {
+fn become_program(start: &Start, executable: BorrowedFd<'_>, groups: &[File], streams: &[BorrowedFd<'_>]) -> Error {
     match try_become(start, executable, groups, streams) {
         Err(error) | Ok(error) => error,
     }
 }
 
-fn try_become(
-    start: &Start,
-    executable: BorrowedFd<'_>,
-    groups: &[File],
-    streams: &[BorrowedFd<'_>],
-) -> Result<Error> {
+fn try_become(start: &Start, executable: BorrowedFd<'_>, groups: &[File], streams: &[BorrowedFd<'_>]) -> Result<Error> {
     rustix::process::setsid().map_err(|error| Error::os("leave the session", error))?;
     for mut group in groups {
         // 0 is whoever writes (cgroups(7)).

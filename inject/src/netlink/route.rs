@@ -49,8 +49,6 @@ pub enum Way {
     Router(u32, IpAddr),
     /// To this machine: they are taken in as if it had the address.
     Here,
-    /// Back to the sender, with the word that there is no way.
-    Nowhere,
 }
 
 /// A route.
@@ -64,15 +62,13 @@ pub struct Route {
     pub way: Way,
     /// Routing table; the main one is 254 (`RT_TABLE_MAIN`).
     pub table: u8,
-    /// The less, the better, among routes to the same.
-    pub metric: u32,
 }
 
 impl Route {
     /// The way to one address.
     pub fn to(address: IpAddr, way: Way) -> Self {
         let prefix_bits = bits(address);
-        Self { to: address, prefix_bits, way, table: RouteHeader::RT_TABLE_MAIN, metric: 0 }
+        Self { to: address, prefix_bits, way, table: RouteHeader::RT_TABLE_MAIN }
     }
 
     /// The way to all addresses of a family; `like` is one of them.
@@ -91,15 +87,11 @@ impl Route {
             Way::Device(_) => (RouteScope::Link, RouteType::Unicast),
             Way::Router(..) => (RouteScope::Universe, RouteType::Unicast),
             Way::Here => (RouteScope::Host, RouteType::Local),
-            Way::Nowhere => (RouteScope::Universe, RouteType::Unreachable),
         };
         message.header.scope = scope;
         message.header.kind = kind;
         if self.prefix_bits > 0 {
             message.attributes.push(RouteAttribute::Destination(self.to.into()));
-        }
-        if self.metric > 0 {
-            message.attributes.push(RouteAttribute::Priority(self.metric));
         }
         match self.way {
             Way::Device(device) => message.attributes.push(RouteAttribute::Oif(device)),
@@ -109,7 +101,6 @@ impl Route {
                 message.attributes.push(RouteAttribute::Oif(device));
                 message.attributes.push(RouteAttribute::Gateway(router.into()));
             }
-            Way::Nowhere => {}
         }
         message
     }
@@ -187,7 +178,8 @@ impl Routing {
 
     /// Makes a device as quiet and as coarse as a wire: it does not give itself a link-local IPv6 address, which it
     /// would announce and ask about; and TCP does not hand it packets of more than one segment, so that what is lost,
-    /// counted or delayed on the way is one segment, not up to 64 KiB at a time. `alias` is a longer name, for who looks at it with ip(8).
+    /// counted or delayed on the way is one segment, not up to 64 KiB at a time. `alias` is a longer name, for who
+    /// looks at it with ip(8).
     ///
     /// # Errors
     /// There is no such device, or no IPv6.
@@ -266,15 +258,6 @@ impl Routing {
     pub fn add_route(&mut self, route: &Route) -> Result<()> {
         let what = format!("add a route to {}/{}", route.to, route.prefix_bits);
         self.0.tell(RouteNetlinkMessage::NewRoute(route.message()), NLM_F_CREATE | NLM_F_EXCL, &what)
-    }
-
-    /// Removes a route.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn remove_route(&mut self, route: &Route) -> Result<()> {
-        let what = format!("remove the route to {}/{}", route.to, route.prefix_bits);
-        self.0.tell(RouteNetlinkMessage::DelRoute(route.message()), 0, &what)
     }
 
     /// Says once and for all which link-layer address an address has, so that nobody asks.

@@ -1,9 +1,10 @@
 //! The thread that enforces: takes packets from the queue, has the engine judge them, holds them until it is time.
 
-use super::diversion::{MARK, RENEWAL};
+use super::diversion::RENEWAL;
 use super::engine::{Fate, Passage};
 use super::packet;
 use super::queue::{Queue, Received};
+use super::rule::MARK;
 use super::shaper::{Shared, lock};
 use crate::error::{Error, Result};
 use crate::sys::set_mark;
@@ -30,6 +31,9 @@ pub(super) fn enforce(queue: Queue, shared: &Shared, stop: BorrowedFd<'_>) -> Re
     let mut renew_at_ns = now_ns() + RENEWAL.as_nanos() as u64;
     loop {
         line.release(now_ns())?;
+        if line.held.is_empty() {
+            shared.is_empty_now();
+        }
         if renew_at_ns <= now_ns() {
             // If that fails, packets pass, and whoever reads the rule back is told.
             let _ = lock(&shared.diversion).renew();

@@ -10,9 +10,9 @@
 mod diversion;
 mod enforce;
 pub mod engine;
-mod nft;
 mod packet;
 mod queue;
+mod rule;
 mod shaper;
 mod stream;
 mod trouble;

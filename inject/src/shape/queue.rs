@@ -95,7 +95,8 @@ impl Queue {
         let mut queue = Self { socket, number: NUMBER_FIRST, port, verdicts: Vec::new() };
         while let Err(error) = queue.configure(&[(COMMAND, &[BIND, 0, 0, 0])]) {
             let next = queue.number + 1;
-            if error != Errno::BUSY || next == NUMBER_FIRST + NUMBERS_TRIED {
+            // It is somebody else's: `nfqnl_recv_config` says EPERM.
+            if !matches!(error, Errno::PERM | Errno::BUSY) || next == NUMBER_FIRST + NUMBERS_TRIED {
                 return Err(Error::os("bind a netfilter queue", error));
             }
             queue.number = next;

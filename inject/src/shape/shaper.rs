@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use rustix::event::EventfdFlags;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
@@ -58,6 +58,8 @@ pub(super) struct Shared {
     pub(super) engine: Mutex<Engine>,
     pub(super) diversion: Mutex<Diversion>,
     pub(super) overruns: AtomicU64,
+    /// The rule is not needed any more, but something is held still.
+    lingers: AtomicBool,
     listing: Mutex<Listing>,
     queue: u16,
     port: u32,
@@ -151,6 +153,7 @@ fn set_up(namespace: Option<OwnedFd>, seed: u64) -> Result<(Queue, Shared)> {
         engine: Mutex::new(Engine::new(seed)),
         diversion: Mutex::new(Diversion::new(queue.number())?),
         overruns: AtomicU64::new(0),
+        lingers: AtomicBool::new(false),
         listing: Mutex::new(Listing::open()?),
         queue: queue.number(),
         port: queue.port(),
@@ -162,6 +165,25 @@ impl Shared {
     /// What the kernel says of our queue, if it is ours.
     fn row(&self) -> Result<Option<Row>> {
         Ok(lock(&self.listing).row(self.queue)?.filter(|row| row.port == self.port))
+    }
+
+    /// Removes the rule if it is not needed any more, or has it removed once nothing is held.
+    fn tidy_up(&self) -> Result<()> {
+        let mut diversion = lock(&self.diversion);
+        if self.row()?.is_some_and(|row| row.held > 0) {
+            self.lingers.store(true, Ordering::Release);
+            return Ok(());
+        }
+        self.lingers.store(false, Ordering::Release);
+        diversion.remove_table()
+    }
+
+    /// Nothing is held any more.
+    pub(super) fn is_empty_now(&self) {
+        if self.lingers.load(Ordering::Acquire) {
+            // If that fails, a rule is left that diverts nothing, until the shaper ends.
+            let _ = self.tidy_up();
+        }
     }
 }
 
@@ -193,6 +215,7 @@ impl Injection for Shaping {
             let removed = lock(&shared.diversion).remove(&self.pairs);
             self.bit_in_all = Some(lock(&shared.engine).end(self.id));
             removed?;
+            shared.tidy_up()?;
         }
         lock(&shared.diversion).read_back_gone(&self.pairs)
     }

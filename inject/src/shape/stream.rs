@@ -78,7 +78,7 @@ const TAIL_MAX: f64 = 100.0;
 /// An address in 64 bits.
 fn fold(address: IpAddr) -> u64 {
     let wide = match address {
-        IpAddr::V4(v4) => u128::from(v4.to_ipv6_mapped().to_bits()),
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits(),
     };
     mix(wide as u64 ^ mix((wide >> 64) as u64))

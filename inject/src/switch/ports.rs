@@ -9,6 +9,7 @@
 use crate::netlink::route::{Device, LOOPBACK, Mac, Route, Routing, Way};
 use crate::netlink::{in_namespace, new_namespace};
 use crate::{Error, Result};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,8 +23,14 @@ pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0xffff, 0x
 const HOST_DEVICE: &str = "eth0";
 /// Ethernet's (RFC 894).
 const MTU_BYTES: u32 = 1500;
-/// The way to a host that has none any more: worse than any other.
-const LAST_RESORT: u32 = 1 << 16;
+/// Addresses that hosts may have, as in the simulated network: first one, and how many bits count.
+const NETWORKS: [(IpAddr, u8); 2] =
+    [(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 16), (IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0)), 64)];
+/// The port behind which nobody is, and its other end.
+const DARK: [Device<'static>; 2] = [
+    Device { name: "dark", mac: [0x02, b'w', b't', 2, 0, 0], mtu: MTU_BYTES },
+    Device { name: "darker", mac: [0x02, b'w', b't', 3, 0, 0], mtu: MTU_BYTES },
+];
 
 /// What the switch's namespace is told before it has devices, which inherit it: to forward, and to ask nothing back
 /// (ip-sysctl.rst). A new namespace begins with the machine's values, so none is taken for granted.
@@ -61,7 +68,8 @@ impl Switch {
     /// Makes a network without hosts, in a namespace of its own.
     ///
     /// Whoever is not [privileged](crate::namespace::is_privileged) first leaves for a user namespace of their own
-    /// ([`leave_for_new`](crate::namespace::leave_for_new)), which then owns the switch's namespace and must own the hosts' as well.
+    /// ([`leave_for_new`](crate::namespace::leave_for_new)), which then owns the switch's namespace and must own the
+    /// hosts' as well.
     ///
     /// # Errors
     /// This user may have no namespaces, or `/proc/sys` cannot be written.
@@ -75,6 +83,7 @@ impl Switch {
             routing.loopback_up()?;
             routing.add_address(LOOPBACK, GATEWAY_V4.into())?;
             routing.add_address(LOOPBACK, GATEWAY_V6.into())?;
+            darken(&mut routing, ns.as_fd())?;
             Ok::<_, Error>(routing)
         })??;
         Ok(Self { ns, routing, ports: BTreeMap::new(), joined: 0 })
@@ -96,12 +105,8 @@ impl Switch {
         self.joined = self.joined.checked_add(1).ok_or_else(taken)?;
         let id = PortId(self.joined);
         let addresses = [IpAddr::V4(v4), IpAddr::V6(v6)];
-        for (index, address) in addresses.into_iter().enumerate() {
-            // First of all, because it says whether another host has the address.
-            if let Err(error) = self.routing.add_route(&gone(address)) {
-                self.forget(&addresses[..index]);
-                return Err(error);
-            }
+        if let Some(taken) = addresses.into_iter().find(|address| self.port_of(*address).is_some()) {
+            return Err(Error::os(format!("{what}: another host has {taken}"), Errno::EXIST));
         }
         match self.plug(id, host, name, addresses) {
             Ok(device) => _ = self.ports.insert(id, Port { device, addresses }),
@@ -109,7 +114,6 @@ impl Switch {
                 if let Ok(Some(device)) = self.routing.device(&port_name(id)) {
                     let _ = self.routing.remove_device(device);
                 }
-                self.forget(&addresses);
                 return Err(error);
             }
         }
@@ -129,8 +133,8 @@ impl Switch {
         self.routing.like_a_wire(device, name)?;
         self.routing.up(device)?;
         in_namespace(host, || settle_host(addresses, here))??;
-        // The side that is up first has no carrier, and drops what it sends until the kernel gets round to noticing that
-        // it has one. Asking for the device makes it notice (rtnetlink.c: `linkwatch_sync_dev` in `rtnl_getlink`).
+        // The side that is up first has no carrier, and drops what it sends until the kernel gets round to noticing
+        // that it has one. Asking for the device makes it notice (rtnetlink.c: `linkwatch_sync_dev` in `rtnl_getlink`).
         self.routing.device(&port)?;
         for address in addresses {
             self.routing.add_neighbour(device, address, there)?;
@@ -139,39 +143,42 @@ impl Switch {
         Ok(device)
     }
 
-    /// Nobody has these addresses any more.
-    fn forget(&mut self, addresses: &[IpAddr]) {
-        for address in addresses {
-            let _ = self.routing.remove_route(&gone(*address));
-        }
-    }
-
     /// The port at which the host with this address has joined, and not left.
     pub fn port_of(&self, address: IpAddr) -> Option<PortId> {
         self.ports.iter().find(|(_, port)| port.addresses.contains(&address)).map(|(id, _)| *id)
     }
 
-    /// Takes a host off the network; its `eth0` is gone. Nothing happens if its namespace has ended, or it has left.
+    /// Takes a host off the network, without a word to the others; its `eth0` is gone. Nothing happens if its namespace
+    /// has ended, or it has left.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn leave(&mut self, id: PortId) -> Result<()> {
         let Some(port) = self.ports.remove(&id) else { return Ok(()) };
         match self.routing.remove_device(port.device) {
-            Err(error) if !error.is_os(libc::ENODEV) => return Err(error),
-            _ => {}
+            Err(error) if !error.is_os(libc::ENODEV) => Err(error),
+            _ => Ok(()),
         }
-        for address in port.addresses {
-            self.routing.remove_route(&gone(address))?;
-        }
-        Ok(())
     }
 }
 
-/// What becomes of packets for a host of the network whose namespace has ended: their senders are told that it cannot
-/// be reached, as by neighbours who get no answer, whereas there is no way at all to an address that no host ever had.
-fn gone(address: IpAddr) -> Route {
-    Route { metric: LAST_RESORT, ..Route::to(address, Way::Nowhere) }
+/// Where hosts' addresses lead while nobody has them, which is also when a host's namespace has ended: to a wire with
+/// nobody on it, where the kernel asks three times, a second apart, who has the address, and then tells the sender that
+/// the host cannot be reached (RFC 826; arp(7), `mcast_solicit`). So it is when a machine of a real network is off.
+fn darken(routing: &mut Routing, ns: BorrowedFd<'_>) -> Result<()> {
+    let [here, there] = DARK;
+    routing.add_pair(&here, &there, ns)?;
+    let mut dark = None;
+    for side in [&there, &here] {
+        let device = routing.device(side.name)?.ok_or_else(|| Error::gone("make a network"))?;
+        routing.like_a_wire(device, "nobody is here")?;
+        routing.up(device)?;
+        dark = Some(device);
+    }
+    for ((to, prefix_bits), device) in NETWORKS.into_iter().zip(dark.into_iter().cycle()) {
+        routing.add_route(&Route { prefix_bits, ..Route::to(to, Way::Device(device)) })?;
+    }
+    Ok(())
 }
 
 fn port_name(PortId(port): PortId) -> String {

@@ -16,17 +16,21 @@ const READ_AT_WORD: usize = 4;
 const SLOTS_WORD: usize = 8;
 /// A lease, which processes have that nobody ends; a host ends with its world.
 const UNTIL_WORD: usize = 0;
-const WALL_WORD: usize = 1;
+/// A change that has just been told: 1 if there is one, when it was first heard of (negative if never), what it adds to the wall clock at
+/// once, and how fast the wall clock and the monotonic one run from then on.
+const CHANGE_WORD: usize = 1;
+const CHANGE_WORDS: usize = 5;
+const WALL_WORD: usize = CHANGE_WORD + CHANGE_WORDS;
 const MONOTONIC_WORD: usize = WALL_WORD + CURVE_WORDS;
 const LINE_WORDS: usize = 3;
 const LINES_MAX: usize = 16;
 const CURVE_WORDS: usize = 1 + LINES_MAX * LINE_WORDS;
-const SLOT_WORDS: usize = 1 + 2 * CURVE_WORDS;
+const SLOT_WORDS: usize = MONOTONIC_WORD + CURVE_WORDS;
 
 const _: () = assert!(SLOTS_WORD + 2 * SLOT_WORDS <= PAGE_WORDS);
 
 /// The layout in words, to be compared with what the other room writes.
-pub(crate) const LAYOUT: [usize; 13] = [
+pub(crate) const LAYOUT: [usize; 14] = [
     MAGIC as usize,
     TURN_WORD,
     WALL_READS_WORD,
@@ -34,6 +38,7 @@ pub(crate) const LAYOUT: [usize; 13] = [
     READ_AT_WORD,
     SLOTS_WORD,
     UNTIL_WORD,
+    CHANGE_WORD,
     WALL_WORD,
     MONOTONIC_WORD,
     LINE_WORDS,
@@ -122,52 +127,77 @@ impl Page {
         self.0[TURN_WORD].load(Ordering::Acquire) == 0
     }
 
-    fn line(&self, curve: usize, index: usize) -> Line {
-        let at = curve + 1 + index * LINE_WORDS;
-        Line { since_ns: self.word(at), adds_ns: self.word(at + 1), ppm: self.word(at + 2) }
+    /// When the change that was told with this slot takes effect: as soon as anybody has heard of it. Whoever read a
+    /// clock without knowing did so before, so everybody agrees on what holds at every moment.
+    fn changes_at(&self, slot: usize) -> Option<i64> {
+        if self.word(slot + CHANGE_WORD) == 0 {
+            return None;
+        }
+        let heard = &self.0[slot + CHANGE_WORD + 1];
+        let first = heard.load(Ordering::Acquire);
+        if first >= 0 {
+            return Some(first);
+        }
+        // Not yet. What stands there instead is told but once, so whoever was held up here disturbs no later change.
+        let now = super::shown::genuine_monotonic();
+        let told = heard.compare_exchange(first, now, Ordering::AcqRel, Ordering::Acquire);
+        Some(told.map_or_else(|first| first, |_| now))
     }
 
-    /// The line of a curve that holds at a moment, which has been read before: a change is told before it takes effect,
-    /// so whoever reads the page after the moment knows of all that holds then.
-    pub(super) fn line_at(&self, hand: Hand, now_ns: i64) -> Line {
+    /// How many lines a curve has, and the lines, each with its end.
+    fn lines(&self, slot: usize, hand: Hand) -> impl DoubleEndedIterator<Item = (Line, i64)> + '_ {
+        let curve = slot + curve_word(hand);
+        let changes_at = self.changes_at(slot);
+        let count = (self.word(curve) as usize).min(LINES_MAX);
+        let line = move |index: usize| {
+            let at = curve + 1 + index * LINE_WORDS;
+            if count == 0 {
+                return Line::default();
+            }
+            Line { since_ns: self.word(at), adds_ns: self.word(at + 1), ppm: self.word(at + 2) }
+        };
+        // No line at all is a line of zeros.
+        let lines = (0..count.max(1)).map(move |index| {
+            let next = if index + 1 < count { line(index + 1).since_ns } else { i64::MAX };
+            (line(index), next.min(changes_at.unwrap_or(i64::MAX)))
+        });
+        let changed = changes_at.map(|at| {
+            let before = (0..count.max(1)).rev().map(line).find(|line| line.since_ns <= at).unwrap_or_else(|| line(0));
+            let (jump, ppm) = match hand {
+                Hand::Wall => (self.word(slot + CHANGE_WORD + 2), self.word(slot + CHANGE_WORD + 3)),
+                Hand::Monotonic => (0, self.word(slot + CHANGE_WORD + 4)),
+            };
+            (Line { since_ns: at, adds_ns: before.adds(at).saturating_add(jump), ppm }, i64::MAX)
+        });
+        lines.chain(changed)
+    }
+
+    /// The line of a curve that holds at a moment, and that moment: a later one if what held then is not known any more.
+    pub(super) fn line_at(&self, hand: Hand, now_ns: i64) -> (i64, Line) {
         self.consistent(|slot| {
-            let curve = slot + curve_word(hand);
-            let count = self.count(curve);
-            let index = (1..count).rev().find(|index| self.line(curve, *index).since_ns <= now_ns).unwrap_or(0);
-            if count == 0 { Line::default() } else { self.line(curve, index) }
+            let begun = self.lines(slot, hand).rfind(|(line, _)| line.since_ns <= now_ns);
+            let line = begun.or_else(|| self.lines(slot, hand).next()).map(|(line, _)| line).unwrap_or_default();
+            (now_ns.max(line.since_ns), line)
         })
-    }
-
-    fn count(&self, curve: usize) -> usize {
-        (self.word(curve) as usize).min(LINES_MAX)
     }
 
     /// The first moment, from `now_ns` on, at which a clock shows this that is `base_ns` ahead of `CLOCK_MONOTONIC`
     /// without what is added.
     pub(super) fn when(&self, hand: Hand, base_ns: i64, shows_ns: i64, now_ns: i64) -> i64 {
         self.consistent(|slot| {
-            let curve = slot + curve_word(hand);
-            let count = self.count(curve).max(1); // no line at all is a line of zeros
-            for index in 0..count {
-                let line = if self.count(curve) == 0 { Line::default() } else { self.line(curve, index) };
-                let ends = if index + 1 < count { self.line(curve, index + 1).since_ns } else { i64::MAX };
-                if ends <= now_ns {
-                    continue;
-                }
-                let begins = if index == 0 { now_ns } else { now_ns.max(line.since_ns) };
-                let at = first_in(line, base_ns, shows_ns, begins);
-                if at < ends {
-                    return at;
-                }
-            }
-            i64::MAX
+            let lines = self.lines(slot, hand).filter(|(line, ends)| *ends > now_ns && *ends > line.since_ns);
+            let mut shown = lines.map(|(line, ends)| {
+                let begins = if line.since_ns > now_ns { line.since_ns } else { now_ns };
+                (first_in(line, base_ns, shows_ns, begins), ends)
+            });
+            shown.find(|(at, ends)| at < ends).map_or(i64::MAX, |(at, _)| at)
         })
     }
 
     /// Counts a look at a clock that is wrong.
     pub(super) fn count_read(&self, hand: Hand, line: Line, now_ns: i64) {
         let wrong = hand == Hand::Wall && (line.is_drifting() || line.adds(now_ns) != 0);
-        let drifting = self.line_at(Hand::Monotonic, now_ns).is_drifting();
+        let drifting = self.line_at(Hand::Monotonic, now_ns).1.is_drifting();
         if wrong {
             self.0[WALL_READS_WORD].fetch_add(1, Ordering::Relaxed);
         }

@@ -22,9 +22,10 @@ pub(super) enum Shown {
 
 /// What clocks are ahead of the genuine `CLOCK_MONOTONIC` by, as far as is known.
 ///
-/// It changes only when the machine's own clock is set. Two reads that follow each other differ by the time between
-/// them, so it is known to lie between two bounds; it is moved no further than into these. Readings by one and the same
-/// difference go forwards as `CLOCK_MONOTONIC` does, wherever the thread was preempted.
+/// It changes only when the machine's own clock is set (`wall_to_monotonic`, kernel/time/timekeeping.c). Two reads that
+/// follow each other differ by the time between them, so it is known to lie between two bounds, and it is kept for as
+/// long as these allow it: readings by one and the same difference go forwards as `CLOCK_MONOTONIC` does, on whatever
+/// thread, and wherever that was preempted.
 static TIES: [AtomicI64; 4] = [const { AtomicI64::new(UNKNOWN) }; 4];
 
 impl Shown {
@@ -67,17 +68,21 @@ impl Shown {
             (before, reading, after) = embraced();
         }
         let (least, most) = (reading - after, reading - before);
-        let tie = if known == UNKNOWN { most } else { known.clamp(least, most) };
-        if tie != known {
-            TIES[index].store(tie, Ordering::Relaxed);
+        // What is not known better than this is not changed for less. The raw clock alone runs at a speed of its own.
+        let slack = if id == libc::CLOCK_MONOTONIC_RAW { 0 } else { EMBRACE_NS };
+        let tie = if known == UNKNOWN { most } else { known.clamp(least - slack, most + slack) };
+        if tie == known {
+            return (before, tie);
         }
-        (before, tie)
+        // Of those that found out at the same time one is believed.
+        let told = TIES[index].compare_exchange(known, tie, Ordering::AcqRel, Ordering::Acquire);
+        (before, told.map_or_else(|first| first, |_| tie))
     }
 
     /// What it shows now. Counted.
     pub(super) fn shows(self, page: &Page) -> i64 {
         let (now, ahead) = self.genuine();
-        let line = page.line_at(self.hand(), now);
+        let (now, line) = page.line_at(self.hand(), now);
         page.count_read(self.hand(), line, now);
         now.saturating_add(ahead).saturating_add(line.adds(now))
     }
@@ -85,7 +90,8 @@ impl Shown {
     /// Whether it shows this or more.
     fn has_come(self, page: &Page, at_ns: i64) -> bool {
         let (now, ahead) = self.genuine();
-        now.saturating_add(ahead).saturating_add(page.line_at(self.hand(), now).adds(now)) >= at_ns
+        let (now, line) = page.line_at(self.hand(), now);
+        now.saturating_add(ahead).saturating_add(line.adds(now)) >= at_ns
     }
 
     /// Now, and when it will show this, as it is moved now; both in genuine `CLOCK_MONOTONIC`.
@@ -93,6 +99,11 @@ impl Shown {
         let (now, ahead) = self.genuine();
         (now, page.when(self.hand(), ahead, at_ns, now))
     }
+}
+
+/// Genuine `CLOCK_MONOTONIC`.
+pub(super) fn genuine_monotonic() -> i64 {
+    genuine_ns(libc::CLOCK_MONOTONIC)
 }
 
 /// A genuine clock that exists, in nanoseconds.

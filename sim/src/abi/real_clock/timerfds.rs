@@ -2,8 +2,8 @@
 
 #![expect(clippy::undocumented_unsafe_blocks, reason = "SAFETY: callers promise what the man pages ask")]
 
-use super::page::{Page, page};
-use super::shown::Shown;
+use super::page::{Hand, Page, page};
+use super::shown::{Shown, genuine_monotonic};
 use super::timespec_of;
 use crate::abi::clock::nanoseconds;
 use crate::carrier::real;
@@ -11,17 +11,15 @@ use libc::{c_int, clockid_t, itimerspec, timespec};
 
 /// How long a time of this process's `CLOCK_MONOTONIC` is by the genuine one, as fast as that runs now.
 fn genuine_length(page: &Page, ns: i64) -> i64 {
-    let (now, _) = Shown::Monotonic.genuine();
-    let until_ns = now.saturating_add(page.line_at(super::page::Hand::Monotonic, now).adds(now)).saturating_add(ns);
-    page.when(super::page::Hand::Monotonic, 0, until_ns, now).saturating_sub(now)
+    let (now, line) = page.line_at(Hand::Monotonic, genuine_monotonic());
+    let until_ns = now.saturating_add(line.adds(now)).saturating_add(ns);
+    page.when(Hand::Monotonic, 0, until_ns, now).saturating_sub(now)
 }
 
 /// A genuine length of time by this process's clock.
 fn own_length(page: &Page, ns: i64) -> i64 {
-    let (now, _) = Shown::Monotonic.genuine();
-    let line = page.line_at(super::page::Hand::Monotonic, now);
-    let then = now.saturating_add(ns);
-    ns.saturating_add(line.adds(then)).saturating_sub(line.adds(now))
+    let (now, line) = page.line_at(Hand::Monotonic, genuine_monotonic());
+    ns.saturating_add(line.adds(now.saturating_add(ns))).saturating_sub(line.adds(now))
 }
 
 /// Which clock a timer goes by: `clockid` in its fdinfo (proc(5)).

@@ -1,0 +1,92 @@
+//! Finding one's way in another process: its vDSO (vdso(7)), room in it, and free addresses.
+
+use crate::error::{Error, Result};
+use crate::sys::read_memory;
+use object::read::elf::{ElfFile64, FileHeader};
+use object::{Object, ObjectSymbol};
+use std::fs;
+use std::ops::Range;
+
+/// A mapping wide enough that what is put into its middle touches nothing.
+const GAP_BYTES_MIN: u64 = 1 << 24;
+
+/// Why there is nothing to patch.
+pub(super) fn lacking(missing: impl Into<String>) -> Error {
+    let remedy = "only 64-bit processes that read their clock through the vDSO can be struck from outside; start it as \
+                  a host instead";
+    Error::lacking("set another process's clock", missing, remedy)
+}
+
+/// A line of `/proc/PID/maps`.
+struct Mapping {
+    range: Range<u64>,
+    name: String,
+}
+
+fn mappings(pid: u32) -> Result<Vec<Mapping>> {
+    let path = format!("/proc/{pid}/maps");
+    let text = fs::read_to_string(&path).map_err(|error| super::stub::process_error("read", &path, error))?;
+    let number = |text: &str| u64::from_str_radix(text, 16).ok();
+    let parse = |line: &str| {
+        let (from, to) = line.split_once(' ')?.0.split_once('-')?;
+        // proc(5): address, permissions, offset, device, inode, pathname.
+        let name = line.split_whitespace().nth(5).unwrap_or_default().to_owned();
+        Some(Mapping { range: number(from)?..number(to)?, name })
+    };
+    Ok(text.lines().filter_map(parse).collect())
+}
+
+/// Where things are in a process's vDSO.
+#[derive(Debug)]
+pub(super) struct Vdso {
+    /// `__vdso_clock_gettime`, `__vdso_gettimeofday`, `__vdso_time`.
+    pub(super) entries: [u64; 3],
+    /// Zeros between its end and the end of its last page.
+    pub(super) room: Range<u64>,
+}
+
+impl Vdso {
+    /// Looks at the vDSO of a process.
+    pub(super) fn of(pid: u32) -> Result<Vdso> {
+        let all = mappings(pid)?;
+        let found = all.iter().find(|mapping| mapping.name == "[vdso]");
+        let range = found.ok_or_else(|| lacking("a process with a vDSO"))?.range.clone();
+        let mut image = vec![0; (range.end - range.start) as usize];
+        let count = read_memory(pid, range.start, &mut image)
+            .map_err(|error| super::stub::process_error("read", "the vDSO", error))?;
+        if count != image.len() {
+            return Err(lacking("a vDSO that can be read"));
+        }
+        let broken = |_| lacking("a 64-bit vDSO");
+        let elf = ElfFile64::<object::Endianness>::parse(&*image).map_err(broken)?;
+        let entry = |name: &str| {
+            let symbol = elf.dynamic_symbols().find(|symbol| symbol.name() == Ok(name));
+            // Written at once, eight bytes must not straddle what the processor fetches at once.
+            let address = range.start + symbol.map_or(1, |symbol| symbol.address());
+            if address % 8 == 0 { Ok(address) } else { Err(lacking(format!("{name} in the vDSO, aligned"))) }
+        };
+        let entries = [entry("__vdso_clock_gettime")?, entry("__vdso_gettimeofday")?, entry("__vdso_time")?];
+        let (header, endian) = (elf.elf_header(), elf.endian());
+        let sections =
+            header.e_shoff(endian) + u64::from(header.e_shnum(endian)) * u64::from(header.e_shentsize(endian));
+        // The section headers are its last part; beyond them the page is filled up with zeros (vdso2c).
+        let begins = sections.next_multiple_of(16).min(image.len() as u64);
+        Ok(Vdso { entries, room: range.start + begins..range.end })
+    }
+}
+
+/// An address far from every mapping.
+pub(super) fn free_address(pid: u32) -> Result<u64> {
+    let all = mappings(pid)?;
+    // Not below a stack, which grows towards it, nor between what is the process's and what is the kernel's.
+    let pairs = all.windows(2).filter(|pair| !["[stack]", "[vsyscall]"].contains(&pair[1].name.as_str()));
+    let mut gaps = pairs.map(|pair| pair[0].range.end..pair[1].range.start);
+    let wide = gaps.rfind(|gap| gap.end - gap.start >= GAP_BYTES_MIN);
+    let gap = wide.ok_or_else(|| lacking("room in the process's address space"))?;
+    Ok((gap.start + (gap.end - gap.start) / 2) & !0xfff)
+}
+
+/// Whether exactly this page is mapped, alone.
+pub(super) fn is_mapped(pid: u32, address: u64, bytes: u64) -> Result<bool> {
+    Ok(mappings(pid)?.iter().any(|mapping| mapping.range == (address..address + bytes) && mapping.name.is_empty()))
+}

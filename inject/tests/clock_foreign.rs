@@ -1,0 +1,315 @@
+//! Clocks of processes that are none of ours.
+
+#[path = "common/victim.rs"]
+mod victim;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+use victim::Victim;
+use windtunnel_inject::clock::{ForeignClock, Journal, Undo};
+use windtunnel_inject::error::ErrorKind;
+use windtunnel_inject::sys::{Forked, fork, wait};
+use windtunnel_inject::{Injection, Target};
+
+const MILLISECOND: i64 = 1_000_000;
+const SECOND: i64 = 1000 * MILLISECOND;
+const LEASE: Duration = Duration::from_millis(600);
+
+/// The victim that other tests execute.
+#[test]
+fn victim() {
+    victim::be_one();
+}
+
+fn no_journal() -> Journal {
+    Box::new(|_| Ok(()))
+}
+
+fn clock_of(victim: &Victim) -> ForeignClock {
+    ForeignClock::of(&victim.target(), LEASE, no_journal()).expect("a process that can be struck")
+}
+
+#[track_caller]
+fn assert_near(found: i64, wanted: i64, within: i64) {
+    assert!((found - wanted).abs() <= within, "{found} is not within {within} of {wanted}");
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(5);
+    while !holds() {
+        assert!(Instant::now() < until, "not within five seconds: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_stepped_clock_is_off_at_once_and_everything_is_as_it_was_afterwards() {
+    let mut victim = Victim::start(0);
+    let before = victim.picture();
+    let clock = clock_of(&victim);
+    assert_eq!(victim.picture(), before, "nothing is done before there is a fault");
+    let began = Instant::now();
+    let mut fault = clock.skew(-100 * SECOND, false).expect("a skew");
+    let applied = began.elapsed();
+    assert_near(victim.ahead_ns(), -100 * SECOND, MILLISECOND);
+    fault.read_back().expect("in force");
+    assert_eq!(fault.bit().expect("a count"), 5);
+    assert!(clock.last_read().is_some());
+    let began = Instant::now();
+    fault.heal().expect("healed");
+    let healed = began.elapsed();
+    assert!(applied.max(healed) < Duration::from_millis(100), "{applied:?}, {healed:?}");
+    assert_near(victim.ahead_ns(), 0, MILLISECOND);
+    assert_eq!(victim.picture(), before);
+    assert_eq!(fault.bit().expect("a count"), 5);
+}
+
+#[test]
+fn faults_add_up_and_go_one_by_one_and_last_longer_than_a_lease() {
+    let mut victim = Victim::start(0);
+    let before = victim.picture();
+    let clock = clock_of(&victim);
+    let mut one = clock.skew(5 * SECOND, false).expect("a skew");
+    let mut other = clock.skew(-SECOND, false).expect("a skew");
+    assert_near(victim.ahead_ns(), 4 * SECOND, MILLISECOND);
+    thread::sleep(2 * LEASE);
+    assert_near(victim.ahead_ns(), 4 * SECOND, MILLISECOND);
+    one.heal().expect("healed");
+    assert_near(victim.ahead_ns(), -SECOND, MILLISECOND);
+    other.read_back().expect("in force");
+    other.heal().expect("healed");
+    assert_eq!(victim.picture(), before);
+}
+
+#[test]
+fn a_drift_is_as_fast_as_asked_for() {
+    let mut victim = Victim::start(0);
+    let clock = clock_of(&victim);
+    for ppm in [200_000, -300_000] {
+        let mut fault = clock.drift(ppm, true).expect("a drift");
+        let (began, ahead) = (Instant::now(), victim.ahead_ns());
+        thread::sleep(Duration::from_secs(1));
+        let (passed, gained) = (began.elapsed().as_nanos() as i64, victim.ahead_ns() - ahead);
+        assert_near(gained, passed * ppm / 1_000_000, SECOND * ppm.abs() / 1_000_000 / 50);
+        fault.heal().expect("healed");
+        assert_near(victim.ahead_ns(), 0, MILLISECOND);
+    }
+}
+
+#[test]
+fn a_slewed_clock_is_put_right_gradually_and_then_left_alone() {
+    let mut victim = Victim::start(0);
+    let before = victim.picture();
+    let clock = clock_of(&victim);
+    let mut fault = clock.skew(SECOND, true).expect("a skew");
+    let began = Instant::now();
+    thread::sleep(Duration::from_secs(1));
+    assert_near(victim.ahead_ns(), began.elapsed().as_nanos() as i64 / 2000, 100_000);
+    fault.heal().expect("being healed");
+    assert_near(victim.ahead_ns(), MILLISECOND / 2, 100_000);
+    eventually("the process is as it was", || victim.picture() == before);
+    assert_near(victim.ahead_ns(), 0, 100_000);
+}
+
+#[test]
+fn a_process_that_does_nothing_but_read_its_clock_survives_being_struck_often() {
+    let mut victim = Victim::start(4);
+    let before = victim.picture().0;
+    let clock = clock_of(&victim);
+    victim.send("sleep");
+    for round in 0..20 {
+        let mut fault = clock.skew((round + 1) * SECOND, false).expect("a skew");
+        fault.read_back().expect("in force");
+        fault.heal().expect("healed");
+        assert_eq!(victim.picture().0, before, "in round {round}");
+    }
+    assert_near(victim.answer(), 300 * MILLISECOND, 100 * MILLISECOND);
+    let reads = victim.ask("reads");
+    eventually("the threads go on", || victim.ask("reads") > reads + 1000);
+}
+
+/// Lets another process strike, and ends that by a signal; answers what it had written down.
+fn strike_and_be_ended(victim: &Victim, by: rustix::process::Signal, after: Duration) -> Option<Undo> {
+    let (read, write) = rustix::pipe::pipe().expect("a pipe");
+    match fork().expect("a process") {
+        Forked::Child => {
+            drop(read);
+            let told = std::fs::File::from(write);
+            let journal: Journal = Box::new(move |undo| {
+                serde_json::to_writer(&told, undo).expect("a pipe");
+                std::io::Write::write_all(&mut &told, b"\n").expect("a pipe");
+                Ok(())
+            });
+            let clock = ForeignClock::of(&victim.target(), LEASE, journal).expect("a process that can be struck");
+            loop {
+                let fault = clock.skew(50 * SECOND, false).expect("a skew");
+                thread::sleep(Duration::from_millis(3));
+                drop(fault);
+            }
+        }
+        Forked::Parent(pid) => {
+            drop(write);
+            thread::sleep(after);
+            let child = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a child");
+            rustix::process::kill_process(child, by).expect("it is ours");
+            if by != rustix::process::Signal::KILL {
+                thread::sleep(2 * LEASE);
+                // The lease has run out while it cannot do anything.
+                rustix::process::kill_process(child, rustix::process::Signal::KILL).expect("it is ours");
+            }
+            wait(pid).expect("a child");
+            let told = std::io::read_to_string(std::fs::File::from(read)).expect("a pipe");
+            told.lines().last().map(|line| serde_json::from_str(line).expect("an entry of a journal"))
+        }
+    }
+}
+
+#[test]
+fn whoever_strikes_may_be_killed_at_any_moment() {
+    let mut victim = Victim::start(2);
+    let before = victim.picture();
+    let mut wrong = 0;
+    for round in 0..60 {
+        // Some are killed before they have done anything, most in the midst of it.
+        let undo =
+            strike_and_be_ended(&victim, rustix::process::Signal::KILL, Duration::from_micros(500 + 331 * round));
+        let left = victim.picture() != before;
+        wrong += i32::from(left);
+        if round % 10 == 0 {
+            thread::sleep(LEASE);
+            assert_near(victim.ahead_ns(), 0, MILLISECOND);
+        }
+        if let Some(undo) = undo {
+            undo.carry_out().expect("undone");
+            undo.carry_out().expect("once more changes nothing");
+        }
+        assert_eq!(victim.picture(), before, "in round {round}");
+        assert_near(victim.ahead_ns(), 0, MILLISECOND);
+    }
+    assert!(wrong > 0, "none of them was caught in the act");
+}
+
+#[test]
+fn a_clock_puts_itself_right_when_whoever_struck_it_is_stopped() {
+    let mut victim = Victim::start(0);
+    let before = victim.picture();
+    let undo = strike_and_be_ended(&victim, rustix::process::Signal::STOP, Duration::from_millis(40));
+    assert_near(victim.ahead_ns(), 0, MILLISECOND);
+    undo.expect("something was written down").carry_out().expect("undone");
+    assert_eq!(victim.picture(), before);
+}
+
+#[test]
+fn a_clock_that_somebody_else_puts_right_is_noticed() {
+    let victim = Victim::start(0);
+    let before = victim.picture();
+    let (told, undo) = channel();
+    let journal: Journal = Box::new(move |undo| {
+        told.send(undo.clone()).expect("somebody listens");
+        Ok(())
+    });
+    let clock = ForeignClock::of(&victim.target(), LEASE, journal).expect("a process that can be struck");
+    let mut fault = clock.skew(SECOND, false).expect("a skew");
+    undo.recv().expect("it was written down").carry_out().expect("undone");
+    let error = fault.read_back().expect_err("it is not in force");
+    assert!(matches!(error.kind, ErrorKind::Unlike { .. }), "{error}");
+    fault.heal().expect("nothing is left to heal");
+    assert_eq!(victim.picture(), before);
+}
+
+#[test]
+fn what_cannot_be_written_down_is_not_done() {
+    let victim = Victim::start(0);
+    let before = victim.picture();
+    let journal: Journal = Box::new(|_| Err(windtunnel_inject::Error::gone("write a journal")));
+    let clock = ForeignClock::of(&victim.target(), LEASE, journal).expect("a process that can be struck");
+    assert!(clock.skew(SECOND, false).is_err());
+    assert_eq!(victim.picture(), before);
+}
+
+#[test]
+fn a_process_that_ends_has_nothing_left_to_heal() {
+    let mut victim = Victim::start(0);
+    let clock = clock_of(&victim);
+    let mut fault = clock.skew(SECOND, false).expect("a skew");
+    victim.kill();
+    assert!(matches!(fault.read_back().expect_err("gone").kind, ErrorKind::TargetGone));
+    fault.heal().expect("nothing to heal");
+    clock.release().expect("nothing to release");
+}
+
+#[test]
+fn a_second_striker_is_refused_while_the_first_one_is_there() {
+    let victim = Victim::start(0);
+    let clock = clock_of(&victim);
+    let fault = clock.skew(SECOND, false).expect("a skew");
+    let refused = ForeignClock::of(&victim.target(), LEASE, no_journal());
+    assert!(matches!(refused.err().expect("refused").kind, ErrorKind::Unlike { .. }));
+    drop(fault);
+    drop(clock_of(&victim));
+}
+
+#[test]
+fn a_clock_is_one_process_s() {
+    let refused = ForeignClock::of(&Target::Cgroup("/sys/fs/cgroup".into()), LEASE, no_journal());
+    assert!(matches!(refused.err().expect("refused").kind, ErrorKind::Lacking { .. }));
+}
+
+/// By every function that the vDSO has for it, in a program that the dynamic linker has nothing to do with.
+#[test]
+fn a_static_program_in_another_language_is_struck_as_well() {
+    let directory = std::env::temp_dir().join(format!("windtunnel-clock-{}", std::process::id()));
+    std::fs::create_dir(&directory).expect("a directory");
+    let built = build_static(&directory);
+    let Some(program) = built else {
+        eprintln!("skipped: there is no C compiler with a static libc");
+        std::fs::remove_dir_all(&directory).expect("our directory");
+        assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here");
+        return;
+    };
+    let mut victim = Victim::run(Command::new(program));
+    let before = victim.picture();
+    let clock = clock_of(&victim);
+    let mut fault = clock.skew(-7 * SECOND, false).expect("a skew");
+    let ours = || std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as i64;
+    for function in ["clock_gettime", "coarse", "gettimeofday"] {
+        assert_near(victim.ask(function), ours() - 7 * SECOND, 20 * MILLISECOND);
+    }
+    assert_near(victim.ask("time"), ours() - 7 * SECOND, SECOND);
+    assert_near(victim.ask("raw"), ours(), 20 * MILLISECOND);
+    fault.heal().expect("healed");
+    assert_eq!(victim.picture(), before);
+    std::fs::remove_dir_all(&directory).expect("our directory");
+}
+
+fn build_static(directory: &Path) -> Option<std::path::PathBuf> {
+    const SOURCE: &str = r#"
+        #include <stdio.h>
+        #include <sys/syscall.h>
+        #include <sys/time.h>
+        #include <time.h>
+        #include <unistd.h>
+        int main(void) {
+            char question[64];
+            while (fgets(question, sizeof question, stdin)) {
+                struct timespec now = {0};
+                struct timeval day;
+                switch (question[1]) {
+                case 'l': clock_gettime(CLOCK_REALTIME, &now); break;
+                case 'o': clock_gettime(CLOCK_REALTIME_COARSE, &now); break;
+                case 'e': gettimeofday(&day, NULL); now.tv_sec = day.tv_sec; now.tv_nsec = day.tv_usec * 1000; break;
+                case 'i': now.tv_sec = time(NULL); break;
+                default: syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
+                }
+                printf("@%lld\n", now.tv_sec * 1000000000LL + now.tv_nsec);
+                fflush(stdout);
+            }
+        }"#;
+    let (source, program) = (directory.join("victim.c"), directory.join("victim"));
+    std::fs::write(&source, SOURCE).expect("a file");
+    let built = Command::new("cc").arg("-static").arg("-o").arg(&program).arg(&source).output();
+    built.is_ok_and(|built| built.status.success()).then_some(program)
+}

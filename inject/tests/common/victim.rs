@@ -1,0 +1,137 @@
+//! A process whose clock is struck: this test's binary, executed again, which tells the time when it is asked.
+
+use std::env;
+use std::io::{BufRead, BufReader, Write, stdin, stdout};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+use windtunnel_inject::Target;
+use windtunnel_inject::sys::read_memory;
+use windtunnel_inject::target::Process;
+
+const VICTIM: &str = "CLOCK_VICTIM";
+
+/// What the victim does: it is executed as the test of the name `victim`, which has nothing else to do than call this.
+pub fn be_one() {
+    let Ok(busy) = env::var(VICTIM) else { return };
+    let over = Arc::new(AtomicBool::new(false));
+    let reads = Arc::new(AtomicU64::new(0));
+    for _ in 0..busy.parse().expect("a number of threads") {
+        let (over, reads) = (over.clone(), reads.clone());
+        thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                assert!(SystemTime::UNIX_EPOCH.elapsed().is_ok(), "it is after 1970");
+                reads.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    for line in stdin().lines() {
+        let answer = match line.expect("a line").as_str() {
+            "sleep" => {
+                let began = Instant::now();
+                thread::sleep(Duration::from_millis(300));
+                began.elapsed().as_nanos()
+            }
+            "reads" => u128::from(reads.load(Ordering::Relaxed)),
+            _ => SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos(),
+        };
+        // libtest writes lines of its own.
+        println!("\n@{answer}");
+        stdout().flush().expect("a pipe");
+    }
+    over.store(true, Ordering::Relaxed);
+}
+
+/// A victim that runs. It ends with this.
+pub struct Victim {
+    child: Child,
+    asks: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Victim {
+    /// Starts this test's binary, with so many threads that do nothing but read the clock.
+    pub fn start(busy_threads: usize) -> Victim {
+        let mut command = Command::new(env::current_exe().expect("this binary"));
+        command.args(["--exact", "victim", "--nocapture"]).env(VICTIM, busy_threads.to_string());
+        Victim::run(command)
+    }
+
+    /// Starts a program that answers each line with one that begins with `@`.
+    pub fn run(mut command: Command) -> Victim {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a victim");
+        let (asks, answers) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+        let mut victim = Victim { child, asks, answers: BufReader::new(answers) };
+        victim.ask("hello"); // it is up
+        victim
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn target(&self) -> Target {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("a pidfd");
+        Target::Process(Process { pid: self.pid(), handle: Arc::new(handle) })
+    }
+
+    /// Asks, and does not wait for the answer.
+    pub fn send(&mut self, question: &str) {
+        writeln!(self.asks, "{question}").expect("the victim lives");
+    }
+
+    pub fn answer(&mut self) -> i64 {
+        let mut line = String::new();
+        while !line.starts_with('@') {
+            line.clear();
+            assert_ne!(self.answers.read_line(&mut line).expect("a pipe"), 0, "the victim has ended");
+        }
+        line[1..].trim().parse().expect("a number")
+    }
+
+    pub fn ask(&mut self, question: &str) -> i64 {
+        self.send(question);
+        self.answer()
+    }
+
+    /// How far its wall clock is ahead of ours, in nanoseconds: the least that several answers allow to say.
+    pub fn ahead_ns(&mut self) -> i64 {
+        let ours = || SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as i64;
+        let once = |victim: &mut Victim| {
+            let before = ours();
+            let answer = victim.ask("time");
+            let after = ours();
+            (after - before, answer - before - (after - before) / 2)
+        };
+        (0..5).map(|_| once(self)).min().expect("some").1
+    }
+
+    /// Its vDSO and its mappings, which are to be as they were.
+    pub fn picture(&self) -> (Vec<u8>, Vec<String>) {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid())).expect("its mappings");
+        let vdso = maps.lines().find(|line| line.ends_with("[vdso]")).expect("a vDSO");
+        let (from, to) = vdso.split_once(' ').and_then(|(range, _)| range.split_once('-')).expect("a range");
+        let number = |text| u64::from_str_radix(text, 16).expect("hexadecimal");
+        let mut bytes = vec![0; (number(to) - number(from)) as usize];
+        let count = read_memory(self.pid(), number(from), &mut bytes).expect("its memory");
+        assert_eq!(count, bytes.len());
+        // The heap grows as it likes.
+        let is_still = |line: &&str| !line.contains("[heap]") && !line.contains("[stack]");
+        (bytes, maps.lines().filter(is_still).map(str::to_owned).collect())
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it is ours");
+        self.child.wait().expect("it has ended");
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
