@@ -33,7 +33,7 @@ pub fn leave_for_new(kinds: UnshareFlags) -> Result<()> {
 }
 
 /// Becomes root in a new user namespace, where this user's number is 0 and nobody else has one.
-fn enter_user_namespace() -> Result<()> {
+pub(crate) fn enter_user_namespace() -> Result<()> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     unshare(UnshareFlags::NEWUSER)?;
     // user_namespaces(7): the group map of an unprivileged process needs setgroups(2) denied first.

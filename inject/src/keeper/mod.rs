@@ -46,7 +46,7 @@ const CASE_BYTES: u64 = 1 << 30;
 const CASE_INODES: u64 = 1 << 16;
 
 /// The namespaces of a world.
-const WORLD: UnshareFlags = UnshareFlags::NEWNS
+pub(crate) const WORLD: UnshareFlags = UnshareFlags::NEWNS
     .union(UnshareFlags::NEWPID)
     .union(UnshareFlags::NEWUTS)
     .union(UnshareFlags::NEWIPC)
@@ -103,7 +103,7 @@ fn first_process(lifeline: std::os::fd::OwnedFd, case: impl FnOnce(Keeper, OwnDi
 }
 
 /// `/proc` of the PID namespace that this is the first process of.
-fn mount_proc() -> Result<()> {
+pub(crate) fn mount_proc() -> Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("proc", "/proc", "proc", flags, None).map_err(|error| Error::os("mount /proc", error))
 }

@@ -22,7 +22,7 @@ const CRATES: [(&str, May); 15] = [
     ("windtunnel-sim", May::Only(&["windtunnel-faults"])),
     ("windtunnel-inject", May::Only(&["windtunnel-faults"])),
     ("windtunnel", May::Only(&["windtunnel-faults", "windtunnel-sim", "windtunnel-inject", "windtunnel-macros"])),
-    ("cargo-chaos", May::Only(&["windtunnel-faults", "windtunnel"])),
+    ("cargo-chaos", May::Only(&["windtunnel-faults", "windtunnel-inject", "windtunnel"])),
     ("xtask", May::Only(&[])),
     // Services that a user recognises know nothing of us; their chaos tests do.
     ("kv", May::Only(&["windtunnel"])),

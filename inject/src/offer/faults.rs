@@ -1,0 +1,203 @@
+//! Each class of faults, done as a real world does it, read back, and healed.
+
+use super::means::{By, Means};
+use super::scratch::{ADDRESSES, Groups, Scratch, Wire, attempt_in_world};
+use super::trial::Verdict;
+use super::{Class, Tried};
+use crate::cgroup::{Controller, Group};
+use crate::clock::ClockPage;
+use crate::disk::{DiskKind, IoLimits, IoThrottle};
+use crate::dns::{Answer, Asker, Responder};
+use crate::error::{Error, Result};
+use crate::injection::Injection;
+use crate::process::{CpuBurn, MemoryPressure, MemoryWatch, Paused, TaskLeak};
+use crate::shape::{Endpoint, Links, Shaper, Spread, Trouble};
+use crate::switch::{Cut, Partition, Ways};
+use crate::target::{Process, Target};
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+use windtunnel_faults::Kind;
+
+/// The host of a trial.
+const HOST: &str = "host";
+/// What faults leave of anything, where it does not matter how much.
+const LEFT: u64 = 100 << 20;
+/// More than a program that sleeps has.
+const MANY: u64 = 1000;
+/// A fault that is a share.
+const SHARE_PPM: u32 = 500_000;
+const SHARE: f64 = 0.5;
+/// How long a program may take to die.
+const KILLED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Does a fault of this class, and undoes it.
+pub(super) fn attempt(kind: Kind) -> Tried<Class> {
+    let means = Means::of(kind);
+    if let Means::NotHere(because) = means {
+        let verdict = Verdict::NotHere { because: because.to_owned() };
+        return Tried { what: Class { kind, by: None }, verdict };
+    }
+    let verdict = attempt_in_world(groups(kind), |scratch| Ok(means.text(carry_out(kind, scratch)?).to_owned()));
+    let is = |by: &By| matches!(&verdict, Verdict::Works { how } if how == means.text(*by));
+    let by = [By::Mechanism, By::Fallback].into_iter().find(is);
+    Tried { what: Class { kind, by }, verdict }
+}
+
+/// What is done to a host as a whole.
+fn groups(kind: Kind) -> Groups {
+    let needs_group = matches!(kind, Kind::IoThrottle | Kind::CpuBurn | Kind::MemoryPressure | Kind::TaskLeak);
+    if needs_group { Groups::Wanted } else { Groups::Spared }
+}
+
+fn carry_out(kind: Kind, scratch: &Scratch) -> Result<By> {
+    match kind {
+        Kind::Partition => partition(),
+        Kind::Latency => {
+            let latency = Duration::from_millis(10);
+            shape(Trouble::Slow { latency, or: Vec::new(), jitter: Duration::ZERO, spread: Spread::Uniform })
+        }
+        Kind::Loss => shape(Trouble::Lossy { probability: SHARE, correlation: 0.0 }),
+        Kind::Duplication => shape(Trouble::Doubling { probability: SHARE }),
+        Kind::Reordering => shape(Trouble::Overtaking { probability: SHARE, by: Duration::from_millis(10) }),
+        Kind::Corruption => shape(Trouble::Flipping { probability: SHARE }),
+        Kind::Bandwidth => shape(Trouble::Narrow { bytes_per_second: 1 << 20, queue_bytes: None }),
+        Kind::DnsHijack => hijack(),
+        Kind::ClockSkew => prove(&mut ClockPage::make()?.skew(1_000_000_000, false)?).map(|_| By::Mechanism),
+        Kind::ClockDrift => prove(&mut ClockPage::make()?.drift(200, false)?).map(|_| By::Mechanism),
+        Kind::DiskFull => {
+            let (kind, _) = scratch.keeper.make_disk(HOST)?;
+            prove(&mut *scratch.keeper.fill_disk(HOST, LEFT)?).map(|_| of_disk(kind))
+        }
+        Kind::InodeExhaustion => {
+            let (kind, _) = scratch.keeper.make_disk(HOST)?;
+            prove(&mut *scratch.keeper.take_inodes(HOST, MANY)?).map(|_| of_disk(kind))
+        }
+        Kind::IoThrottle => throttle(scratch),
+        Kind::CpuBurn => burn(scratch),
+        Kind::MemoryPressure => starve(scratch),
+        Kind::TaskLeak => leak(scratch),
+        Kind::Crash => crash(scratch),
+        Kind::Pause => prove(&mut Paused::apply(&scratch.journal, &scratch.program(None)?)?).map(|_| By::Mechanism),
+        Kind::DiskErrors | Kind::BitRot => Err(Error::lacking("do it", "it is not done in the real world", "")),
+    }
+}
+
+/// Reads a fault back and heals it; answers by what it was done.
+fn prove(injection: &mut dyn Injection) -> Result<&'static str> {
+    injection.read_back()?;
+    let how = injection.mechanism();
+    injection.heal()?;
+    Ok(how)
+}
+
+fn of_disk(kind: DiskKind) -> By {
+    match kind {
+        DiskKind::Ext4 => By::Mechanism,
+        DiskKind::Memory => By::Fallback,
+    }
+}
+
+fn partition() -> Result<By> {
+    let wire = Wire::lay()?;
+    let [from, to] = ADDRESSES.map(Vec::from);
+    let how = prove(&mut Partition::begin(wire.switch.ns(), &[Cut { from, to, ways: Ways::Both }])?)?;
+    Ok(if how == "nft owner table" { By::Mechanism } else { By::Fallback })
+}
+
+fn shape(trouble: Trouble) -> Result<By> {
+    divert(&Wire::lay()?, trouble)
+}
+
+/// Has what passes a switch diverted to a queue.
+pub(super) fn divert(wire: &Wire, trouble: Trouble) -> Result<By> {
+    let shaper = Shaper::start_in(wire.switch.ns(), 0)?;
+    let [from, to] = ADDRESSES.map(|addresses| vec![Endpoint::from(addresses)]);
+    let how = prove(&mut shaper.begin(&Links { from, to, both_ways: true }, trouble)?)?;
+    Ok(if how == "NFQUEUE" { By::Mechanism } else { By::Fallback })
+}
+
+fn hijack() -> Result<By> {
+    let wire = Wire::lay()?;
+    let names = Responder::start(wire.switch.ns())?;
+    let asker = Asker { ns: wire.hosts[0].as_fd(), addresses: &ADDRESSES[0] };
+    prove(&mut names.hijack(&asker, "name", Answer::NoSuchName)?).map(|_| By::Mechanism)
+}
+
+fn throttle(scratch: &Scratch) -> Result<By> {
+    const WHAT: &str = "throttle a host's disk";
+    let (_, device) = scratch.keeper.make_disk(HOST)?;
+    let device = device.ok_or_else(|| {
+        Error::lacking(
+            WHAT,
+            "a host's disk is memory here, which cannot be throttled",
+            "run as root, with loop devices",
+        )
+    })?;
+    let group = scratch.group().ok_or_else(|| {
+        Error::lacking(WHAT, "it takes a control group, which this user cannot make", "see control groups above")
+    })?;
+    let bytes = Some(1 << 20);
+    let limits = IoLimits { read_bytes: bytes, write_bytes: bytes, ..IoLimits::default() };
+    let (_, directory) = group.directory(Controller::Io)?;
+    let target = Target::Cgroup(directory.to_owned());
+    prove(&mut IoThrottle::apply(&target, Some(device), limits)?).map(|_| By::Mechanism)
+}
+
+/// Where the host has a group, what is done to that; else what is done to its program.
+fn in_group<I: Injection>(
+    scratch: &Scratch,
+    to_group: impl FnOnce(&Group) -> Result<I>,
+    to_program: impl FnOnce(&Process) -> Result<I>,
+) -> Result<By> {
+    match scratch.group() {
+        Some(group) => {
+            let _program = scratch.program(Some(&group))?;
+            prove(&mut to_group(&group)?).map(|_| By::Mechanism)
+        }
+        None => prove(&mut to_program(&scratch.program(None)?)?).map(|_| By::Fallback),
+    }
+}
+
+fn burn(scratch: &Scratch) -> Result<By> {
+    in_group(
+        scratch,
+        |group| CpuBurn::by_quota(group, SHARE_PPM, 1),
+        |program| CpuBurn::by_stopping(&scratch.journal, program, SHARE_PPM),
+    )
+}
+
+fn starve(scratch: &Scratch) -> Result<By> {
+    match scratch.group() {
+        Some(group) => {
+            let _program = scratch.program(Some(&group))?;
+            prove(&mut MemoryPressure::in_group(&group, LEFT)?).map(|_| By::Mechanism)
+        }
+        None => {
+            let program = scratch.program(None)?;
+            prove(&mut MemoryWatch::apply(&scratch.journal, &program, LEFT)?).map(|_| By::Fallback)
+        }
+    }
+}
+
+/// Threads, and descriptors. Tasks of a runtime are memory.
+fn leak(scratch: &Scratch) -> Result<By> {
+    let by = in_group(
+        scratch,
+        |group| TaskLeak::tasks_in_group(group, MANY),
+        |program| TaskLeak::threads_of_user(&scratch.journal, program, MANY),
+    )?;
+    prove(&mut TaskLeak::descriptors(&scratch.journal, &scratch.program(None)?, MANY)?).map(|_| by)
+}
+
+fn crash(scratch: &Scratch) -> Result<By> {
+    let (kind, _) = scratch.keeper.make_disk(HOST)?;
+    let program = scratch.program(None)?;
+    program.kill()?;
+    if !program.ends_within(KILLED_WITHIN) {
+        return Err(Error::unlike("kill a program", "its end", "that it goes on"));
+    }
+    if kind == DiskKind::Ext4 {
+        scratch.keeper.lose_power(HOST)?;
+    }
+    Ok(of_disk(kind))
+}
