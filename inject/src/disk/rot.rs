@@ -3,15 +3,15 @@
 use super::own::OwnDisk;
 use crate::Injection;
 use crate::error::{Error, Result};
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, fstat, futimens, openat, openat2, statat,
-};
-use rustix::io::{ReadWriteFlags, pread, pwritev2};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
+use rustix::io::{ReadWriteFlags, pwritev2};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs::{File, FileTimes};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Bits that were flipped in the files that a host has written.
@@ -105,22 +105,16 @@ fn mixed(word: u64) -> u64 {
 fn flip(root: BorrowedFd<'_>, path: &Path, bit: u64) -> io::Result<()> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     // The host's own links and mounts lead nowhere else.
-    let file = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)?;
-    let before = fstat(&file)?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    let file = File::from(openat2(root, path, flags, Mode::empty(), resolve)?);
+    let before = file.metadata()?;
     let mut byte = [0];
-    if pread(&file, &mut byte, bit / 8)? != 1 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
+    file.read_exact_at(&mut byte, bit / 8)?;
     byte[0] ^= 1 << (bit % 8);
     // Only this page goes to the disk: what else the host has not synced is its own business.
     pwritev2(&file, &[IoSlice::new(&byte)], bit / 8, ReadWriteFlags::DSYNC)?;
-    let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
-    let times = Timestamps {
-        last_access: time(before.st_atime, before.st_atime_nsec),
-        last_modification: time(before.st_mtime, before.st_mtime_nsec),
-    };
     // A time that shows it would be no rot.
-    Ok(futimens(&file, &times)?)
+    file.set_times(FileTimes::new().set_accessed(before.accessed()?).set_modified(before.modified()?))
 }
 
 /// Regular files with content that a host has written, by their paths from its root and their bytes; in order.
