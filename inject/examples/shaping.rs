@@ -30,8 +30,8 @@ fn main() -> windtunnel_inject::Result<()> {
         let mut lossy = shaper.begin(&net.there(), Trouble::Lossy { probability, correlation: 0.0 })?;
         let arrived = net.send(net.b.addresses[0], &vec![vec![0; 100]; 10_000]).len();
         let (lost, bit) = (10_000 - arrived, lossy.bit()?);
-        let plausible = is_plausible(lost, 10_000, probability);
-        println!("loss of {probability}: {lost} of 10000, {bit} by the shaper; within 99.9 %: {plausible}");
+        let plausible = is_plausible(bit as usize, 10_000, probability);
+        println!("loss of {probability}: {lost} of 10000, {bit} by the shaper, within 99.9 %: {plausible}");
         lossy.heal()?;
     }
     for queue_bytes in [64 << 10, 1_500_000] {

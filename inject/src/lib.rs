@@ -8,6 +8,7 @@
 //! it. The rest (cgroups, mounts of others, bytes in another process) is written into a journal
 //! before it is done.
 
+pub mod boundary;
 pub mod cgroup;
 pub mod clock;
 pub mod disk;

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
-use victim::Victim;
+use victim::{Picture, Victim};
 use windtunnel_inject::clock::{ForeignClock, Journal, Undo};
 use windtunnel_inject::error::ErrorKind;
 use windtunnel_inject::sys::{Forked, fork, wait};
@@ -37,6 +37,12 @@ fn assert_near(found: i64, wanted: i64, within: i64) {
     assert!((found - wanted).abs() <= within, "{found} is not within {within} of {wanted}");
 }
 
+#[track_caller]
+fn assert_as_it_was(victim: &Victim, before: &Picture) {
+    let differs = before.differs(&victim.picture());
+    assert!(differs.is_empty(), "{differs:#?}");
+}
+
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(5);
     while !holds() {
@@ -50,21 +56,25 @@ fn a_stepped_clock_is_off_at_once_and_everything_is_as_it_was_afterwards() {
     let mut victim = Victim::start(0);
     let before = victim.picture();
     let clock = clock_of(&victim);
-    assert_eq!(victim.picture(), before, "nothing is done before there is a fault");
+    assert_as_it_was(&victim, &before);
     let began = Instant::now();
     let mut fault = clock.skew(-100 * SECOND, false).expect("a skew");
     let applied = began.elapsed();
     assert_near(victim.ahead_ns(), -100 * SECOND, MILLISECOND);
     fault.read_back().expect("in force");
-    assert_eq!(fault.bit().expect("a count"), 5);
+    let bit = fault.bit().expect("a count");
+    victim.ask("time");
+    victim.ask("time");
+    assert_eq!(fault.bit().expect("a count"), bit + 2);
     assert!(clock.last_read().is_some());
     let began = Instant::now();
     fault.heal().expect("healed");
     let healed = began.elapsed();
+    println!("applied in {applied:?}, healed in {healed:?}");
     assert!(applied.max(healed) < Duration::from_millis(100), "{applied:?}, {healed:?}");
     assert_near(victim.ahead_ns(), 0, MILLISECOND);
-    assert_eq!(victim.picture(), before);
-    assert_eq!(fault.bit().expect("a count"), 5);
+    assert_as_it_was(&victim, &before);
+    assert_eq!(fault.bit().expect("a count"), bit + 2);
 }
 
 #[test]
@@ -81,7 +91,7 @@ fn faults_add_up_and_go_one_by_one_and_last_longer_than_a_lease() {
     assert_near(victim.ahead_ns(), -SECOND, MILLISECOND);
     other.read_back().expect("in force");
     other.heal().expect("healed");
-    assert_eq!(victim.picture(), before);
+    assert_as_it_was(&victim, &before);
 }
 
 #[test]
@@ -90,9 +100,10 @@ fn a_drift_is_as_fast_as_asked_for() {
     let clock = clock_of(&victim);
     for ppm in [200_000, -300_000] {
         let mut fault = clock.drift(ppm, true).expect("a drift");
-        let (began, ahead) = (Instant::now(), victim.ahead_ns());
+        let (began, ahead) = victim.ahead_at();
         thread::sleep(Duration::from_secs(1));
-        let (passed, gained) = (began.elapsed().as_nanos() as i64, victim.ahead_ns() - ahead);
+        let (now, more) = victim.ahead_at();
+        let (passed, gained) = ((now - began).as_nanos() as i64, more - ahead);
         assert_near(gained, passed * ppm / 1_000_000, SECOND * ppm.abs() / 1_000_000 / 50);
         fault.heal().expect("healed");
         assert_near(victim.ahead_ns(), 0, MILLISECOND);
@@ -105,11 +116,13 @@ fn a_slewed_clock_is_put_right_gradually_and_then_left_alone() {
     let before = victim.picture();
     let clock = clock_of(&victim);
     let mut fault = clock.skew(SECOND, true).expect("a skew");
-    let began = Instant::now();
+    let (began, ahead) = victim.ahead_at();
     thread::sleep(Duration::from_secs(1));
-    assert_near(victim.ahead_ns(), began.elapsed().as_nanos() as i64 / 2000, 100_000);
+    let (now, more) = victim.ahead_at();
+    assert_near(more - ahead, (now - began).as_nanos() as i64 / 2000, 100_000);
     fault.heal().expect("being healed");
-    assert_near(victim.ahead_ns(), MILLISECOND / 2, 100_000);
+    // From where it has come to.
+    assert_near(victim.ahead_ns(), more, 100_000);
     eventually("the process is as it was", || victim.picture() == before);
     assert_near(victim.ahead_ns(), 0, 100_000);
 }
@@ -117,16 +130,25 @@ fn a_slewed_clock_is_put_right_gradually_and_then_left_alone() {
 #[test]
 fn a_process_that_does_nothing_but_read_its_clock_survives_being_struck_often() {
     let mut victim = Victim::start(4);
-    let before = victim.picture().0;
+    let before = victim.picture();
     let clock = clock_of(&victim);
     victim.send("sleep");
+    let mut lasted = Vec::new();
     for round in 0..20 {
+        let began = Instant::now();
         let mut fault = clock.skew((round + 1) * SECOND, false).expect("a skew");
+        lasted.push(began.elapsed());
         fault.read_back().expect("in force");
+        let began = Instant::now();
         fault.heal().expect("healed");
-        assert_eq!(victim.picture().0, before, "in round {round}");
+        lasted.push(began.elapsed());
+        assert_as_it_was(&victim, &before);
     }
-    assert_near(victim.answer(), 300 * MILLISECOND, 100 * MILLISECOND);
+    // Each takes as long as the kernel needs to let every thread run once; the machine may have more to do than this.
+    lasted.sort_unstable();
+    println!("median {:?}, most {:?}", lasted[lasted.len() / 2], lasted.last());
+    assert!(lasted[lasted.len() / 2] < Duration::from_millis(100), "{lasted:?}");
+    assert!(victim.answer() >= 300 * MILLISECOND, "it was not woken early");
     let reads = victim.ask("reads");
     eventually("the threads go on", || victim.ask("reads") > reads + 1000);
 }
@@ -162,7 +184,9 @@ fn strike_and_be_ended(victim: &Victim, by: rustix::process::Signal, after: Dura
             }
             wait(pid).expect("a child");
             let told = std::io::read_to_string(std::fs::File::from(read)).expect("a pipe");
-            told.lines().last().map(|line| serde_json::from_str(line).expect("an entry of a journal"))
+            // An entry that was not finished is one of something that was not begun.
+            let mut entries = told.split_inclusive('\n').filter(|entry| entry.ends_with('\n'));
+            entries.next_back().map(|entry| serde_json::from_str(entry).expect("an entry of a journal"))
         }
     }
 }
@@ -186,9 +210,10 @@ fn whoever_strikes_may_be_killed_at_any_moment() {
             undo.carry_out().expect("undone");
             undo.carry_out().expect("once more changes nothing");
         }
-        assert_eq!(victim.picture(), before, "in round {round}");
+        assert_as_it_was(&victim, &before);
         assert_near(victim.ahead_ns(), 0, MILLISECOND);
     }
+    println!("{wrong} of 60 were caught in the act");
     assert!(wrong > 0, "none of them was caught in the act");
 }
 
@@ -199,7 +224,7 @@ fn a_clock_puts_itself_right_when_whoever_struck_it_is_stopped() {
     let undo = strike_and_be_ended(&victim, rustix::process::Signal::STOP, Duration::from_millis(40));
     assert_near(victim.ahead_ns(), 0, MILLISECOND);
     undo.expect("something was written down").carry_out().expect("undone");
-    assert_eq!(victim.picture(), before);
+    assert_as_it_was(&victim, &before);
 }
 
 #[test]
@@ -217,7 +242,7 @@ fn a_clock_that_somebody_else_puts_right_is_noticed() {
     let error = fault.read_back().expect_err("it is not in force");
     assert!(matches!(error.kind, ErrorKind::Unlike { .. }), "{error}");
     fault.heal().expect("nothing is left to heal");
-    assert_eq!(victim.picture(), before);
+    assert_as_it_was(&victim, &before);
 }
 
 #[test]
@@ -227,7 +252,7 @@ fn what_cannot_be_written_down_is_not_done() {
     let journal: Journal = Box::new(|_| Err(windtunnel_inject::Error::gone("write a journal")));
     let clock = ForeignClock::of(&victim.target(), LEASE, journal).expect("a process that can be struck");
     assert!(clock.skew(SECOND, false).is_err());
-    assert_eq!(victim.picture(), before);
+    assert_as_it_was(&victim, &before);
 }
 
 #[test]
@@ -281,7 +306,7 @@ fn a_static_program_in_another_language_is_struck_as_well() {
     assert_near(victim.ask("time"), ours() - 7 * SECOND, SECOND);
     assert_near(victim.ask("raw"), ours(), 20 * MILLISECOND);
     fault.heal().expect("healed");
-    assert_eq!(victim.picture(), before);
+    assert_as_it_was(&victim, &before);
     std::fs::remove_dir_all(&directory).expect("our directory");
 }
 

@@ -61,6 +61,66 @@ fn a_killed_holder_takes_its_partition_along() {
 }
 
 #[test]
+fn a_partition_ends_while_its_holder_stands_still_and_goes_on_with_it() {
+    common::in_namespaces(|| {
+        let (switch, [a, b]) = network();
+        let (mut said, says) = std::io::pipe().expect("a pipe");
+        let (heard, mut hears) = std::io::pipe().expect("a pipe");
+        let holder = match fork().expect("a process") {
+            Forked::Child => {
+                let cuts = [Cut { from: a.addresses.to_vec(), to: b.addresses.to_vec(), ways: Ways::Both }];
+                let mut partition = Partition::begin(switch.ns(), &cuts).expect("a partition");
+                let mut byte = [0];
+                loop {
+                    // Once for each byte: whether it has been in force all the time.
+                    let report = if partition.read_back().is_ok() { b"y" } else { b"n" };
+                    (&says).write_all(report).expect("a reader");
+                    (&heard).read_exact(&mut byte).expect("a question");
+                }
+            }
+            Forked::Parent(pid) => pid,
+        };
+        let mut report = || {
+            let mut byte = [0];
+            said.read_exact(&mut byte).expect("a report");
+            byte == *b"y"
+        };
+        assert!(report());
+        let receiver = b.run(|| UdpSocket::bind((b.addresses[0], 7)).expect("a free port"));
+        let sender = a.run(|| UdpSocket::bind((a.addresses[0], 7)).expect("a free port"));
+        receiver.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+        let arrives = || {
+            sender.send_to(b"?", (b.addresses[0], 7)).expect("senders hear nothing");
+            receiver.recv(&mut [0]).is_ok()
+        };
+        // Longer than the lease: it is renewed.
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(4) {
+            assert!(!arrives(), "after {:?}", begun.elapsed());
+        }
+        hears.write_all(b"?").expect("a holder");
+        assert!(report(), "all the time");
+
+        signal(holder, rustix::process::Signal::STOP);
+        let stopped = Instant::now();
+        while !arrives() {
+            assert!(stopped.elapsed() < Duration::from_secs(10), "nobody renews it");
+        }
+        println!("gone {:?} after SIGSTOP", stopped.elapsed());
+        signal(holder, rustix::process::Signal::CONT);
+        while arrives() {
+            assert!(stopped.elapsed() < Duration::from_secs(20), "it is renewed again");
+        }
+        hears.write_all(b"?").expect("a holder");
+        assert!(!report(), "it was not in force for a while");
+        hears.write_all(b"?").expect("a holder");
+        assert!(report(), "it is now");
+        signal(holder, rustix::process::Signal::KILL);
+        wait(holder).expect("a child");
+    });
+}
+
+#[test]
 fn a_holder_killed_at_any_step_leaves_nothing() {
     common::in_namespaces(|| {
         let (switch, [a, b]) = network();

@@ -187,7 +187,7 @@ fn foreign(name: &str, host: &Host) -> Table {
         Expression::Drop,
     ]);
     let chain = Chain { name: "c".to_owned(), hook: Hook::Passage, priority: 0, rules: vec![rule] };
-    let description = TableDescription { name: name.to_owned(), sets: vec![set], chains: vec![chain] };
+    let description = TableDescription { name: name.to_owned(), sets: vec![set], chains: vec![chain], lease: None };
     Table::held_by(Hold::Namespace, description).expect("a table")
 }
 
@@ -203,7 +203,8 @@ fn somebody_else_s_table_stays_and_nobody_else_can_remove_ours() {
         theirs.read_back().expect("as it was");
 
         // Their program tries to remove ours, and to have its name.
-        let description = TableDescription { name: partition.table().to_owned(), sets: vec![], chains: vec![] };
+        let description =
+            TableDescription { name: partition.table().to_owned(), sets: vec![], chains: vec![], lease: None };
         in_switch(switch.ns(), || {
             let removed = Table::adopt(description.clone()).and_then(|mut ours| ours.remove());
             assert!(removed.expect_err("it has an owner").is_os(libc::EPERM));
@@ -237,7 +238,8 @@ fn what_somebody_else_removes_is_noticed() {
 
         in_switch(switch.ns(), || {
             let mut impostor =
-                Table::adopt(TableDescription { name: name.clone(), sets: vec![], chains: vec![] }).expect("a socket");
+                Table::adopt(TableDescription { name: name.clone(), sets: vec![], chains: vec![], lease: None })
+                    .expect("a socket");
             impostor.remove().expect("anybody can");
         });
         let removed = watch.changes().expect("notifications");

@@ -8,6 +8,7 @@
 //! | [`world`] | configuring and running a world |
 //! | [`control`] | steering it from inside |
 //! | [`weather`] | plans of faults, which the kernel carries out by itself |
+//! | [`real_calls`] | disks of real processes that are in trouble |
 //! | [`real_clock`] | clocks of real processes that are wrong |
 //! | [`worker`] | preparing the process that worlds run in |
 //! | `abi` | the hooked symbols |
@@ -23,6 +24,7 @@ mod abi;
 mod carrier;
 pub mod control;
 mod kernel;
+pub mod real_calls;
 pub mod real_clock;
 pub mod weather;
 pub mod worker;

@@ -109,3 +109,28 @@ fn who_waits_for_a_silent_server_hears_the_truth_when_it_speaks_again() {
     });
     assert_finished(&run, "10.0.0.2 fd00::2 in 5 s\n");
 }
+
+#[test]
+fn an_answer_that_is_under_way_comes_although_the_server_falls_silent() {
+    let run = world(1, || {
+        control::add_host("kv1");
+        let late = Fault {
+            begins: Begins::At(Duration::ZERO),
+            lasts: Duration::from_secs(60),
+            kind: FaultKind::Hijack {
+                host: TEST,
+                name: "kv1".to_owned(),
+                answer: NameAnswer::Late(Duration::from_secs(2)),
+            },
+        };
+        let silent = Fault {
+            begins: Begins::At(Duration::from_secs(1)),
+            kind: FaultKind::Hijack { host: TEST, name: "kv1".to_owned(), answer: NameAnswer::Nothing },
+            ..late.clone()
+        };
+        control::begin_weather(&[late, silent]);
+        std::thread::sleep(Duration::from_millis(1));
+        println!("{}", looked_up());
+    });
+    assert_finished(&run, "10.0.0.2 fd00::2 in 2 s\n");
+}

@@ -17,6 +17,8 @@ use windtunnel_sim::world::Program;
 pub(crate) const START_VARIABLE: &str = "CHAOS_HOST";
 /// Where a host finds what its clocks show.
 const CLOCKS_FD: RawFd = 4;
+/// Where it finds what its calls go by.
+const CALLS_FD: RawFd = 5;
 const START_VARIABLE_C: &CStr = c"CHAOS_HOST";
 
 /// A host's program, as it travels to its process: its functions by where they lie in the executable.
@@ -87,6 +89,13 @@ fn install_clocks() -> io::Result<()> {
     windtunnel_sim::real_clock::install(page.as_fd())
 }
 
+/// Has this process's calls fail as the world says, from now on: the program has been read.
+fn install_calls() -> io::Result<()> {
+    // SAFETY: as above.
+    let page = unsafe { OwnedFd::from_raw_fd(CALLS_FD) };
+    windtunnel_sim::real_calls::install(page.as_fd())
+}
+
 type Main = unsafe extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) -> c_int;
 type Start =
     unsafe extern "C" fn(Main, c_int, *mut *mut c_char, *mut c_void, *mut c_void, *mut c_void, *mut c_void) -> c_int;
@@ -139,7 +148,12 @@ unsafe extern "C" fn main_or_host(argc: c_int, argv: *mut *mut c_char, envp: *mu
             eprintln!("failed to set the clocks of this host: {error}");
             return 1;
         }
-        match HostProgram::of_this_process(&number) {
+        let program = HostProgram::of_this_process(&number);
+        if let Err(error) = install_calls() {
+            eprintln!("failed to have the calls of this host go by the world: {error}");
+            return 1;
+        }
+        match program {
             Ok(program) => program.run(),
             Err(error) => {
                 eprintln!("failed to read the program of this host: {error}");

@@ -7,7 +7,7 @@
 
 use super::layout::{PAGE_BYTES, READ_AT_WORD, TIE_WORD, TURN_WORD, WALL_READS_WORD, slot, slot_word};
 use super::motion::Clocks;
-use super::threads::{DETOUR_BYTES, call_in, poke_all, session, stop_one, stop_outside};
+use super::threads::{DETOUR_BYTES, are_outside, call_in, poke_all, session, stop_one, stop_outside};
 use super::vdso::{Vdso, free_address, is_mapped, lacking};
 use crate::error::{Error, Result};
 use crate::sys::{read_memory, stub_code, write_memory};
@@ -274,7 +274,7 @@ impl Undo {
 
     fn put_back(&self) -> Result<()> {
         self.check_process()?;
-        let threads = stop_outside(self.pid, &self.heads())?;
+        let mut threads = stop_outside(self.pid, &self.heads())?;
         self.check_process()?;
         let mut foreign = None;
         for entry in &self.entries {
@@ -284,13 +284,19 @@ impl Undo {
                 found => foreign = Some(format!("{found:02x?} at {:#x}", entry.at)),
             }
         }
-        drop(threads);
         if let Some(found) = foreign {
             return Err(Error::unlike("put a vDSO back", "what we wrote", found));
         }
         // The clock is right. Somebody may still be on the way out of the code.
-        drop(stop_outside(self.pid, &self.ours())?);
-        let mut thread = stop_one(self.pid)?;
+        if !are_outside(self.pid, &threads, &self.ours())? {
+            drop(threads);
+            threads = stop_outside(self.pid, &self.ours())?;
+        }
+        // Nobody comes back to it, so the others may go on.
+        let mut thread = match threads.into_iter().find(|thread| !thread.is_signalled()) {
+            Some(thread) => thread,
+            None => stop_one(self.pid)?,
+        };
         if is_mapped(self.pid, self.page_at, PAGE_BYTES as u64)? {
             let unmap = [self.page_at, PAGE_BYTES as u64, 0, 0, 0, 0];
             call_in(&mut thread, self.detour_at(), libc::SYS_munmap, unmap)?;

@@ -3,7 +3,7 @@
 use super::stub::process_error;
 use super::vdso::lacking;
 use crate::error::{Error, Result};
-use crate::sys::{Registers, Stopped, USER_CS, read_memory};
+use crate::sys::{Asked, Registers, Stopped, USER_CS, read_memory};
 use std::fs;
 use std::io;
 use std::ops::Range;
@@ -23,33 +23,39 @@ pub(super) fn session<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Resul
     })
 }
 
-fn stop(tid: u32) -> Result<Stopped> {
-    Stopped::stop(tid).map_err(|error| process_error("stop", &format!("thread {tid}"), error))
+fn cannot_stop(tid: u32, error: io::Error) -> Error {
+    process_error("stop", &format!("thread {tid}"), error)
 }
 
 /// Stops all threads of a process.
 fn stop_all(pid: u32) -> Result<Vec<Stopped>> {
     let path = format!("/proc/{pid}/task");
+    // It has ended meanwhile, or it is a leader whose other threads go on: a zombie cannot be traced.
+    let is_over = |tid: u32| is_over(&format!("{path}/{tid}"));
     let mut stopped: Vec<Stopped> = Vec::new();
     loop {
-        let before = stopped.len();
         let tasks = fs::read_dir(&path).map_err(|error| process_error("list the threads of", &path, error))?;
         let tids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse::<u32>().ok());
-        for tid in tids {
-            if stopped.iter().any(|thread| thread.tid() == tid) {
-                continue;
-            }
-            match stop(tid) {
-                Ok(thread) => stopped.push(thread),
-                // It has ended meanwhile, or it is a leader whose other threads go on (a zombie cannot be traced).
-                Err(_) if tid != pid && fs::metadata(format!("{path}/{tid}")).is_err() => {}
-                Err(_) if is_over(&format!("{path}/{tid}")) => {}
-                Err(error) => return Err(error),
+        // All are asked before the first is waited for: those that have stopped leave the processors to the others.
+        let mut asked = Vec::new();
+        for tid in tids.filter(|tid| stopped.iter().all(|thread| thread.tid() != *tid)) {
+            match Asked::to_stop(tid) {
+                Ok(thread) => asked.push(thread),
+                Err(_) if is_over(tid) => {}
+                Err(error) => return Err(cannot_stop(tid, error)),
             }
         }
         // A thread that was not stopped yet may have made another; nobody can once a round finds no new one.
-        if stopped.len() == before {
+        if asked.is_empty() {
             return if stopped.is_empty() { Err(Error::gone("stop a process")) } else { Ok(stopped) };
+        }
+        for thread in asked {
+            let tid = thread.tid();
+            match thread.wait() {
+                Ok(thread) => stopped.push(thread),
+                Err(_) if is_over(tid) => {}
+                Err(error) => return Err(cannot_stop(tid, error)),
+            }
         }
     }
 }
@@ -65,17 +71,23 @@ fn is_over(task: &str) -> bool {
 pub(super) fn stop_outside(pid: u32, ranges: &[Range<u64>]) -> Result<Vec<Stopped>> {
     for _ in 0..TRIES_MAX {
         let stopped = stop_all(pid)?;
-        let mut inside = false;
-        for thread in &stopped {
-            inside |= is_inside(pid, thread, ranges)?;
-        }
-        if !inside {
+        if are_outside(pid, &stopped, ranges)? {
             return Ok(stopped);
         }
         drop(stopped);
         thread::sleep(BETWEEN_TRIES);
     }
     Err(Error::os("catch a process outside of its clock", io::Error::from(io::ErrorKind::TimedOut)))
+}
+
+/// Whether none of these threads is, or will return to, anywhere in these ranges.
+pub(super) fn are_outside(pid: u32, stopped: &[Stopped], ranges: &[Range<u64>]) -> Result<bool> {
+    for thread in stopped {
+        if is_inside(pid, thread, ranges)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn registers(thread: &Stopped) -> Result<Registers> {
@@ -172,12 +184,16 @@ pub(super) fn poke_all(thread: &Stopped, address: u64, bytes: &[u8]) -> Result<(
     Ok(())
 }
 
-/// Stops one thread that is on no way to a signal's handler.
+/// Stops one thread, which is not on the way to a signal's handler: the first, or if that has ended any other.
 pub(super) fn stop_one(pid: u32) -> Result<Stopped> {
     for _ in 0..TRIES_MAX {
-        let stopped = stop_all(pid)?;
-        // The others go on.
-        if let Some(thread) = stopped.into_iter().find(|thread| !thread.is_signalled()) {
+        let first = Asked::to_stop(pid).and_then(Asked::wait);
+        let thread = match first {
+            Ok(thread) => Some(thread),
+            Err(_) if is_over(&format!("/proc/{pid}/task/{pid}")) => stop_all(pid)?.pop(),
+            Err(error) => return Err(cannot_stop(pid, error)),
+        };
+        if let Some(thread) = thread.filter(|thread| !thread.is_signalled()) {
             return Ok(thread);
         }
         thread::sleep(BETWEEN_TRIES);

@@ -164,6 +164,22 @@ impl Plan {
         Ok(root.expect("either a skeleton or the first layer is the root"))
     }
 
+    /// The directories of the store in which a host's own files lie, and where the host sees them.
+    pub(super) fn changes(&self, store: BorrowedFd<'_>) -> io::Result<Vec<(PathBuf, OwnedFd)>> {
+        let own = self.layers.iter().enumerate();
+        let own = own.map(|(number, layer)| (layer.at.clone(), format!("layers/{number}/upper")));
+        let skeleton = (PathBuf::new(), "root".to_owned());
+        let mut found = Vec::new();
+        for (at, directory) in own.chain([skeleton]) {
+            match openat(store, &directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(opened) => found.push((at, opened)),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(found)
+    }
+
     /// The root where it cannot be a layer: a directory of the store's.
     fn mount_skeleton(&self, store: BorrowedFd<'_>, place: BorrowedFd<'_>, at: &Path) -> io::Result<OwnedFd> {
         let skeleton = Path::new("root");

@@ -10,6 +10,7 @@
 //! | [`DirectoryFull`] | an overlay | an overlay | an overlay over a process's directory |
 //! | [`InodeExhaustion`] | its count is lowered | files without names | files without names |
 //! | [`IoThrottle`] | not here: no device | cgroup | cgroup |
+//! | [`BitRot`] | bits flipped in files | bits flipped in files | not here |
 //! | [power loss](OwnDisk::lose_power) | not here: memory has no page cache to lose | yes | not here |
 
 mod cover;
@@ -21,6 +22,7 @@ mod layers;
 mod mkfs;
 mod own;
 mod power;
+mod rot;
 mod space;
 mod store;
 mod throttle;
@@ -29,6 +31,7 @@ pub use cover::DirectoryFull;
 pub use full::DiskFull;
 pub use inodes::InodeExhaustion;
 pub use own::OwnDisk;
+pub use rot::BitRot;
 pub use space::{Space, directory_of};
 pub use store::{Device, DiskKind};
 pub use throttle::{IoLimits, IoThrottle};

@@ -114,6 +114,11 @@ impl OwnDisk {
         Ok(())
     }
 
+    /// The directories in which what the host has written lies, and where the host sees them.
+    pub(super) fn changes(&self) -> std::io::Result<Vec<(PathBuf, OwnedFd)>> {
+        self.plan.changes(self.store.directory().as_fd())
+    }
+
     /// For faults, which stay in force when the disk is mounted again.
     pub(super) fn ground(&self) -> Footing {
         Footing::on(&self.ground)

@@ -1,13 +1,13 @@
 //! Hosts' disks: the keeper has them, since they outlive the processes on them, and does what goes wrong with them.
 
 use super::protocol::Answer;
-use super::start::Keeper;
-use crate::disk::{Device, DiskFull, DiskKind, InodeExhaustion, OwnDisk};
+use super::start::{Keeper, Start};
+use crate::disk::{BitRot, Device, DiskFull, DiskKind, InodeExhaustion, OwnDisk};
 use crate::error::{Error, Result};
 use crate::injection::Injection;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How large a host's disk is: sparse, so it takes memory as it is written.
@@ -36,6 +36,12 @@ pub(super) enum DiskOrder {
         host: String,
         left: u64,
     },
+    /// Flip so many bits of what is on it.
+    Rot {
+        host: String,
+        bits: u32,
+        seed: u64,
+    },
     /// Look after a fault, count what it has bitten on, or heal it.
     ReadBack(u64),
     Bit(u64),
@@ -46,12 +52,21 @@ pub(super) enum DiskOrder {
 #[derive(Default)]
 pub(super) struct Disks {
     disks: BTreeMap<String, OwnDisk>,
+    /// Files that the world writes, by host: they are not the host's.
+    given: BTreeMap<String, Vec<PathBuf>>,
     faults: BTreeMap<u64, Box<dyn Injection>>,
     begun: u64,
 }
 
 impl Disks {
-    pub(super) fn of(&self, host: &str) -> Option<&OwnDisk> {
+    /// The disk for a start of a host, on which these files are the world's.
+    pub(super) fn for_start(&mut self, start: &Start) -> Option<&OwnDisk> {
+        let given = start.files.iter().map(|(path, _)| path.clone()).collect();
+        self.given.insert(start.host.clone(), given);
+        self.of(&start.host)
+    }
+
+    fn of(&self, host: &str) -> Option<&OwnDisk> {
         self.disks.get(host)
     }
 
@@ -85,6 +100,12 @@ impl Disks {
                 let disk = self.disks.get(&host).ok_or_else(unknown)?;
                 let taken = InodeExhaustion::of(disk, left)?;
                 Ok(self.keep(Box::new(taken)))
+            }
+            DiskOrder::Rot { host, bits, seed } => {
+                let given = self.given.get(&host).map_or(&[][..], Vec::as_slice);
+                let disk = self.disks.get(&host).ok_or_else(unknown)?;
+                let rot = BitRot::of(disk, bits, seed, given)?;
+                Ok(self.keep(Box::new(rot)))
             }
             DiskOrder::ReadBack(id) => {
                 fault(&self.faults, id)?;
@@ -168,6 +189,14 @@ impl Keeper {
     /// As [`InodeExhaustion::of`].
     pub fn take_inodes(self: &Arc<Self>, host: &str, left: u64) -> Result<Box<dyn Injection>> {
         self.begin_on_disk(DiskOrder::TakeInodes { host: host.to_owned(), left }, "no inodes left")
+    }
+
+    /// Flips so many bits of what a host has written to its disk, for good.
+    ///
+    /// # Errors
+    /// As [`BitRot::of`].
+    pub fn rot_disk(self: &Arc<Self>, host: &str, bits: u32, seed: u64) -> Result<Box<dyn Injection>> {
+        self.begin_on_disk(DiskOrder::Rot { host: host.to_owned(), bits, seed }, BitRot::MECHANISM)
     }
 
     fn begin_on_disk(self: &Arc<Self>, order: DiskOrder, mechanism: &'static str) -> Result<Box<dyn Injection>> {

@@ -36,7 +36,7 @@ pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<i
         }
         if orders.contains(PollFlags::IN) {
             let answer = match protocol::receive(socket) {
-                Ok(Some((Order::Start(start), fds))) => begin(&start, disks.of(&start.host), fds),
+                Ok(Some((Order::Start(start), fds))) => begin(&start, disks.for_start(&start), fds),
                 Ok(Some((Order::Disk(order), _))) => disks.carry_out(order),
                 Ok(None) => continue,
                 Err(error) => Err(error),

@@ -8,7 +8,7 @@ pub mod nft;
 pub mod route;
 mod socket;
 
-pub use socket::Socket;
+pub use socket::{Socket, bind};
 
 use crate::{Error, Result, namespace};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};

@@ -8,6 +8,7 @@ use netlink_packet_core::{
 use netlink_sys::SocketAddr;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::rand::GetRandomFlags;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -36,7 +37,7 @@ impl Socket {
     pub fn open(protocol: isize) -> Result<Self> {
         let open = || {
             let mut socket = netlink_sys::Socket::new(protocol)?;
-            let port = socket.bind_auto()?.port_number();
+            let port = bind(&mut socket)?;
             // The kernel's words for errors, without a copy of the request. Both are refinements: an old kernel without
             // them still gives numbers.
             let _ = socket.set_ext_ack(true);
@@ -196,6 +197,27 @@ impl Socket {
         }
         let (bytes, _) = self.socket.recv_from_full()?;
         Ok(bytes)
+    }
+}
+
+/// Gives a socket a port number that no other has had.
+///
+/// Not the kernel's choice, which is the process's number if that is free: when a socket is closed its number is free
+/// *before* the tables go that bear it (af_netlink.c, `netlink_release`: `netlink_remove` before `NETLINK_URELEASE`),
+/// so a table that one thread makes meanwhile, as the owner of the same number, would go with those of another.
+///
+/// # Errors
+/// As bind(2).
+pub fn bind(socket: &mut netlink_sys::Socket) -> io::Result<u32> {
+    loop {
+        let mut random = [0; 4];
+        rustix::rand::getrandom(&mut random, GetRandomFlags::empty())?;
+        // No process has such a number, so nobody misses it.
+        let port = u32::from_ne_bytes(random) | 1 << 31;
+        match socket.bind(&SocketAddr::new(port, 0)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound.map(|()| port),
+        }
     }
 }
 

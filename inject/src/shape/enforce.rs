@@ -11,7 +11,7 @@ use crate::sys::set_mark;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sendto, socket_with};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -19,6 +19,9 @@ use std::sync::atomic::Ordering;
 
 /// The longest packet (RFC 791 §3.1) and what netlink adds.
 const MESSAGE_BYTES_MAX: usize = 68 << 10;
+/// How many packets are remembered after they have been let go, should there never be nothing to read: more than fit
+/// into the [buffer](super::queue) of what waits to be read.
+const LET_GO_MAX: usize = 16_384;
 /// How many packets are read before those that are due are sent.
 const READ_MAX: usize = 64;
 
@@ -26,14 +29,11 @@ const READ_MAX: usize = 64;
 pub(super) fn enforce(queue: Queue, shared: &Shared, stop: BorrowedFd<'_>) -> Result<()> {
     // Otherwise timers may be 50 µs late (PR_SET_TIMERSLACK, prctl(2)). Without that it is less exact, but right.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-    let mut line = Line { queue, held: BinaryHeap::new(), arrivals: 0, copies: Copies::default() };
+    let mut line = Line::new(queue);
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
     let mut renew_at_ns = now_ns() + RENEWAL.as_nanos() as u64;
     loop {
         line.release(now_ns())?;
-        if line.held.is_empty() {
-            shared.is_empty_now();
-        }
         if renew_at_ns <= now_ns() {
             // If that fails, packets pass, and whoever reads the rule back is told.
             let _ = lock(&shared.diversion).renew();
@@ -47,6 +47,9 @@ pub(super) fn enforce(queue: Queue, shared: &Shared, stop: BorrowedFd<'_>) -> Re
         }
         let [asked, stopped] = watched.map(|it| !it.revents().is_empty());
         if stopped {
+            // What has come meanwhile is no concern of any trouble's: all of them have ended.
+            line.release(u64::MAX)?;
+            line.take_in(shared, &mut buffer)?;
             return line.release(u64::MAX);
         }
         if asked {
@@ -61,7 +64,10 @@ struct Line {
     /// The next first; of those that are due at the same time, whichever came first.
     held: BinaryHeap<Reverse<Held>>,
     arrivals: u64,
-    copies: Copies,
+    /// What has been let go, by the kernel's numbers, until the kernel has had the chance to say that it does not have
+    /// it any more.
+    let_go: BTreeMap<u32, Held>,
+    sender: Sender,
 }
 
 /// A packet that is held.
@@ -70,19 +76,19 @@ struct Held {
     due_ns: u64,
     arrival: u64,
     id: u32,
-    then: Then,
-}
-
-/// What is done with a packet in the end.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Then {
-    Accept,
-    AcceptChanged(Vec<u8>),
-    /// What it is now, whether that has changed, and whom it goes to.
-    AcceptTwice(Vec<u8>, bool, IpAddr),
+    to: IpAddr,
+    /// What is to arrive. Of what is not held for any time, nothing.
+    bytes: Vec<u8>,
+    is_changed: bool,
+    is_twice: bool,
 }
 
 impl Line {
+    fn new(queue: Queue) -> Self {
+        let (held, let_go, sender) = (BinaryHeap::new(), BTreeMap::new(), Sender::default());
+        Self { queue, held, arrivals: 0, let_go, sender }
+    }
+
     fn next_due_ns(&self) -> Option<u64> {
         self.held.peek().map(|Reverse(held)| held.due_ns)
     }
@@ -103,44 +109,51 @@ impl Line {
                         Fate::Arrives(passage) => self.hold(now_ns, id, bytes, packet.to, passage),
                     }
                 }
+                // When anybody removes a hook of netfilter's, the kernel drops whatever is queued in the network
+                // namespace (`nfqnl_nf_hook_drop`, nfnetlink_queue.c), and says so only when it is let go.
+                Received::Unknown { id } => {
+                    if let Some(held) = self.let_go.remove(&id) {
+                        self.sender.send(&held.bytes, held.to);
+                    }
+                }
                 Received::Overrun => {
                     shared.overruns.fetch_add(1, Ordering::Relaxed);
                 }
                 Received::Other => {}
-                Received::Nothing => break,
+                Received::Nothing => {
+                    self.let_go.clear();
+                    break;
+                }
             }
         }
         Ok(())
     }
 
     fn hold(&mut self, now_ns: u64, id: u32, bytes: &[u8], to: IpAddr, passage: Passage) {
-        let changed = passage.flipped.map(|which| {
-            let mut bytes = bytes.to_vec();
+        let Passage { delay_ns, twice: is_twice, flipped } = passage;
+        let is_changed = flipped.is_some();
+        let mut bytes = if delay_ns > 0 || is_twice || is_changed { bytes.to_vec() } else { Vec::new() };
+        if let Some(which) = flipped {
             packet::flip(&mut bytes, which);
-            bytes
-        });
-        let then = match (passage.twice, changed) {
-            (false, None) => Then::Accept,
-            (false, Some(bytes)) => Then::AcceptChanged(bytes),
-            (true, None) => Then::AcceptTwice(bytes.to_vec(), false, to),
-            (true, Some(bytes)) => Then::AcceptTwice(bytes, true, to),
-        };
+        }
         self.arrivals += 1;
-        let due_ns = now_ns.saturating_add(passage.delay_ns);
-        self.held.push(Reverse(Held { due_ns, arrival: self.arrivals, id, then }));
+        let (due_ns, arrival) = (now_ns.saturating_add(delay_ns), self.arrivals);
+        self.held.push(Reverse(Held { due_ns, arrival, id, to, bytes, is_changed, is_twice }));
     }
 
     /// Lets go what is due by then, in order.
     fn release(&mut self, by_ns: u64) -> Result<()> {
         while self.next_due_ns().is_some_and(|due_ns| due_ns <= by_ns) {
             let Some(Reverse(held)) = self.held.pop() else { break };
-            match held.then {
-                Then::Accept => self.queue.accept(held.id, None)?,
-                Then::AcceptChanged(bytes) => self.queue.accept(held.id, Some(&bytes))?,
-                Then::AcceptTwice(bytes, is_changed, to) => {
-                    self.queue.accept(held.id, is_changed.then_some(&bytes[..]))?;
-                    self.queue.flush()?;
-                    self.copies.send(&bytes, to);
+            self.queue.accept(held.id, held.is_changed.then_some(&held.bytes[..]))?;
+            if held.is_twice {
+                self.queue.flush()?;
+                self.sender.send(&held.bytes, held.to);
+            }
+            if !held.bytes.is_empty() {
+                self.let_go.insert(held.id, held);
+                if self.let_go.len() > LET_GO_MAX {
+                    self.let_go.pop_first();
                 }
             }
         }
@@ -148,15 +161,15 @@ impl Line {
     }
 }
 
-/// Sockets that send whole packets (raw(7): `IPPROTO_RAW` implies `IP_HDRINCL`), as they are needed.
+/// Sends whole packets (raw(7): `IPPROTO_RAW` implies `IP_HDRINCL`), by sockets that are opened when they are needed.
 #[derive(Default)]
-struct Copies {
+struct Sender {
     v4: Option<OwnedFd>,
     v6: Option<OwnedFd>,
 }
 
-impl Copies {
-    /// Sends a packet again. One that cannot be sent is lost, as a second one may be.
+impl Sender {
+    /// Sends a packet. One that cannot be sent is lost, as packets are.
     fn send(&mut self, bytes: &[u8], to: IpAddr) {
         let (socket, family) = match to {
             IpAddr::V4(_) => (&mut self.v4, AddressFamily::INET),

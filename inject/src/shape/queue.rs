@@ -50,6 +50,10 @@ const ERROR: u16 = 2;
 /// The headers of netlink (`struct nlmsghdr`) and nfnetlink (`struct nfgenmsg`) together.
 const HEADERS: usize = 16 + 4;
 
+/// Where a refused verdict names its packet: after an error's header and number, the verdict's headers, and its
+/// attribute's.
+const VERDICT_ID_AT: usize = 16 + 4 + HEADERS + 4 + 4;
+
 /// How many packets may be held. The kernel's own limit is 32 bits wide.
 const PACKETS_MAX: u32 = 65_536;
 /// What may wait to be read; unprivileged the kernel allows less (`net.core.rmem_max`).
@@ -74,6 +78,8 @@ pub(super) enum Received<'a> {
     Packet { id: u32, bytes: &'a [u8] },
     /// So much waited to be read that packets have passed unasked.
     Overrun,
+    /// The kernel does not have the packet any more that was to be let go.
+    Unknown { id: u32 },
     /// An answer to something else.
     Other,
     /// There is nothing more for now.
@@ -175,8 +181,7 @@ impl Queue {
         if self.verdicts.len() >= VERDICTS_BYTES_MAX { self.flush() } else { Ok(()) }
     }
 
-    /// Sends the verdicts there are. One on a packet that is gone, because its device is, is answered by an error that
-    /// nobody waits for.
+    /// Sends the verdicts there are. One on a packet that is gone is [answered](Received::Unknown).
     pub(super) fn flush(&mut self) -> Result<()> {
         if self.verdicts.is_empty() {
             return Ok(());
@@ -229,8 +234,14 @@ fn row(line: &str, number: u16) -> Option<Row> {
     (named == u64::from(number)).then_some(Row { port: u32::try_from(port).ok()?, held })
 }
 
-/// A packet's message, taken apart.
+/// A message, taken apart: a packet, or a verdict that was refused.
 fn packet(message: &[u8]) -> Option<Received<'_>> {
+    if message.get(4..6)? == ERROR.to_ne_bytes() {
+        // The error's number; and the verdict, in which the verdict's header comes first.
+        let code = Errno::from_raw_os_error(native(message, 16)?.cast_signed().checked_neg()?);
+        let id = message.get(VERDICT_ID_AT..VERDICT_ID_AT + 4)?;
+        return (code == Errno::NOENT).then_some(Received::Unknown { id: u32::from_be_bytes(id.try_into().ok()?) });
+    }
     if message.get(4..6)? != PACKET.to_ne_bytes() {
         return None;
     }
@@ -280,7 +291,7 @@ fn finish(message: &mut [u8], start: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::{PACKET, PACKET_HEADER, PAYLOAD, Received, Row, attribute, begin, finish, packet, row};
+    use super::*;
 
     #[test]
     fn a_packets_message_is_taken_apart() {
@@ -292,6 +303,21 @@ mod tests {
         finish(&mut message, 0);
         let Some(Received::Packet { id, bytes }) = packet(&message) else { panic!("no packet") };
         assert_eq!((id, bytes), (0x102, &b"abcde"[..]));
+        for length in 0..message.len() {
+            packet(&message[..length]);
+        }
+    }
+
+    #[test]
+    fn a_verdict_that_was_refused_names_its_packet() {
+        let mut message = Vec::new();
+        begin(&mut message, ERROR, 0, 0);
+        message.truncate(16);
+        message.extend((-2_i32).to_ne_bytes());
+        begin(&mut message, VERDICT, REQUEST, 7);
+        attribute(&mut message, VERDICT_HEADER, &[0, 0, 0, 1, 0, 0, 1, 2]);
+        finish(&mut message, 0);
+        assert!(matches!(packet(&message), Some(Received::Unknown { id: 0x102 })));
         for length in 0..message.len() {
             packet(&message[..length]);
         }

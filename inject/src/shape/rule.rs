@@ -70,12 +70,17 @@ pub(super) fn content(message: NetfilterMessage) -> Option<NfTablesMessage> {
 }
 
 /// A table that diverts pairs of addresses to a queue.
+#[derive(Debug, Clone)]
 pub(super) struct Description {
-    pub(super) table: String,
+    table: String,
     pub(super) queue: u16,
 }
 
 impl Description {
+    pub(super) fn of(queue: u16) -> Self {
+        Self { table: format!("windtunnel-shape-{queue}"), queue }
+    }
+
     /// All of it, with no pairs yet.
     pub(super) fn table_with(&self, means: Means) -> Vec<NfTablesMessage> {
         let mut table = TableMessage { attributes: vec![self.table_name()] };

@@ -1,16 +1,18 @@
 //! Troubles put in force on a network namespace, and taken back.
 
-use super::diversion::Diversion;
+use super::diversion::{Diversion, REMOVING};
 use super::enforce::enforce;
 use super::engine::{Engine, Pair, TroubleId, pairs};
+use super::inspection::Inspection;
 use super::queue::{Listing, Queue, Row};
+use super::rule::Description;
 use super::trouble::{Links, Trouble};
 use crate::Injection;
 use crate::error::{Error, Result};
 use rustix::event::EventfdFlags;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
@@ -58,8 +60,7 @@ pub(super) struct Shared {
     pub(super) engine: Mutex<Engine>,
     pub(super) diversion: Mutex<Diversion>,
     pub(super) overruns: AtomicU64,
-    /// The rule is not needed any more, but something is held still.
-    lingers: AtomicBool,
+    inspection: Mutex<Inspection>,
     listing: Mutex<Listing>,
     queue: u16,
     port: u32,
@@ -149,11 +150,12 @@ fn set_up(namespace: Option<OwnedFd>, seed: u64) -> Result<(Queue, Shared)> {
             .map_err(|error| Error::os("enter a network namespace", error))?;
     }
     let queue = Queue::bind()?;
+    let description = Description::of(queue.number());
     let shared = Shared {
         engine: Mutex::new(Engine::new(seed)),
-        diversion: Mutex::new(Diversion::new(queue.number())?),
+        diversion: Mutex::new(Diversion::new(description.clone())?),
+        inspection: Mutex::new(Inspection::new(description)?),
         overruns: AtomicU64::new(0),
-        lingers: AtomicBool::new(false),
         listing: Mutex::new(Listing::open()?),
         queue: queue.number(),
         port: queue.port(),
@@ -165,25 +167,6 @@ impl Shared {
     /// What the kernel says of our queue, if it is ours.
     fn row(&self) -> Result<Option<Row>> {
         Ok(lock(&self.listing).row(self.queue)?.filter(|row| row.port == self.port))
-    }
-
-    /// Removes the rule if it is not needed any more, or has it removed once nothing is held.
-    fn tidy_up(&self) -> Result<()> {
-        let mut diversion = lock(&self.diversion);
-        if self.row()?.is_some_and(|row| row.held > 0) {
-            self.lingers.store(true, Ordering::Release);
-            return Ok(());
-        }
-        self.lingers.store(false, Ordering::Release);
-        diversion.remove_table()
-    }
-
-    /// Nothing is held any more.
-    pub(super) fn is_empty_now(&self) {
-        if self.lingers.load(Ordering::Acquire) {
-            // If that fails, a rule is left that diverts nothing, until the shaper ends.
-            let _ = self.tidy_up();
-        }
     }
 }
 
@@ -201,7 +184,7 @@ impl Injection for Shaping {
             let wanted = format!("queue {} of port {}", shared.queue, shared.port);
             return Err(Error::unlike("shape traffic", wanted, "no such queue"));
         }
-        lock(&shared.diversion).read_back(&self.pairs)
+        lock(&shared.inspection).read_back(&self.pairs)
     }
 
     fn bit(&mut self) -> Result<u64> {
@@ -215,9 +198,13 @@ impl Injection for Shaping {
             let removed = lock(&shared.diversion).remove(&self.pairs);
             self.bit_in_all = Some(lock(&shared.engine).end(self.id));
             removed?;
-            shared.tidy_up()?;
         }
-        lock(&shared.diversion).read_back_gone(&self.pairs)
+        let left = lock(&shared.inspection).diverted(&self.pairs)?;
+        let diversion = lock(&shared.diversion);
+        match left.iter().find(|pair| !diversion.wants(pair)) {
+            None => Ok(()),
+            Some((from, to)) => Err(Error::unlike(REMOVING, "no rule", format!("a rule for {from} to {to}"))),
+        }
     }
 }
 

@@ -1,16 +1,26 @@
 //! Partitions: nothing gets through from some hosts to others.
 
 use crate::netlink::in_namespace;
-use crate::netlink::nft::{self, Chain, Direction, Expression, Family, Hold, Hook, Rule, Set, Table, TableDescription};
+use crate::netlink::nft::{
+    self, Chain, Direction, Expression, Family, Hold, Hook, Renewed, Rule, Set, Table, TableDescription,
+};
 use crate::{Error, Injection, Result};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 /// Before whatever delays or loses packets (nft(8): filter is 0, mangle -150): what does not get through is not queued.
 const PRIORITY: i32 = -200;
 const CHAIN: &str = "cut";
+/// How long a partition goes on when its holder stands still.
+const LEASE: Duration = Duration::from_secs(3);
+/// How often it says that it does not.
+const RENEWAL: Duration = Duration::from_secs(1);
 
 /// The links that are cut: from each sender to each receiver.
 #[derive(Debug, Clone, Default)]
@@ -34,15 +44,38 @@ pub enum Ways {
     Both,
 }
 
-/// Links that let nothing through: an nftables table in the switch's namespace, which dies with this process.
+/// Links that let nothing through: an nftables table in the switch's namespace, which dies with this process. If the
+/// process stands still (SIGSTOP), links are whole again after seconds, until it goes on.
 #[derive(Debug)]
 pub struct Partition {
     ns: OwnedFd,
     /// Until it is healed.
-    table: Option<Table>,
+    table: Option<Held>,
     name: String,
     /// What it had bitten on when it was healed.
     bit: u64,
+}
+
+/// A table whose lease is renewed by a thread.
+#[derive(Debug)]
+struct Held {
+    shared: Arc<Shared>,
+    hold: Hold,
+    /// The thread ends when this is dropped.
+    _renewing: Sender<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    table: Mutex<Table>,
+    /// How often the lease had run out before it was renewed.
+    lapses: AtomicU32,
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Partition {
@@ -71,7 +104,7 @@ impl Partition {
         let description = describe(name(), cuts);
         let name = description.name.clone();
         let table = in_namespace(switch, || make(description))??;
-        Ok(Self { ns, table: Some(table), name, bit: 0 })
+        Ok(Self { ns, table: Some(hold(table)?), name, bit: 0 })
     }
 
     /// The name of its table.
@@ -82,33 +115,41 @@ impl Partition {
 
 impl Injection for Partition {
     fn mechanism(&self) -> &'static str {
-        match self.table.as_ref().map(Table::hold) {
+        match self.table.as_ref().map(|held| held.hold) {
             Some(Hold::Namespace) => "nft table",
             Some(Hold::Socket) | None => "nft owner table",
         }
     }
 
     fn read_back(&mut self) -> Result<()> {
-        match &mut self.table {
-            Some(table) => table.read_back(),
-            None => Err(Error::unlike("keep links cut", "a partition", "it has been healed")),
+        let Some(Held { shared, .. }) = &self.table else {
+            return Err(Error::unlike("keep links cut", "a partition", "it has been healed"));
+        };
+        // What was is said once.
+        let lapses = shared.lapses.swap(0, Ordering::Relaxed);
+        if lapses > 0 {
+            let found = format!("this process stood still, and links were whole for a while, {lapses} times");
+            return Err(Error::unlike("keep links cut", "all the time", found));
         }
+        shared.table().read_back()
     }
 
     fn bit(&mut self) -> Result<u64> {
-        if let Some(table) = &mut self.table {
-            self.bit = table.counted()?;
+        if let Some(Held { shared, .. }) = &self.table {
+            self.bit = shared.table().counted()?;
         }
         Ok(self.bit)
     }
 
     fn heal(&mut self) -> Result<()> {
-        let Some(table) = &mut self.table else { return Ok(()) };
+        let Some(Held { shared, .. }) = &self.table else { return Ok(()) };
+        let mut table = shared.table();
         // A table that somebody has removed has taken its count along; the last one known stands.
         if let Ok(bit) = table.counted() {
             self.bit = bit;
         }
         table.remove()?;
+        drop(table);
         self.table = None;
         // By another socket, which sees what everybody sees.
         if in_namespace(self.ns.as_fd(), || nft::is_there(&self.name))?? {
@@ -120,11 +161,31 @@ impl Injection for Partition {
 
 impl Drop for Partition {
     fn drop(&mut self) {
-        // A table with an owner goes with its socket; one without would stay.
-        if let Some(table) = &mut self.table {
-            let _ = table.remove();
+        // A table with an owner goes with its socket, which the thread may hold a moment longer; one without would
+        // stay.
+        if let Some(Held { shared, .. }) = &self.table {
+            let _ = shared.table().remove();
         }
     }
+}
+
+/// Keeps a table's lease from running out.
+fn hold(table: Table) -> Result<Held> {
+    let hold = table.hold();
+    let shared = Arc::new(Shared { table: Mutex::new(table), lapses: AtomicU32::new(0) });
+    let (renewing, ends) = channel();
+    let held = Arc::clone(&shared);
+    let renew = move || {
+        while ends.recv_timeout(RENEWAL) == Err(RecvTimeoutError::Timeout) {
+            // A table that is gone cannot be renewed; that it is gone, reading it back says.
+            if let Ok(Renewed::TooLate) = held.table().renew() {
+                held.lapses.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("partition".to_owned()).spawn(renew);
+    thread.map_err(|error| Error::os("start a thread", error))?;
+    Ok(Held { shared, hold, _renewing: renewing })
 }
 
 /// A name that no other partition of a living process has.
@@ -155,12 +216,13 @@ fn describe(name: String, cuts: &[Cut]) -> TableDescription {
         }
     }
     let chain = Chain { name: CHAIN.to_owned(), hook: Hook::Passage, priority: PRIORITY, rules };
-    TableDescription { name, sets, chains: vec![chain] }
+    TableDescription { name, sets, chains: vec![chain], lease: Some(LEASE) }
 }
 
 fn rule(family: Family, from: &str, to: &str) -> Rule {
     let among = |direction, set: &str| Expression::Among { direction, family, set: set.to_owned() };
     Rule(vec![
+        Expression::Leased,
         Expression::Is(family),
         among(Direction::Source, from),
         among(Direction::Destination, to),

@@ -2,7 +2,6 @@
 
 mod block;
 mod clone;
-pub mod datagram;
 mod device_mapper;
 mod exec;
 mod fork;
@@ -11,9 +10,10 @@ mod mount;
 mod orphan;
 mod ptrace;
 mod shared_words;
-pub mod simulation;
 mod socket;
 mod stub_code;
+pub mod datagram;
+pub mod simulation;
 
 pub use block::{attach_loop_device, cut_power_of_ext4, free_loop_device};
 pub use clone::clone_into;
@@ -23,7 +23,7 @@ pub use fork::{End, Forked, end_now, fork, wait, wait_any};
 pub use inherit::{inherit, keep_from_program};
 pub use mount::set_mount_attributes;
 pub use orphan::{fork_orphan, stand_alone};
-pub use ptrace::{Registers, Stopped, USER_CS, read_memory, write_memory};
+pub use ptrace::{Asked, Registers, Stopped, USER_CS, read_memory, write_memory};
 pub use shared_words::SharedWords;
 pub use socket::set_mark;
 pub use stub_code::{StubCode, stub_code, words};

@@ -76,22 +76,43 @@ fn wait_for_stop(tid: i32) -> io::Result<Stop> {
     }
 }
 
-impl Stopped {
-    /// Stops a thread.
+/// A thread that has been asked to stop.
+#[derive(Debug)]
+pub struct Asked {
+    tid: i32,
+}
+
+impl Asked {
+    /// Asks a thread to stop. If it is never waited for, it goes on when the calling thread ends.
     ///
     /// # Errors
-    /// As `PTRACE_SEIZE`, or it does not stop in time. In that case it goes on when the calling thread ends.
-    pub fn stop(tid: u32) -> io::Result<Self> {
+    /// As `PTRACE_SEIZE`.
+    pub fn to_stop(tid: u32) -> io::Result<Self> {
         let tid = tid.cast_signed();
         request(libc::PTRACE_SEIZE, tid, 0, libc::PTRACE_O_TRACESYSGOOD as usize)?;
         request(libc::PTRACE_INTERRUPT, tid, 0, 0)?;
-        let signal = match wait_for_stop(tid)? {
+        Ok(Self { tid })
+    }
+
+    /// Its number.
+    pub fn tid(&self) -> u32 {
+        self.tid.cast_unsigned()
+    }
+
+    /// Waits until it has stopped.
+    ///
+    /// # Errors
+    /// It has ended; or it does not stop in time: then it goes on when the calling thread ends.
+    pub fn wait(self) -> io::Result<Stopped> {
+        let signal = match wait_for_stop(self.tid)? {
             Stop::Asked | Stop::Call => 0,
             Stop::Signal(signal) => signal,
         };
-        Ok(Self { tid, signal })
+        Ok(Stopped { tid: self.tid, signal })
     }
+}
 
+impl Stopped {
     /// Its number.
     pub fn tid(&self) -> u32 {
         self.tid.cast_unsigned()

@@ -18,7 +18,8 @@ pub fn be_one() {
     let Ok(busy) = env::var(VICTIM) else { return };
     let over = Arc::new(AtomicBool::new(false));
     let reads = Arc::new(AtomicU64::new(0));
-    for _ in 0..busy.parse().expect("a number of threads") {
+    let threads: u64 = busy.parse().expect("a number of threads");
+    for _ in 0..threads {
         let (over, reads) = (over.clone(), reads.clone());
         thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
@@ -26,6 +27,9 @@ pub fn be_one() {
                 reads.fetch_add(1, Ordering::Relaxed);
             }
         });
+    }
+    while reads.load(Ordering::Relaxed) < threads {
+        thread::yield_now();
     }
     for line in stdin().lines() {
         let answer = match line.expect("a line").as_str() {
@@ -42,6 +46,24 @@ pub fn be_one() {
         stdout().flush().expect("a pipe");
     }
     over.store(true, Ordering::Relaxed);
+}
+
+/// What a victim looks like from outside.
+#[derive(PartialEq, Eq)]
+pub struct Picture {
+    vdso: Vec<u64>,
+    pages: Vec<String>,
+}
+
+impl Picture {
+    /// In what another one differs.
+    pub fn differs(&self, other: &Picture) -> Vec<String> {
+        let words = self.vdso.iter().zip(&other.vdso).enumerate().filter(|(_, (before, after))| before != after);
+        let words = words.map(|(at, (before, after))| format!("vDSO+{:#x}: {before:016x} {after:016x}", at * 8));
+        let gone = self.pages.iter().filter(|line| !other.pages.contains(line)).map(|line| format!("-{line}"));
+        let new = other.pages.iter().filter(|line| !self.pages.contains(line)).map(|line| format!("+{line}"));
+        words.chain(gone).chain(new).collect()
+    }
 }
 
 /// A victim that runs. It ends with this.
@@ -97,30 +119,47 @@ impl Victim {
         self.answer()
     }
 
-    /// How far its wall clock is ahead of ours, in nanoseconds: the least that several answers allow to say.
+    /// How far its wall clock is ahead of ours, in nanoseconds.
     pub fn ahead_ns(&mut self) -> i64 {
-        let ours = || SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as i64;
-        let once = |victim: &mut Victim| {
-            let before = ours();
-            let answer = victim.ask("time");
-            let after = ours();
-            (after - before, answer - before - (after - before) / 2)
-        };
-        (0..5).map(|_| once(self)).min().expect("some").1
+        self.ahead_at().1
     }
 
-    /// Its vDSO and its mappings, which are to be as they were.
-    pub fn picture(&self) -> (Vec<u8>, Vec<String>) {
+    /// The same, and when that was; by an answer that came soon enough to tell.
+    pub fn ahead_at(&mut self) -> (Instant, i64) {
+        const SOON: Duration = Duration::from_micros(500);
+        let ours = || SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as i64;
+        let once = |victim: &mut Victim| {
+            let (began, before) = (Instant::now(), ours());
+            let answer = victim.ask("time");
+            let lasted = began.elapsed();
+            (lasted, (began, answer - before - lasted.as_nanos() as i64 / 2))
+        };
+        let (mut lasted, mut found) = once(self);
+        for _ in 0..500 {
+            if lasted < SOON {
+                break;
+            }
+            (lasted, found) = once(self);
+        }
+        found
+    }
+
+    /// Its vDSO, in words, and single pages that are mapped: what is to be as it was.
+    pub fn picture(&self) -> Picture {
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid())).expect("its mappings");
         let vdso = maps.lines().find(|line| line.ends_with("[vdso]")).expect("a vDSO");
         let (from, to) = vdso.split_once(' ').and_then(|(range, _)| range.split_once('-')).expect("a range");
-        let number = |text| u64::from_str_radix(text, 16).expect("hexadecimal");
+        let number = |text: &str| u64::from_str_radix(text, 16).expect("hexadecimal");
         let mut bytes = vec![0; (number(to) - number(from)) as usize];
         let count = read_memory(self.pid(), number(from), &mut bytes).expect("its memory");
         assert_eq!(count, bytes.len());
-        // The heap grows as it likes.
-        let is_still = |line: &&str| !line.contains("[heap]") && !line.contains("[stack]");
-        (bytes, maps.lines().filter(is_still).map(str::to_owned).collect())
+        // Its own heaps and stacks come as they like, and are larger.
+        let is_page = |line: &&str| {
+            let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-')).expect("a range");
+            number(range.1) - number(range.0) == 4096 && line.contains(" rw-p ")
+        };
+        let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
+        Picture { vdso: words.collect(), pages: maps.lines().filter(is_page).map(str::to_owned).collect() }
     }
 
     pub fn kill(&mut self) {

@@ -36,7 +36,7 @@ pub fn network<const HOSTS: usize>() -> (Switch, [Host; HOSTS]) {
     (switch, hosts)
 }
 
-/// Begins a fault, reads it back and heals it, some times over: both in force and gone have to be within 100 ms. Once at
+/// Begins a fault, reads it back and heals it, some times over: it has to be in force, and gone, within 100 ms. Once at
 /// least, as a machine that is busy with other tests may take any one of them longer.
 pub fn is_in_force_and_gone_at_once<F: Injection>(mut begin: impl FnMut() -> F) {
     let at_once = Duration::from_millis(100);

@@ -102,12 +102,12 @@ impl Net {
             });
             self.a.run(|| {
                 let sender = UdpSocket::bind((self.sender_to(to), 0)).unwrap();
-                // A hundred at a time, lest the receiver's buffer overflows when it is not run for a while.
-                for some in datagrams.chunks(100) {
+                // Some at a time, lest a buffer overflows when whoever reads from it is not run for a while.
+                for some in datagrams.chunks(40) {
                     some.iter().for_each(|datagram| _ = sender.send_to(datagram, (to, port)).unwrap());
                     let mut before = usize::MAX;
                     while std::mem::replace(&mut before, arrived.load(Ordering::Relaxed)) != before {
-                        thread::sleep(Duration::from_millis(8));
+                        thread::sleep(Duration::from_millis(10));
                     }
                 }
             });

@@ -144,44 +144,62 @@ unsafe fn temporary_file(template: *mut c_char, suffix: c_int, flags: c_int) -> 
 hooks! {
     change;
 
+    @real(asks())
     fn mkdir(path: *const c_char, mode: mode_t) -> c_int { make("mkdir", AT_FDCWD, path, Made::Directory(mode)) }
+    @real(asks())
     fn mkdirat(fd: c_int, path: *const c_char, mode: mode_t) -> c_int { make("mkdir", fd, path, Made::Directory(mode)) }
+    @real(asks())
     fn mknod(path: *const c_char, mode: mode_t, _device: dev_t) -> c_int {
         make("mknod", AT_FDCWD, path, Made::Node(mode))
     }
+    @real(asks())
     fn mknodat(fd: c_int, path: *const c_char, mode: mode_t, _device: dev_t) -> c_int {
         make("mknod", fd, path, Made::Node(mode))
     }
+    @real(asks())
     fn mkfifo(path: *const c_char, mode: mode_t) -> c_int {
         make("mkfifo", AT_FDCWD, path, Made::Node(libc::S_IFIFO | mode))
     }
+    @real(asks())
     fn mkfifoat(fd: c_int, path: *const c_char, mode: mode_t) -> c_int {
         make("mkfifo", fd, path, Made::Node(libc::S_IFIFO | mode))
     }
+    @real(asks())
     fn symlink(target: *const c_char, path: *const c_char) -> c_int { link_symbolically(target, AT_FDCWD, path) }
+    @real(asks())
     fn symlinkat(target: *const c_char, fd: c_int, path: *const c_char) -> c_int { link_symbolically(target, fd, path) }
     @also(mkstemp64)
+    @real(asks())
     fn mkstemp(template: *mut c_char) -> c_int { temporary_file(template, 0, 0) }
+    @real(asks())
     fn mkdtemp(template: *mut c_char) -> *mut c_char {
         if temporary(template, 0, |path| libc::mkdir(path, 0o700)) < 0 { std::ptr::null_mut() } else { template }
     }
     @also(mkostemp64)
+    @real(asks())
     fn mkostemp(template: *mut c_char, flags: c_int) -> c_int { temporary_file(template, 0, flags) }
     @also(mkstemps64)
+    @real(asks())
     fn mkstemps(template: *mut c_char, suffix: c_int) -> c_int { temporary_file(template, suffix, 0) }
     @also(mkostemps64)
+    @real(asks())
     fn mkostemps(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int {
         temporary_file(template, suffix, flags)
     }
 
+    @real(asks())
     fn link(from: *const c_char, to: *const c_char) -> c_int { link_to((AT_FDCWD, from), (AT_FDCWD, to), 0) }
+    @real(asks())
     fn linkat(from_fd: c_int, from: *const c_char, to_fd: c_int, to: *const c_char, flags: c_int) -> c_int {
         link_to((from_fd, from), (to_fd, to), flags)
     }
+    @real(asks())
     fn rename(from: *const c_char, to: *const c_char) -> c_int { rename_to((AT_FDCWD, from), (AT_FDCWD, to), 0) }
+    @real(asks())
     fn renameat(from_fd: c_int, from: *const c_char, to_fd: c_int, to: *const c_char) -> c_int {
         rename_to((from_fd, from), (to_fd, to), 0)
     }
+    @real(asks())
     fn renameat2(from_fd: c_int, from: *const c_char, to_fd: c_int, to: *const c_char, flags: c_uint) -> c_int {
         rename_to((from_fd, from), (to_fd, to), flags)
     }
@@ -257,6 +275,7 @@ hooks! {
     }
 
     @also(truncate64)
+    @real(asks())
     fn truncate(path: *const c_char, bytes: off_t) -> c_int {
         match u64::try_from(bytes) {
             Ok(bytes) => answer_int(call_at("truncate", AT_FDCWD, path, |k, me, at| k.truncate(me, at, bytes))),
@@ -264,6 +283,7 @@ hooks! {
         }
     }
     @also(ftruncate64)
+    @real(makes(fd))
     fn ftruncate(fd: c_int, bytes: off_t) -> c_int {
         match u64::try_from(bytes) {
             Ok(bytes) => answer_int(call("ftruncate", |k, me| k.truncate_open(me, fd, bytes))),
@@ -272,21 +292,28 @@ hooks! {
         }
     }
     @also(fallocate64)
+    @real(makes(fd))
     fn fallocate(fd: c_int, mode: c_int, offset: off_t, bytes: off_t) -> c_int {
         answer_int(call("fallocate", |k, me| k.allocate_open(me, fd, mode, offset, bytes)))
     }
     /// Answers the error itself, not -1 (posix_fallocate(3)).
     @also(posix_fallocate64)
+    @real(asks_for_error())
     fn posix_fallocate(fd: c_int, offset: off_t, bytes: off_t) -> c_int {
         -call("posix_fallocate", |k, me| k.allocate_open(me, fd, 0, offset, bytes)) as c_int
     }
 
+    @real(syncs(fd))
     fn fsync(fd: c_int) -> c_int { answer_int(call("fsync", |k, me| k.sync_open(me, fd, true))) }
+    @real(syncs(fd))
     fn fdatasync(fd: c_int) -> c_int { answer_int(call("fdatasync", |k, me| k.sync_open(me, fd, false))) }
     /// Starts or awaits writeback of pages, and promises nothing of a crash (sync_file_range(2), "Warning").
+    @real(asks())
     fn sync_file_range(fd: c_int, _offset: off_t, _bytes: off_t, _flags: c_uint) -> c_int {
         answer_int(call("sync_file_range", |k, me| k.check_sync_range(me, fd)))
     }
+    @real(syncs_all())
     fn syncfs(fd: c_int) -> c_int { answer_int(call("syncfs", |k, me| k.sync_disk(me, Some(fd)))) }
+    @real(syncs_all())
     fn sync() { call("sync", |k, me| k.sync_disk(me, None)); }
 }

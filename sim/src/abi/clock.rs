@@ -216,6 +216,7 @@ hooks! {
         0
     }
 
+    @real(asks())
     fn timerfd_create(clock: c_int, flags: c_int) -> c_int {
         answer_int(call("timerfd_create", |k, me| k.timerfd_create(me, clock, flags)))
     }

@@ -91,6 +91,7 @@ const GLOB: &str = "libc would read the real directories: walk them with opendir
 hooks! {
     directory;
 
+    @real(asks())
     fn opendir(path: *const c_char) -> *mut DIR {
         let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_DIRECTORY | libc::O_CLOEXEC;
         let fd = answer_int(call_at("open", AT_FDCWD, path, |k, me, at| k.open(me, at, flags, 0)));

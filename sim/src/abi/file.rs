@@ -175,16 +175,21 @@ hooks! {
     file;
 
     @also(open64)
+    @real(asks())
     fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int { open_at(AT_FDCWD, path, flags, mode) }
     @also(__open64_2)
+    @real(asks())
     fn __open_2(path: *const c_char, flags: c_int) -> c_int { open_at(AT_FDCWD, path, flags, 0) }
     @also(openat64)
+    @real(asks())
     fn openat(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
         open_at(directory, path, flags, mode)
     }
     @also(__openat64_2)
+    @real(asks())
     fn __openat_2(directory: c_int, path: *const c_char, flags: c_int) -> c_int { open_at(directory, path, flags, 0) }
     @also(creat64)
+    @real(asks())
     fn creat(path: *const c_char, mode: mode_t) -> c_int {
         open_at(AT_FDCWD, path, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, mode)
     }
@@ -293,6 +298,7 @@ hooks! {
     }
 
     @also(sendfile64)
+    @real(copies(from, to))
     fn sendfile(to: c_int, from: c_int, offset: *mut off_t, bytes: usize) -> isize {
         answer(call("sendfile", |k, me| {
             let block = k.peek_to_send(me, (to, from), offset.as_ref().copied(), bytes)?;
@@ -310,6 +316,7 @@ hooks! {
     }
 
     // Callers have another way for kernels or files without these: `std::io::copy` reads and writes.
+    @real(copies(_from, _to))
     fn copy_file_range(
         _from: c_int, _at: *mut off_t, _to: c_int, _there: *mut off_t, _bytes: usize, _flags: c_uint
     ) -> isize {

@@ -110,12 +110,15 @@ hooks! {
     fn flistxattr(fd: c_int, _list: *mut c_char, _room: usize) -> isize {
         no_attributes_of("flistxattr", fd) as isize
     }
+    @real(asks())
     fn setxattr(path: *const c_char, _name: *const c_char, _value: *const c_void, _n: usize, _flags: c_int) -> c_int {
         no_attributes("setxattr", path, Last::Follow) as c_int
     }
+    @real(asks())
     fn lsetxattr(path: *const c_char, _name: *const c_char, _value: *const c_void, _n: usize, _flags: c_int) -> c_int {
         no_attributes("lsetxattr", path, Last::Keep) as c_int
     }
+    @real(asks())
     fn fsetxattr(fd: c_int, _name: *const c_char, _value: *const c_void, _n: usize, _flags: c_int) -> c_int {
         no_attributes_of("fsetxattr", fd) as c_int
     }
@@ -127,7 +130,9 @@ hooks! {
     }
     fn fremovexattr(fd: c_int, _name: *const c_char) -> c_int { no_attributes_of("fremovexattr", fd) as c_int }
 
+    @real(asks())
     fn inotify_init() -> c_int { answer_int(call("inotify_init", |k, me| k.inotify(me, 0))) }
+    @real(asks())
     fn inotify_init1(flags: c_int) -> c_int { answer_int(call("inotify_init", |k, me| k.inotify(me, flags))) }
     fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32) -> c_int {
         answer_int(call_at("inotify_add_watch", AT_FDCWD, path, |k, me, at| k.inotify_add(me, fd, at, mask)))

@@ -65,40 +65,50 @@ unsafe fn writev_from(name: &'static str, fd: c_int, memory: Memory, at: Option<
 hooks! {
     io;
 
+    @real(reads(fd))
     fn read(fd: c_int, buffer: *mut c_void, bytes: usize) -> isize {
         read_into("read", fd, single(buffer, bytes), None)
     }
+    @real(reads(fd))
     fn __read_chk(fd: c_int, buffer: *mut c_void, bytes: usize, _room: usize) -> isize {
         read_into("read", fd, single(buffer, bytes), None)
     }
+    @real(reads(fd))
     fn readv(fd: c_int, parts: *const iovec, count: c_int) -> isize {
         readv_into("readv", fd, Memory { parts, count }, None)
     }
     @also(pread64)
+    @real(reads(fd))
     fn pread(fd: c_int, buffer: *mut c_void, bytes: usize, offset: off_t) -> isize {
         position(offset).map_or_else(|e| e, |at| read_into("pread", fd, single(buffer, bytes), at))
     }
     @also(preadv64)
+    @real(reads(fd))
     fn preadv(fd: c_int, parts: *const iovec, count: c_int, offset: off_t) -> isize {
         position(offset).map_or_else(|e| e, |at| readv_into("preadv", fd, Memory { parts, count }, at))
     }
+    @real(writes(fd))
     fn write(fd: c_int, buffer: *const c_void, bytes: usize) -> isize {
         write_from("write", fd, single(buffer, bytes), None)
     }
+    @real(writes(fd))
     fn writev(fd: c_int, parts: *const iovec, count: c_int) -> isize {
         writev_from("writev", fd, Memory { parts, count }, None)
     }
     @also(pwrite64)
+    @real(writes(fd))
     fn pwrite(fd: c_int, buffer: *const c_void, bytes: usize, offset: off_t) -> isize {
         position(offset).map_or_else(|e| e, |at| write_from("pwrite", fd, single(buffer, bytes), at))
     }
     @also(pwritev64)
+    @real(writes(fd))
     fn pwritev(fd: c_int, parts: *const iovec, count: c_int, offset: off_t) -> isize {
         position(offset).map_or_else(|e| e, |at| writev_from("pwritev", fd, Memory { parts, count }, at))
     }
 
     /// Flags ask for what is not simulated (preadv2(2), `EOPNOTSUPP`); an offset of -1 is the file's own position.
     @also(preadv64v2)
+    @real(reads(fd))
     fn preadv2(fd: c_int, parts: *const iovec, count: c_int, offset: off_t, flags: c_int) -> isize {
         if flags != 0 {
             return answer(-i64::from(libc::EOPNOTSUPP)) as isize;
@@ -110,6 +120,7 @@ hooks! {
         position(offset).map_or_else(|e| e, |at| readv_into("preadv2", fd, memory, at))
     }
     @also(pwritev64v2)
+    @real(writes(fd))
     fn pwritev2(fd: c_int, parts: *const iovec, count: c_int, offset: off_t, flags: c_int) -> isize {
         if flags != 0 {
             return answer(-i64::from(libc::EOPNOTSUPP)) as isize;
@@ -128,6 +139,7 @@ hooks! {
     fn closefrom(first: c_int) {
         call("close_range", |k, me| k.close_range(me, first.max(0) as c_uint, c_uint::MAX, 0));
     }
+    @real(asks())
     fn dup(fd: c_int) -> c_int { answer_int(call("dup", |k, me| k.dup(me, fd, DupTo::Least(0), false))) }
     fn dup2(old: c_int, new: c_int) -> c_int {
         answer_int(call("dup2", |k, me| {
@@ -135,6 +147,7 @@ hooks! {
             if old == new { Ok(i64::from(new)) } else { k.dup(me, old, DupTo::Exactly(new), false) }
         }))
     }
+    @real(asks())
     fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
         answer_int(call("dup3", |k, me| {
             if old == new || flags & !libc::O_CLOEXEC != 0 {
@@ -145,6 +158,7 @@ hooks! {
     }
 
     @also(fcntl64)
+    @real(asks())
     fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
         if matches!(command, libc::F_GETLK | libc::F_SETLK | libc::F_SETLKW)
             || matches!(command, libc::F_OFD_GETLK | libc::F_OFD_SETLK | libc::F_OFD_SETLKW)
@@ -177,9 +191,12 @@ hooks! {
         answer_int(look("isatty", |k, me| k.unknown_ioctl(me, fd))).max(0)
     }
 
+    @real(asks())
     fn pipe(fds: *mut c_int) -> c_int { open_pipe(fds, 0) }
+    @real(asks())
     fn pipe2(fds: *mut c_int, flags: c_int) -> c_int { open_pipe(fds, flags) }
 
+    @real(asks())
     fn eventfd(counter: c_uint, flags: c_int) -> c_int {
         answer_int(call("eventfd", |k, me| k.eventfd(me, counter, flags)))
     }

@@ -32,6 +32,7 @@ hooks! {
         if answer(result) < 0 { libc::MAP_FAILED } else { mapped as *mut c_void }
     }
 
+    @real(syncs_memory(flags))
     fn msync(address: *mut c_void, bytes: usize, flags: c_int) -> c_int {
         const KNOWN: c_int = libc::MS_ASYNC | libc::MS_INVALIDATE | libc::MS_SYNC;
         let both = libc::MS_ASYNC | libc::MS_SYNC;
@@ -45,6 +46,7 @@ hooks! {
         })) as c_int
     }
 
+    @real(asks())
     fn memfd_create(_name: *const c_char, _flags: c_uint) -> c_int { refuse("memfd_create", SHARED) as c_int }
     fn shm_open(_name: *const c_char, _flags: c_int, _mode: mode_t) -> c_int { refuse("shm_open", SHARED) as c_int }
     fn shm_unlink(_name: *const c_char) -> c_int { refuse("shm_unlink", SHARED) as c_int }

@@ -27,6 +27,7 @@ mod names;
 mod poll;
 mod pristine;
 mod process;
+pub(crate) mod real_calls;
 pub(crate) mod real_clock;
 mod signal;
 mod socket;
@@ -61,10 +62,12 @@ pub(crate) fn stack_bounds(pthread: usize) -> Option<(usize, usize)> {
 /// hooks! { clock; fn clock_gettime(id: c_int, out: *mut timespec) -> c_int { …simulated… } }
 /// ```
 /// `@also(name)` gives a second symbol for the same code (`open64` for `open`); `@outside(path)` names the function
-/// that answers outside of worlds instead of the genuine one.
+/// that answers outside of worlds instead of the genuine one, and `@real(f(fd))` a function of [`real_calls`] that is given
+/// these and the genuine call, for all of the symbols.
 macro_rules! hooks {
     ($field:ident; $(
         $(#[$meta:meta])* $(@also($($also:ident),+))? $(@outside($outside:path))?
+        $(@real($real:ident($($given:expr),*)))?
         fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block
     )*) => {
         /// The simulated versions, as the original image defines them.
@@ -86,9 +89,12 @@ macro_rules! hooks {
 
         $(
             $crate::abi::hook_symbol!(
-                $field, $name, $name, ($($arg: $ty),*), ($($ret)?), [$($outside)?], $(#[$meta])*
+                $field, $name, $name, ($($arg: $ty),*), ($($ret)?),
+                [$($outside)? $(real $real ($($given),*))?], $(#[$meta])*
             );
-            $crate::abi::hook_also!($field, $name, [$($($also)+)?], ($($arg: $ty),*), ($($ret)?));
+            $crate::abi::hook_also!(
+                $field, $name, [$($($also)+)?], ($($arg: $ty),*), ($($ret)?), [$(real $real ($($given),*))?]
+            );
         )*
     };
 }
@@ -96,17 +102,17 @@ pub(crate) use hooks;
 
 /// The further symbols of one hook, one after the other.
 macro_rules! hook_also {
-    ($field:ident, $name:ident, [], $args:tt, $ret:tt) => {};
-    ($field:ident, $name:ident, [$also:ident $($rest:ident)*], $args:tt, $ret:tt) => {
-        $crate::abi::hook_symbol!($field, $also, $name, $args, $ret, [], );
-        $crate::abi::hook_also!($field, $name, [$($rest)*], $args, $ret);
+    ($field:ident, $name:ident, [], $args:tt, $ret:tt, $outside:tt) => {};
+    ($field:ident, $name:ident, [$also:ident $($rest:ident)*], $args:tt, $ret:tt, $outside:tt) => {
+        $crate::abi::hook_symbol!($field, $also, $name, $args, $ret, $outside, );
+        $crate::abi::hook_also!($field, $name, [$($rest)*], $args, $ret, $outside);
     };
 }
 pub(crate) use hook_also;
 
 macro_rules! hook_symbol {
     (
-        $field:ident, $symbol:ident, $name:ident, ($($arg:ident: $ty:ty),*), ($($ret:ty)?), [$($outside:path)?],
+        $field:ident, $symbol:ident, $name:ident, ($($arg:ident: $ty:ty),*), ($($ret:ty)?), $outside:tt,
         $(#[$meta:meta])*
     ) => {
         $(#[$meta])*
@@ -120,7 +126,7 @@ macro_rules! hook_symbol {
                 if !lent.is_null() {
                     return ((*lent).table.$field.$name)($($arg),*);
                 }
-                $crate::abi::hook_outside!([$($outside)?], $symbol, ($($arg: $ty),*), ($($ret)?))
+                $crate::abi::hook_outside!($outside, $symbol, ($($arg: $ty),*), ($($ret)?))
             }
         }
     };
@@ -129,6 +135,14 @@ pub(crate) use hook_symbol;
 
 /// What a hook does on a thread that belongs to no world.
 macro_rules! hook_outside {
+    (
+        [real $real:ident ($($given:expr),*)], $symbol:ident, ($($arg:ident: $ty:ty),*), ($($ret:ty)?)
+    ) => {
+        $crate::abi::real_calls::$real(
+            $($given,)*
+            || $crate::abi::hook_outside!([], $symbol, ($($arg: $ty),*), ($($ret)?)),
+        )
+    };
     ([$outside:path], $symbol:ident, ($($arg:ident: $ty:ty),*), ($($ret:ty)?)) => { $outside($($arg),*) };
     ([], $symbol:ident, ($($arg:ident: $ty:ty),*), ($($ret:ty)?)) => {{
         static GENUINE: std::sync::atomic::AtomicPtr<libc::c_void> =

@@ -141,12 +141,14 @@ hooks! {
         relative(timeout).map_or_else(|e| e, |timeout| select_sets(count, [r, w, e], timeout, mask))
     }
 
+    @real(asks())
     fn epoll_create(size: c_int) -> c_int {
         if size <= 0 {
             return answer_int(-i64::from(libc::EINVAL));
         }
         libc::epoll_create1(0)
     }
+    @real(asks())
     fn epoll_create1(flags: c_int) -> c_int {
         answer_int(call("epoll_create1", |k, me| k.epoll_create(me, flags)))
     }

@@ -155,15 +155,18 @@ hooks! {
         }
     }
 
+    @real(splits())
     fn fork() -> c_int { refuse("fork", CHILDREN) as c_int }
     fn vfork() -> c_int { refuse("vfork", CHILDREN) as c_int }
     fn execve(_path: *const c_char, _argv: usize, _envp: usize) -> c_int { refuse("execve", CHILDREN) as c_int }
     fn execvp(_path: *const c_char, _argv: usize) -> c_int { refuse("execvp", CHILDREN) as c_int }
     fn execv(_path: *const c_char, _argv: usize) -> c_int { refuse("execv", CHILDREN) as c_int }
     fn fexecve(_fd: c_int, _argv: usize, _envp: usize) -> c_int { refuse("fexecve", CHILDREN) as c_int }
+    @real(splits_for_error())
     fn posix_spawn(_p: usize, _q: usize, _r: usize, _s: usize, _t: usize, _u: usize) -> c_int {
         refuse("posix_spawn", CHILDREN) as c_int
     }
+    @real(splits_for_error())
     fn posix_spawnp(_p: usize, _q: usize, _r: usize, _s: usize, _t: usize, _u: usize) -> c_int {
         refuse("posix_spawnp", CHILDREN) as c_int
     }

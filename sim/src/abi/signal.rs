@@ -241,6 +241,7 @@ hooks! {
         0
     }
 
+    @real(asks())
     fn signalfd(_fd: c_int, _mask: *const sigset_t, _flags: c_int) -> c_int {
         crate::abi::refuse("signalfd", "use sigaction, as tokio and signal-hook do") as c_int
     }

@@ -168,9 +168,11 @@ unsafe fn room(length: *const socklen_t) -> crate::kernel::Step {
 hooks! {
     socket;
 
+    @real(asks())
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
         answer_int(call("socket", |k, me| k.socket(me, domain, kind, protocol)))
     }
+    @real(asks())
     fn socketpair(domain: c_int, kind: c_int, protocol: c_int, fds: *mut c_int) -> c_int {
         let mut ends = (0, 0);
         let result = call("socketpair", |k, me| {
@@ -189,9 +191,11 @@ hooks! {
     fn listen(fd: c_int, backlog: c_int) -> c_int {
         answer_int(call("listen", |k, me| k.listen(me, fd, backlog)))
     }
+    @real(asks())
     fn accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
         name_call("accept", (address, length), |k, me, raw| k.accept(me, fd, 0, raw))
     }
+    @real(asks())
     fn accept4(fd: c_int, address: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int {
         name_call("accept4", (address, length), |k, me, raw| k.accept(me, fd, flags, raw))
     }

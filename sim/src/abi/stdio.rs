@@ -233,6 +233,7 @@ hooks! {
     stdio;
 
     @also(fopen64)
+    @real(asks())
     fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
         let Some(path) = bytes(path) else {
             answer_int(-i64::from(libc::EFAULT));

@@ -188,7 +188,7 @@ unsafe fn create_outside(
         if !real::getenv(crate::worker::ENV_C.as_ptr()).is_null() {
             return libc::EAGAIN;
         }
-        real::pthread_create(thread, attributes, routine, argument)
+        super::real_calls::splits_for_error(|| real::pthread_create(thread, attributes, routine, argument))
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use windtunnel_inject::Injection;
+use windtunnel_inject::boundary::{self, Refusal as Refused};
 use windtunnel_inject::clock::ClockPage;
 use windtunnel_sim::control::FaultAccount;
 use windtunnel_sim::weather::{DiskTrouble, FaultKind, Lack, LinkTrouble, Links, Spread};
@@ -102,7 +103,13 @@ impl World {
             FaultKind::Burn { host, load } => self.begin_burn(*host, *load)?,
             FaultKind::Lack { host, lack } => self.begin_lack(*host, *lack)?,
         };
-        self.note_fault(kind, "begins");
+        match &begun {
+            Begun::Injected(injections) => {
+                let how: Vec<_> = injections.iter().map(|injection| injection.mechanism()).collect();
+                self.note_fault(kind, &format!("begins, by {}", how.join(" and ")));
+            }
+            _ => self.note_fault(kind, "begins"),
+        }
         Ok(begun)
     }
 
@@ -150,19 +157,59 @@ impl World {
         self.clocks(host).ok_or(Refusal::NotHere(COMMAND))
     }
 
+    fn calls_of(&self, host: HostId) -> Result<Arc<boundary::Page>, Refusal> {
+        const COMMAND: &str =
+            "calls fail at the boundary to libc, which is windtunnel's in hosts that run a function";
+        self.calls(host).ok_or(Refusal::NotHere(COMMAND))
+    }
+
+    /// Begins what has a host's calls be refused something, and has them counted where they can be: commands make
+    /// their own.
+    pub(super) fn accounted<E>(
+        &self,
+        host: HostId,
+        refused: Refused,
+        begin: impl FnOnce() -> Result<Box<dyn Injection>, E>,
+    ) -> Result<Box<dyn Injection>, E> {
+        let account = self.calls(host).map(|page| page.account(refused));
+        let fault = begin()?;
+        Ok(match account {
+            Some(account) => account.of(fault),
+            None => fault,
+        })
+    }
+
     fn begin_on_disk(&self, host: HostId, trouble: &DiskTrouble) -> Result<Box<dyn Injection>, Refusal> {
         let name = self.name(host);
-        match trouble {
-            DiskTrouble::Full { free_bytes } => Ok(self.keeper.fill_disk(&name, *free_bytes)?),
-            DiskTrouble::NoInodes { free } => Ok(self.keeper.take_inodes(&name, *free)?),
-            DiskTrouble::Slow { bytes_per_second, delay } if delay.is_zero() => {
-                self.throttle(host, *bytes_per_second)
+        Ok(match *trouble {
+            DiskTrouble::Full { free_bytes } => {
+                self.accounted(host, Refused::Space, || self.keeper.fill_disk(&name, free_bytes))?
             }
-            DiskTrouble::Slow { .. } => {
-                Err(Refusal::NotHere("a disk is throttled by a control group, which knows rates and no delay"))
+            DiskTrouble::NoInodes { free } => {
+                self.accounted(host, Refused::Space, || self.keeper.take_inodes(&name, free))?
             }
-            DiskTrouble::Failing { .. } => Err(Refusal::NotHere("no disk of the real world fails to order")),
-            DiskTrouble::Rotting { .. } => Err(Refusal::NotHere("no disk of the real world rots to order")),
+            DiskTrouble::Slow { bytes_per_second, delay } => self.slow_disk(host, bytes_per_second, delay)?,
+            DiskTrouble::Failing { reads, syncs } => {
+                Box::new(self.calls_of(host)?.fail_io(reads, syncs, self.random_u64("disk errors"))?)
+            }
+            DiskTrouble::Rotting { bits } => self.keeper.rot_disk(&name, bits, self.random_u64("bit rot"))?,
+        })
+    }
+
+    /// A control group slows what reaches the device; where there is none, or each sync is to take longer, the host's
+    /// own calls wait.
+    fn slow_disk(
+        &self,
+        host: HostId,
+        bytes_per_second: u64,
+        delay: Duration,
+    ) -> Result<Box<dyn Injection>, Refusal> {
+        let throttled = delay.is_zero().then(|| self.throttle(host, bytes_per_second));
+        match (throttled, self.calls(host)) {
+            (Some(Ok(throttle)), _) => Ok(throttle),
+            (_, Some(page)) => Ok(Box::new(page.slow(bytes_per_second, delay)?)),
+            (Some(Err(refusal)), None) => Err(refusal),
+            (None, None) => Err(Refusal::NotHere("a disk is throttled by a control group, which knows no delay")),
         }
     }
 

@@ -4,6 +4,7 @@ use super::faults::{Begun, Refusal};
 use super::World;
 use std::fs;
 use std::path::PathBuf;
+use windtunnel_inject::boundary::Refusal as Refused;
 use windtunnel_inject::cgroup::{Controller, Group};
 use windtunnel_inject::disk::{IoLimits, IoThrottle};
 use windtunnel_inject::journal::Journal;
@@ -92,17 +93,24 @@ impl World {
             Lack::Tasks { count } => self.begin_starving(host, total.saturating_sub(u64::from(count) << 10)),
             Lack::Threads { count } => {
                 let left = more(limits.threads.map_or(THREADS_MAX, u64::from), usage.threads, count);
-                let leak = self.with_group(host, |group| match group {
-                    Some(group) => TaskLeak::tasks_in_group(group, left),
-                    None => TaskLeak::threads_of_user(&self.journal, self.child_of(host)?.process(), left),
-                })?;
-                Ok(Begun::Injected(vec![Box::new(leak)]))
+                let begin = || {
+                    let leak = self.with_group(host, |group| match group {
+                        Some(group) => TaskLeak::tasks_in_group(group, left),
+                        None => TaskLeak::threads_of_user(&self.journal, self.child_of(host)?.process(), left),
+                    });
+                    leak.map(|leak| Box::new(leak) as Box<dyn Injection>)
+                };
+                Ok(Begun::Injected(vec![self.accounted(host, Refused::Tasks, begin)?]))
             }
             Lack::Descriptors { count } => {
                 let child = self.child_of(host)?;
                 let (soft, _) = Resource::Descriptors.of(child.process())?;
                 let left = more(soft.unwrap_or(u64::MAX), usage.descriptors, count);
-                Ok(Begun::Injected(vec![Box::new(TaskLeak::descriptors(&self.journal, child.process(), left)?)]))
+                let begin = || {
+                    let leak = TaskLeak::descriptors(&self.journal, child.process(), left);
+                    leak.map(|leak| Box::new(leak) as Box<dyn Injection>)
+                };
+                Ok(Begun::Injected(vec![self.accounted(host, Refused::Descriptors, begin)?]))
             }
         }
     }

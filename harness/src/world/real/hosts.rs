@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+use windtunnel_inject::boundary;
 use windtunnel_inject::cgroup::{Group, Limit, Limited};
 use windtunnel_inject::clock::ClockPage;
 use windtunnel_inject::disk::{Device, DiskKind};
@@ -34,6 +35,8 @@ struct Host {
     disk: Option<(DiskKind, Option<Device>)>,
     /// What its clocks show.
     clocks: Arc<ClockPage>,
+    /// What its calls go by.
+    calls: Arc<boundary::Page>,
     limits: Limits,
     /// Its control group, where it can have one.
     group: Option<Arc<Group>>,
@@ -60,6 +63,7 @@ struct Machine {
     name: String,
     network: Arc<OwnedFd>,
     clocks: Arc<ClockPage>,
+    calls: Arc<boundary::Page>,
     group: Option<Arc<Group>>,
     program: Program,
     command: Option<String>,
@@ -80,6 +84,7 @@ impl World {
             network: Some(network),
             disk: None,
             clocks: Arc::new(ClockPage::make().map_err(|error| error.to_string())?),
+            calls: Arc::new(boundary::Page::make().map_err(|error| error.to_string())?),
             limits: Limits::default(),
             group: None,
             limited: Vec::new(),
@@ -135,6 +140,13 @@ impl World {
         (host.command.is_none() && host.program.is_some()).then(|| Arc::clone(&host.clocks))
     }
 
+    /// What a host's calls go by, unless it runs a command, which makes its own.
+    pub(super) fn calls(&self, host: HostId) -> Option<Arc<boundary::Page>> {
+        let hosts = lock(&self.hosts.0);
+        let host = &hosts[index(host)];
+        (host.command.is_none() && host.program.is_some()).then(|| Arc::clone(&host.calls))
+    }
+
     /// Whether a host has a program that runs, or could.
     pub(super) fn child_is_there(&self, host: HostId) -> bool {
         self.child(host).is_some()
@@ -185,7 +197,7 @@ impl World {
     }
 
     fn boot(&'static self, id: HostId) -> Result<(), String> {
-        let Machine { name, network, clocks, group, program, command, limits } = self.machine(id)?;
+        let Machine { name, network, clocks, calls, group, program, command, limits } = self.machine(id)?;
         let payload = HostProgram::of(&program).to_file().map_err(|error| format!("no memory for it: {error}"))?;
         let (output, written) = std::io::pipe().map_err(|error| error.to_string())?;
         let (error_output, error_written) = std::io::pipe().map_err(|error| error.to_string())?;
@@ -203,7 +215,7 @@ impl World {
             files: files_of(&name),
             descriptors: limits.descriptors.map(u64::from),
         };
-        let own = [payload.as_fd(), clocks.fd()];
+        let own = [payload.as_fd(), clocks.fd(), calls.fd()];
         let fds = StartFds {
             network: network.as_fd(),
             output: written.as_fd(),
@@ -258,6 +270,7 @@ impl World {
             name: host.name.clone(),
             network,
             clocks: Arc::clone(&host.clocks),
+            calls: Arc::clone(&host.calls),
             group: host.group.clone(),
             program,
             command: host.command.clone(),

@@ -17,6 +17,9 @@ const ACCEPT: u32 = 1;
 /// `NFTA_COUNTER_PACKETS` (linux/netfilter/nf_tables.h).
 const COUNTER_PACKETS: u16 = 2;
 
+/// The set of families for which a table's lease has not run out: all of them, or none.
+pub(super) const ALIVE: &str = "alive";
+
 /// A family of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -33,7 +36,7 @@ impl Family {
     }
 
     /// `NFPROTO_IPV4`, `NFPROTO_IPV6` (linux/netfilter.h).
-    fn number(self) -> u8 {
+    pub(super) fn number(self) -> u8 {
         match self {
             Self::V4 => 2,
             Self::V6 => 10,
@@ -61,6 +64,8 @@ pub enum Direction {
 /// One step of a rule. A rule ends at the first condition that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expression {
+    /// Holds while the table's [lease](super::TableDescription::lease) has not run out.
+    Leased,
     /// Holds if the packet is of this family. Before [`Among`](Self::Among), which knows of no other.
     Is(Family),
     /// Holds if an address of the packet is in a set of the same table.
@@ -86,8 +91,12 @@ impl Expression {
     /// As the kernel wants it.
     pub(super) fn emit(&self) -> Vec<ListAttribute<ExpressionAttribute>> {
         let expressions = match self {
+            Self::Leased => vec![
+                nfproto(),
+                Expressions::Lookup(vec![Lookup::Set(ALIVE.to_owned()), Lookup::SourceRegister(Register::Reg1)]),
+            ],
             Self::Is(family) => vec![
-                Expressions::Meta(vec![Meta::DestinationRegister(Register::Reg1), Meta::Key(MetaKey::Nfproto)]),
+                nfproto(),
                 Expressions::Cmp(vec![
                     Cmp::SourceRegister(Register::Reg1),
                     Cmp::Op(Operator::Equal),
@@ -112,6 +121,11 @@ impl Expression {
         };
         expressions.into_iter().map(ListAttribute::from).collect()
     }
+}
+
+/// The family of a packet, in register 1.
+fn nfproto() -> Expressions {
+    Expressions::Meta(vec![Meta::DestinationRegister(Register::Reg1), Meta::Key(MetaKey::Nfproto)])
 }
 
 /// Where an address stands in a packet: RFC 791 §3.1, RFC 8200 §3.

@@ -1,17 +1,19 @@
 //! The messages by which tables are made, read and removed.
 
-use super::expression::Family;
+use super::expression::{ALIVE, Family};
 use super::table::{Chain, Hold, Hook, Set};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, DataAttribute, ExpressionAttribute, Hook as HookAttribute, HookNumber,
-    InetHookNumber, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute,
-    SetElementList, SetElementMessage, SetMessage, TableAttribute, TableFlags, TableMessage,
+    InetHookNumber, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetDescription,
+    SetElementAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableFlags,
+    TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily, NetfilterSubsystem,
 };
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// All tables are of the family that has both IPv4 and IPv6 (`inet`, nft(8)).
 const FAMILY: NetfilterProtoFamily = NetfilterProtoFamily::Inet;
@@ -19,6 +21,8 @@ const FAMILY: NetfilterProtoFamily = NetfilterProtoFamily::Inet;
 /// (`TYPE_IPADDR`, `TYPE_IP6ADDR`; libnftables, datatype.h).
 const KEY_V4: u32 = 7;
 const KEY_V6: u32 = 8;
+/// `TYPE_NFPROTO`.
+const KEY_NFPROTO: u32 = 2;
 
 fn nft(message: NfTablesMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(FAMILY, 0, 0), message)
@@ -79,6 +83,9 @@ pub(super) fn new_set(table: &str, set: &Set, id: u32) -> NetfilterMessage {
         SetAttribute::Name(set.name.clone()),
         SetAttribute::KeyType(if set.family == Family::V4 { KEY_V4 } else { KEY_V6 }),
         SetAttribute::KeyLen(set.family.bytes()),
+        // A set whose size is known is a table that does not grow while it is read, which would show some elements
+        // twice and others never (nft_set_hash.c: nft_hash rather than nft_rhash).
+        SetAttribute::Description(vec![SetDescription::Size(u32::try_from(set.addresses.len()).unwrap_or(u32::MAX))]),
         SetAttribute::Id(id),
     ];
     nft(NfTablesMessage::NewSet(SetMessage { attributes }))
@@ -99,6 +106,44 @@ pub(super) fn new_elements(table: &str, set: &Set, elements: &[IpAddr]) -> Netfi
         SetElementList::Elements(elements.iter().map(element).collect()),
     ];
     nft(NfTablesMessage::NewSetElement(SetElementMessage { attributes }))
+}
+
+/// The set that a lease is, without elements.
+pub(super) fn new_lease(table: &str, id: u32) -> NetfilterMessage {
+    let attributes = vec![
+        SetAttribute::Table(table.to_owned()),
+        SetAttribute::Name(ALIVE.to_owned()),
+        SetAttribute::Flags(SetFlags::Timeout),
+        SetAttribute::KeyType(KEY_NFPROTO),
+        SetAttribute::KeyLen(1),
+        SetAttribute::Id(id),
+    ];
+    nft(NfTablesMessage::NewSet(SetMessage { attributes }))
+}
+
+/// Begins a lease.
+pub(super) fn begin_lease(table: &str, lasts: Duration) -> NetfilterMessage {
+    let timeout_ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+    nft(NfTablesMessage::NewSetElement(lease(table, Some(SetElementAttribute::Timeout(timeout_ms)))))
+}
+
+/// Ends a lease that has not run out.
+pub(super) fn end_lease(table: &str) -> NetfilterMessage {
+    nft(NfTablesMessage::DeleteSetElement(lease(table, None)))
+}
+
+fn lease(table: &str, timeout: Option<SetElementAttribute>) -> SetElementMessage {
+    let element = |family: Family| {
+        let key = SetElementAttribute::Key(DataAttribute::Value(vec![family.number()]));
+        ListAttribute::Element([key].into_iter().chain(timeout.clone()).collect())
+    };
+    let elements = [Family::V4, Family::V6].map(element).to_vec();
+    let attributes = vec![
+        SetElementList::Table(table.to_owned()),
+        SetElementList::Set(ALIVE.to_owned()),
+        SetElementList::Elements(elements),
+    ];
+    SetElementMessage { attributes }
 }
 
 pub(super) fn get_elements(table: &str, set: &str) -> NetfilterMessage {
@@ -185,22 +230,24 @@ pub(super) fn hook_words(attributes: &[ChainAttribute]) -> String {
     words.join(" ")
 }
 
-/// The addresses among the elements of a set.
-pub(super) fn addresses(elements: &SetElementMessage) -> Vec<IpAddr> {
-    let lists = elements.attributes.iter().filter_map(|attribute| match attribute {
+/// The keys among the elements of a set.
+pub(super) fn keys(elements: SetElementMessage) -> Vec<Vec<u8>> {
+    let lists = elements.attributes.into_iter().filter_map(|attribute| match attribute {
         SetElementList::Elements(elements) => Some(elements),
         _ => None,
     });
     let keys = lists.flatten().filter_map(|element| match element {
-        ListAttribute::Element(attributes) => attributes.iter().find_map(|attribute| match attribute {
-            SetElementAttribute::Key(DataAttribute::Value(key)) => Some(key.as_slice()),
+        ListAttribute::Element(attributes) => attributes.into_iter().find_map(|attribute| match attribute {
+            SetElementAttribute::Key(DataAttribute::Value(key)) => Some(key),
             _ => None,
         }),
         _ => None,
     });
-    keys.filter_map(|key| {
-        let v4 = <[u8; 4]>::try_from(key).map(IpAddr::from);
-        v4.or_else(|_| <[u8; 16]>::try_from(key).map(IpAddr::from)).ok()
-    })
-    .collect()
+    keys.collect()
+}
+
+/// The address that a key is.
+pub(super) fn address(key: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(key).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(key).map(IpAddr::from)).ok()
 }

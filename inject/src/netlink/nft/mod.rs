@@ -12,5 +12,5 @@ mod table;
 mod watch;
 
 pub use expression::{Direction, Expression, Family};
-pub use table::{Chain, Hold, Hook, Rule, Set, Table, TableDescription, is_there, names};
+pub use table::{Chain, Hold, Hook, Renewed, Rule, Set, Table, TableDescription, is_there, names};
 pub use watch::{Change, Watch};

@@ -1,6 +1,6 @@
 //! A table: described, made, read back, counted, removed.
 
-use super::expression::{Expression, Family, counted, words};
+use super::expression::{ALIVE, Expression, Family, counted, words};
 use super::message;
 use crate::netlink::Socket;
 use crate::{Error, Result};
@@ -10,6 +10,7 @@ use netlink_packet_netfilter::nftables::{ExpressionAttribute, ListAttribute, NfT
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Elements in one message: an attribute holds 64 KiB, and an IPv6 element takes 28 bytes.
 const ELEMENTS_PER_MESSAGE: usize = 1_000;
@@ -32,6 +33,9 @@ pub struct TableDescription {
     pub sets: Vec<Set>,
     /// Its chains.
     pub chains: Vec<Chain>,
+    /// How long [leased](Expression::Leased) rules hold after the table was made or [renewed](Table::renew): what is to
+    /// end when its holder stands still (SIGSTOP), which keeps its sockets open.
+    pub lease: Option<Duration>,
 }
 
 /// A set of addresses.
@@ -77,6 +81,15 @@ impl Rule {
     }
 }
 
+/// When a lease was renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewed {
+    /// Before it ran out.
+    InTime,
+    /// After: its rules did not hold for a while.
+    TooLate,
+}
+
 /// A table in force.
 #[derive(Debug)]
 pub struct Table {
@@ -117,6 +130,11 @@ impl Table {
                 messages.push((message::new_elements(name, set, some), NLM_F_CREATE | NLM_F_ACK));
             }
         }
+        if let Some(lease) = description.lease {
+            let id = u32::try_from(description.sets.len()).unwrap_or(u32::MAX - 1) + 1;
+            messages.push((message::new_lease(name, id), make));
+            messages.push((message::begin_lease(name, lease), NLM_F_CREATE | NLM_F_ACK));
+        }
         for chain in &description.chains {
             messages.push((message::new_chain(name, chain), make));
             for rule in &chain.rules {
@@ -154,10 +172,13 @@ impl Table {
     /// It is not, or the kernel does not say.
     pub fn read_back(&mut self) -> Result<()> {
         self.read_back_table()?;
-        let TableDescription { name, sets, chains } = self.description.clone();
+        let TableDescription { name, sets, chains, lease } = self.description.clone();
+        if lease.is_some() && self.keys(ALIVE)?.is_empty() {
+            return Err(Error::unlike(format!("keep the table {name}"), "a lease", "it has run out"));
+        }
         for set in &sets {
-            let found = self.elements(&set.name)?;
-            if found != set.addresses {
+            let found = self.keys(&set.name)?.iter().filter_map(|key| message::address(key)).collect();
+            if set.addresses != found {
                 let what = format!("keep the set {} of the table {name}", set.name);
                 return Err(Error::unlike(what, format!("{:?}", set.addresses), format!("{found:?}")));
             }
@@ -193,6 +214,26 @@ impl Table {
         Ok(packets)
     }
 
+    /// Begins its lease anew, if it has one: without a gap, as it is one transaction.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn renew(&mut self) -> Result<Renewed> {
+        let Some(lease) = self.description.lease else { return Ok(Renewed::InTime) };
+        let name = &self.description.name;
+        let what = format!("renew the lease of the table {name}");
+        let begin = || (message::begin_lease(name, lease), NLM_F_CREATE | NLM_F_ACK);
+        let renewal = vec![(message::begin(), 0), (message::end_lease(name), NLM_F_ACK), begin(), (message::end(), 0)];
+        match self.socket.batch(renewal, &what) {
+            Ok(()) => Ok(Renewed::InTime),
+            Err(error) if error.is_os(libc::ENOENT) => {
+                self.socket.batch(vec![(message::begin(), 0), begin(), (message::end(), 0)], &what)?;
+                Ok(Renewed::TooLate)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes it, and asks the kernel whether it is gone.
     ///
     /// # Errors
@@ -223,12 +264,12 @@ impl Table {
         }
     }
 
-    fn elements(&mut self, set: &str) -> Result<BTreeSet<IpAddr>> {
+    fn keys(&mut self, set: &str) -> Result<Vec<Vec<u8>>> {
         let name = &self.description.name;
         let what = format!("read the set {set} of the table {name}");
         let replies = self.socket.ask(message::get_elements(name, set), NLM_F_DUMP, &what)?;
         let found = replies.into_iter().filter_map(message::inner).filter_map(|message| match message {
-            NfTablesMessage::NewSetElement(elements) => Some(message::addresses(&elements)),
+            NfTablesMessage::NewSetElement(elements) => Some(message::keys(elements)),
             _ => None,
         });
         Ok(found.flatten().collect())

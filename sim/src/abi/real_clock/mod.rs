@@ -48,6 +48,14 @@ pub(crate) enum BadPage {
 
 /// Maps a page and goes by it from now on.
 pub(crate) fn install(fd: c_int) -> Result<(), BadPage> {
+    let page = map::<Page>(fd, Page::is_known)?;
+    page::set_page(page);
+    Ok(())
+}
+
+/// Maps a page of shared memory for good, if it is one that is known. `T` is made of atomics, and `PAGE_WORDS` long.
+pub(super) fn map<T>(fd: c_int, is_known: impl FnOnce(&T) -> bool) -> Result<&'static T, BadPage> {
+    const { assert!(size_of::<T>() == PAGE_WORDS * 8) };
     let bytes = PAGE_WORDS * 8;
     let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
     // SAFETY: a new mapping of a file, where the kernel likes.
@@ -58,27 +66,26 @@ pub(crate) fn install(fd: c_int) -> Result<(), BadPage> {
     }
     // SAFETY: mapped for good, aligned to pages, atomics throughout. A file that is shorter would end the process at
     // the first look; the world's is sealed.
-    let page = unsafe { &*(address as *const Page) };
-    if !page.is_known() {
+    let page = unsafe { &*(address as *const T) };
+    if !is_known(page) {
         // SAFETY: mapped just now, and seen by nobody else.
         unsafe { real::raw_syscall(libc::SYS_munmap, [address as usize, bytes, 0, 0, 0, 0]) };
         return Err(BadPage::Unknown);
     }
-    page::set_page(page);
-    Ok(())
+    Ok(page)
 }
 
-fn timespec_of(ns: i64) -> timespec {
+pub(super) fn timespec_of(ns: i64) -> timespec {
     timespec { tv_sec: ns.div_euclid(1_000_000_000), tv_nsec: ns.rem_euclid(1_000_000_000) }
 }
 
-fn errno() -> c_int {
+pub(super) fn errno() -> c_int {
     // SAFETY: the calling thread's own.
     unsafe { *libc::__errno_location() }
 }
 
 /// Fails as libc does.
-fn fail(error: c_int) -> c_int {
+pub(super) fn fail(error: c_int) -> c_int {
     // SAFETY: the calling thread's own.
     unsafe { *libc::__errno_location() = error };
     -1

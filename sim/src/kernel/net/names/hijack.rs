@@ -85,6 +85,11 @@ impl Network {
                 NameAnswer::Late(_) => {}
             }
         }
+        self.truth(name)
+    }
+
+    /// The addresses of a name.
+    pub(crate) fn truth(&self, name: &str) -> Resolved {
         self.addresses_of(name).map_or(Resolved::NoSuchName, |ips| Resolved::Addresses(ips.to_vec()))
     }
 

@@ -103,7 +103,9 @@ impl Network {
         if flags & AI_NUMERICHOST != 0 {
             return Err(EAI_NONAME);
         }
-        let known = match self.resolve(asker, node) {
+        // An answer that was late was under way before whatever the server would say now.
+        let resolved = if told { self.truth(node) } else { self.resolve(asker, node) };
+        let known = match resolved {
             _ if !told && self.late_ns(asker, node) > 0 => return Err(SILENCE),
             Resolved::Addresses(known) => known,
             Resolved::NoSuchName => return Err(EAI_NONAME),
