@@ -71,7 +71,7 @@ fn name_of<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S:
 }
 
 impl Offer {
-    /// Tries everything; takes some seconds at most, usually less than two. Nothing is left of it.
+    /// Tries everything, which takes some seconds. Nothing is left of it.
     ///
     /// For a process of one thread, or one whose other threads do not mind that it forks
     /// ([`fork`](crate::sys::fork)).

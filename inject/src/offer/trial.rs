@@ -11,8 +11,8 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// How long anything may take. What takes longer is of no use to a test either.
-const WITHIN: Duration = Duration::from_secs(10);
+/// How long anything may take: a hundred times as long as on a machine with nothing else to do.
+const WITHIN: Duration = Duration::from_secs(20);
 
 /// What came of trying.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
