@@ -64,6 +64,7 @@ pub(crate) fn install(fd: c_int) -> Result<(), BadPage> {
         unsafe { real::raw_syscall(libc::SYS_munmap, [address as usize, bytes, 0, 0, 0, 0]) };
         return Err(BadPage::Unknown);
     }
+    shown::tie();
     page::set_page(page);
     Ok(())
 }
