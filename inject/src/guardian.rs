@@ -1,6 +1,6 @@
 //! Who undoes a process's changes when it cannot: a process of its own that waits for its end.
 //!
-//! It is forked before the first change, in its own session, so that neither SIGKILL to the holder nor to its process
+//! It is forked before the journal is made, in its own session, so that neither SIGKILL to the holder nor to its process
 //! group meets it. It knows nothing but a directory, a journal's name and a pidfd, and reads the journal only when it
 //! has to act: so it has nothing to be kept in step with. It must not end before the holder unless it is dismissed.
 //!
@@ -8,15 +8,14 @@
 //! [`recover`](crate::recover::recover).
 
 use crate::error::{Error, Result};
-use crate::journal::Directory;
+use crate::journal::{Directory, passing};
 use crate::process::proc::Stat;
-use crate::recover;
+use crate::recover::{self, Undone};
 use crate::sys;
 use crate::target::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
-use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -27,6 +26,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How long it may take to start.
 const START_WITHIN: Duration = Duration::from_secs(5);
+
+/// When what could not be undone is tried again, first and last: a process with much memory, or with a disk to write
+/// back, may take its time to end, and its control group stays as long as it does.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
+const TRY_AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// What the holder says when it needs no guardian any more. The end of the stream says nothing: the holder may have
 /// executed another program, and its forks may keep the stream open after its end.
@@ -47,13 +51,13 @@ impl Guardian {
     ///
     /// # Errors
     /// No process can be made.
-    pub(crate) fn start(directory: &Directory, name: &str, file: &File, stopped_max: Option<Duration>) -> Result<Self> {
+    pub(crate) fn start(directory: &Directory, name: &str, stopped_max: Option<Duration>) -> Result<Self> {
         let os = |error| Error::os("start a guardian", error);
         let holder = Process::open(std::process::id())?;
         let (stream, mut theirs) = UnixStream::pair().map_err(os)?;
         let directory = directory.again().map_err(os)?;
         sys::fork_orphan(|| {
-            sys::stand_alone(&[directory.handle().as_fd(), file.as_fd(), holder.handle.as_fd(), theirs.as_fd()]);
+            sys::stand_alone(&[directory.handle().as_fd(), holder.handle.as_fd(), theirs.as_fd()]);
             // Neither is needed to guard: a name to be found by, and no mount held by standing in it.
             let _ = rustix::thread::set_name(NAME);
             let _ = std::env::set_current_dir("/");
@@ -166,9 +170,23 @@ impl Watch<'_> {
 }
 
 fn undo_for_the_dead(directory: &Directory, name: &str) {
+    // It died while making it, and nothing was done yet.
+    let _ = directory.remove(&passing(name));
     let Ok(mut file) = directory.file(name, rustix::fs::OFlags::empty()) else { return };
     // It went with the holder, or somebody who recovers has it and may be done before this returns.
-    if fcntl_lock(&file, FlockOperation::LockExclusive).is_ok() {
-        let _ = recover::finish(directory, name, &mut file);
+    if fcntl_lock(&file, FlockOperation::LockExclusive).is_err() {
+        return;
     }
+    let mut pause = TRY_AGAIN_AFTER;
+    while recover::finish(directory, name, &mut file).is_ok_and(|undone| !undone.iter().all(is_final)) {
+        if pause > TRY_AGAIN_AFTER_MAX {
+            return; // Somebody has to look; `recover` tries once more.
+        }
+        std::thread::sleep(pause);
+        pause *= 2;
+    }
+}
+
+fn is_final(undone: &Undone) -> bool {
+    undone.outcome.is_final()
 }

@@ -22,16 +22,7 @@ const CALLS: usize = 30;
 #[chaos_test(cases = 16)]
 async fn partitions_make_nobody_see_what_cannot_be(cx: Chaos) -> Result<()> {
     let redis = start_server(&cx).await?;
-    let history = cx
-        .storm(async || {
-            tokio::select! {
-                history = call_from_all_hosts(&cx) => history,
-                never = cut_links(&cx, &redis) => match never {},
-            }
-        })
-        .await;
-    judge(&history, Memory::Kept);
-    everybody_is_served(&redis).await;
+    partitions_harm_nothing(&cx, &redis).await;
     Ok(())
 }
 
@@ -39,22 +30,74 @@ async fn partitions_make_nobody_see_what_cannot_be(cx: Chaos) -> Result<()> {
 #[chaos_test(cases = 16)]
 async fn clients_go_on_after_crashes(cx: Chaos) -> Result<()> {
     let redis = start_server(&cx).await?;
+    crashes_are_forgiven(&cx, &redis).await
+}
+
+/// The same on the real kernel. A storm there takes as long as it blows, so there are few.
+#[chaos_test(world = real, cases = 2)]
+async fn genuine_partitions_make_nobody_see_what_cannot_be(cx: Chaos) -> Result<()> {
+    let redis = start_server(&cx).await?;
+    partitions_harm_nothing(&cx, &redis).await;
+    Ok(())
+}
+
+/// The same on the real kernel, where the power is taken from a process and its connections.
+#[chaos_test(world = real, cases = 2)]
+async fn clients_go_on_after_genuine_crashes(cx: Chaos) -> Result<()> {
+    let redis = start_server(&cx).await?;
+    crashes_are_forgiven(&cx, &redis).await
+}
+
+/// Redis itself, which is no Rust: a program of the machine, or unpacked from Debian's packages.
+#[chaos_test(world = real, cases = 2)]
+#[ignore = "takes redis-server: install it, or unpack its package and libraries into `target/tmp/redis-server`"]
+async fn redis_itself_makes_nobody_see_what_cannot_be(cx: Chaos) -> Result<()> {
+    let unpacked = concat!(env!("CARGO_TARGET_TMPDIR"), "/redis-server/usr");
+    let (program, libraries) = match std::fs::exists(INSTALLED)? {
+        true => (INSTALLED.to_owned(), String::new()),
+        false => (format!("{unpacked}/bin/redis-server"), format!("{unpacked}/lib/x86_64-linux-gnu")),
+    };
+    let options = ["--protected-mode", "no", "--save", "", "--dir", "/tmp"];
+    let redis = cx.host("redis").command(program).args(move |_| options).env("LD_LIBRARY_PATH", libraries);
+    let redis = redis.ready(tcp(PORT)).stop_within("5s").start().await?;
+    partitions_harm_nothing(&cx, &redis).await;
+    redis.stop_and_wait().await;
+    Ok(())
+}
+
+/// Where Debian's package puts it.
+const INSTALLED: &str = "/usr/bin/redis-server";
+
+async fn start_server(cx: &Chaos) -> Result<Host> {
+    Ok(cx.host("redis").main(server_main).ready(tcp(PORT)).start().await?)
+}
+
+async fn partitions_harm_nothing(cx: &Chaos, redis: &Host) {
     let history = cx
         .storm(async || {
             tokio::select! {
-                history = call_from_all_hosts(&cx) => Ok(history),
-                failed = crash_again_and_again(&cx, &redis) => Err(failed),
-                never = cut_links(&cx, &redis) => match never {},
+                history = call_from_all_hosts(cx) => history,
+                never = cut_links(cx, redis) => match never {},
+            }
+        })
+        .await;
+    judge(&history, Memory::Kept);
+    everybody_is_served(redis).await;
+}
+
+async fn crashes_are_forgiven(cx: &Chaos, redis: &Host) -> Result<()> {
+    let history = cx
+        .storm(async || {
+            tokio::select! {
+                history = call_from_all_hosts(cx) => Ok(history),
+                failed = crash_again_and_again(cx, redis) => Err(failed),
+                never = cut_links(cx, redis) => match never {},
             }
         })
         .await?;
     judge(&history, if cx.is_calm() { Memory::Kept } else { Memory::MayBeLost });
-    everybody_is_served(&redis).await;
+    everybody_is_served(redis).await;
     Ok(())
-}
-
-async fn start_server(cx: &Chaos) -> Result<Host> {
-    Ok(cx.host("redis").main(server_main).ready(tcp(PORT)).start().await?)
 }
 
 /// Three hosts, each with two clients and a subscriber.

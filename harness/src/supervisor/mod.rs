@@ -281,6 +281,7 @@ fn hint(error: &WorkerError) -> &'static str {
     match error {
         WorkerError::NotExecuted { .. } => "the test binary must be executable a second time",
         WorkerError::Died { .. } => "the test binary, executed again as a worker, ended before it reached the test",
+        WorkerError::Silent => "whoever stopped one of the test's processes should let it go on",
         WorkerError::Unfit { .. } => "the test binary cannot run simulated worlds",
         WorkerError::NotForked { .. } | WorkerError::Io { .. } => "the system refuses what every test needs",
     }

@@ -17,8 +17,10 @@ use windtunnel_sim::worker::DUMP_SIGNAL;
 const DUMP_TIME: Duration = Duration::from_secs(5);
 /// How often what hosts write is looked at while a case runs.
 const LIVE_INTERVAL: Duration = Duration::from_millis(20);
-/// How long a worker may take to become ready. It executes and relocates a binary: milliseconds.
+/// How long a worker may take to become ready, or to fork. It executes and relocates a binary: milliseconds.
 const START_TIME: Duration = Duration::from_secs(60);
+/// How long it may take to say that a case that was killed has ended. It does nothing but wait for that.
+const KILL_TIME: Duration = Duration::from_secs(10);
 
 /// There is no worker, or no longer.
 #[derive(Debug, Error)]
@@ -31,6 +33,8 @@ pub(crate) enum WorkerError {
     Died { last_words: String },
     #[error("{reason}")]
     Unfit { reason: String },
+    #[error("the worker does not answer, as if it were stopped")]
+    Silent,
     #[error("failed to fork a process for the case: {source}")]
     NotForked { source: io::Error },
 }
@@ -100,7 +104,7 @@ impl Worker {
     }
 
     fn wait_ready(&mut self) -> Result<(), WorkerError> {
-        match self.message(Some(Instant::now() + START_TIME)) {
+        match self.message(Instant::now() + START_TIME) {
             Ok(Some(Message::Ready)) => Ok(()),
             Ok(Some(Message::Unfit)) => {
                 let reason = self.blackbox.findings().read().into_iter().find_map(|finding| match finding {
@@ -144,8 +148,9 @@ impl Worker {
             return Err(self.death());
         }
         let deadline = Instant::now() + wall_timeout;
-        let pid = match self.message(None)? {
+        let pid = match self.message(Instant::now() + START_TIME)? {
             Some(Message::Started(pid)) => pid,
+            None => return Err(WorkerError::Silent),
             Some(Message::NotForked(errno)) => {
                 return Err(WorkerError::NotForked { source: io::Error::from_raw_os_error(errno) });
             }
@@ -159,7 +164,7 @@ impl Worker {
                 }
                 None => deadline,
             };
-            if let Some(message) = self.message(Some(until))? {
+            if let Some(message) = self.message(until)? {
                 return self.ended(message, false);
             }
             if Instant::now() >= deadline {
@@ -180,19 +185,17 @@ impl Worker {
     fn end(&mut self, pid: libc::pid_t) -> Result<Message, WorkerError> {
         // The pid is the case's: the worker does not give it back before the next orders.
         system::signal(pid, DUMP_SIGNAL);
-        if let Some(message) = self.message(Some(Instant::now() + DUMP_TIME))? {
+        if let Some(message) = self.message(Instant::now() + DUMP_TIME)? {
             return Ok(message);
         }
         system::signal(pid, libc::SIGKILL);
-        self.message(None)?.ok_or_else(|| self.death())
+        self.message(Instant::now() + KILL_TIME)?.ok_or(WorkerError::Silent)
     }
 
     /// The worker's next answer, or nothing when the time is over.
-    fn message(&mut self, until: Option<Instant>) -> Result<Option<Message>, WorkerError> {
+    fn message(&mut self, until: Instant) -> Result<Option<Message>, WorkerError> {
         let failed = |source| WorkerError::Io { what: "wait for the worker", source };
-        if let Some(until) = until
-            && !system::readable(&self.answers, until).map_err(failed)?
-        {
+        if !system::readable(&self.answers, until).map_err(failed)? {
             return Ok(None);
         }
         let mut bytes = [0; MESSAGE_BYTES];

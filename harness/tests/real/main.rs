@@ -1,5 +1,6 @@
 //! The real world: hosts are processes.
 
+mod commands;
 mod kinds;
 
 use std::time::Duration;

@@ -9,7 +9,6 @@
 //! | [`DiskFull`] | its size is lowered | a balloon | a balloon, which leaves a reserve |
 //! | [`DirectoryFull`] | an overlay | an overlay | an overlay over a process's directory |
 //! | [`InodeExhaustion`] | its count is lowered | files without names | files without names |
-//! | [`IoThrottle`] | not here: no device | cgroup | cgroup |
 //! | [`BitRot`] | bits flipped in files | bits flipped in files | not here |
 //! | [power loss](OwnDisk::lose_power) | not here: memory has no page cache to lose | yes | not here |
 
@@ -25,7 +24,6 @@ mod power;
 mod rot;
 mod space;
 mod store;
-mod throttle;
 
 pub use cover::DirectoryFull;
 pub use full::DiskFull;
@@ -33,5 +31,4 @@ pub use inodes::InodeExhaustion;
 pub use own::OwnDisk;
 pub use rot::BitRot;
 pub use space::{Space, directory_of};
-pub use store::{Device, DiskKind};
-pub use throttle::{IoLimits, IoThrottle};
+pub use store::DiskKind;

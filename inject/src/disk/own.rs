@@ -2,7 +2,8 @@
 
 use super::ground::{Footing, Ground};
 use super::layers::{Plan, make_directory};
-use super::store::{Device, DiskKind, Store};
+use super::store::{DiskKind, Store};
+use crate::cgroup::Device;
 use crate::error::{Error, Result};
 use crate::mounts::{self, is_plain, name_of};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};

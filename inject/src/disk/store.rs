@@ -4,6 +4,7 @@
 //! device clears itself after its last user (loop(4)), so both are gone with the mount.
 
 use super::mkfs;
+use crate::cgroup::Device;
 use crate::error::{Error, Result};
 use crate::mounts;
 use crate::sys::{attach_loop_device, free_loop_device};
@@ -23,15 +24,6 @@ pub enum DiskKind {
     /// ext4 on a loop device over memory: has a page cache and a journal, so that power can be lost, and a device, so
     /// that it can be throttled. Needs root.
     Ext4,
-}
-
-/// A block device's number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Device {
-    /// Of the driver: 7 is loop.
-    pub major: u32,
-    /// Of the device.
-    pub minor: u32,
 }
 
 /// The file system, mounted nowhere by itself.

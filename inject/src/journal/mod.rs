@@ -24,4 +24,5 @@ mod writer;
 pub use directory::{Directory, default_path};
 pub use restore::Restore;
 pub use undo::{Members, Outcome, Undo};
+pub(crate) use writer::passing;
 pub use writer::{Change, Journal, Settings};

@@ -213,25 +213,40 @@ impl Inner {
             return Ok(());
         }
         let Some(directory) = &self.directory else { return Ok(()) };
-        let (name, file) = match state.opened.take() {
-            Some(opened) => (opened.name, opened.file),
-            None => self.create(directory)?,
-        };
+        // First who guards: it removes a file also of a process that died while making it.
+        match state.opened.take() {
+            Some(Opened { name, file, .. }) => {
+                let guardian = Guardian::start(directory, &name, self.settings.stopped_max)?;
+                state.opened = Some(Opened { name, file, guardian });
+            }
+            None => {
+                let name = self.new_name();
+                let guardian = Guardian::start(directory, &name, self.settings.stopped_max)?;
+                reached("guarded");
+                match self.create(directory, &name) {
+                    Ok(file) => state.opened = Some(Opened { name, file, guardian }),
+                    Err(error) => {
+                        guardian.dismiss();
+                        return Err(error);
+                    }
+                }
+            }
+        }
         reached("journal made");
-        let guardian = Guardian::start(directory, &name, &file, self.settings.stopped_max);
-        let guardian = guardian.inspect_err(|_| drop(directory.remove(&name)))?;
-        state.opened = Some(Opened { name, file, guardian });
-        reached("guarded");
         Ok(())
     }
 
-    /// Makes the file under a passing name, so that it has a holder and says so before anybody can find it.
-    fn create(&self, directory: &Directory) -> Result<(String, File)> {
+    /// A name for this process's journal that no other has.
+    fn new_name(&self) -> String {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let Identity { pid, start_ticks, pid_namespace, .. } = self.holder;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{pid}-{start_ticks}-{pid_namespace}-{number}.journal");
-        let passing = format!(".{name}");
+        format!("{pid}-{start_ticks}-{pid_namespace}-{number}.journal")
+    }
+
+    /// Makes the file under a passing name, so that it has a holder and says so before anybody can find it.
+    fn create(&self, directory: &Directory, name: &str) -> Result<File> {
+        let passing = passing(name);
         let boot_id = proc::boot_id()?;
         let make = || -> Result<File> {
             let what = || format!("make a journal in {}", directory.path().display());
@@ -241,14 +256,15 @@ impl Inner {
             // also goes when the process closes any descriptor of this file, so nobody here opens it again.
             fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| os(error.into()))?;
             write(&mut file, &Line::Opened { boot_id, holder: self.holder })?;
-            directory.rename(&passing, &name).map_err(os)?;
+            reached("journal written");
+            directory.rename(&passing, name).map_err(os)?;
             Ok(file)
         };
         let made = make();
         if made.is_err() {
             let _ = directory.remove(&passing);
         }
-        Ok((name, made?))
+        made
     }
 
     fn undo(&self, id: u64) -> Result<Outcome> {
@@ -309,6 +325,11 @@ impl Drop for Inner {
             opened.guardian.dismiss();
         }
     }
+}
+
+/// What a journal is called until it says whose it is.
+pub(crate) fn passing(name: &str) -> String {
+    format!(".{name}")
 }
 
 /// Writes a line and waits until it is on disk.

@@ -5,9 +5,9 @@ use super::scratch::{ADDRESSES, Groups, Scratch, Wire, attempt_in_world};
 use super::trial::Verdict;
 use super::{Class, Tried};
 use crate::boundary;
-use crate::cgroup::{Controller, Group};
+use crate::cgroup::{Group, Limit, Limited, Rates};
 use crate::clock::ClockPage;
-use crate::disk::{BitRot, DiskKind, IoLimits, IoThrottle};
+use crate::disk::{BitRot, DiskKind};
 use crate::dns::{Answer, Asker, Responder};
 use crate::error::{Error, Result};
 use crate::injection::Injection;
@@ -15,7 +15,7 @@ use crate::process::{CpuBurn, MemoryPressure, MemoryWatch, Paused, TaskLeak};
 use crate::shape::{Endpoint, Links, Shaper, Spread, Trouble};
 use crate::switch::{Cut, Partition, Ways};
 use crate::sys::{End, Forked, end_now, fork, wait};
-use crate::target::{Process, Target};
+use crate::target::Process;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 use windtunnel_faults::Kind;
@@ -130,10 +130,8 @@ fn throttle(scratch: &Scratch) -> Result<By> {
     let (Some(device), Some(group)) = (device, scratch.group()) else {
         return prove(&mut boundary::Page::make()?.slow(RATE, Duration::ZERO)?).map(|_| By::Fallback);
     };
-    let limits = IoLimits { read_bytes: Some(RATE), write_bytes: Some(RATE), ..IoLimits::default() };
-    let (_, directory) = group.directory(Controller::Io)?;
-    let target = Target::Cgroup(directory.to_owned());
-    prove(&mut IoThrottle::apply(&target, Some(device), limits)?).map(|_| By::Mechanism)
+    let rates = Rates { read_bytes_per_s: Some(RATE), write_bytes_per_s: Some(RATE), ..Rates::default() };
+    prove(&mut Limited::apply(&group, &Limit::Io { device, rates })?).map(|_| By::Mechanism)
 }
 
 fn rot(scratch: &Scratch) -> Result<By> {

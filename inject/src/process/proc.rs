@@ -13,6 +13,8 @@ pub struct Stat {
     pub state: char,
     /// Its parent.
     pub parent: u32,
+    /// It is in the middle of ending (`PF_EXITING` of linux/sched.h).
+    pub is_exiting: bool,
     /// Time on a processor, in user and kernel mode, in clock ticks (sysconf(_SC_CLK_TCK), 100 a second).
     pub busy_ticks: u64,
     /// Its threads.
@@ -30,6 +32,7 @@ impl Stat {
         Some(Self {
             state: fields.first()?.chars().next()?,
             parent: u32::try_from(number(4)?).ok()?,
+            is_exiting: number(9)? & 4 != 0,
             busy_ticks: number(14)? + number(15)?,
             threads: number(20)?,
             start_ticks: number(22)?,
@@ -76,6 +79,23 @@ pub fn status_bytes(pid: u32, name: &str) -> Result<u64> {
     let kib = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
     // A process that has ended has no memory, and no such line.
     kib.map(|kib| kib * 1024).ok_or_else(|| Error::gone(format!("read {name} of process {pid}")))
+}
+
+/// Whether a process has been killed, and has ended or is about to: it frees its memory and closes its files first, which
+/// may take a while.
+pub fn is_ending(pid: u32) -> bool {
+    // SIGKILL is 9; bit 8 of the signals that wait for the thread or for the process.
+    const KILL: u64 = 1 << 8;
+    let Ok(text) = read(pid, "status") else { return true };
+    let waiting = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    };
+    if (waiting("SigPnd:") | waiting("ShdPnd:")) & KILL != 0 {
+        return true;
+    }
+    // It has taken note of the signal, or does so right now.
+    Stat::of(pid).map_or(true, |stat| stat.is_exiting || stat.has_ended())
 }
 
 /// The numbers of the descriptors it has open, in order.
@@ -137,7 +157,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_spaces_does_not_shift_fields() {
         let text = "77 (a) b (c) T 5 77 77 0 -1 4 0 0 0 0 11 31 0 0 20 0 3 0 4242 0 0";
-        let stat = Stat { state: 'T', parent: 5, busy_ticks: 42, threads: 3, start_ticks: 4242 };
+        let stat = Stat { state: 'T', parent: 5, is_exiting: true, busy_ticks: 42, threads: 3, start_ticks: 4242 };
         assert_eq!(Stat::parse(text), Some(stat));
     }
 

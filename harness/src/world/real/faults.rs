@@ -8,6 +8,7 @@ use std::time::Duration;
 use windtunnel_inject::Injection;
 use windtunnel_inject::boundary::{self, Refusal as Refused};
 use windtunnel_inject::clock::ClockPage;
+use windtunnel_inject::error::{Error, ErrorKind};
 use windtunnel_sim::control::FaultAccount;
 use windtunnel_sim::weather::{DiskTrouble, FaultKind, Lack, LinkTrouble, Links, Spread};
 use windtunnel_sim::world::{FaultId, HostId, HostState};
@@ -73,8 +74,8 @@ impl From<windtunnel_inject::Error> for Refusal {
 }
 
 impl World {
-    /// Begins a fault; when this returns, it is in force.
-    pub(super) fn begin_fault(&'static self, kind: &FaultKind) -> Result<Begun, Refusal> {
+    /// Begins a fault, which has a number if a plan has it; when this returns, it is in force.
+    pub(super) fn begin_fault(&'static self, kind: &FaultKind, number: Option<usize>) -> Result<Begun, Refusal> {
         let begun = match kind {
             FaultKind::Links { links, trouble } => Begun::Injected(self.begin_on_links(links, trouble)?),
             FaultKind::Crash { host } | FaultKind::Kill { host } => {
@@ -106,9 +107,9 @@ impl World {
         match &begun {
             Begun::Injected(injections) => {
                 let how: Vec<_> = injections.iter().map(|injection| injection.mechanism()).collect();
-                self.note_fault(kind, &format!("begins, by {}", how.join(" and ")));
+                self.note_fault(kind, number, "begins", &format!(", by {}", how.join(" and ")));
             }
-            _ => self.note_fault(kind, "begins"),
+            _ => self.note_fault(kind, number, "begins", ""),
         }
         Ok(begun)
     }
@@ -140,12 +141,13 @@ impl World {
     }
 
     /// Asks whether a fault is still in force, and ends the case if somebody else has ended it: the test would believe
-    /// in a fault that is none.
+    /// in a fault that is none. One that was a process's own has ended with it.
     pub(super) fn look_after(&'static self, begun: &mut Begun, kind: &FaultKind) {
         if let Begun::Injected(injections) = begun {
             for injection in injections {
-                if let Err(error) = injection.read_back() {
-                    self.broken(&format!("{} is no longer in force: {error}", self.fault_name(kind)));
+                match injection.read_back() {
+                    Ok(()) | Err(Error { kind: ErrorKind::TargetGone, .. }) => {}
+                    Err(error) => self.broken(&format!("{} is no longer in force: {error}", self.fault_name(kind))),
                 }
             }
         }
@@ -158,8 +160,7 @@ impl World {
     }
 
     fn calls_of(&self, host: HostId) -> Result<Arc<boundary::Page>, Refusal> {
-        const COMMAND: &str =
-            "calls fail at the boundary to libc, which is windtunnel's in hosts that run a function";
+        const COMMAND: &str = "calls fail at the boundary to libc, which is windtunnel's in hosts that run a function";
         self.calls(host).ok_or(Refusal::NotHere(COMMAND))
     }
 
@@ -198,12 +199,7 @@ impl World {
 
     /// A control group slows what reaches the device; where there is none, or each sync is to take longer, the host's
     /// own calls wait.
-    fn slow_disk(
-        &self,
-        host: HostId,
-        bytes_per_second: u64,
-        delay: Duration,
-    ) -> Result<Box<dyn Injection>, Refusal> {
+    fn slow_disk(&self, host: HostId, bytes_per_second: u64, delay: Duration) -> Result<Box<dyn Injection>, Refusal> {
         let throttled = delay.is_zero().then(|| self.throttle(host, bytes_per_second));
         match (throttled, self.calls(host)) {
             (Some(Ok(throttle)), _) => Ok(throttle),
@@ -213,8 +209,13 @@ impl World {
         }
     }
 
-    pub(super) fn note_fault(&self, kind: &FaultKind, what: &str) {
-        self.note("test", &format!("{} {what}", self.fault_name(kind)));
+    /// Says that a fault begins or ends: one of a plan as the simulated world says it, with its number there.
+    pub(super) fn note_fault(&self, kind: &FaultKind, number: Option<usize>, turn: &str, more: &str) {
+        let name = self.fault_name(kind);
+        self.note("test", &match number {
+            Some(number) => format!("fault {number} {turn}: {name}{more}"),
+            None => format!("{name} {turn}{more}"),
+        });
     }
 
     /// A fault in a few words, for the log.
@@ -298,7 +299,7 @@ impl World {
     /// Begins a fault of links. A test that asks for what this machine cannot do must not go on as if it were there.
     fn by_hand(&'static self, links: Links, trouble: LinkTrouble) -> FaultId {
         let kind = FaultKind::Links { links, trouble };
-        let begun = match self.begin_fault(&kind) {
+        let begun = match self.begin_fault(&kind, None) {
             Ok(begun) => begun,
             Err(refusal) => panic!("{}: {refusal}", self.fault_name(&kind)),
         };

@@ -1,16 +1,17 @@
 //! Control groups: one for the world, made and written down outside of it, and one below for each host.
 
-use super::faults::{Begun, Refusal};
 use super::World;
+use super::faults::{Begun, Refusal};
+use super::hosts::KILLED_WITHIN;
 use std::fs;
 use std::path::PathBuf;
 use windtunnel_inject::boundary::Refusal as Refused;
-use windtunnel_inject::cgroup::{Controller, Group};
-use windtunnel_inject::disk::{IoLimits, IoThrottle};
+use windtunnel_inject::cgroup::{Group, Limit, Limited, Rates};
 use windtunnel_inject::journal::Journal;
 use windtunnel_inject::process::limit::Resource;
+use windtunnel_inject::process::proc;
 use windtunnel_inject::process::{CpuBurn, MemoryPressure, MemoryWatch, OomKill, TaskLeak};
-use windtunnel_inject::{Injection, Result, Target};
+use windtunnel_inject::{Injection, Result};
 use windtunnel_sim::weather::Lack;
 use windtunnel_sim::world::{HostId, HostState};
 
@@ -125,14 +126,12 @@ impl World {
         const NO_GROUP: &str = "a disk is throttled by a control group, which this user cannot make: run as root";
         let device = self.device(host).ok_or(Refusal::NotHere(NO_DEVICE))?;
         let group = self.group(host).ok_or(Refusal::NotHere(NO_GROUP))?;
-        let limits = IoLimits {
-            read_bytes: Some(bytes_per_second),
-            write_bytes: Some(bytes_per_second),
-            ..IoLimits::default()
+        let rates = Rates {
+            read_bytes_per_s: Some(bytes_per_second),
+            write_bytes_per_s: Some(bytes_per_second),
+            ..Rates::default()
         };
-        // In version 1 each controller has a directory of its own.
-        let (_, directory) = group.directory(Controller::Io)?;
-        Ok(Box::new(IoThrottle::apply(&Target::Cgroup(directory.to_owned()), Some(device), limits)?))
+        Ok(Box::new(Limited::apply(&group, &Limit::Io { device, rates })?))
     }
 
     /// Leaves a host's program so much memory: one that has more, or takes more, is killed.
@@ -156,13 +155,17 @@ impl World {
 
     /// Ends a lack of memory: whoever was killed for it is started again.
     pub(super) fn end_starving(&'static self, host: HostId, injection: &mut dyn Injection) -> u64 {
-        let was_killed = matches!(self.state(host), HostState::Down(_));
-        let bit = injection.bit().unwrap_or(0).max(u64::from(was_killed));
+        let bit = injection.bit().unwrap_or(0);
         if let Err(error) = injection.heal() {
             self.broken(&format!("a lack of memory could not be healed: {error}"));
         }
+        // Who was killed for it takes a moment to end, and has not ended by itself.
+        if self.pid(host).is_some_and(proc::is_ending) {
+            Self::until(KILLED_WITHIN, || matches!(self.state(host), HostState::Down(_)));
+        }
+        let was_killed = matches!(self.state(host), HostState::Down(_));
         self.may_be_killed(host, false);
-        bit
+        bit.max(u64::from(was_killed))
     }
 
     fn with_group<T>(&self, host: HostId, f: impl FnOnce(Option<&Group>) -> Result<T>) -> Result<T> {

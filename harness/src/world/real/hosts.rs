@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use windtunnel_inject::boundary;
-use windtunnel_inject::cgroup::{Group, Limit, Limited};
+use windtunnel_inject::cgroup::{Device, Group, Limit, Limited};
 use windtunnel_inject::clock::ClockPage;
-use windtunnel_inject::disk::{Device, DiskKind};
+use windtunnel_inject::disk::DiskKind;
 use windtunnel_inject::keeper::{Child, Program as Executed, Start, StartFds};
 use windtunnel_inject::netlink::new_namespace;
 use windtunnel_inject::process::MemoryWatch;
@@ -21,7 +21,7 @@ use windtunnel_inject::sys::End;
 use windtunnel_sim::world::{Exit, HostId, HostState, Limits, OnExit, Program};
 
 /// How long a process may take to end when it was killed: the kernel closes what it had open.
-const KILLED_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const KILLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// All hosts of the world, by number.
 #[derive(Default)]

@@ -14,6 +14,8 @@ use windtunnel_sim::world::{HostId, HostState};
 const THREAD: &str = "weather";
 /// How often faults in force are asked whether they still are.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long it may take to tell what has become of the plan: a fault takes milliseconds to begin or end.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The weather, when there is any.
 #[derive(Default)]
@@ -45,6 +47,7 @@ impl World {
     /// Has a plan carried out from now on.
     pub(crate) fn begin_weather(&'static self, faults: &[Fault]) {
         let (sender, commands) = channel();
+        self.prepare_links(faults);
         let began = Instant::now();
         let planned = faults.iter().map(|fault| {
             let begins = match fault.begins {
@@ -73,17 +76,23 @@ impl World {
 
     /// Heals everything that is in force, and accounts for it.
     pub(crate) fn end_weather(&self) -> WeatherReport {
-        let sender = lock(&self.weather.0).take();
-        sender.and_then(|sender| ask(&sender, Command::End)).unwrap_or_default()
+        let Some(sender) = lock(&self.weather.0).take() else { return WeatherReport::default() };
+        let (reply, answer) = channel();
+        // Its thread has ended, then.
+        let _ = sender.send(Command::End(reply));
+        answer.recv().unwrap_or_default()
     }
 
-    /// What has become of the plan so far, if there is weather. Its own thread has nobody to ask.
+    /// What has become of the plan so far, if there is weather. Its own thread has nobody to ask; and when that does
+    /// not answer it waits for the world's end itself, or for somebody who was stopped.
     pub(super) fn weather_so_far(&self) -> Option<WeatherReport> {
         if thread::current().name() == Some(THREAD) {
             return None;
         }
         let sender = lock(&self.weather.0).clone()?;
-        ask(&sender, Command::SoFar)
+        let (reply, answer) = channel();
+        sender.send(Command::SoFar(reply)).ok()?;
+        answer.recv_timeout(ANSWERS_WITHIN).ok()
     }
 
     /// Tells the weather of a label.
@@ -94,12 +103,6 @@ impl World {
             let _ = sender.send(Command::Mark(label.to_owned(), Instant::now()));
         }
     }
-}
-
-fn ask(sender: &Sender<Command>, command: impl FnOnce(Sender<WeatherReport>) -> Command) -> Option<WeatherReport> {
-    let (reply, answer) = channel();
-    sender.send(command(reply)).ok()?;
-    answer.recv().ok()
 }
 
 /// The thread's own.
@@ -173,7 +176,7 @@ impl Run {
 
     fn begin(&mut self, index: usize) {
         let planned = &mut self.planned[index];
-        match self.world.begin_fault(&planned.fault.kind) {
+        match self.world.begin_fault(&planned.fault.kind, Some(index + 1)) {
             Ok(begun) => {
                 planned.report.began = Some(self.began.elapsed());
                 if let Begun::Felled { host, .. } = begun {
@@ -226,7 +229,8 @@ impl Run {
         self.planned[index].report.ended = Some(self.began.elapsed());
         let bit = self.planned[index].report.bit;
         let times = if bit == 1 { "time" } else { "times" };
-        self.world.note_fault(&self.planned[index].fault.kind, &format!("ends, and bit {bit} {times}"));
+        let kind = &self.planned[index].fault.kind;
+        self.world.note_fault(kind, Some(index + 1), "ends", &format!(", and bit {bit} {times}"));
     }
 
     fn start_again(&mut self, host: HostId) {

@@ -1,0 +1,5 @@
+//! The program.
+
+fn main() -> std::io::Result<()> {
+    meter::main()
+}

@@ -1,0 +1,268 @@
+//! What a plan asks for, and what a client measures of it in either world.
+//!
+//! Each test prints what it measured as lines of JSON, for `cargo xtask parity` to set side by side, and judges it by
+//! generous bounds: that the machine is busy must not fail it.
+
+mod figures;
+mod probes;
+
+use anyhow::Result;
+use figures::{DEVIATES_999, binomial_bound, percentile, slope};
+use probes::{Probe, ask, until};
+use serde::Serialize;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+use windtunnel::{Chaos, chaos_test};
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+// The plan below, in numbers.
+const CALM: Range<Duration> = ms(0)..ms(1000);
+const LATENCY: Range<Duration> = ms(1000)..ms(2500);
+const LOSS: Range<Duration> = ms(2700)..ms(4700);
+const BANDWIDTH: Range<Duration> = ms(4900)..ms(6400);
+const PARTITION: Range<Duration> = ms(6900)..ms(7400);
+const SKEW: Range<Duration> = ms(7700)..ms(8700);
+const DRIFT: Range<Duration> = ms(8900)..ms(10900);
+const END: Duration = ms(11_200);
+
+/// What takes a fault that long to begin or to end is not in the figures of that fault.
+const MARGIN: Duration = ms(150);
+/// So much of a second is no clock that is wrong by one and a half.
+const SKEWED_S: f64 = 0.75;
+
+/// A quantity that was asked for, and measured. What `xtask/src/parity.rs` reads.
+#[derive(Serialize)]
+struct Row {
+    phase: &'static str,
+    quantity: &'static str,
+    unit: &'static str,
+    /// Nothing, where the world is as it is.
+    asked: Option<f64>,
+    measured: Option<f64>,
+    /// How far from what was asked chance alone takes 99.9 % of all measurements, where it is known.
+    bound: Option<f64>,
+    /// How far it may be before the test fails.
+    #[serde(skip)]
+    within: f64,
+}
+
+/// One fault after the other, each for long enough to be measured; nothing else goes wrong.
+#[chaos_test(
+    world = [sim, real],
+    seed = 7,
+    plan = "1000ms latency test<->meter 20ms jitter 5ms for 1500ms
+            2700ms loss test->meter 20% for 2000ms
+            4900ms bandwidth test->meter 1MiB/s queue 64KiB for 1500ms
+            6900ms partition test | meter for 500ms
+            7700ms clock-skew meter +1500ms for 1000ms
+            8900ms clock-drift meter +5000ppm then step for 2000ms"
+)]
+async fn faults_are_as_strong_as_they_are_asked_for(cx: Chaos) -> Result<()> {
+    let _meter = cx.host("meter").main(meter::main).start().await?;
+    let probes = cx
+        .storm(async || {
+            let began = Instant::now();
+            let marks = async {
+                for (phase, label) in [
+                    (&LATENCY, "latency is due"),
+                    (&LOSS, "loss is due"),
+                    (&BANDWIDTH, "bandwidth is due"),
+                    (&PARTITION, "partition is due"),
+                    (&SKEW, "skew is due"),
+                    (&DRIFT, "drift is due"),
+                ] {
+                    until(began, phase.start).await;
+                    cx.mark(label);
+                }
+            };
+            tokio::join!(ask(began, END, BANDWIDTH), marks).0
+        })
+        .await?;
+    let rows = rows(&probes);
+    for row in &rows {
+        println!("measured {}", serde_json::to_string(row)?);
+    }
+    for row in rows {
+        let measured = row.measured.unwrap_or(f64::NAN);
+        if let Some(asked) = row.asked {
+            let off = (measured - asked).abs();
+            assert!(off <= row.within, "{}, {}: {measured} {} for {asked}", row.phase, row.quantity, row.unit);
+        }
+    }
+    Ok(())
+}
+
+fn rows(probes: &[Probe]) -> Vec<Row> {
+    [clear_weather(probes), latency(probes), loss(probes), bandwidth(probes), partition(probes), clocks(probes)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Those that were sent while a fault was in force, without its first and last moments.
+fn sent_in<'p>(probes: &'p [Probe], phase: &Range<Duration>) -> impl Iterator<Item = &'p Probe> {
+    let phase = phase.start + MARGIN..phase.end - MARGIN;
+    probes.iter().filter(move |probe| phase.contains(&probe.sent))
+}
+
+fn round_trips_ms(probes: &[Probe], phase: &Range<Duration>) -> Vec<f64> {
+    sent_in(probes, phase).filter_map(|probe| Some(probe.round_trip()?.as_secs_f64() * 1e3)).collect()
+}
+
+const PERCENTILES: [(&str, f64); 3] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)];
+
+fn clear_weather(probes: &[Probe]) -> Vec<Row> {
+    let calm = round_trips_ms(probes, &CALM);
+    let row = |(quantity, share)| Row {
+        phase: "round trip in clear weather",
+        quantity,
+        unit: "ms",
+        asked: None,
+        measured: percentile(&calm, share),
+        bound: None,
+        within: f64::INFINITY,
+    };
+    PERCENTILES.map(row).into()
+}
+
+/// Two ways of 20 ms, each up to 5 ms more or less: the sum of two uniform distributions is a triangular one from 30 to
+/// 50 ms.
+fn latency(probes: &[Probe]) -> Vec<Row> {
+    const JITTER_MS: f64 = 5.0;
+    let calm = percentile(&round_trips_ms(probes, &CALM), 0.5).unwrap_or(0.0);
+    let late = round_trips_ms(probes, &LATENCY);
+    let row = |(quantity, share): (&'static str, f64)| Row {
+        phase: "latency of 20 ms each way, 5 ms of jitter",
+        quantity,
+        unit: "ms",
+        asked: Some(40.0 + 2.0 * JITTER_MS * (1.0 - (2.0 * (1.0 - share)).sqrt())),
+        measured: percentile(&late, share).map(|late| late - calm),
+        bound: None,
+        within: 20.0,
+    };
+    let mut rows: Vec<Row> = PERCENTILES.map(row).into();
+    let is_late = |probe: &Probe| probe.round_trip().is_some_and(|way| way > ms(20));
+    rows.extend(delays(probes, "latency", &LATENCY, is_late));
+    rows
+}
+
+fn loss(probes: &[Probe]) -> Vec<Row> {
+    const ASKED: f64 = 0.2;
+    let sent = sent_in(probes, &LOSS).count();
+    let lost = sent_in(probes, &LOSS).filter(|probe| probe.answer.is_none()).count();
+    let bound = |deviates| binomial_bound(ASKED, sent, deviates) * 100.0;
+    vec![Row {
+        phase: "loss one way",
+        quantity: "ratio",
+        unit: "%",
+        asked: Some(ASKED * 100.0),
+        measured: Some(lost as f64 / sent.max(1) as f64 * 100.0),
+        bound: Some(bound(DEVIATES_999)),
+        // Once in two million.
+        within: bound(5.0),
+    }]
+}
+
+/// What arrives at the other end of a link that is kept full, with its headers.
+fn bandwidth(probes: &[Probe]) -> Vec<Row> {
+    // Until a moment before the end, what arrives has come through the narrow link.
+    let counted = BANDWIDTH.start + 2 * MARGIN..BANDWIDTH.end - MARGIN;
+    let arrived: Vec<_> =
+        probes.iter().filter_map(|probe| probe.answer).filter(|answer| counted.contains(&answer.at)).collect();
+    let (first, last) = (arrived.iter().map(|answer| answer.at).min(), arrived.iter().map(|answer| answer.at).max());
+    let took = first.zip(last).map(|(first, last)| last.saturating_sub(first).as_secs_f64());
+    // The first one marks the beginning.
+    let bytes: f64 = arrived.iter().skip(1).map(probes::Answer::wire_bytes).sum();
+    vec![Row {
+        phase: "bandwidth of a full link",
+        quantity: "rate",
+        unit: "MiB/s",
+        asked: Some(1.0),
+        measured: took.filter(|took| *took > 0.0).map(|took| bytes / took / f64::from(1 << 20)),
+        bound: None,
+        within: 0.25,
+    }]
+}
+
+fn partition(probes: &[Probe]) -> Vec<Row> {
+    let passed = sent_in(probes, &PARTITION).filter(|probe| probe.answer.is_some()).count();
+    let mut rows = vec![Row {
+        phase: "partition",
+        quantity: "passes nonetheless",
+        unit: "datagrams",
+        asked: Some(0.0),
+        measured: Some(passed as f64),
+        bound: None,
+        within: 0.0,
+    }];
+    rows.extend(delays(probes, "partition", &PARTITION, |probe| probe.answer.is_none()));
+    rows
+}
+
+fn clocks(probes: &[Probe]) -> Vec<Row> {
+    let offsets: Vec<f64> = sent_in(probes, &SKEW).filter_map(Probe::offset_s).map(|offset| offset * 1e3).collect();
+    let mut rows = vec![Row {
+        phase: "clock skew",
+        quantity: "offset",
+        unit: "ms",
+        asked: Some(1500.0),
+        measured: percentile(&offsets, 0.5),
+        bound: None,
+        within: 20.0,
+    }];
+    let is_skewed = |probe: &Probe| probe.offset_s().is_some_and(|offset| offset > SKEWED_S);
+    rows.extend(delays(probes, "clock skew", &SKEW, is_skewed));
+    for (quantity, ahead) in [
+        ("rate of realtime", Probe::offset_s as fn(&Probe) -> Option<f64>),
+        ("rate of monotonic time", Probe::monotonic_ahead_s),
+    ] {
+        rows.push(Row {
+            phase: "clock drift",
+            quantity,
+            unit: "ppm",
+            asked: Some(5000.0),
+            measured: drift_ppm(probes, ahead),
+            bound: None,
+            within: 2500.0,
+        });
+    }
+    rows
+}
+
+/// By the faster half of all answers: what waited somewhere says little about clocks.
+fn drift_ppm(probes: &[Probe], ahead: impl Fn(&Probe) -> Option<f64>) -> Option<f64> {
+    let usual = Duration::from_secs_f64(percentile(&round_trips_ms(probes, &DRIFT), 0.5)? / 1e3);
+    let fast = sent_in(probes, &DRIFT).filter(|probe| probe.round_trip().is_some_and(|way| way <= usual));
+    let points: Vec<(f64, f64)> = fast.filter_map(|probe| Some((probe.sent.as_secs_f64(), ahead(probe)?))).collect();
+    Some(slope(&points)? * 1e6)
+}
+
+/// From the time for which a fault was planned to the first probe that it struck, and from the time for which its end
+/// was planned to the first that it struck no longer.
+fn delays(
+    probes: &[Probe],
+    phase: &'static str,
+    planned: &Range<Duration>,
+    is_struck: impl Fn(&Probe) -> bool,
+) -> [Row; 2] {
+    const WITHIN_MS: f64 = 500.0;
+    let after = |time: Duration, struck: bool| {
+        let mut sent = probes.iter().filter(|probe| probe.sent >= time);
+        let first = sent.find(|probe| is_struck(probe) == struck)?;
+        Some(first.sent.saturating_sub(time).as_secs_f64() * 1e3)
+    };
+    [("in force after", after(planned.start, true)), ("gone after", after(planned.end, false))].map(
+        |(quantity, measured)| Row {
+            phase,
+            quantity,
+            unit: "ms",
+            asked: Some(0.0),
+            measured,
+            bound: None,
+            within: WITHIN_MS,
+        },
+    )
+}

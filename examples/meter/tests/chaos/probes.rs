@@ -1,0 +1,109 @@
+//! Asking the meter, again and again.
+
+use meter::{HEADER_BYTES, PORT, REQUEST_BYTES_MAX, Reading, realtime_ns};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+use tokio::net::UdpSocket;
+use tokio::time::{interval, sleep_until};
+
+/// How often it is asked.
+const INTERVAL: Duration = Duration::from_millis(2);
+/// A request that is to be short.
+const SHORT_BYTES: usize = 64;
+/// One that fills links, and how many are sent at a time.
+const LONG_BYTES: usize = 1400;
+const LONG_TOGETHER: usize = 4;
+/// How long answers are waited for at the end.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// One question. All times are since the storm began.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probe {
+    pub(crate) sent: Duration,
+    sent_realtime_ns: u64,
+    pub(crate) answer: Option<Answer>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answer {
+    pub(crate) at: Duration,
+    at_realtime_ns: u64,
+    reading: Reading,
+}
+
+impl Answer {
+    /// Of the request and its headers.
+    pub(crate) fn wire_bytes(&self) -> f64 {
+        self.reading.bytes as f64 + HEADER_BYTES as f64
+    }
+}
+
+impl Probe {
+    /// The way there and back.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        Some(self.answer?.at.saturating_sub(self.sent))
+    }
+
+    /// How far the meter's realtime clock is ahead, in seconds, when both ways take as long (RFC 5905, section 8).
+    pub(crate) fn offset_s(&self) -> Option<f64> {
+        let answer = self.answer?;
+        let middle = i128::midpoint(self.sent_realtime_ns.into(), answer.at_realtime_ns.into());
+        Some((i128::from(answer.reading.realtime_ns) - middle) as f64 / 1e9)
+    }
+
+    /// How far the meter's monotonic clock is ahead of the time since the storm began, in seconds: that it has another
+    /// beginning does not matter to how it changes.
+    pub(crate) fn monotonic_ahead_s(&self) -> Option<f64> {
+        let answer = self.answer?;
+        let middle = (self.sent + answer.at).as_secs_f64() / 2.0;
+        Some(answer.reading.monotonic_ns as f64 / 1e9 - middle)
+    }
+}
+
+/// Asks from `began` until this long after, with requests that fill links in the time `filled`.
+pub(crate) async fn ask(began: Instant, length: Duration, filled: Range<Duration>) -> std::io::Result<Vec<Probe>> {
+    let socket = UdpSocket::bind("0.0.0.0:0").await?;
+    socket.connect(("meter", PORT)).await?;
+    let mut probes: Vec<Probe> = Vec::new();
+    let mut ticks = interval(INTERVAL);
+    let mut bytes = [0; REQUEST_BYTES_MAX];
+    let end = tokio::time::sleep(Duration::MAX);
+    tokio::pin!(end);
+    let mut is_over = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut end, if is_over => return Ok(probes),
+            received = socket.recv(&mut bytes) => {
+                let (at, at_realtime_ns) = (began.elapsed(), realtime_ns());
+                // While the meter is down, the kernel says that nobody listens.
+                let reading = received.ok().and_then(|count| Reading::from_bytes(&bytes[..count]));
+                if let Some(reading) = reading
+                    && let Some(probe) = probes.get_mut(reading.number as usize)
+                {
+                    probe.answer.get_or_insert(Answer { at, at_realtime_ns, reading });
+                }
+            }
+            _ = ticks.tick(), if !is_over => {
+                let (count, size) =
+                    if filled.contains(&began.elapsed()) { (LONG_TOGETHER, LONG_BYTES) } else { (1, SHORT_BYTES) };
+                for _ in 0..count {
+                    let mut request = [0; LONG_BYTES];
+                    request[..8].copy_from_slice(&(probes.len() as u64).to_be_bytes());
+                    probes.push(Probe { sent: began.elapsed(), sent_realtime_ns: realtime_ns(), answer: None });
+                    // Lost, then.
+                    let _ = socket.send(&request[..size]).await;
+                }
+                if began.elapsed() >= length {
+                    is_over = true;
+                    end.set(tokio::time::sleep(PATIENCE));
+                }
+            }
+        }
+    }
+}
+
+/// Waits until this long after `began`.
+pub(crate) async fn until(began: Instant, after: Duration) {
+    sleep_until((began + after).into()).await;
+}

@@ -1,0 +1,55 @@
+//! Hosts whose program is none of the test binary's functions.
+
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use windtunnel::HostState;
+use windtunnel::prelude::*;
+
+/// Answers each connection with what it sent, and says what it is told when it is asked to end. Perl is on every Debian.
+const ECHO: &str = r#"
+    use IO::Socket::INET;
+    $| = 1;
+    $SIG{TERM} = sub { print "good bye, $ENV{COLOUR}\n"; exit 0 };
+    my $listener = IO::Socket::INET->new(LocalPort => 7, Listen => 8, ReuseAddr => 1) or die $!;
+    while (1) {
+        my $stream = $listener->accept() or next;
+        $stream->syswrite($_) while $stream->sysread($_, 4096);
+    }
+"#;
+
+#[chaos_test(
+    world = real,
+    cases = 1,
+    plan = "100ms pause echo for 200ms
+            600ms crash echo restart after 100ms"
+)]
+async fn a_host_can_be_any_program(cx: Chaos) -> Result<()> {
+    let echo = cx.host("echo").command("perl").args(|_| ["-e", ECHO]).env("COLOUR", "green").ready(tcp(7));
+    let echo = echo.stop_within("5s").start().await?;
+    cx.storm(async || {
+        let before = std::time::Instant::now();
+        let slowest = slowest_answer(&echo, before + Duration::from_millis(500)).await;
+        assert!(cx.is_calm() || slowest.is_ok_and(|slowest| slowest >= Duration::from_millis(100)));
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    })
+    .await;
+    eventually!(within = "5s", slowest_answer(&echo, std::time::Instant::now()).await.is_ok());
+    echo.stop_and_wait().await?;
+    assert_eq!(echo.state(), HostState::Down);
+    Ok(())
+}
+
+/// How long the host takes to answer at worst, asked again and again until then and once at least.
+async fn slowest_answer(echo: &Host, until: std::time::Instant) -> std::io::Result<Duration> {
+    let mut stream = tokio::net::TcpStream::connect(echo.addr(7)).await?;
+    let mut slowest = Duration::ZERO;
+    loop {
+        let asked = std::time::Instant::now();
+        stream.write_all(b"hello").await?;
+        stream.read_exact(&mut [0; 5]).await?;
+        slowest = slowest.max(asked.elapsed());
+        if std::time::Instant::now() >= until {
+            return Ok(slowest);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Whatever is killed or stopped, and whenever: a real test leaves the machine as it was.
+//!
+//! Everything runs in sandboxes: namespaces in which these tests put somebody else's rules, queueing discipline and
+//! mounts beforehand, and in which all processes are theirs, so that every one that stays is seen. What runs there are
+//! fixtures, as libtest runs tests.
+//!
+//! ```text
+//! sandbox.rs        a machine of one's own
+//! foreign.rs        what somebody else has there
+//! look.rs           what the machine looks like, before and after
+//! fixture.rs        tests with faults of every class
+//! run.rs            a fixture that runs, and its processes
+//! interleavings.rs  one of them is killed or stopped at some moment
+//! stopped.rs        one of them is stopped for ever
+//! noticed.rs        somebody else changes what a fault has put in force
+//! together.rs       four tests at once
+//! ```
+
+mod fixture;
+mod foreign;
+mod interleavings;
+mod look;
+mod noticed;
+mod run;
+mod sandbox;
+mod stopped;
+mod together;
