@@ -127,11 +127,14 @@ fn hijack() -> Result<By> {
 
 fn throttle(scratch: &Scratch) -> Result<By> {
     let (_, device) = scratch.keeper.make_disk(HOST)?;
-    let (Some(device), Some(group)) = (device, scratch.group()) else {
-        return prove(&mut boundary::Page::make()?.slow(RATE, Duration::ZERO)?).map(|_| By::Fallback);
+    let by_group = |group: &Group, device| {
+        let rates = Rates { read_bytes_per_s: Some(RATE), write_bytes_per_s: Some(RATE), ..Rates::default() };
+        prove(&mut Limited::apply(group, &Limit::Io { device, rates })?)
     };
-    let rates = Rates { read_bytes_per_s: Some(RATE), write_bytes_per_s: Some(RATE), ..Rates::default() };
-    prove(&mut Limited::apply(&group, &Limit::Io { device, rates })?).map(|_| By::Mechanism)
+    match (device, scratch.group()) {
+        (Some(device), Some(group)) if by_group(&group, device).is_ok() => Ok(By::Mechanism),
+        _ => prove(&mut boundary::Page::make()?.slow(RATE, Duration::ZERO)?).map(|_| By::Fallback),
+    }
 }
 
 fn rot(scratch: &Scratch) -> Result<By> {
