@@ -73,8 +73,8 @@ impl From<windtunnel_inject::Error> for Refusal {
 }
 
 impl World {
-    /// Begins a fault; when this returns, it is in force.
-    pub(super) fn begin_fault(&'static self, kind: &FaultKind) -> Result<Begun, Refusal> {
+    /// Begins a fault, which has a number if a plan has it; when this returns, it is in force.
+    pub(super) fn begin_fault(&'static self, kind: &FaultKind, number: Option<usize>) -> Result<Begun, Refusal> {
         let begun = match kind {
             FaultKind::Links { links, trouble } => Begun::Injected(self.begin_on_links(links, trouble)?),
             FaultKind::Crash { host } | FaultKind::Kill { host } => {
@@ -106,9 +106,9 @@ impl World {
         match &begun {
             Begun::Injected(injections) => {
                 let how: Vec<_> = injections.iter().map(|injection| injection.mechanism()).collect();
-                self.note_fault(kind, &format!("begins, by {}", how.join(" and ")));
+                self.note_fault(kind, number, "begins", &format!(", by {}", how.join(" and ")));
             }
-            _ => self.note_fault(kind, "begins"),
+            _ => self.note_fault(kind, number, "begins", ""),
         }
         Ok(begun)
     }
@@ -213,8 +213,13 @@ impl World {
         }
     }
 
-    pub(super) fn note_fault(&self, kind: &FaultKind, what: &str) {
-        self.note("test", &format!("{} {what}", self.fault_name(kind)));
+    /// Says that a fault begins or ends: one of a plan as the simulated world says it, with its number there.
+    pub(super) fn note_fault(&self, kind: &FaultKind, number: Option<usize>, turn: &str, more: &str) {
+        let name = self.fault_name(kind);
+        self.note("test", &match number {
+            Some(number) => format!("fault {number} {turn}: {name}{more}"),
+            None => format!("{name} {turn}{more}"),
+        });
     }
 
     /// A fault in a few words, for the log.
@@ -298,7 +303,7 @@ impl World {
     /// Begins a fault of links. A test that asks for what this machine cannot do must not go on as if it were there.
     fn by_hand(&'static self, links: Links, trouble: LinkTrouble) -> FaultId {
         let kind = FaultKind::Links { links, trouble };
-        let begun = match self.begin_fault(&kind) {
+        let begun = match self.begin_fault(&kind, None) {
             Ok(begun) => begun,
             Err(refusal) => panic!("{}: {refusal}", self.fault_name(&kind)),
         };

@@ -11,7 +11,7 @@ use windtunnel_inject::dns::{Answer, Asker, Responder};
 use windtunnel_inject::shape::{Endpoint, Shaper, Spread as Spreading, Trouble};
 use windtunnel_inject::switch::{Cut, GATEWAY_V4, Partition, PortId, Switch, Ways};
 use windtunnel_inject::{Injection, Result, shape};
-use windtunnel_sim::weather::{LinkTrouble, Links, NameAnswer, Spread};
+use windtunnel_sim::weather::{Fault, FaultKind, LinkTrouble, Links, NameAnswer, Spread};
 use windtunnel_sim::world::HostId;
 
 /// A world's network.
@@ -50,14 +50,17 @@ impl Network {
         Partition::begin(switch.ns(), &[cut])
     }
 
-    fn shape(&self, links: &Links, trouble: Trouble) -> std::result::Result<Box<dyn Injection>, Refusal> {
-        let started = self.shaper.get_or_init(|| {
+    fn shaper(&self) -> &std::result::Result<Shaper, String> {
+        self.shaper.get_or_init(|| {
             let switch = lock(&self.switch);
             let namespace = switch.ns().try_clone_to_owned().map_err(|error| error.to_string())?;
             drop(switch);
             Shaper::start_in(namespace.as_fd(), self.seed).map_err(|error| error.to_string())
-        });
-        let shaper = started.as_ref().map_err(|reason| Refusal::Lacking(reason.clone()))?;
+        })
+    }
+
+    fn shape(&self, links: &Links, trouble: Trouble) -> std::result::Result<Box<dyn Injection>, Refusal> {
+        let shaper = self.shaper().as_ref().map_err(|reason| Refusal::Lacking(reason.clone()))?;
         let of = |hosts: &[HostId]| hosts.iter().map(|host| Endpoint(ips(*host).into())).collect();
         let links = shape::Links { from: of(&links.from), to: of(&links.to), both_ways: links.both_ways };
         Ok(Box::new(shaper.begin(&links, trouble)?))
@@ -102,6 +105,18 @@ impl World {
         let namespace = self.namespace(asker).ok_or(Refusal::NotHere("the host is down, and asks nobody"))?;
         let asker = Asker { ns: namespace.as_fd(), addresses: &ips(asker) };
         Ok(Box::new(self.network.names.hijack(&asker, name, answer)?))
+    }
+
+    /// Has what troubles links be ready before faults of a plan are due. Without a trouble it costs nobody anything.
+    pub(super) fn prepare_links(&self, faults: &[Fault]) {
+        let is_shaped = |fault: &Fault| match &fault.kind {
+            FaultKind::Links { trouble, .. } => *trouble != LinkTrouble::Partition,
+            _ => false,
+        };
+        if faults.iter().any(is_shaped) {
+            // Whoever needs it hears why it is not there.
+            let _ = self.network.shaper();
+        }
     }
 
     pub(super) fn begin_on_links(

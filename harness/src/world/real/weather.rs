@@ -47,6 +47,7 @@ impl World {
     /// Has a plan carried out from now on.
     pub(crate) fn begin_weather(&'static self, faults: &[Fault]) {
         let (sender, commands) = channel();
+        self.prepare_links(faults);
         let began = Instant::now();
         let planned = faults.iter().map(|fault| {
             let begins = match fault.begins {
@@ -175,7 +176,7 @@ impl Run {
 
     fn begin(&mut self, index: usize) {
         let planned = &mut self.planned[index];
-        match self.world.begin_fault(&planned.fault.kind) {
+        match self.world.begin_fault(&planned.fault.kind, Some(index + 1)) {
             Ok(begun) => {
                 planned.report.began = Some(self.began.elapsed());
                 if let Begun::Felled { host, .. } = begun {
@@ -228,7 +229,8 @@ impl Run {
         self.planned[index].report.ended = Some(self.began.elapsed());
         let bit = self.planned[index].report.bit;
         let times = if bit == 1 { "time" } else { "times" };
-        self.world.note_fault(&self.planned[index].fault.kind, &format!("ends, and bit {bit} {times}"));
+        let kind = &self.planned[index].fault.kind;
+        self.world.note_fault(kind, Some(index + 1), "ends", &format!(", and bit {bit} {times}"));
     }
 
     fn start_again(&mut self, host: HostId) {
