@@ -2,6 +2,7 @@
 
 mod block;
 mod clone;
+pub mod datagram;
 mod device_mapper;
 mod exec;
 mod fork;
@@ -10,11 +11,10 @@ mod mount;
 mod orphan;
 mod ptrace;
 mod shared_words;
+pub mod simulation;
 mod socket;
 mod stub_code;
 mod writeback;
-pub mod datagram;
-pub mod simulation;
 
 pub use block::{attach_loop_device, cut_power_of_ext4, free_loop_device};
 pub use clone::clone_into;
