@@ -22,7 +22,7 @@ fn answers() {
 fn asks() {
     loop {
         let _ = SystemTime::now();
-        let _ = ("peer", 7).to_socket_addrs();
+        let _ = ("peer0", 7).to_socket_addrs();
         thread::sleep(PAUSE);
     }
 }
@@ -42,14 +42,23 @@ fn stores() {
     }
 }
 
-/// Opens files and starts threads.
+/// Opens files and starts threads, and keeps them until it can have no more or has enough.
 fn leaks() {
-    loop {
-        let threads: Vec<_> = (0..8).map(|_| thread::Builder::new().spawn(|| thread::sleep(PAUSE))).collect();
-        let files: Vec<_> = (0..40).map(|_| fs::File::open("/dev/null")).collect();
-        drop(files);
-        threads.into_iter().flatten().for_each(|thread| drop(thread.join()));
+    static END: std::sync::RwLock<()> = std::sync::RwLock::new(());
+    for round in 0.. {
+        let enough = 100 + round * 37 % 100;
+        let (mut files, mut threads) = (Vec::new(), Vec::new());
+        let ended = END.write();
+        for _ in 0..enough {
+            let thread = thread::Builder::new().spawn(|| drop(END.read()));
+            let (Ok(file), Ok(thread)) = (fs::File::open("/dev/null"), thread) else { break };
+            files.push(file);
+            threads.push(thread);
+            thread::sleep(PAUSE);
+        }
+        drop(ended);
         thread::sleep(PAUSE);
+        threads.into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 
@@ -80,26 +89,26 @@ fn waits() {
 #[chaos_test(
     world = real,
     cases = 1,
-    plan = "0s latency test<->peer 5ms for 300ms
-            300ms loss test<->peer 50% for 300ms
-            600ms duplication test<->peer 50% for 300ms
-            900ms reordering test<->peer 50% by 5ms for 300ms
-            1200ms corruption test<->peer 50% for 300ms
-            1500ms bandwidth test<->peer 16KiB/s for 300ms
-            1800ms partition test | peer for 300ms
-            0s dns-hijack asks \"peer\" answers nxdomain for 500ms
-            500ms clock-skew asks -1h for 500ms
-            1000ms clock-drift asks +200ppm for 500ms
-            0s disk-full stores for 500ms
-            500ms inode-exhaustion stores for 500ms
-            1000ms disk-errors stores reads 20% syncs 50% for 500ms
-            1500ms io-throttle stores 64KiB/s for 500ms
-            2000ms bit-rot stores bits 16
-            2000ms io-throttle stores 64KiB/s delay 20ms for 500ms
-            0s task-leak leaks 1048560 descriptors for 700ms
-            700ms task-leak leaks 63534 threads for 700ms
-            0s cpu-burn works 95% for 1s
-            0s memory-pressure hungry0 99.5% for 1s
+    plan = "0s latency test<->peer0 5ms for 400ms
+            300ms loss test<->peer0 50% for 400ms
+            600ms duplication test<->peer0 50% for 400ms
+            900ms reordering test<->peer0 50% by 5ms for 400ms
+            1200ms corruption test<->peer0 50% for 400ms
+            1500ms bandwidth test<->peer0 16KiB/s for 400ms
+            0s partition test | peer1 for 1s
+            0s dns-hijack asks \"peer0\" answers nxdomain for 1s
+            500ms clock-skew asks -1h for 1s
+            1s clock-drift asks +200ppm for 1s
+            0s disk-full stores0 for 2s
+            0s inode-exhaustion stores1 for 2s
+            0s disk-errors stores2 reads 20% syncs 50% for 2s
+            0s io-throttle stores3 64KiB/s for 2s
+            0s io-throttle stores4 64KiB/s delay 20ms for 2s
+            1s bit-rot stores5 bits 16
+            0s task-leak leaks0 1048560 descriptors for 2s
+            0s task-leak leaks1 63534 threads for 2s
+            0s cpu-burn works 98% for 2s
+            0s memory-pressure hungry0 99.5% for 2s
             0s memory-pressure hungry1 oom-kill for 300ms
             0s pause spare0 for 200ms
             0s crash spare1 restart after 200ms
@@ -107,22 +116,27 @@ fn waits() {
 )]
 #[ignore = "a fixture"]
 async fn every_kind(cx: Chaos) -> Result<()> {
-    let _peer = cx.host("peer").main(answers).start().await?;
+    let _peers = cx.hosts("peer", 2).main(answers).start().await?;
     let _asks = cx.host("asks").main(asks).start().await?;
-    let _stores = cx.host("stores").main(stores).start().await?;
-    let _leaks = cx.host("leaks").main(leaks).start().await?;
+    let _stores = cx.hosts("stores", 6).main(stores).start().await?;
+    let _leaks = cx.hosts("leaks", 2).main(leaks).start().await?;
     let _works = cx.host("works").main(works).start().await?;
     let _hungry = cx.hosts("hungry", 2).main(allocates).start().await?;
     let _spare = cx.hosts("spare", 3).main(waits).start().await?;
-    let lasts = if cx.is_calm() { Duration::from_millis(200) } else { Duration::from_secs(4) };
+    let lasts = if cx.is_calm() { Duration::from_millis(200) } else { Duration::from_secs(5) };
     cx.storm(async || {
         let socket = tokio::net::UdpSocket::bind("0.0.0.0:0").await.expect("a socket");
-        let address = tokio::net::lookup_host(("peer", 7)).await.expect("a name").next().expect("an address");
+        let mut peers = Vec::new();
+        for peer in ["peer0", "peer1"] {
+            peers.extend(tokio::net::lookup_host((peer, 7)).await.expect("a name"));
+        }
         let until = Instant::now() + lasts;
         let mut bytes = [0; 2000];
         while Instant::now() < until {
-            let _ = socket.send_to(&[7; 1000], address).await;
-            let _ = tokio::time::timeout(Duration::from_millis(2), socket.recv_from(&mut bytes)).await;
+            for peer in peers.iter().filter(|peer| peer.is_ipv4()) {
+                let _ = socket.send_to(&[7; 1000], peer).await;
+                let _ = tokio::time::timeout(Duration::from_millis(2), socket.recv_from(&mut bytes)).await;
+            }
         }
     })
     .await;

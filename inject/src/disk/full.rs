@@ -83,7 +83,7 @@ impl DiskFull {
             Means::Size { .. } => "tmpfs size",
             Means::Balloon(_) => "balloon without a name",
         };
-        let watch = space::Watch::of(before);
+        let watch = space::Watch::of(space::Taken::Blocks, before);
         let mut full = Self { directory, left_bytes, means: Some(means), mechanism, watch };
         full.take()?;
         let deadline = Instant::now() + CONTEST;
@@ -213,7 +213,7 @@ impl Injection for DiskFull {
         Ok(())
     }
 
-    /// Blocks and inodes that changed hands since it was applied, as far as they were seen between two looks: what was
+    /// Blocks that changed hands since it was applied, as far as they were seen between two looks: what was
     /// written into what was left, what was deleted to make room, and files that were made but could not be filled.
     /// The kernel does not count refused writes, so a program that only appends to a file on a disk without any space
     /// is not seen here.

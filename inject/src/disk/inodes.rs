@@ -79,7 +79,8 @@ impl InodeExhaustion {
             let remedy = "take a file system that counts inodes: ext4, xfs, tmpfs";
             return Err(Error::lacking("use up inodes", "the file system does not count them", remedy));
         }
-        let mut exhaustion = Self { directory, left, means, watch: space::Watch::of(before), healed: false };
+        let mut exhaustion =
+            Self { directory, left, means, watch: space::Watch::of(space::Taken::Inodes, before), healed: false };
         exhaustion.take()?;
         exhaustion.watch.rest(exhaustion.space()?);
         Ok(exhaustion)
@@ -173,7 +174,7 @@ impl Injection for InodeExhaustion {
         Ok(())
     }
 
-    /// Blocks and inodes that changed hands since it was applied, as far as they were seen between two looks. The
+    /// Inodes that changed hands since it was applied, as far as they were seen between two looks. The
     /// kernel does not count files that could not be made.
     fn bit(&mut self) -> Result<u64> {
         if !self.healed {

@@ -25,9 +25,6 @@ pub struct BitRot {
 }
 
 impl BitRot {
-    /// How it is done.
-    pub const MECHANISM: &'static str = "bits flipped in files";
-
     /// Flips this many bits of regular files that a host has written on its own disk, each anywhere with the same
     /// chance: by the seed, so that the same files rot in the same places. Files at the paths `but_not` stay. Where a
     /// file cannot be written (a program that runs), its bits are left out; [`bit`](Injection::bit) says how many were
@@ -50,7 +47,7 @@ impl BitRot {
 
 impl Injection for BitRot {
     fn mechanism(&self) -> &'static str {
-        Self::MECHANISM
+        "bits flipped in files"
     }
 
     /// There is nothing to ask for: the host may have written something else there since.

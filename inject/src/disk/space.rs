@@ -62,22 +62,32 @@ pub(super) fn of(directory: BorrowedFd<'_>) -> Result<Space> {
     })
 }
 
+/// What a fault takes, and a [`Watch`] counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Taken {
+    Blocks,
+    Inodes,
+}
+
 /// How much changed between looks, apart from what the fault itself did.
 #[derive(Debug)]
 pub(super) struct Watch {
+    taken: Taken,
     last: Space,
     changes: u64,
 }
 
 impl Watch {
-    pub(super) fn of(space: Space) -> Self {
-        Self { last: space, changes: 0 }
+    pub(super) fn of(taken: Taken, space: Space) -> Self {
+        Self { taken, last: space, changes: 0 }
     }
 
     /// Counts what others did since the last look.
     pub(super) fn look(&mut self, now: Space) {
-        let blocks = now.free_bytes.abs_diff(self.last.free_bytes) / now.block_bytes.max(1);
-        self.changes += blocks + now.free_inodes.abs_diff(self.last.free_inodes);
+        self.changes += match self.taken {
+            Taken::Blocks => now.free_bytes.abs_diff(self.last.free_bytes) / now.block_bytes.max(1),
+            Taken::Inodes => now.free_inodes.abs_diff(self.last.free_inodes),
+        };
         self.last = now;
     }
 

@@ -181,7 +181,7 @@ impl Keeper {
     /// # Errors
     /// As [`DiskFull::of`].
     pub fn fill_disk(self: &Arc<Self>, host: &str, left_bytes: u64) -> Result<Box<dyn Injection>> {
-        self.begin_on_disk(DiskOrder::Fill { host: host.to_owned(), left_bytes }, "disk full")
+        self.begin_on_disk(DiskOrder::Fill { host: host.to_owned(), left_bytes })
     }
 
     /// Leaves so many inodes on a host's disk.
@@ -189,7 +189,7 @@ impl Keeper {
     /// # Errors
     /// As [`InodeExhaustion::of`].
     pub fn take_inodes(self: &Arc<Self>, host: &str, left: u64) -> Result<Box<dyn Injection>> {
-        self.begin_on_disk(DiskOrder::TakeInodes { host: host.to_owned(), left }, "no inodes left")
+        self.begin_on_disk(DiskOrder::TakeInodes { host: host.to_owned(), left })
     }
 
     /// Flips so many bits of what a host has written to its disk, for good.
@@ -197,12 +197,16 @@ impl Keeper {
     /// # Errors
     /// As [`BitRot::of`].
     pub fn rot_disk(self: &Arc<Self>, host: &str, bits: u32, seed: u64) -> Result<Box<dyn Injection>> {
-        self.begin_on_disk(DiskOrder::Rot { host: host.to_owned(), bits, seed }, BitRot::MECHANISM)
+        self.begin_on_disk(DiskOrder::Rot { host: host.to_owned(), bits, seed })
     }
 
-    fn begin_on_disk(self: &Arc<Self>, order: DiskOrder, mechanism: &'static str) -> Result<Box<dyn Injection>> {
+    fn begin_on_disk(self: &Arc<Self>, order: DiskOrder) -> Result<Box<dyn Injection>> {
         match self.order_disk(order)? {
-            Answer::Fault { id, .. } => Ok(Box::new(OnDisk { keeper: Arc::clone(self), id, mechanism, over: None })),
+            Answer::Fault { id, mechanism } => {
+                // A few words for each fault of a plan, in a process that ends with it.
+                let mechanism = mechanism.leak();
+                Ok(Box::new(OnDisk { keeper: Arc::clone(self), id, mechanism, over: None }))
+            }
             other => Err(other.unexpected()),
         }
     }
