@@ -55,7 +55,7 @@ impl Page {
     }
 
     fn say(&self, wall: &[Line], monotonic: &[Line]) {
-        let [_, turn_word, .., slots, _, _, wall_word, monotonic_word, line_words, _, slot_words, _] =
+        let [_, turn_word, .., slots, _, _, _, wall_word, monotonic_word, line_words, _, slot_words, _] =
             real_clock::LAYOUT;
         let turn = self.words[turn_word].load(Ordering::Relaxed) + 1;
         let slot = slots + (turn & 1) as usize * slot_words;

@@ -34,9 +34,16 @@ fn genuine() -> (f64, f64) {
     (read(rustix::time::ClockId::Realtime), read(rustix::time::ClockId::Monotonic))
 }
 
-/// How far the wall clock is ahead of the machine's, in seconds.
+/// How far the wall clock is ahead of the machine's, in seconds, to a few microseconds.
 fn ahead() -> f64 {
-    SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs_f64() - genuine().0
+    let once = || {
+        let before = genuine().0;
+        let shown = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs_f64();
+        let after = genuine().0;
+        (after - before, shown - (before + after) / 2.0)
+    };
+    let all = (0..10).map(|_| once());
+    all.min_by(|one, other| one.0.total_cmp(&other.0)).expect("some").1
 }
 
 #[track_caller]
@@ -46,10 +53,8 @@ fn assert_near(found: f64, wanted: f64, within: f64) {
 
 fn heal(mut fault: ClockFault) -> u64 {
     fault.read_back().expect("in force");
-    let bit = fault.bit().expect("a count");
     fault.heal().expect("healed");
-    assert_eq!(fault.bit().expect("a count"), bit);
-    bit
+    fault.bit().expect("a count")
 }
 
 #[test]
@@ -66,9 +71,9 @@ fn a_stepped_clock_is_off_at_once_and_right_at_once() {
         assert_near(ahead(), -5.0, 0.001);
         let other = page.skew(250_000_000, false).expect("a skew");
         assert_near(ahead(), -4.75, 0.001);
-        assert_eq!(heal(fault), 2);
+        assert_eq!(heal(fault), 20);
         assert_near(ahead(), 0.25, 0.001);
-        assert_eq!(heal(other), 2);
+        assert_eq!(heal(other), 20);
         assert_near(ahead(), 0.0, 0.001);
         assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
         assert!(page.last_read().is_some());

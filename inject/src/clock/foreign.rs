@@ -151,7 +151,7 @@ impl Face for Led {
         "code in the process's vDSO, on a lease"
     }
 
-    fn tell(&mut self, _clocks: &Clocks, _change: Change) -> Result<i64> {
+    fn tell(&mut self, _clocks: &Clocks, _change: &Change) -> Result<i64> {
         self.check_alive()?;
         Ok(now_ns())
     }

@@ -18,7 +18,7 @@ mod simulation;
 mod trial;
 
 pub use foundation::Foundation;
-pub use means::{By, Done, Means, Reach, table};
+pub use means::{By, Means, Reach, table};
 pub use simulation::Simulation;
 pub use trial::Verdict;
 

@@ -128,7 +128,7 @@ pub mod words {
     /// In a slot: its lease.
     pub const UNTIL: usize = 0;
     /// In a slot: the wall clock's curve.
-    pub const WALL: usize = 6;
+    pub const WALL: usize = 13;
     /// Of a line.
     pub const LINE: usize = 3;
     /// Of a curve.
