@@ -112,16 +112,22 @@ fn a_drift_moves_both_clocks_and_one_of_them_is_put_right() {
 #[test]
 fn a_slewed_clock_gains_half_a_millisecond_in_a_second() {
     in_a_host(|page| {
-        let fault = page.skew(1_000_000_000, true).expect("a skew");
         let began = genuine().1;
+        let fault = page.skew(1_000_000_000, true).expect("a skew");
         thread::sleep(Duration::from_millis(500));
-        let gained = (genuine().1 - began) * 500e-6;
-        assert_near(ahead(), gained, 20e-6);
-        // It goes back as slowly.
+        let gained = ahead();
+        // A quarter of a millisecond, if nobody is kept from looking at it.
+        assert_near(gained, (genuine().1 - began) * 500e-6, 120e-6);
+        // It goes back from where it has come to, and as slowly.
         heal(fault);
-        assert_near(ahead(), gained, 40e-6);
-        thread::sleep(Duration::from_millis(600));
-        assert_near(ahead(), 0.0, 20e-6);
+        let (healed, left) = (genuine().1, ahead());
+        assert!(left > gained - 20e-6, "{left} of {gained}");
+        while ahead() > 5e-6 {
+            assert!(genuine().1 - healed < 10.0, "it is still off by {}", ahead());
+            thread::sleep(Duration::from_millis(20));
+        }
+        thread::sleep(Duration::from_millis(20));
+        assert_near(ahead(), 0.0, 5e-6);
     });
 }
 

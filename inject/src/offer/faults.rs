@@ -92,6 +92,15 @@ fn prove(injection: &mut dyn Injection) -> Result<&'static str> {
     Ok(how)
 }
 
+/// Which of these an injection says that it is.
+fn by(how: &str, mechanism: &str, fallback: &str) -> Result<By> {
+    match how {
+        _ if how == mechanism => Ok(By::Mechanism),
+        _ if how == fallback => Ok(By::Fallback),
+        _ => Err(Error::unlike("say by what it was done", format!("{mechanism} or {fallback}"), how)),
+    }
+}
+
 fn of_disk(kind: DiskKind) -> By {
     match kind {
         DiskKind::Ext4 => By::Mechanism,
@@ -103,7 +112,7 @@ fn partition() -> Result<By> {
     let wire = Wire::lay()?;
     let [from, to] = ADDRESSES.map(Vec::from);
     let how = prove(&mut Partition::begin(wire.switch.ns(), &[Cut { from, to, ways: Ways::Both }])?)?;
-    Ok(if how == "nft owner table" { By::Mechanism } else { By::Fallback })
+    by(how, "nft owner table", "nft table")
 }
 
 fn shape(trouble: Trouble) -> Result<By> {
@@ -115,7 +124,7 @@ pub(super) fn divert(wire: &Wire, trouble: Trouble) -> Result<By> {
     let shaper = Shaper::start_in(wire.switch.ns(), 0)?;
     let [from, to] = ADDRESSES.map(|addresses| vec![Endpoint::from(addresses)]);
     let how = prove(&mut shaper.begin(&Links { from, to, both_ways: true }, trouble)?)?;
-    Ok(if how == "NFQUEUE" { By::Mechanism } else { By::Fallback })
+    by(how, "NFQUEUE by nft's queue", "NFQUEUE by xt's target")
 }
 
 fn hijack() -> Result<By> {
@@ -127,11 +136,41 @@ fn hijack() -> Result<By> {
 
 fn throttle(scratch: &Scratch) -> Result<By> {
     let (_, device) = scratch.keeper.make_disk(HOST)?;
+<<<<<<< HEAD
+    let by_group = |group: &Group, device| {
+        let rates = Rates { read_bytes_per_s: Some(RATE), write_bytes_per_s: Some(RATE), ..Rates::default() };
+        prove(&mut Limited::apply(group, &Limit::Io { device, rates })?)
+    };
+    match (device, scratch.group()) {
+        (Some(device), Some(group)) if by_group(&group, device).is_ok() => Ok(By::Mechanism),
+        _ => prove(&mut boundary::Page::make()?.slow(RATE, Duration::ZERO)?).map(|_| By::Fallback),
+    }
+}
+
+fn rot(scratch: &Scratch) -> Result<By> {
+    const WHAT: &str = "flip bits of what a host has written";
+    match fork().map_err(|error| Error::os("start a host", error))? {
+        Forked::Child => {
+            let entered = scratch.disk.enter(&[]).is_ok();
+            end_now(i32::from(!entered || std::fs::write("/var/lib/windtunnel-rot", "rotten").is_err()))
+        }
+        Forked::Parent(pid) => match wait(pid).map_err(|error| Error::os("wait for a host", error))? {
+            End::Code(0) => {}
+            end => return Err(Error::unlike(WHAT, "a host that writes a file", format!("{end:?}"))),
+        },
+    }
+    let mut rot = BitRot::of(&scratch.disk, ROTTEN, 0, &[])?;
+    match rot.bit()? {
+        bits if bits == u64::from(ROTTEN) => prove(&mut rot).map(|_| By::Mechanism),
+        bits => Err(Error::unlike(WHAT, format!("{ROTTEN} bits"), format!("{bits}"))),
+    }
+=======
     let (Some(device), Some(group)) = (device, scratch.group()) else {
         return prove(&mut boundary::Page::make()?.slow(RATE, Duration::ZERO)?).map(|_| By::Fallback);
     };
     let rates = Rates { read_bytes_per_s: Some(RATE), write_bytes_per_s: Some(RATE), ..Rates::default() };
     prove(&mut Limited::apply(&group, &Limit::Io { device, rates })?).map(|_| By::Mechanism)
+>>>>>>> main
 }
 
 fn rot(scratch: &Scratch) -> Result<By> {

@@ -86,13 +86,19 @@ fn run(remedy: &str, trial: impl FnOnce(&Teller<'_>) -> Result<()>) -> Result<Ve
     let ((told, pipe), (noise, noise_pipe)) = (pipe()?, pipe()?);
     match fork().map_err(|error| Error::os("make a process", error))? {
         Forked::Child => {
-            // What is written besides, such as the message of a panic, is not for the user's terminal.
+            // What is written besides is not for the user's terminal.
             let _ = rustix::stdio::dup2_stdout(&noise_pipe);
             let _ = rustix::stdio::dup2_stderr(&noise_pipe);
             let teller = Teller { pipe, remedy };
-            let tried = catch_unwind(AssertUnwindSafe(|| trial(&teller)));
-            if let Ok(Err(error)) = tried {
-                teller.tell(Err(error));
+            match catch_unwind(AssertUnwindSafe(|| trial(&teller))) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => teller.tell(Err(error)),
+                Err(panic) => {
+                    let message =
+                        panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(|it| &**it));
+                    teller
+                        .tell(Err(Error::os("try it", std::io::Error::other(message.unwrap_or("a panic").to_owned()))));
+                }
             }
             end_now(0)
         }
@@ -158,6 +164,6 @@ mod tests {
     #[test]
     fn a_panic_is_a_reason() {
         let (missing, _) = lacking(attempt("", || panic!("at the disco")));
-        assert!(missing.contains("panicked"), "{missing}");
+        assert_eq!(missing, "failed to try it: at the disco");
     }
 }

@@ -7,12 +7,12 @@ use tokio::net::UdpSocket;
 use tokio::time::{interval, sleep_until};
 
 /// How often it is asked.
-const INTERVAL: Duration = Duration::from_millis(2);
+const INTERVAL: Duration = Duration::from_millis(1);
 /// A request that is to be short.
 const SHORT_BYTES: usize = 64;
 /// One that fills links, and how many are sent at a time.
 const LONG_BYTES: usize = 1400;
-const LONG_TOGETHER: usize = 4;
+const LONG_TOGETHER: usize = 2;
 /// How long answers are waited for at the end.
 const PATIENCE: Duration = Duration::from_millis(500);
 

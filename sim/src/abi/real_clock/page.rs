@@ -16,9 +16,9 @@ const READ_AT_WORD: usize = 4;
 const SLOTS_WORD: usize = 8;
 /// A lease, which processes have that nobody ends; a host ends with its world.
 const UNTIL_WORD: usize = 0;
-/// A change that has just been told: how many pieces it has for the wall clock, none if there is no change; when it was
-/// first heard of (negative if never); what it adds to the wall clock at once; how fast the monotonic one runs from then
-/// on; and for each piece how long afterwards it begins, and how fast the wall clock runs then.
+/// A change that has just been told: how many pieces it has for the wall clock, none if there is no change; when it
+/// was first heard of (negative if never); what it adds to the wall clock at once; how fast the monotonic one runs from
+/// then on; and for each piece how long afterwards it begins, and how fast the wall clock runs then.
 const CHANGE_WORD: usize = 1;
 const HEARD: usize = CHANGE_WORD + 1;
 const JUMP: usize = CHANGE_WORD + 2;
@@ -208,7 +208,8 @@ impl Page {
         lines
     }
 
-    /// The line of a curve that holds at a moment, and that moment: a later one if what held then is not known any more.
+    /// The line of a curve that holds at a moment, and that moment: a later one if what held then is not known any
+    /// more.
     pub(super) fn line_at(&self, hand: Hand, now_ns: i64) -> (i64, Line) {
         self.consistent(|slot| {
             let begun = self.lines(slot, hand).rfind(|(line, _)| line.since_ns <= now_ns);
