@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
+use windtunnel_inject::process::proc;
 
 /// So many in CI, for each user.
 const INTERLEAVINGS: u64 = 15;
@@ -187,9 +188,9 @@ fn afterwards(run: &mut Run, struck: Option<&Struck>, before: &Look) -> Result<D
     }
     let gone = is_as_before(before);
     match (gone, struck) {
-        (Err(diff), Some(Struck { pid, stays_stopped: true, .. })) => {
-            // Whoever is stopped between fork(2) and asking to die with its parent, prctl(2), does not hear of that, and
-            // nobody else knows of it. When whoever stopped it lets it go on, it ends.
+        (Err(diff), Some(Struck { pid, stays_stopped: true, .. })) if is_newborn(*pid) => {
+            // Whoever is stopped between fork(2) and asking to die with its parent, prctl(2), does not hear of that,
+            // and nobody else knows of it. When whoever stopped it lets it go on, it ends.
             signal(*pid, Signal::CONT);
             let after = is_as_before(before).map_err(|_| diff.clone())?;
             eprintln!("who was stopped at its very beginning had to go on first:\n{diff}");
@@ -201,6 +202,13 @@ fn afterwards(run: &mut Run, struck: Option<&Struck>, before: &Look) -> Result<D
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
+}
+
+/// Whether a process that is stopped has not done anything yet: it is still in the call that made it, fork(2), clone(2)
+/// or clone3(2) of x86-64 (proc_pid_syscall(5)).
+fn is_newborn(pid: u32) -> bool {
+    let call = proc::read(pid, "syscall").unwrap_or_default();
+    ["56 ", "57 ", "435 "].iter().any(|number| call.starts_with(number))
 }
 
 /// The test that has all classes which this user can have.
