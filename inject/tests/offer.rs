@@ -52,11 +52,7 @@ fn a_machine_is_asked_and_left_as_it_was_and_the_table_is_true() {
         let reach = if is_privileged() { means.root } else { means.user };
         match what.by {
             Some(by) => assert!(reach.allows(by), "{what:?}, {reach:?}: {verdict:?}"),
-<<<<<<< HEAD
             None => assert!(!works(&offer, Foundation::PacketQueue) || has_some_controllers, "{what:?}: {verdict:?}"),
-=======
-            None => assert!(!works(offer, Foundation::PacketQueue), "{what:?}: {verdict:?}"),
->>>>>>> main
         }
         let is_of_root = means.user != Reach::Mechanism;
         if is_privileged() && has_ext4 && has_groups && is_of_root {

@@ -21,7 +21,9 @@ fn in_a_host(test: impl FnOnce(&ClockPage)) {
             // The panic's message has been printed.
             end_now(i32::from(catch_unwind(run).is_err()));
         }
-        Forked::Parent(pid) => assert_eq!(wait(pid).expect("a child").code(), 0, "the host failed; the reason is above"),
+        Forked::Parent(pid) => {
+            assert_eq!(wait(pid).expect("a child").code(), 0, "the host failed; the reason is above")
+        }
     }
 }
 

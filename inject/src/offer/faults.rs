@@ -136,7 +136,6 @@ fn hijack() -> Result<By> {
 
 fn throttle(scratch: &Scratch) -> Result<By> {
     let (_, device) = scratch.keeper.make_disk(HOST)?;
-<<<<<<< HEAD
     let by_group = |group: &Group, device| {
         let rates = Rates { read_bytes_per_s: Some(RATE), write_bytes_per_s: Some(RATE), ..Rates::default() };
         prove(&mut Limited::apply(group, &Limit::Io { device, rates })?)
@@ -145,32 +144,6 @@ fn throttle(scratch: &Scratch) -> Result<By> {
         (Some(device), Some(group)) if by_group(&group, device).is_ok() => Ok(By::Mechanism),
         _ => prove(&mut boundary::Page::make()?.slow(RATE, Duration::ZERO)?).map(|_| By::Fallback),
     }
-}
-
-fn rot(scratch: &Scratch) -> Result<By> {
-    const WHAT: &str = "flip bits of what a host has written";
-    match fork().map_err(|error| Error::os("start a host", error))? {
-        Forked::Child => {
-            let entered = scratch.disk.enter(&[]).is_ok();
-            end_now(i32::from(!entered || std::fs::write("/var/lib/windtunnel-rot", "rotten").is_err()))
-        }
-        Forked::Parent(pid) => match wait(pid).map_err(|error| Error::os("wait for a host", error))? {
-            End::Code(0) => {}
-            end => return Err(Error::unlike(WHAT, "a host that writes a file", format!("{end:?}"))),
-        },
-    }
-    let mut rot = BitRot::of(&scratch.disk, ROTTEN, 0, &[])?;
-    match rot.bit()? {
-        bits if bits == u64::from(ROTTEN) => prove(&mut rot).map(|_| By::Mechanism),
-        bits => Err(Error::unlike(WHAT, format!("{ROTTEN} bits"), format!("{bits}"))),
-    }
-=======
-    let (Some(device), Some(group)) = (device, scratch.group()) else {
-        return prove(&mut boundary::Page::make()?.slow(RATE, Duration::ZERO)?).map(|_| By::Fallback);
-    };
-    let rates = Rates { read_bytes_per_s: Some(RATE), write_bytes_per_s: Some(RATE), ..Rates::default() };
-    prove(&mut Limited::apply(&group, &Limit::Io { device, rates })?).map(|_| By::Mechanism)
->>>>>>> main
 }
 
 fn rot(scratch: &Scratch) -> Result<By> {

@@ -212,10 +212,13 @@ impl World {
     /// Says that a fault begins or ends: one of a plan as the simulated world says it, with its number there.
     pub(super) fn note_fault(&self, kind: &FaultKind, number: Option<usize>, turn: &str, more: &str) {
         let name = self.fault_name(kind);
-        self.note("test", &match number {
-            Some(number) => format!("fault {number} {turn}: {name}{more}"),
-            None => format!("{name} {turn}{more}"),
-        });
+        self.note(
+            "test",
+            &match number {
+                Some(number) => format!("fault {number} {turn}: {name}{more}"),
+                None => format!("{name} {turn}{more}"),
+            },
+        );
     }
 
     /// A fault in a few words, for the log.
