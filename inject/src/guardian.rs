@@ -1,8 +1,9 @@
 //! Who undoes a process's changes when it cannot: a process of its own that waits for its end.
 //!
-//! It is forked before the journal is made, in its own session, so that neither SIGKILL to the holder nor to its process
-//! group meets it. It knows nothing but a directory, a journal's name and a pidfd, and reads the journal only when it
-//! has to act: so it has nothing to be kept in step with. It must not end before the holder unless it is dismissed.
+//! It is forked before the journal is made, in its own session, so that neither SIGKILL to the holder nor to its
+//! process group meets it. It knows nothing but a directory, a journal's name and a pidfd, and reads the journal only
+//! when it has to act: so it has nothing to be kept in step with. It must not end before the holder unless it is
+//! dismissed.
 //!
 //! What ends both, such as the end of their PID namespace or of a service's cgroup, is left to
 //! [`recover`](crate::recover::recover).

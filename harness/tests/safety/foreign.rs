@@ -19,7 +19,7 @@ impl Foreign {
     }
 
     /// Whether nobody has touched the table. (The rest is looked at like everything else.)
-    pub fn is_as_it_was(mut self) -> Result<(), String> {
+    pub fn read_back(&mut self) -> Result<(), String> {
         self.table.as_mut().map_or(Ok(()), Table::read_back).map_err(|error| error.to_string())
     }
 }

@@ -62,11 +62,12 @@ pub fn reap() -> Vec<(u32, windtunnel_inject::sys::End)> {
 /// Where the sandbox's group is.
 pub fn own_groups() -> Vec<String> {
     let layout = windtunnel_inject::cgroup::Layout::of(std::process::id()).expect("this process is in groups");
-    layout.hierarchies.iter().map(|hierarchy| hierarchy.own.display().to_string()).filter(is_sandbox).collect()
-}
-
-fn is_sandbox(directory: &String) -> bool {
-    directory.ends_with("-sandbox")
+    layout
+        .hierarchies
+        .iter()
+        .map(|hierarchy| hierarchy.own.display().to_string())
+        .filter(|own| own.ends_with("-sandbox"))
+        .collect()
 }
 
 /// Everybody but this process. Who has ended does nothing any more.

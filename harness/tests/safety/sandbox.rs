@@ -77,9 +77,9 @@ fn around(first: impl FnOnce() -> i32) -> i32 {
 fn first_process(told: &std::io::PipeWriter, work: impl FnOnce() -> Result<String, String>) -> i32 {
     let worked = catch_unwind(AssertUnwindSafe(|| {
         place_mounts();
-        let foreign = Foreign::put_in_place();
+        let mut foreign = Foreign::put_in_place();
         let report = work()?;
-        foreign.is_as_it_was()?;
+        foreign.read_back()?;
         Ok(report)
     }));
     let (code, report) = match worked {

@@ -81,8 +81,8 @@ pub fn status_bytes(pid: u32, name: &str) -> Result<u64> {
     kib.map(|kib| kib * 1024).ok_or_else(|| Error::gone(format!("read {name} of process {pid}")))
 }
 
-/// Whether a process has been killed, and has ended or is about to: it frees its memory and closes its files first, which
-/// may take a while.
+/// Whether a process has been killed, and has ended or is about to: it frees its memory and closes its files first,
+/// which may take a while.
 pub fn is_ending(pid: u32) -> bool {
     // SIGKILL is 9; bit 8 of the signals that wait for the thread or for the process.
     const KILL: u64 = 1 << 8;

@@ -17,7 +17,7 @@ pub fn fork_orphan(work: impl FnOnce()) -> io::Result<()> {
     let child = unsafe {
         match libc::fork() {
             0 => {
-                // Should somebody stop this one, and the caller end, it would stay for ever. Its own child forgets this.
+                // Should somebody stop this one and the caller end, it would stay. Its own child forgets this.
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 // The session comes before the second fork: a signal to the caller's group never meets the orphan.
                 libc::setsid();
