@@ -26,12 +26,12 @@ pub(crate) fn tell(offer: &Offer) -> String {
     }
     text.push_str("\nIts faults\n");
     for Tried { what, verdict } in &offer.faults {
-        let instead = match (Means::of(what.kind), what.by) {
-            // The other is as good, where it is a matter of the kernel.
-            (Means::Done(done), Some(By::Fallback)) if done.user != Reach::Mechanism => {
-                vec![format!("instead of {}", done.mechanism), format!("which takes {}", done.takes)]
-            }
-            _ => Vec::new(),
+        let means = Means::of(what.kind);
+        // The other is as good, where it is a matter of the kernel.
+        let is_weaker = what.by == Some(By::Fallback) && means.user != Reach::Mechanism;
+        let instead = match is_weaker {
+            true => vec![format!("instead of {}", means.mechanism), format!("which takes {}", means.takes)],
+            false => Vec::new(),
         };
         row(&mut text, what.kind.name(), verdict, instead);
     }
@@ -64,7 +64,6 @@ fn row(text: &mut String, name: &str, verdict: &Verdict, mut more: Vec<String>) 
             more.push(format!("remedy: {remedy}"));
             ("no", missing)
         }
-        Verdict::NotHere { because } => ("–", because),
     };
     let mut line = |name: &str, answer: &str, what: &str| {
         // Backquotes are the README's. Writing to a text cannot fail.

@@ -53,6 +53,7 @@
 //! | `CHAOS_SHRINK` | `60s`, `500`, `off` | spend this much real time, or this many runs, on making a failing plan smaller |
 //! | `CHAOS_SAVE` | `auto`, `always`, `never` | write what fails to `chaos-regressions/`; `auto`: on CI print it instead; `never`: neither |
 //! | `CHAOS_CHECK` | `determinism`, `default` | run every case twice and compare, or each sixteenth |
+//! | `CHAOS_REQUIRE` | `real` | fail where a test of the real world would be skipped, because the machine lacks something |
 //! | `CHAOS_PROFILE` | `nightly` | use the settings of this profile of `chaos.toml` (see below) |
 //! | `CHAOS_LOG` | `failed`, `none` | show the last lines of each host of a failed case (the default), or not |
 //! | | `all`, `kv0,c*` | show what hosts write, of all or some, while cases run |

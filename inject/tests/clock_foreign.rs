@@ -3,6 +3,8 @@
 #[path = "common/victim.rs"]
 mod victim;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::Signal;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::channel;
@@ -117,19 +119,19 @@ fn a_slewed_clock_is_put_right_gradually_and_then_left_alone() {
     let clock = clock_of(&victim);
     let mut fault = clock.skew(SECOND, true).expect("a skew");
     let (began, ahead) = victim.ahead_at();
-    thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(2));
     let (now, more) = victim.ahead_at();
-    assert_near(more - ahead, (now - began).as_nanos() as i64 / 2000, 100_000);
+    assert_near(more - ahead, (now - began).as_nanos() as i64 / 2000, 250_000);
     fault.heal().expect("being healed");
     // From where it has come to.
-    assert_near(victim.ahead_ns(), more, 100_000);
+    assert_near(victim.ahead_ns(), more, 250_000);
     eventually("the process is as it was", || victim.picture() == before);
-    assert_near(victim.ahead_ns(), 0, 100_000);
+    assert_near(victim.ahead_ns(), 0, 250_000);
 }
 
 #[test]
 fn a_process_that_does_nothing_but_read_its_clock_survives_being_struck_often() {
-    let mut victim = Victim::start(4);
+    let mut victim = Victim::start(2);
     let before = victim.picture();
     let clock = clock_of(&victim);
     victim.send("sleep");
@@ -144,17 +146,17 @@ fn a_process_that_does_nothing_but_read_its_clock_survives_being_struck_often() 
         lasted.push(began.elapsed());
         assert_as_it_was(&victim, &before);
     }
-    // Each takes as long as the kernel needs to let every thread run once; the machine may have more to do than this.
+    // Each takes as long as the kernel needs to let every thread run, and the machine may have more to do than this.
     lasted.sort_unstable();
-    println!("median {:?}, most {:?}", lasted[lasted.len() / 2], lasted.last());
-    assert!(lasted[lasted.len() / 2] < Duration::from_millis(100), "{lasted:?}");
+    println!("quartile {:?}, median {:?}, most {:?}", lasted[10], lasted[20], lasted[39]);
+    assert!(lasted[10] < Duration::from_millis(100), "{lasted:?}");
     assert!(victim.answer() >= 300 * MILLISECOND, "it was not woken early");
     let reads = victim.ask("reads");
     eventually("the threads go on", || victim.ask("reads") > reads + 1000);
 }
 
 /// Lets another process strike, and ends that by a signal; answers what it had written down.
-fn strike_and_be_ended(victim: &Victim, by: rustix::process::Signal, after: Duration) -> Option<Undo> {
+fn strike_and_be_ended(victim: &Victim, by: Signal, after: Duration) -> Option<Undo> {
     let (read, write) = rustix::pipe::pipe().expect("a pipe");
     match fork().expect("a process") {
         Forked::Child => {
@@ -174,13 +176,18 @@ fn strike_and_be_ended(victim: &Victim, by: rustix::process::Signal, after: Dura
         }
         Forked::Parent(pid) => {
             drop(write);
+            if by != Signal::KILL {
+                // It has come so far as to write down what it will do.
+                let mut told = [PollFd::new(&read, PollFlags::IN)];
+                assert_eq!(poll(&mut told, None).expect("a pipe"), 1);
+            }
             thread::sleep(after);
             let child = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a child");
             rustix::process::kill_process(child, by).expect("it is ours");
-            if by != rustix::process::Signal::KILL {
+            if by != Signal::KILL {
                 thread::sleep(2 * LEASE);
                 // The lease has run out while it cannot do anything.
-                rustix::process::kill_process(child, rustix::process::Signal::KILL).expect("it is ours");
+                rustix::process::kill_process(child, Signal::KILL).expect("it is ours");
             }
             wait(pid).expect("a child");
             let told = std::io::read_to_string(std::fs::File::from(read)).expect("a pipe");
@@ -198,8 +205,7 @@ fn whoever_strikes_may_be_killed_at_any_moment() {
     let mut wrong = 0;
     for round in 0..60 {
         // Some are killed before they have done anything, most in the midst of it.
-        let undo =
-            strike_and_be_ended(&victim, rustix::process::Signal::KILL, Duration::from_micros(500 + 331 * round));
+        let undo = strike_and_be_ended(&victim, Signal::KILL, Duration::from_micros(500 + 331 * round));
         let left = victim.picture() != before;
         wrong += i32::from(left);
         if round % 10 == 0 {
@@ -221,7 +227,7 @@ fn whoever_strikes_may_be_killed_at_any_moment() {
 fn a_clock_puts_itself_right_when_whoever_struck_it_is_stopped() {
     let mut victim = Victim::start(0);
     let before = victim.picture();
-    let undo = strike_and_be_ended(&victim, rustix::process::Signal::STOP, Duration::from_millis(40));
+    let undo = strike_and_be_ended(&victim, Signal::STOP, Duration::from_millis(40));
     assert_near(victim.ahead_ns(), 0, MILLISECOND);
     undo.expect("something was written down").carry_out().expect("undone");
     assert_as_it_was(&victim, &before);

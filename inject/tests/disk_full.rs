@@ -203,7 +203,8 @@ fn inodes_are_held_by_a_process_that_ends_with_the_fault() {
     common::in_namespaces(|| {
         disk::tmpfs_on_mnt("1m,nr_inodes=3000");
         let mut exhaustion = InodeExhaustion::around(of_this_process("/mnt"), 0).expect("few inodes");
-        assert_eq!(exhaustion.space().expect("space").free_inodes, 1000, "a reserve");
+        // The kernel counts an inode a moment after its last user is gone.
+        assert!((999..=1000).contains(&exhaustion.space().expect("space").free_inodes), "a reserve");
         assert_eq!(ok(fs::read_dir("/mnt")).count(), 0, "the files have no names");
         exhaustion.heal().expect("healed");
         assert_eq!(exhaustion.space().expect("space").free_inodes, 2999);

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// The page's layout, to be compared with that of the room that writes it.
 #[doc(hidden)]
-pub const LAYOUT: [usize; 14] = real_clock::LAYOUT;
+pub const LAYOUT: [usize; 15] = real_clock::LAYOUT;
 
 /// Has all clocks of this process show what a page says, from now on and for as long as it runs. The page stays mapped;
 /// the descriptor may be closed.

@@ -55,7 +55,7 @@ impl Page {
     }
 
     fn say(&self, wall: &[Line], monotonic: &[Line]) {
-        let [_, turn_word, .., slots, _, _, wall_word, monotonic_word, line_words, _, slot_words, _] =
+        let [_, turn_word, .., slots, _, _, _, wall_word, monotonic_word, line_words, _, slot_words, _] =
             real_clock::LAYOUT;
         let turn = self.words[turn_word].load(Ordering::Relaxed) + 1;
         let slot = slots + (turn & 1) as usize * slot_words;
@@ -123,12 +123,19 @@ fn lasts(what: impl FnOnce()) -> i64 {
     genuine_monotonic() - began
 }
 
-/// Not earlier than this, nor so late that it was not translated.
+/// Never earlier than this, nor so late that it was not translated: at least once, as the machine may be busy.
 #[track_caller]
-fn assert_lasts(name: &str, wanted_ms: i64, what: impl FnOnce()) {
-    let lasted = lasts(what);
+fn assert_lasts(name: &str, wanted_ms: i64, mut what: impl FnMut()) {
     let wanted = wanted_ms * MILLISECOND;
-    assert!((wanted..wanted + 40 * MILLISECOND).contains(&lasted), "{name} lasted {lasted} ns, not {wanted}");
+    let mut lasted = 0;
+    for _ in 0..10 {
+        lasted = lasts(&mut what);
+        assert!(lasted >= wanted, "{name} lasted {lasted} ns, not {wanted}");
+        if lasted < wanted + 40 * MILLISECOND {
+            return;
+        }
+    }
+    panic!("{name} lasted {lasted} ns, not {wanted}");
 }
 
 #[test]
@@ -324,7 +331,8 @@ fn a_wait_follows_a_clock_that_is_moved_meanwhile() {
             thread::sleep(Duration::from_millis(120));
             page.say(&[[0, 60 * SECOND, 0]], &[]);
             let lasted = waiter.join().expect("a waiter");
-            assert!((100 * MILLISECOND..220 * MILLISECOND).contains(&lasted), "it lasted {lasted} ns");
+            // It would have lasted a minute.
+            assert!((100 * MILLISECOND..10 * SECOND).contains(&lasted), "it lasted {lasted} ns");
         });
     });
 }
@@ -346,7 +354,7 @@ fn what_happens_during_a_wait_ends_it_at_once() {
             thread::sleep(Duration::from_millis(130));
             *lock.lock().expect("a lock") = true;
             condition.notify_one();
-            assert!(waiter.join().expect("a waiter") < 180 * MILLISECOND);
+            assert!(waiter.join().expect("a waiter") < 10 * SECOND);
         });
     });
 }

@@ -21,7 +21,9 @@ fn in_a_host(test: impl FnOnce(&ClockPage)) {
             // The panic's message has been printed.
             end_now(i32::from(catch_unwind(run).is_err()));
         }
-        Forked::Parent(pid) => assert_eq!(wait(pid).expect("a child").code(), 0, "the host failed; the reason is above"),
+        Forked::Parent(pid) => {
+            assert_eq!(wait(pid).expect("a child").code(), 0, "the host failed; the reason is above")
+        }
     }
 }
 
@@ -34,9 +36,16 @@ fn genuine() -> (f64, f64) {
     (read(rustix::time::ClockId::Realtime), read(rustix::time::ClockId::Monotonic))
 }
 
-/// How far the wall clock is ahead of the machine's, in seconds.
+/// How far the wall clock is ahead of the machine's, in seconds, to a few microseconds.
 fn ahead() -> f64 {
-    SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs_f64() - genuine().0
+    let once = || {
+        let before = genuine().0;
+        let shown = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs_f64();
+        let after = genuine().0;
+        (after - before, shown - (before + after) / 2.0)
+    };
+    let all = (0..10).map(|_| once());
+    all.min_by(|one, other| one.0.total_cmp(&other.0)).expect("some").1
 }
 
 #[track_caller]
@@ -46,10 +55,8 @@ fn assert_near(found: f64, wanted: f64, within: f64) {
 
 fn heal(mut fault: ClockFault) -> u64 {
     fault.read_back().expect("in force");
-    let bit = fault.bit().expect("a count");
     fault.heal().expect("healed");
-    assert_eq!(fault.bit().expect("a count"), bit);
-    bit
+    fault.bit().expect("a count")
 }
 
 #[test]
@@ -66,9 +73,9 @@ fn a_stepped_clock_is_off_at_once_and_right_at_once() {
         assert_near(ahead(), -5.0, 0.001);
         let other = page.skew(250_000_000, false).expect("a skew");
         assert_near(ahead(), -4.75, 0.001);
-        assert_eq!(heal(fault), 2);
+        assert_eq!(heal(fault), 20);
         assert_near(ahead(), 0.25, 0.001);
-        assert_eq!(heal(other), 2);
+        assert_eq!(heal(other), 20);
         assert_near(ahead(), 0.0, 0.001);
         assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
         assert!(page.last_read().is_some());
@@ -107,16 +114,22 @@ fn a_drift_moves_both_clocks_and_one_of_them_is_put_right() {
 #[test]
 fn a_slewed_clock_gains_half_a_millisecond_in_a_second() {
     in_a_host(|page| {
-        let fault = page.skew(1_000_000_000, true).expect("a skew");
         let began = genuine().1;
+        let fault = page.skew(1_000_000_000, true).expect("a skew");
         thread::sleep(Duration::from_millis(500));
-        let gained = (genuine().1 - began) * 500e-6;
-        assert_near(ahead(), gained, 20e-6);
-        // It goes back as slowly.
+        let gained = ahead();
+        // A quarter of a millisecond, if nobody is kept from looking at it.
+        assert_near(gained, (genuine().1 - began) * 500e-6, 120e-6);
+        // It goes back from where it has come to, and as slowly.
         heal(fault);
-        assert_near(ahead(), gained, 40e-6);
-        thread::sleep(Duration::from_millis(600));
-        assert_near(ahead(), 0.0, 20e-6);
+        let (healed, left) = (genuine().1, ahead());
+        assert!(left > gained - 20e-6, "{left} of {gained}");
+        while ahead() > 5e-6 {
+            assert!(genuine().1 - healed < 10.0, "it is still off by {}", ahead());
+            thread::sleep(Duration::from_millis(20));
+        }
+        thread::sleep(Duration::from_millis(20));
+        assert_near(ahead(), 0.0, 5e-6);
     });
 }
 

@@ -162,3 +162,11 @@ unsafe extern "C" fn main_or_host(argc: c_int, argv: *mut *mut c_char, envp: *mu
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_page_of_calls_has_one_layout() {
+        assert_eq!(windtunnel_sim::real_calls::LAYOUT, windtunnel_inject::boundary::LAYOUT);
+    }
+}

@@ -1,8 +1,8 @@
 //! A fault of a host's calls: a slot of its page.
 
 use super::layout::{
-    BITTEN_WORD, DELAY_WORD, FREE_AT_WORD, IN_FORCE_WORD, RATE_WORD, READS_SO_FAR_WORD, READS_WORD, SEED_WORD, SLOT_WORDS,
-    SLOTS, SLOTS_WORD, SYNCS_WORD, TURN_WORD,
+    BITTEN_WORD, DELAY_WORD, FREE_AT_WORD, IN_FORCE_WORD, RATE_WORD, READS_SO_FAR_WORD, READS_WORD, SEED_WORD,
+    SLOT_WORDS, SLOTS, SLOTS_WORD, SYNCS_WORD, TURN_WORD,
 };
 use super::page::Shared;
 use crate::Injection;
@@ -47,7 +47,11 @@ impl CallFault {
         let taking = shared.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = (!shared.in_force()).trailing_zeros() as usize;
         if slot >= SLOTS {
-            return Err(Error::lacking("strike a host's calls", "room for so many faults at a time", "heal others first"));
+            return Err(Error::lacking(
+                "strike a host's calls",
+                "room for so many faults at a time",
+                "heal others first",
+            ));
         }
         let fault = Self { shared: Arc::clone(shared), slot, wanted, over: None };
         fault.word(TURN_WORD).fetch_add(1, Ordering::Relaxed);

@@ -25,7 +25,7 @@ pub(super) trait Face: Send {
     /// How it is done.
     fn mechanism(&self) -> &'static str;
     /// Tells a change of these clocks, and answers since when it holds.
-    fn tell(&mut self, clocks: &Clocks, change: Change) -> Result<i64>;
+    fn tell(&mut self, clocks: &Clocks, change: &Change) -> Result<i64>;
     /// Says from now on what these clocks add.
     fn show(&mut self, clocks: &Clocks) -> Result<()>;
     /// Whether that is what it says.
@@ -51,7 +51,7 @@ impl<F: Face> Shown<F> {
     fn change<T>(&mut self, change: impl Fn(&mut Clocks, i64) -> T) -> Result<T> {
         let (mut next, now) = (self.clocks.clone(), now_ns());
         change(&mut next, now);
-        let since = self.face.tell(&self.clocks, self.clocks.change_to(&next, now))?;
+        let since = self.face.tell(&self.clocks, &self.clocks.change_to(&next, now))?;
         next = self.clocks.clone();
         let made = change(&mut next, since);
         self.face.show(&next)?;

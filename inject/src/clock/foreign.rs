@@ -132,6 +132,11 @@ impl Led {
         }
     }
 
+    /// When a lease runs out that begins now.
+    fn until_ns(&self) -> i64 {
+        now_ns().saturating_add(i64::try_from(self.lease.as_nanos()).unwrap_or(i64::MAX))
+    }
+
     fn remove(&mut self) -> Result<()> {
         let Some(stub) = self.stub.take() else { return Ok(()) };
         self.reads += stub.reads().unwrap_or(0);
@@ -151,7 +156,7 @@ impl Face for Led {
         "code in the process's vDSO, on a lease"
     }
 
-    fn tell(&mut self, _clocks: &Clocks, _change: Change) -> Result<i64> {
+    fn tell(&mut self, _clocks: &Clocks, _change: &Change) -> Result<i64> {
         self.check_alive()?;
         Ok(now_ns())
     }
@@ -162,15 +167,15 @@ impl Face for Led {
             return self.remove();
         }
         self.check_alive()?;
-        let until_ns = now.saturating_add(i64::try_from(self.lease.as_nanos()).unwrap_or(i64::MAX));
-        if let Some(stub) = &mut self.stub {
-            return stub.say(clocks, until_ns);
+        if self.stub.is_none() {
+            let undo = plan(self.process.pid)?;
+            self.check_alive()?;
+            (self.journal)(&undo)?;
+            self.stub = Some(Stub::install(undo, clocks, self.until_ns())?);
         }
-        let undo = plan(self.process.pid)?;
-        self.check_alive()?;
-        (self.journal)(&undo)?;
-        self.stub = Some(Stub::install(undo, clocks, until_ns)?);
-        Ok(())
+        // Anew if it has been installed just now: a process with many threads takes its time to be stopped.
+        let until_ns = self.until_ns();
+        self.stub.as_mut().map_or(Ok(()), |stub| stub.say(clocks, until_ns))
     }
 
     fn check(&mut self, clocks: &Clocks) -> Result<()> {

@@ -5,7 +5,7 @@
 //! bit says which of them holds. The writer fills the other and then turns, so a writer that is killed leaves a page
 //! that can be read, and a reader that finds the same turn afterwards has read what belongs together.
 
-use super::motion::{Change, Clocks, Curve, LINES_MAX, Line};
+use super::motion::{Change, Clocks, Curve, LINES_MAX, Line, PIECES_MAX};
 use crate::sys::words;
 
 /// Bytes of the page.
@@ -28,10 +28,12 @@ pub(super) const TIE_WORD: usize = words::TIE;
 pub(super) const SLOTS_WORD: usize = words::SLOTS;
 /// Of a slot: when its lease runs out.
 pub(super) const UNTIL_WORD: usize = words::UNTIL;
-/// Of a slot: a change that is being told. 1 if there is one, when it was first heard of (negative if never), what it adds to
-/// the wall clock at once, and how fast the wall clock and the monotonic one run from then on.
+/// Of a slot: a change that is being told. How many pieces it has for the wall clock, none if there is no change; when
+/// it was first heard of (negative if never); what it adds to the wall clock at once; how fast the monotonic one runs
+/// from then on; and for each piece how long afterwards it begins, and how fast the wall clock runs then.
 pub(super) const CHANGE_WORD: usize = 1;
-const CHANGE_WORDS: usize = 5;
+pub(super) const HEARD_WORD: usize = CHANGE_WORD + 1;
+const CHANGE_WORDS: usize = 4 + 2 * PIECES_MAX;
 pub(super) const WALL_WORD: usize = words::WALL;
 pub(super) const MONOTONIC_WORD: usize = WALL_WORD + CURVE_WORDS;
 /// Of a curve: how many lines there are, and then since, adds and ppm of each.
@@ -43,7 +45,7 @@ const _: () = assert!((SLOTS_WORD + 2 * SLOT_WORDS) * 8 <= PAGE_BYTES);
 const _: () = assert!(CHANGE_WORD + CHANGE_WORDS == WALL_WORD && CURVE_WORDS == 1 + LINES_MAX * LINE_WORDS);
 
 /// The layout in words, to be compared with what the other room reads.
-pub const LAYOUT: [usize; 14] = [
+pub const LAYOUT: [usize; 15] = [
     MAGIC as usize,
     TURN_WORD,
     WALL_READS_WORD,
@@ -52,6 +54,7 @@ pub const LAYOUT: [usize; 14] = [
     SLOTS_WORD,
     UNTIL_WORD,
     CHANGE_WORD,
+    PIECES_MAX,
     WALL_WORD,
     MONOTONIC_WORD,
     LINE_WORDS,
@@ -63,14 +66,18 @@ pub const LAYOUT: [usize; 14] = [
 /// What a slot says.
 ///
 /// A change comes with its turn, which stands there until somebody has heard of it.
-pub(super) fn slot(until_ns: i64, clocks: &Clocks, change: Option<(Change, u64)>) -> Vec<u64> {
+pub(super) fn slot(until_ns: i64, clocks: &Clocks, change: Option<(&Change, u64)>) -> Vec<u64> {
     let mut words = vec![0; SLOT_WORDS];
     words[UNTIL_WORD] = until_ns.cast_unsigned();
     put(&clocks.wall, &mut words[WALL_WORD..]);
     put(&clocks.monotonic, &mut words[MONOTONIC_WORD..]);
-    if let Some((Change { jump_ns, wall_ppm, monotonic_ppm }, turn)) = change {
-        let said = [1, -turn.cast_signed(), jump_ns, wall_ppm, monotonic_ppm].map(i64::cast_unsigned);
-        words[CHANGE_WORD..CHANGE_WORD + CHANGE_WORDS].copy_from_slice(&said);
+    if let Some((Change { jump_ns, monotonic_ppm, wall }, turn)) = change {
+        let pieces = wall.iter().take(PIECES_MAX);
+        let head = [pieces.len() as i64, -turn.cast_signed(), *jump_ns, *monotonic_ppm];
+        let said = head.into_iter().chain(pieces.flat_map(|piece| [piece.after_ns, piece.ppm]));
+        for (word, value) in words[CHANGE_WORD..].iter_mut().zip(said) {
+            *word = value.cast_unsigned();
+        }
     }
     words
 }

@@ -128,15 +128,26 @@ impl Shift {
     }
 }
 
-/// What a change does at the moment it takes effect, whichever that is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Pieces of a change. It is told for microseconds, until it is known since when it holds; only whoever is preempted
+/// meanwhile makes it matter how it goes on.
+pub(super) const PIECES_MAX: usize = 4;
+
+/// What a change does from the moment on at which it takes effect, whichever that is.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Change {
     /// Added to the wall clock at once.
     pub(super) jump_ns: i64,
-    /// How fast it runs afterwards.
-    pub(super) wall_ppm: i64,
     /// How fast `CLOCK_MONOTONIC` runs afterwards, which never jumps.
     pub(super) monotonic_ppm: i64,
+    /// How fast the wall clock runs afterwards.
+    pub(super) wall: Vec<Piece>,
+}
+
+/// From so long after a change on, a clock runs so much faster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Piece {
+    pub(super) after_ns: i64,
+    pub(super) ppm: i64,
 }
 
 /// The clocks of a host or a process. Nothing here reads a clock: every moment is given.
@@ -189,8 +200,14 @@ impl Clocks {
     /// What it takes to come from here to `next` at this moment.
     pub(super) fn change_to(&self, next: &Clocks, from_ns: i64) -> Change {
         let ppm = |curve: &Curve| curve.at(from_ns).map_or(0, |line| line.ppm);
-        let jump_ns = next.wall.adds(from_ns).saturating_sub(self.wall.adds(from_ns));
-        Change { jump_ns, wall_ppm: ppm(&next.wall), monotonic_ppm: ppm(&next.monotonic) }
+        let now = Piece { after_ns: 0, ppm: ppm(&next.wall) };
+        let later = next.wall.lines.iter().filter(|line| line.since_ns > from_ns);
+        let later = later.map(|line| Piece { after_ns: line.since_ns - from_ns, ppm: line.ppm });
+        Change {
+            jump_ns: next.wall.adds(from_ns).saturating_sub(self.wall.adds(from_ns)),
+            monotonic_ppm: ppm(&next.monotonic),
+            wall: std::iter::once(now).chain(later).take(PIECES_MAX).collect(),
+        }
     }
 
     /// Whether both curves have room for one more change.

@@ -5,7 +5,7 @@
 
 use super::fault::{self, ClockFault, Face, Reads, Shown, now_ns};
 use super::layout::{
-    CHANGE_WORD, DRIFTING_READS_WORD, MAGIC, MAGIC_WORD, PAGE_BYTES, READ_AT_WORD, TURN_WORD, WALL_READS_WORD, slot,
+    DRIFTING_READS_WORD, HEARD_WORD, MAGIC, MAGIC_WORD, PAGE_BYTES, READ_AT_WORD, TURN_WORD, WALL_READS_WORD, slot,
     slot_word,
 };
 use super::motion::{Change, Clocks};
@@ -117,11 +117,11 @@ impl Face for Page {
         "a page that the host's libc hooks read"
     }
 
-    fn tell(&mut self, clocks: &Clocks, change: Change) -> Result<i64> {
+    fn tell(&mut self, clocks: &Clocks, change: &Change) -> Result<i64> {
         let turn = self.turn() + 1;
         let slot = self.say(&slot(NO_LEASE, clocks, Some((change, turn))));
         // As its readers do: it holds since the first that heard of it.
-        let (heard, now) = (&self.words[slot + CHANGE_WORD + 1], now_ns().cast_unsigned());
+        let (heard, now) = (&self.words[slot + HEARD_WORD], now_ns().cast_unsigned());
         let first = heard.compare_exchange(turn.wrapping_neg(), now, Ordering::AcqRel, Ordering::Acquire);
         Ok(first.map_or_else(|first| first, |_| now).cast_signed())
     }

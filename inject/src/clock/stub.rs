@@ -57,7 +57,7 @@ pub(super) fn process_error(what: &str, of: &str, error: io::Error) -> Error {
         Some(libc::EPERM | libc::EACCES) => Error::lacking(
             what,
             format!("the kernel does not let this user change that process ({error})"),
-            "run as the same user or as root, see to kernel.yama.ptrace_scope=0 or CAP_SYS_PTRACE, and detach debuggers",
+            "run as the same user or as root, with kernel.yama.ptrace_scope=0 or CAP_SYS_PTRACE, and detach debuggers",
         ),
         _ => Error::os(what, error),
     }

@@ -7,8 +7,8 @@ use object::{Object, ObjectSymbol};
 use std::fs;
 use std::ops::Range;
 
-/// A mapping wide enough that what is put into its middle touches nothing.
-const GAP_BYTES_MIN: u64 = 1 << 24;
+/// A gap wide enough that what is put into its middle is touched by nothing.
+const GAP_BYTES_MIN: u64 = 1 << 30;
 
 /// Why there is nothing to patch.
 pub(super) fn lacking(missing: impl Into<String>) -> Error {
@@ -80,9 +80,10 @@ pub(super) fn free_address(pid: u32) -> Result<u64> {
     let all = mappings(pid)?;
     // Not below a stack, which grows towards it, nor between what is the process's and what is the kernel's.
     let pairs = all.windows(2).filter(|pair| !["[stack]", "[vsyscall]"].contains(&pair[1].name.as_str()));
-    let mut gaps = pairs.map(|pair| pair[0].range.end..pair[1].range.start);
-    let wide = gaps.rfind(|gap| gap.end - gap.start >= GAP_BYTES_MIN);
-    let gap = wide.ok_or_else(|| lacking("room in the process's address space"))?;
+    let gaps = pairs.map(|pair| pair[0].range.end..pair[1].range.start);
+    // The process maps what it needs at the edges of gaps: in the middle of the widest it does not get in our way.
+    let widest = gaps.max_by_key(|gap| gap.end - gap.start).filter(|gap| gap.end - gap.start >= GAP_BYTES_MIN);
+    let gap = widest.ok_or_else(|| lacking("room in the process's address space"))?;
     Ok((gap.start + (gap.end - gap.start) / 2) & !0xfff)
 }
 

@@ -20,13 +20,18 @@ const RESERVE: u64 = 1000;
 const ATTEMPTS: usize = 64;
 /// Until a holder has its files. A million of them take some seconds.
 const HOLDER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many holders open files at the same time: as many as there are likely to be processors for.
+const TOGETHER: u64 = 2;
+/// Fewer files than these are not worth a second process.
+const ALONE: u64 = 512;
 /// What a holder has open beside files.
 const OTHER_DESCRIPTORS: u64 = 64;
 
 /// A file system on which no more than so many files can be made.
 ///
 /// On a disk of memory its count is lowered; elsewhere a child process holds as many files without names, which are
-/// gone with it; several do where one may not have so many open. They end with the thread that applied the fault.
+/// gone with it; several do for speed, or where one may not have so many open. They end with the thread that applied
+/// the fault.
 #[derive(Debug)]
 pub struct InodeExhaustion {
     directory: Footing,
@@ -63,7 +68,7 @@ impl InodeExhaustion {
     /// target's is opened by [`directory_of`](super::directory_of).
     ///
     /// # Errors
-    /// The file system has no count of inodes (btrfs), or of more than 64 processes may have open.
+    /// The file system has no count of inodes (btrfs), or of more than 128 processes may have open.
     pub fn around(directory: OwnedFd, left: u64) -> Result<Self> {
         Self::in_force(Footing::fixed(directory), left.max(RESERVE), Means::Held(Vec::new()))
     }
@@ -117,7 +122,7 @@ impl InodeExhaustion {
         if self.directory.follow()
             && let Means::Held(holders) = &mut self.means
         {
-            holders.clear();
+            Holder::end_all(holders);
             self.watch.rest(space::of(self.directory.as_fd())?);
         }
         Ok(())
@@ -140,7 +145,7 @@ impl InodeExhaustion {
                         changed => changed.map_err(|error| Error::os("use up inodes", error))?,
                     }
                 }
-                Means::Held(holders) => holders.push(Holder::of(self.directory.as_fd(), excess.min(Holder::most()))?),
+                Means::Held(holders) => holders.extend(Holder::of_all(self.directory.as_fd(), excess)?),
             }
         }
         let found = format!("{} free", self.space()?.free_inodes);
@@ -194,8 +199,7 @@ impl Injection for InodeExhaustion {
                     return Err(Error::unlike("give inodes back", wanted.to_string(), found.to_string()));
                 }
             }
-            // A holder has ended when it is dropped, and its files with it.
-            Means::Held(holders) => holders.clear(),
+            Means::Held(holders) => Holder::end_all(holders),
         }
         self.healed = true;
         Ok(())
@@ -218,22 +222,45 @@ impl Holder {
         getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX).saturating_sub(OTHER_DESCRIPTORS).max(1)
     }
 
-    fn of(directory: BorrowedFd<'_>, count: u64) -> Result<Self> {
+    /// Has so many files open, or as many as some of these can.
+    fn of_all(directory: BorrowedFd<'_>, count: u64) -> Result<Vec<Self>> {
+        let holders = if count < ALONE { 1 } else { TOGETHER };
+        let each = count.div_ceil(holders).min(Self::most());
+        let starting = (0..holders).map(|_| Self::start(directory, each)).collect::<Result<Vec<_>>>()?;
+        starting.into_iter().map(|(holder, told)| holder.wait_for(told)).collect()
+    }
+
+    fn start(directory: BorrowedFd<'_>, count: u64) -> Result<(Self, UnixStream)> {
         let failed = |error| Error::os("hold files without names", error);
-        let (mut ours, theirs) = UnixStream::pair().map_err(failed)?;
+        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         ours.set_read_timeout(Some(HOLDER_TIMEOUT)).map_err(failed)?;
         match fork().map_err(failed)? {
             Forked::Child => {
+                drop(ours);
                 let held = hold(directory, count, theirs);
                 end_now(i32::from(held.is_err()))
             }
-            Forked::Parent(pid) => {
-                let holder = Self(pid);
-                drop(theirs);
-                ours.read_exact(&mut [0]).map_err(failed)?;
-                Ok(holder)
-            }
+            Forked::Parent(pid) => Ok((Self(pid), ours)),
         }
+    }
+
+    /// Returns when it has its files.
+    fn wait_for(self, mut told: UnixStream) -> Result<Self> {
+        told.read_exact(&mut [0]).map_err(|error| Error::os("hold files without names", error))?;
+        Ok(self)
+    }
+
+    fn kill(&self) {
+        let pid = Pid::from_raw(self.0.cast_signed()).expect("a child's number is not 0");
+        // It is a child that nobody has waited for, so the number is still its own.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+
+    /// They give their files back at the same time.
+    fn end_all(holders: &mut Vec<Self>) {
+        holders.iter().for_each(Self::kill);
+        // A holder has ended when it is dropped, and its files with it.
+        holders.clear();
     }
 }
 
@@ -258,9 +285,7 @@ fn hold(directory: BorrowedFd<'_>, count: u64, mut parent: UnixStream) -> std::i
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        let pid = Pid::from_raw(self.0.cast_signed()).expect("a child's number is not 0");
-        // It is a child that nobody has waited for, so the number is still its own.
-        let _ = kill_process(pid, Signal::KILL);
+        self.kill();
         let _ = wait(self.0);
     }
 }

@@ -3,22 +3,22 @@
 use super::own::OwnDisk;
 use crate::Injection;
 use crate::error::{Error, Result};
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat,
-};
-use rustix::io::{ReadWriteFlags, pread, pwritev2};
+use crate::sys::start_writeback;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{File, FileTimes};
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Bits that were flipped in the files that a host has written.
 ///
-/// It is over when it has begun. What was flipped is written through the page cache and then to the disk, so that the
-/// host sees it at once, and after a loss of power; times of files stay.
+/// It is over when it has begun. What was flipped is written through the page cache, so that the host sees it at once,
+/// and sent on to the disk, so that it is there after a loss of power; times of files stay.
 #[derive(Debug)]
 pub struct BitRot {
     flipped: u64,
@@ -38,11 +38,11 @@ impl BitRot {
     pub fn of(disk: &OwnDisk, bits: u32, seed: u64, but_not: &[PathBuf]) -> Result<Self> {
         let failed = |error| Error::os("look for files on a host's disk", error);
         let mut files = written(disk).map_err(failed)?;
-        files.retain(|(path, _)| !but_not.iter().any(|other| other.strip_prefix("/") == Ok(path)));
+        files.retain(|file| !but_not.iter().any(|other| other.strip_prefix("/") == Ok(&file.path)));
+        let sizes: Vec<u64> = files.iter().map(|file| file.bytes).collect();
         let mut flipped = 0;
-        for (number, bit) in draw(&files, bits, seed) {
-            let (path, _) = &files[number];
-            flipped += u64::from(flip(disk.root(), path, bit).is_ok());
+        for (number, bit) in draw(&sizes, bits, seed) {
+            flipped += u64::from(flip(&files[number], bit).is_ok());
         }
         Ok(Self { flipped })
     }
@@ -70,8 +70,8 @@ impl Injection for BitRot {
 }
 
 /// Which bits of which files: by the files' numbers, in order, none twice.
-fn draw(files: &[(PathBuf, u64)], bits: u32, seed: u64) -> BTreeSet<(usize, u64)> {
-    let total: u64 = files.iter().map(|(_, bytes)| bytes * 8).sum();
+fn draw(sizes: &[u64], bits: u32, seed: u64) -> BTreeSet<(usize, u64)> {
+    let total: u64 = sizes.iter().map(|bytes| bytes * 8).sum();
     let mut drawn = BTreeSet::new();
     if total == 0 {
         return drawn;
@@ -83,7 +83,7 @@ fn draw(files: &[(PathBuf, u64)], bits: u32, seed: u64) -> BTreeSet<(usize, u64)
         }
         // The high half of a product: as even as 64 bits can be (Lemire, 2019).
         let mut bit = (u128::from(mixed(mixed(seed) ^ number)) * u128::from(total) >> 64) as u64;
-        for (file, (_, bytes)) in files.iter().enumerate() {
+        for (file, bytes) in sizes.iter().enumerate() {
             if bit < bytes * 8 {
                 drawn.insert((file, bit));
                 break;
@@ -102,32 +102,51 @@ fn mixed(word: u64) -> u64 {
     word ^ word >> 31
 }
 
-/// Flips one bit of a file below the host's root.
-fn flip(root: BorrowedFd<'_>, path: &Path, bit: u64) -> io::Result<()> {
+/// Flips one bit of a file.
+fn flip(file: &Written, bit: u64) -> io::Result<()> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    // The host's own links and mounts lead nowhere else.
-    let file = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)?;
-    let file = File::from(file);
+    // The host's own links lead nowhere else.
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let file = File::from(openat2(&*file.layer, &file.below, flags, Mode::empty(), resolve)?);
     let before = file.metadata()?;
     let mut byte = [0];
-    if pread(&file, &mut byte, bit / 8)? != 1 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
+    file.read_exact_at(&mut byte, bit / 8)?;
     byte[0] ^= 1 << (bit % 8);
-    // Only this page goes to the disk: what else the host has not synced is its own business.
-    pwritev2(&file, &[IoSlice::new(&byte)], bit / 8, ReadWriteFlags::DSYNC)?;
+    file.write_all_at(&byte, bit / 8)?;
+    // Only this page, and only begun: what else the host has not synced is its own business, and waiting for a disk
+    // that is slow at the moment would hold up all other hosts.
+    start_writeback(file.as_fd(), bit / 8, 1)?;
     // A time that shows it would be no rot.
     file.set_times(FileTimes::new().set_accessed(before.accessed()?).set_modified(before.modified()?))
 }
 
-/// Regular files with content that a host has written, by their paths from its root and their bytes; in order.
-fn written(disk: &OwnDisk) -> io::Result<Vec<(PathBuf, u64)>> {
+/// A regular file with content that a host has written.
+#[derive(Debug)]
+struct Written {
+    /// Its path from the host's root.
+    path: PathBuf,
+    bytes: u64,
+    /// The directory of the store in which it lies, and where below it. Overlays have no pages of their own: what is
+    /// written there, the host sees.
+    layer: Arc<OwnedFd>,
+    below: PathBuf,
+}
+
+/// What a host has written, in order of paths.
+fn written(disk: &OwnDisk) -> io::Result<Vec<Written>> {
     let mut files = Vec::new();
-    for (at, upper) in disk.changes()? {
-        walk(upper.as_fd(), &at, &mut files)?;
+    for (at, layer) in disk.changes()? {
+        let layer = Arc::new(layer);
+        let mut below = Vec::new();
+        walk(layer.as_fd(), Path::new(""), &mut below)?;
+        files.extend(below.into_iter().map(|(below, bytes)| Written {
+            path: at.join(&below),
+            bytes,
+            layer: Arc::clone(&layer),
+            below,
+        }));
     }
-    files.sort_unstable();
-    files.dedup_by(|one, other| one.0 == other.0);
+    files.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(files)
 }
 
@@ -158,16 +177,15 @@ fn walk(directory: BorrowedFd<'_>, at: &Path, files: &mut Vec<(PathBuf, u64)>) -
 #[cfg(test)]
 mod tests {
     use super::draw;
-    use std::path::PathBuf;
 
     #[test]
     fn the_same_seed_draws_the_same_bits_none_twice_and_no_more_than_there_are() {
-        let files = [(PathBuf::from("a"), 1), (PathBuf::from("b"), 1000)];
-        assert_eq!(draw(&files, 20, 7), draw(&files, 20, 7));
-        assert_ne!(draw(&files, 20, 7), draw(&files, 20, 8));
-        assert_eq!(draw(&files, 20, 7).len(), 20);
-        assert_eq!(draw(&files[..1], 20, 7), (0..8).map(|bit| (0, bit)).collect());
+        let sizes = [1, 1000];
+        assert_eq!(draw(&sizes, 20, 7), draw(&sizes, 20, 7));
+        assert_ne!(draw(&sizes, 20, 7), draw(&sizes, 20, 8));
+        assert_eq!(draw(&sizes, 20, 7).len(), 20);
+        assert_eq!(draw(&sizes[..1], 20, 7), (0..8).map(|bit| (0, bit)).collect());
         assert!(draw(&[], 20, 7).is_empty());
-        assert!(draw(&files, 20, 7).iter().all(|(file, bit)| *bit < files[*file].1 * 8));
+        assert!(draw(&sizes, 20, 7).iter().all(|(file, bit)| *bit < sizes[*file] * 8));
     }
 }

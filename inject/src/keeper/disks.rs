@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// How large a host's disk is: sparse, so it takes memory as it is written.
 const DISK_BYTES: u64 = 1 << 30;
 /// Few enough that a fault can take them all in a moment.
-const DISK_INODES: u64 = 1 << 14;
+const DISK_INODES: u64 = 1 << 13;
 
 /// What the keeper is asked to do to a disk.
 #[derive(Debug, Serialize, Deserialize)]

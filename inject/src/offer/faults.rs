@@ -4,15 +4,17 @@ use super::means::{By, Means};
 use super::scratch::{ADDRESSES, Groups, Scratch, Wire, attempt_in_world};
 use super::trial::Verdict;
 use super::{Class, Tried};
+use crate::boundary;
 use crate::cgroup::{Group, Limit, Limited, Rates};
 use crate::clock::ClockPage;
-use crate::disk::DiskKind;
+use crate::disk::{BitRot, DiskKind};
 use crate::dns::{Answer, Asker, Responder};
 use crate::error::{Error, Result};
 use crate::injection::Injection;
 use crate::process::{CpuBurn, MemoryPressure, MemoryWatch, Paused, TaskLeak};
 use crate::shape::{Endpoint, Links, Shaper, Spread, Trouble};
 use crate::switch::{Cut, Partition, Ways};
+use crate::sys::{End, Forked, end_now, fork, wait};
 use crate::target::Process;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
@@ -27,16 +29,15 @@ const MANY: u64 = 1000;
 /// A fault that is a share.
 const SHARE_PPM: u32 = 500_000;
 const SHARE: f64 = 0.5;
+/// A slow disk's bytes per second, and a rotting one's bits.
+const RATE: u64 = 1 << 20;
+const ROTTEN: u32 = 8;
 /// How long a program may take to die.
 const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Does a fault of this class, and undoes it.
 pub(super) fn attempt(kind: Kind) -> Tried<Class> {
     let means = Means::of(kind);
-    if let Means::NotHere(because) = means {
-        let verdict = Verdict::NotHere { because: because.to_owned() };
-        return Tried { what: Class { kind, by: None }, verdict };
-    }
     let verdict = attempt_in_world(groups(kind), |scratch| Ok(means.text(carry_out(kind, scratch)?).to_owned()));
     let is = |by: &By| matches!(&verdict, Verdict::Works { how } if how == means.text(*by));
     let by = [By::Mechanism, By::Fallback].into_iter().find(is);
@@ -73,12 +74,13 @@ fn carry_out(kind: Kind, scratch: &Scratch) -> Result<By> {
             prove(&mut *scratch.keeper.take_inodes(HOST, MANY)?).map(|_| of_disk(kind))
         }
         Kind::IoThrottle => throttle(scratch),
+        Kind::DiskErrors => prove(&mut boundary::Page::make()?.fail_io(SHARE, SHARE, 0)?).map(|_| By::Mechanism),
+        Kind::BitRot => rot(scratch),
         Kind::CpuBurn => burn(scratch),
         Kind::MemoryPressure => starve(scratch),
         Kind::TaskLeak => leak(scratch),
         Kind::Crash => crash(scratch),
         Kind::Pause => prove(&mut Paused::apply(&scratch.journal, &scratch.program(None)?)?).map(|_| By::Mechanism),
-        Kind::DiskErrors | Kind::BitRot => Err(Error::lacking("do it", "it is not done in the real world", "")),
     }
 }
 
@@ -88,6 +90,15 @@ fn prove(injection: &mut dyn Injection) -> Result<&'static str> {
     let how = injection.mechanism();
     injection.heal()?;
     Ok(how)
+}
+
+/// Which of these an injection says that it is.
+fn by(how: &str, mechanism: &str, fallback: &str) -> Result<By> {
+    match how {
+        _ if how == mechanism => Ok(By::Mechanism),
+        _ if how == fallback => Ok(By::Fallback),
+        _ => Err(Error::unlike("say by what it was done", format!("{mechanism} or {fallback}"), how)),
+    }
 }
 
 fn of_disk(kind: DiskKind) -> By {
@@ -101,7 +112,7 @@ fn partition() -> Result<By> {
     let wire = Wire::lay()?;
     let [from, to] = ADDRESSES.map(Vec::from);
     let how = prove(&mut Partition::begin(wire.switch.ns(), &[Cut { from, to, ways: Ways::Both }])?)?;
-    Ok(if how == "nft owner table" { By::Mechanism } else { By::Fallback })
+    by(how, "nft owner table", "nft table")
 }
 
 fn shape(trouble: Trouble) -> Result<By> {
@@ -113,7 +124,7 @@ pub(super) fn divert(wire: &Wire, trouble: Trouble) -> Result<By> {
     let shaper = Shaper::start_in(wire.switch.ns(), 0)?;
     let [from, to] = ADDRESSES.map(|addresses| vec![Endpoint::from(addresses)]);
     let how = prove(&mut shaper.begin(&Links { from, to, both_ways: true }, trouble)?)?;
-    Ok(if how == "NFQUEUE" { By::Mechanism } else { By::Fallback })
+    by(how, "NFQUEUE by nft's queue", "NFQUEUE by xt's target")
 }
 
 fn hijack() -> Result<By> {
@@ -124,21 +135,34 @@ fn hijack() -> Result<By> {
 }
 
 fn throttle(scratch: &Scratch) -> Result<By> {
-    const WHAT: &str = "throttle a host's disk";
     let (_, device) = scratch.keeper.make_disk(HOST)?;
-    let device = device.ok_or_else(|| {
-        Error::lacking(
-            WHAT,
-            "a host's disk is memory here, which cannot be throttled",
-            "run as root, with loop devices",
-        )
-    })?;
-    let group = scratch.group().ok_or_else(|| {
-        Error::lacking(WHAT, "it takes a control group, which this user cannot make", "see control groups above")
-    })?;
-    let bytes = Some(1 << 20);
-    let rates = Rates { read_bytes_per_s: bytes, write_bytes_per_s: bytes, ..Rates::default() };
-    prove(&mut Limited::apply(&group, &Limit::Io { device, rates })?).map(|_| By::Mechanism)
+    let by_group = |group: &Group, device| {
+        let rates = Rates { read_bytes_per_s: Some(RATE), write_bytes_per_s: Some(RATE), ..Rates::default() };
+        prove(&mut Limited::apply(group, &Limit::Io { device, rates })?)
+    };
+    match (device, scratch.group()) {
+        (Some(device), Some(group)) if by_group(&group, device).is_ok() => Ok(By::Mechanism),
+        _ => prove(&mut boundary::Page::make()?.slow(RATE, Duration::ZERO)?).map(|_| By::Fallback),
+    }
+}
+
+fn rot(scratch: &Scratch) -> Result<By> {
+    const WHAT: &str = "flip bits of what a host has written";
+    match fork().map_err(|error| Error::os("start a host", error))? {
+        Forked::Child => {
+            let entered = scratch.disk.enter(&[]).is_ok();
+            end_now(i32::from(!entered || std::fs::write("/var/lib/windtunnel-rot", "rotten").is_err()))
+        }
+        Forked::Parent(pid) => match wait(pid).map_err(|error| Error::os("wait for a host", error))? {
+            End::Code(0) => {}
+            end => return Err(Error::unlike(WHAT, "a host that writes a file", format!("{end:?}"))),
+        },
+    }
+    let mut rot = BitRot::of(&scratch.disk, ROTTEN, 0, &[])?;
+    match rot.bit()? {
+        bits if bits == u64::from(ROTTEN) => prove(&mut rot).map(|_| By::Mechanism),
+        bits => Err(Error::unlike(WHAT, format!("{ROTTEN} bits"), format!("{bits}"))),
+    }
 }
 
 /// Where the host has a group, what is done to that; else what is done to its program.

@@ -5,16 +5,7 @@ use windtunnel_faults::Kind;
 
 /// How a class of faults is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Means {
-    /// So.
-    Done(Done),
-    /// Not in the real world, because of this.
-    NotHere(&'static str),
-}
-
-/// What is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Done {
+pub struct Means {
     /// Where the kernel and the user's privilege allow it.
     pub mechanism: &'static str,
     /// What that takes, beside what every real world takes.
@@ -46,8 +37,6 @@ pub enum Reach {
     FallbackUnlessDelegated,
     /// The fallback only.
     Fallback,
-    /// Neither.
-    Neither,
 }
 
 impl Reach {
@@ -57,66 +46,60 @@ impl Reach {
             // On a kernel that lacks it, the fallback.
             Self::Mechanism | Self::FallbackUnlessDelegated => true,
             Self::Fallback => by == By::Fallback,
-            Self::Neither => false,
         }
     }
 }
 
-const NF_TABLES: &str = "nf_tables, Linux 5.12";
-const GROUP_OF: &str = "root, or a delegated control group";
+const NOTHING: &str = "nothing else";
+const EXT4: &str = "root, and a loop device";
+/// How hosts are told that run a function of the test's: clocks, and calls that fail or take their time.
+const PAGE: &str = "shared memory that the host's libc hooks go by";
+const OWN_CODE: &str = "no `.command(..)`";
 
 /// The seed decides on each packet.
-const SHAPED: Means = Means::Done(Done {
+const SHAPED: Means = Means {
     mechanism: "NFQUEUE, by nf_tables",
     takes: "`CONFIG_NFT_QUEUE`",
     fallback: Some("NFQUEUE, by the target of iptables"),
     root: Reach::Mechanism,
     user: Reach::Mechanism,
-});
+};
 
-const CLOCK: Means = Means::Done(Done {
-    mechanism: "a page of shared memory that the host's libc hooks read",
-    takes: "a host that runs a function of the test's",
-    fallback: None,
-    root: Reach::Mechanism,
-    user: Reach::Mechanism,
-});
+const fn for_all(mechanism: &'static str, takes: &'static str) -> Means {
+    Means { mechanism, takes, fallback: None, root: Reach::Mechanism, user: Reach::Mechanism }
+}
+
+const fn for_root(mechanism: &'static str, takes: &'static str, fallback: &'static str) -> Means {
+    Means { mechanism, takes, fallback: Some(fallback), root: Reach::Mechanism, user: Reach::Fallback }
+}
+
+const fn in_group(mechanism: &'static str, fallback: &'static str) -> Means {
+    let takes = "root, or a delegated control group";
+    Means { user: Reach::FallbackUnlessDelegated, ..for_root(mechanism, takes, fallback) }
+}
 
 impl Means {
     /// How this class is done.
     pub const fn of(kind: Kind) -> Self {
         match kind {
-            Kind::Partition => Self::Done(Done {
-                mechanism: "nft table that its socket owns",
-                takes: NF_TABLES,
+            Kind::Partition => Self {
                 fallback: Some("nft table that only its namespace ends"),
-                root: Reach::Mechanism,
-                user: Reach::Mechanism,
-            }),
+                ..for_all("nft table that its socket owns", "nf_tables, Linux 5.12")
+            },
             Kind::Latency | Kind::Loss | Kind::Duplication | Kind::Reordering | Kind::Corruption | Kind::Bandwidth => {
                 SHAPED
             }
-            Kind::DnsHijack => Self::Done(Done {
-                mechanism: "a name server in the switch, which answers for all others",
-                takes: "nothing else",
-                fallback: None,
-                root: Reach::Mechanism,
-                user: Reach::Mechanism,
-            }),
-            Kind::ClockSkew | Kind::ClockDrift => CLOCK,
-            Kind::DiskFull => on_disk("a file without a name on the disk of ext4", "a smaller size of the tmpfs"),
-            Kind::InodeExhaustion => {
-                on_disk("files without names on the disk of ext4", "a smaller `nr_inodes` of the tmpfs")
+            Kind::DnsHijack => for_all("a name server in the switch, which answers for all others", NOTHING),
+            Kind::ClockSkew | Kind::ClockDrift => for_all(PAGE, OWN_CODE),
+            Kind::DiskFull => {
+                for_root("a file without a name on the disk of ext4", EXT4, "a smaller size of the tmpfs")
             }
-            Kind::IoThrottle => Self::Done(Done {
-                mechanism: "`blkio.throttle.*` or `io.max` of the host's control group",
-                takes: "root, and a loop device",
-                fallback: None,
-                root: Reach::Mechanism,
-                user: Reach::Neither,
-            }),
-            Kind::DiskErrors => Self::NotHere("no disk of the real world fails to order"),
-            Kind::BitRot => Self::NotHere("no disk of the real world rots to order"),
+            Kind::IoThrottle => for_root("`blkio.throttle.*` or `io.max` of the host's control group", EXT4, PAGE),
+            Kind::InodeExhaustion => {
+                for_root("files without names on the disk of ext4", EXT4, "a smaller `nr_inodes` of the tmpfs")
+            }
+            Kind::DiskErrors => for_all(PAGE, OWN_CODE),
+            Kind::BitRot => for_all("bits flipped in what the host has written", NOTHING),
             Kind::CpuBurn => {
                 in_group("`cpu.cfs_quota_us` or `cpu.max` of the host's control group", "SIGSTOP and SIGCONT in turn")
             }
@@ -128,51 +111,22 @@ impl Means {
                 "`pids.max` of the host's control group; `RLIMIT_NOFILE`",
                 "`RLIMIT_NPROC` of the host's user; `RLIMIT_NOFILE`",
             ),
-            Kind::Crash => Self::Done(Done {
-                mechanism: "SIGKILL, and `EXT4_IOC_SHUTDOWN`: what was not synced is lost",
-                takes: "root, and a loop device",
-                fallback: Some("SIGKILL: a disk of memory keeps what was written"),
-                root: Reach::Mechanism,
-                user: Reach::Fallback,
-            }),
-            Kind::Pause => Self::Done(Done {
-                mechanism: "SIGSTOP, by pidfd",
-                takes: "nothing else",
-                fallback: None,
-                root: Reach::Mechanism,
-                user: Reach::Mechanism,
-            }),
+            Kind::Crash => for_root(
+                "SIGKILL, and `EXT4_IOC_SHUTDOWN`: what was not synced is lost",
+                EXT4,
+                "SIGKILL: a disk of memory keeps what was written",
+            ),
+            Kind::Pause => for_all("SIGSTOP, by pidfd", NOTHING),
         }
     }
 
-    /// The means by which it was done, in words.
+    /// One of the means, in words.
     pub fn text(self, by: By) -> &'static str {
-        match (self, by) {
-            (Self::NotHere(because), _) => because,
-            (Self::Done(done), By::Mechanism) => done.mechanism,
-            (Self::Done(done), By::Fallback) => done.fallback.unwrap_or(done.mechanism),
+        match by {
+            By::Mechanism => self.mechanism,
+            By::Fallback => self.fallback.unwrap_or(self.mechanism),
         }
     }
-}
-
-const fn on_disk(mechanism: &'static str, fallback: &'static str) -> Means {
-    Means::Done(Done {
-        mechanism,
-        takes: "root, and a loop device",
-        fallback: Some(fallback),
-        root: Reach::Mechanism,
-        user: Reach::Fallback,
-    })
-}
-
-const fn in_group(mechanism: &'static str, fallback: &'static str) -> Means {
-    Means::Done(Done {
-        mechanism,
-        takes: GROUP_OF,
-        fallback: Some(fallback),
-        root: Reach::Mechanism,
-        user: Reach::FallbackUnlessDelegated,
-    })
 }
 
 /// The table of the README: a row for each class.
@@ -185,20 +139,12 @@ pub fn table() -> String {
         Reach::Mechanism => "mechanism",
         Reach::FallbackUnlessDelegated => "fallback; mechanism in a delegated group",
         Reach::Fallback => "fallback",
-        Reach::Neither => "not here",
     };
     for kind in Kind::ALL {
+        let Means { mechanism, takes, fallback, root, user } = Means::of(*kind);
+        let (fallback, root, user) = (fallback.unwrap_or("–"), reach(root), reach(user));
         // Writing to a text cannot fail.
-        let _ = match Means::of(*kind) {
-            Means::NotHere(because) => writeln!(table, "| `{kind}` | – | – | – | not here: {because} | not here |"),
-            Means::Done(Done { mechanism, takes, fallback, root, user }) => writeln!(
-                table,
-                "| `{kind}` | {mechanism} | {takes} | {} | {} | {} |",
-                fallback.unwrap_or("–"),
-                reach(root),
-                reach(user)
-            ),
-        };
+        let _ = writeln!(table, "| `{kind}` | {mechanism} | {takes} | {fallback} | {root} | {user} |");
     }
     table
 }
@@ -210,10 +156,9 @@ mod tests {
     #[test]
     fn whoever_has_the_fallback_has_one() {
         for kind in Kind::ALL {
-            if let Means::Done(done) = Means::of(*kind) {
-                let takes_fallback = |reach| matches!(reach, Reach::Fallback | Reach::FallbackUnlessDelegated);
-                assert!(done.fallback.is_some() || !(takes_fallback(done.root) || takes_fallback(done.user)), "{kind}");
-            }
+            let means = Means::of(*kind);
+            let is_mechanism = |reach| reach == Reach::Mechanism;
+            assert!(means.fallback.is_some() || (is_mechanism(means.root) && is_mechanism(means.user)), "{kind}");
         }
     }
 

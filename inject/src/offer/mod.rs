@@ -18,7 +18,7 @@ mod simulation;
 mod trial;
 
 pub use foundation::Foundation;
-pub use means::{By, Done, Means, Reach, table};
+pub use means::{By, Means, Reach, table};
 pub use simulation::Simulation;
 pub use trial::Verdict;
 
@@ -71,7 +71,7 @@ fn name_of<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S:
 }
 
 impl Offer {
-    /// Tries everything; takes some seconds at most, usually less than two. Nothing is left of it.
+    /// Tries everything, which takes some seconds. Nothing is left of it.
     ///
     /// For a process of one thread, or one whose other threads do not mind that it forks
     /// ([`fork`](crate::sys::fork)).

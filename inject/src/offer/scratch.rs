@@ -2,6 +2,7 @@
 
 use super::trial::{Verdict, attempt_telling};
 use crate::cgroup::Group;
+use crate::disk::OwnDisk;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::keeper::{Keeper, run_world};
@@ -22,6 +23,8 @@ const REMEDY: &str = "see above what a real world takes";
 /// A world without hosts.
 pub(super) struct Scratch {
     pub(super) keeper: Arc<Keeper>,
+    /// Nobody is on it.
+    pub(super) disk: OwnDisk,
     pub(super) journal: Journal,
     has_groups: bool,
 }
@@ -58,8 +61,8 @@ pub(super) fn attempt_in_world(groups: Groups, trial: impl FnOnce(&Scratch) -> R
             Groups::Spared => None,
         };
         let directories: Vec<PathBuf> = group.iter().flat_map(Group::directories).map(PathBuf::from).collect();
-        let ended = run_world(|keeper, _disk| {
-            teller.tell(Scratch::new(keeper, &directories).and_then(|scratch| trial(&scratch)));
+        let ended = run_world(|keeper, disk| {
+            teller.tell(Scratch::new(keeper, disk, &directories).and_then(|scratch| trial(&scratch)));
             0
         });
         group.map_or(Ok(()), Group::remove)?;
@@ -68,13 +71,13 @@ pub(super) fn attempt_in_world(groups: Groups, trial: impl FnOnce(&Scratch) -> R
 }
 
 impl Scratch {
-    fn new(keeper: Keeper, groups: &[PathBuf]) -> Result<Self> {
+    fn new(keeper: Keeper, disk: OwnDisk, groups: &[PathBuf]) -> Result<Self> {
         for directory in groups {
             // 0 is whoever writes (cgroups(7)).
             std::fs::write(directory.join("cgroup.procs"), "0")
                 .map_err(|error| Error::os(format!("join {}", directory.display()), error))?;
         }
-        Ok(Self { keeper: Arc::new(keeper), journal: Journal::of_world()?, has_groups: !groups.is_empty() })
+        Ok(Self { keeper: Arc::new(keeper), disk, journal: Journal::of_world()?, has_groups: !groups.is_empty() })
     }
 
     /// A group as hosts have it, where this user may have groups.

@@ -11,8 +11,8 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// How long anything may take. What takes longer is of no use to a test either.
-const WITHIN: Duration = Duration::from_secs(10);
+/// How long anything may take: a hundred times as long as on a machine with nothing else to do.
+const WITHIN: Duration = Duration::from_secs(20);
 
 /// What came of trying.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,11 +29,6 @@ pub enum Verdict {
         missing: String,
         /// What would help.
         remedy: String,
-    },
-    /// It is not done at all.
-    NotHere {
-        /// Why.
-        because: String,
     },
 }
 
@@ -91,13 +86,19 @@ fn run(remedy: &str, trial: impl FnOnce(&Teller<'_>) -> Result<()>) -> Result<Ve
     let ((told, pipe), (noise, noise_pipe)) = (pipe()?, pipe()?);
     match fork().map_err(|error| Error::os("make a process", error))? {
         Forked::Child => {
-            // What is written besides, such as the message of a panic, is not for the user's terminal.
+            // What is written besides is not for the user's terminal.
             let _ = rustix::stdio::dup2_stdout(&noise_pipe);
             let _ = rustix::stdio::dup2_stderr(&noise_pipe);
             let teller = Teller { pipe, remedy };
-            let tried = catch_unwind(AssertUnwindSafe(|| trial(&teller)));
-            if let Ok(Err(error)) = tried {
-                teller.tell(Err(error));
+            match catch_unwind(AssertUnwindSafe(|| trial(&teller))) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => teller.tell(Err(error)),
+                Err(panic) => {
+                    let message =
+                        panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(|it| &**it));
+                    teller
+                        .tell(Err(Error::os("try it", std::io::Error::other(message.unwrap_or("a panic").to_owned()))));
+                }
             }
             end_now(0)
         }
@@ -136,7 +137,7 @@ mod tests {
     fn lacking(verdict: Verdict) -> (String, String) {
         match verdict {
             Verdict::Lacking { missing, remedy } => (missing, remedy),
-            other => panic!("{other:?}"),
+            Verdict::Works { how } => panic!("it works: {how}"),
         }
     }
 
@@ -163,6 +164,6 @@ mod tests {
     #[test]
     fn a_panic_is_a_reason() {
         let (missing, _) = lacking(attempt("", || panic!("at the disco")));
-        assert!(missing.contains("panicked"), "{missing}");
+        assert_eq!(missing, "failed to try it: at the disco");
     }
 }

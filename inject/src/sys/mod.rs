@@ -12,6 +12,7 @@ mod ptrace;
 mod shared_words;
 mod socket;
 mod stub_code;
+mod writeback;
 pub mod datagram;
 pub mod simulation;
 
@@ -27,3 +28,4 @@ pub use ptrace::{Asked, Registers, Stopped, USER_CS, read_memory, write_memory};
 pub use shared_words::SharedWords;
 pub use socket::set_mark;
 pub use stub_code::{StubCode, stub_code, words};
+pub use writeback::start_writeback;

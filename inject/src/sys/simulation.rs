@@ -1,5 +1,6 @@
-//! What a simulated world asks of the kernel for its own process, to see whether it may. For processes that end at once:
-//! none of it is taken back.
+//! What a simulated world asks of the kernel for its own process, to see whether it may.
+//!
+//! For processes that end at once: none of it is taken back.
 
 use std::io;
 

@@ -1,8 +1,8 @@
 //! The machine code that answers for a vDSO whose clock is wrong: vdso(7), position independent.
 //!
-//! It stands in another process and has nothing but a page of words (`clock/layout.rs`): what is added to the wall clock,
-//! and until when. It asks the kernel itself for the time, so it is right without anybody's help once the lease has
-//! run out. It keeps no address of its own on the stack, by which one can tell whether a thread is inside it: its
+//! It stands in another process and has nothing but a page of words (`clock/layout.rs`): what is added to the wall
+//! clock, and until when. It asks the kernel itself for the time, so it is right without anybody's help once the lease
+//! has run out. It keeps no address of its own on the stack, by which one can tell whether a thread is inside it: its
 //! functions share their middle part, and what comes after that is a number.
 
 use std::slice;
@@ -128,7 +128,7 @@ pub mod words {
     /// In a slot: its lease.
     pub const UNTIL: usize = 0;
     /// In a slot: the wall clock's curve.
-    pub const WALL: usize = 6;
+    pub const WALL: usize = 13;
     /// Of a line.
     pub const LINE: usize = 3;
     /// Of a curve.

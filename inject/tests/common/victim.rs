@@ -126,7 +126,7 @@ impl Victim {
 
     /// The same, and when that was; by an answer that came soon enough to tell.
     pub fn ahead_at(&mut self) -> (Instant, i64) {
-        const SOON: Duration = Duration::from_micros(500);
+        const SOON: Duration = Duration::from_micros(200);
         let ours = || SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as i64;
         let once = |victim: &mut Victim| {
             let (began, before) = (Instant::now(), ours());

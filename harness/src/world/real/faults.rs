@@ -8,6 +8,7 @@ use std::time::Duration;
 use windtunnel_inject::Injection;
 use windtunnel_inject::boundary::{self, Refusal as Refused};
 use windtunnel_inject::clock::ClockPage;
+use windtunnel_inject::error::{Error, ErrorKind};
 use windtunnel_sim::control::FaultAccount;
 use windtunnel_sim::weather::{DiskTrouble, FaultKind, Lack, LinkTrouble, Links, Spread};
 use windtunnel_sim::world::{FaultId, HostId, HostState};
@@ -140,12 +141,13 @@ impl World {
     }
 
     /// Asks whether a fault is still in force, and ends the case if somebody else has ended it: the test would believe
-    /// in a fault that is none.
+    /// in a fault that is none. One that was a process's own has ended with it.
     pub(super) fn look_after(&'static self, begun: &mut Begun, kind: &FaultKind) {
         if let Begun::Injected(injections) = begun {
             for injection in injections {
-                if let Err(error) = injection.read_back() {
-                    self.broken(&format!("{} is no longer in force: {error}", self.fault_name(kind)));
+                match injection.read_back() {
+                    Ok(()) | Err(Error { kind: ErrorKind::TargetGone, .. }) => {}
+                    Err(error) => self.broken(&format!("{} is no longer in force: {error}", self.fault_name(kind))),
                 }
             }
         }
@@ -158,8 +160,7 @@ impl World {
     }
 
     fn calls_of(&self, host: HostId) -> Result<Arc<boundary::Page>, Refusal> {
-        const COMMAND: &str =
-            "calls fail at the boundary to libc, which is windtunnel's in hosts that run a function";
+        const COMMAND: &str = "calls fail at the boundary to libc, which is windtunnel's in hosts that run a function";
         self.calls(host).ok_or(Refusal::NotHere(COMMAND))
     }
 
@@ -198,12 +199,7 @@ impl World {
 
     /// A control group slows what reaches the device; where there is none, or each sync is to take longer, the host's
     /// own calls wait.
-    fn slow_disk(
-        &self,
-        host: HostId,
-        bytes_per_second: u64,
-        delay: Duration,
-    ) -> Result<Box<dyn Injection>, Refusal> {
+    fn slow_disk(&self, host: HostId, bytes_per_second: u64, delay: Duration) -> Result<Box<dyn Injection>, Refusal> {
         let throttled = delay.is_zero().then(|| self.throttle(host, bytes_per_second));
         match (throttled, self.calls(host)) {
             (Some(Ok(throttle)), _) => Ok(throttle),
@@ -216,10 +212,13 @@ impl World {
     /// Says that a fault begins or ends: one of a plan as the simulated world says it, with its number there.
     pub(super) fn note_fault(&self, kind: &FaultKind, number: Option<usize>, turn: &str, more: &str) {
         let name = self.fault_name(kind);
-        self.note("test", &match number {
-            Some(number) => format!("fault {number} {turn}: {name}{more}"),
-            None => format!("{name} {turn}{more}"),
-        });
+        self.note(
+            "test",
+            &match number {
+                Some(number) => format!("fault {number} {turn}: {name}{more}"),
+                None => format!("{name} {turn}{more}"),
+            },
+        );
     }
 
     /// A fault in a few words, for the log.

@@ -286,9 +286,11 @@ impl World {
             // Memory is watched instead.
             return match threads {
                 None => Ok(Vec::new()),
-                Some(_) => Err("a limit of threads takes a control group, which this user cannot make: run as root, or \
+                Some(_) => {
+                    Err("a limit of threads takes a control group, which this user cannot make: run as root, or \
                                 in a delegated group (systemd-run --user --scope -p Delegate=yes)"
-                    .to_owned()),
+                        .to_owned())
+                }
             };
         };
         let limits = memory.iter().chain(&threads);

@@ -91,9 +91,9 @@ fn slow_write(page: &Page, fd: c_int, bytes: u64) {
     let is_synced = is_synchronous(fd);
     for fault in page.faults().filter(Fault::is_slow) {
         let now_ns = now_ns();
-        let takes_ns = fault.rate().map_or(0, |rate| {
-            u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX)
-        });
+        let takes_ns = fault
+            .rate()
+            .map_or(0, |rate| u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX));
         let until_ns = if is_synced {
             fault.takes(now_ns, takes_ns.saturating_add(fault.delay_ns()))
         } else {

@@ -16,8 +16,7 @@ struct Place {
     looks: AtomicU64,
 }
 
-static PLACES: [Place; FILES_MAX] =
-    [const { Place { file: AtomicU64::new(0), looks: AtomicU64::new(0) } }; FILES_MAX];
+static PLACES: [Place; FILES_MAX] = [const { Place { file: AtomicU64::new(0), looks: AtomicU64::new(0) } }; FILES_MAX];
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether there are such files.

@@ -187,8 +187,7 @@ impl Fault<'_> {
     /// Gives the disk something to do that takes so long; answers when it will have done it.
     pub(super) fn takes(&self, now_ns: u64, ns: u64) -> u64 {
         let later = |free_at: u64| free_at.max(now_ns).saturating_add(ns);
-        let before =
-            self.words[FREE_AT_WORD].fetch_update(Ordering::Relaxed, Ordering::Relaxed, |at| Some(later(at)));
+        let before = self.words[FREE_AT_WORD].fetch_update(Ordering::Relaxed, Ordering::Relaxed, |at| Some(later(at)));
         // It never refuses to update.
         later(before.unwrap_or_else(|at| at))
     }

@@ -49,6 +49,7 @@ pub(crate) enum BadPage {
 /// Maps a page and goes by it from now on.
 pub(crate) fn install(fd: c_int) -> Result<(), BadPage> {
     let page = map::<Page>(fd, Page::is_known)?;
+    shown::tie();
     page::set_page(page);
     Ok(())
 }

@@ -16,10 +16,16 @@ const READ_AT_WORD: usize = 4;
 const SLOTS_WORD: usize = 8;
 /// A lease, which processes have that nobody ends; a host ends with its world.
 const UNTIL_WORD: usize = 0;
-/// A change that has just been told: 1 if there is one, when it was first heard of (negative if never), what it adds to the wall clock at
-/// once, and how fast the wall clock and the monotonic one run from then on.
+/// A change that has just been told: how many pieces it has for the wall clock, none if there is no change; when it
+/// was first heard of (negative if never); what it adds to the wall clock at once; how fast the monotonic one runs from
+/// then on; and for each piece how long afterwards it begins, and how fast the wall clock runs then.
 const CHANGE_WORD: usize = 1;
-const CHANGE_WORDS: usize = 5;
+const HEARD: usize = CHANGE_WORD + 1;
+const JUMP: usize = CHANGE_WORD + 2;
+const MONOTONIC_PPM: usize = CHANGE_WORD + 3;
+const PIECES: usize = CHANGE_WORD + 4;
+const PIECES_MAX: usize = 4;
+const CHANGE_WORDS: usize = 4 + 2 * PIECES_MAX;
 const WALL_WORD: usize = CHANGE_WORD + CHANGE_WORDS;
 const MONOTONIC_WORD: usize = WALL_WORD + CURVE_WORDS;
 const LINE_WORDS: usize = 3;
@@ -30,7 +36,7 @@ const SLOT_WORDS: usize = MONOTONIC_WORD + CURVE_WORDS;
 const _: () = assert!(SLOTS_WORD + 2 * SLOT_WORDS <= PAGE_WORDS);
 
 /// The layout in words, to be compared with what the other room writes.
-pub(crate) const LAYOUT: [usize; 14] = [
+pub(crate) const LAYOUT: [usize; 15] = [
     MAGIC as usize,
     TURN_WORD,
     WALL_READS_WORD,
@@ -39,6 +45,7 @@ pub(crate) const LAYOUT: [usize; 14] = [
     SLOTS_WORD,
     UNTIL_WORD,
     CHANGE_WORD,
+    PIECES_MAX,
     WALL_WORD,
     MONOTONIC_WORD,
     LINE_WORDS,
@@ -95,6 +102,14 @@ impl Line {
     }
 }
 
+/// The slot that holds, as far as is known.
+#[derive(Clone, Copy)]
+struct Slot {
+    turn: i64,
+    /// Where it begins.
+    at: usize,
+}
+
 /// The words that the world and this process share.
 #[repr(transparent)]
 pub(super) struct Page([AtomicI64; PAGE_WORDS]);
@@ -110,10 +125,10 @@ impl Page {
     }
 
     /// Reads what belongs together.
-    fn consistent<T>(&self, read: impl Fn(usize) -> T) -> T {
+    fn consistent<T>(&self, read: impl Fn(Slot) -> T) -> T {
         loop {
             let turn = self.0[TURN_WORD].load(Ordering::Acquire);
-            let found = read(SLOTS_WORD + (turn & 1) as usize * SLOT_WORDS);
+            let found = read(Slot { turn, at: SLOTS_WORD + (turn & 1) as usize * SLOT_WORDS });
             fence(Ordering::Acquire);
             if self.word(TURN_WORD) == turn {
                 return found;
@@ -129,24 +144,25 @@ impl Page {
 
     /// When the change that was told with this slot takes effect: as soon as anybody has heard of it. Whoever read a
     /// clock without knowing did so before, so everybody agrees on what holds at every moment.
-    fn changes_at(&self, slot: usize) -> Option<i64> {
-        if self.word(slot + CHANGE_WORD) == 0 {
+    fn changes_at(&self, slot: Slot) -> Option<i64> {
+        if self.word(slot.at + CHANGE_WORD) == 0 {
             return None;
         }
-        let heard = &self.0[slot + CHANGE_WORD + 1];
+        let heard = &self.0[slot.at + HEARD];
         let first = heard.load(Ordering::Acquire);
         if first >= 0 {
             return Some(first);
         }
-        // Not yet. What stands there instead is told but once, so whoever was held up here disturbs no later change.
+        // Not yet. What stands there instead names the turn: whoever was held up here, and finds the slot being filled
+        // for another, must not say when that change takes effect, of which nobody has heard yet.
         let now = super::shown::genuine_monotonic();
-        let told = heard.compare_exchange(first, now, Ordering::AcqRel, Ordering::Acquire);
+        let told = heard.compare_exchange(-slot.turn, now, Ordering::AcqRel, Ordering::Acquire);
         Some(told.map_or_else(|first| first, |_| now))
     }
 
     /// How many lines a curve has, and the lines, each with its end.
-    fn lines(&self, slot: usize, hand: Hand) -> impl DoubleEndedIterator<Item = (Line, i64)> + '_ {
-        let curve = slot + curve_word(hand);
+    fn lines(&self, slot: Slot, hand: Hand) -> impl DoubleEndedIterator<Item = (Line, i64)> + '_ {
+        let curve = slot.at + curve_word(hand);
         let changes_at = self.changes_at(slot);
         let count = (self.word(curve) as usize).min(LINES_MAX);
         let line = move |index: usize| {
@@ -161,18 +177,39 @@ impl Page {
             let next = if index + 1 < count { line(index + 1).since_ns } else { i64::MAX };
             (line(index), next.min(changes_at.unwrap_or(i64::MAX)))
         });
-        let changed = changes_at.map(|at| {
+        let changed = changes_at.map_or([None; PIECES_MAX], |at| {
             let before = (0..count.max(1)).rev().map(line).find(|line| line.since_ns <= at).unwrap_or_else(|| line(0));
-            let (jump, ppm) = match hand {
-                Hand::Wall => (self.word(slot + CHANGE_WORD + 2), self.word(slot + CHANGE_WORD + 3)),
-                Hand::Monotonic => (0, self.word(slot + CHANGE_WORD + 4)),
-            };
-            (Line { since_ns: at, adds_ns: before.adds(at).saturating_add(jump), ppm }, i64::MAX)
+            self.change(slot, hand, at, before.adds(at))
         });
-        lines.chain(changed)
+        lines.chain(changed.into_iter().flatten())
     }
 
-    /// The line of a curve that holds at a moment, and that moment: a later one if what held then is not known any more.
+    /// What a change makes of a curve that added this when it took effect: lines, each with its end.
+    fn change(&self, slot: Slot, hand: Hand, at_ns: i64, added_ns: i64) -> [Option<(Line, i64)>; PIECES_MAX] {
+        let mut lines = [None; PIECES_MAX];
+        if hand == Hand::Monotonic {
+            let ppm = self.word(slot.at + MONOTONIC_PPM);
+            lines[0] = Some((Line { since_ns: at_ns, adds_ns: added_ns, ppm }, i64::MAX));
+            return lines;
+        }
+        let piece = |index: usize| {
+            let word = slot.at + PIECES + 2 * index;
+            (at_ns.saturating_add(self.word(word)), self.word(word + 1))
+        };
+        let count = (self.word(slot.at + CHANGE_WORD) as usize).min(PIECES_MAX);
+        let mut adds_ns = added_ns.saturating_add(self.word(slot.at + JUMP));
+        for (index, place) in lines.iter_mut().enumerate().take(count) {
+            let (since_ns, ppm) = piece(index);
+            let ends_ns = if index + 1 < count { piece(index + 1).0 } else { i64::MAX };
+            let line = Line { since_ns, adds_ns, ppm };
+            *place = Some((line, ends_ns));
+            adds_ns = line.adds(ends_ns);
+        }
+        lines
+    }
+
+    /// The line of a curve that holds at a moment, and that moment: a later one if what held then is not known any
+    /// more.
     pub(super) fn line_at(&self, hand: Hand, now_ns: i64) -> (i64, Line) {
         self.consistent(|slot| {
             let begun = self.lines(slot, hand).rfind(|(line, _)| line.since_ns <= now_ns);

@@ -8,7 +8,8 @@ use super::timespec_of;
 use crate::carrier::real;
 use libc::{c_int, c_void, clockid_t, time_t, timespec, timeval};
 
-/// The page, if it has ever said anything.
+/// The page, if it has ever said anything. Asked *after* the genuine clock was read: whoever is preempted in between
+/// would otherwise come back with a time that others have left behind.
 fn touched() -> Option<&'static Page> {
     page().filter(|page| !page.is_untouched())
 }
@@ -16,13 +17,15 @@ fn touched() -> Option<&'static Page> {
 /// clock_gettime(2).
 pub(crate) unsafe extern "C" fn clock_gettime(id: clockid_t, out: *mut timespec) -> c_int {
     unsafe {
-        match touched().zip(Shown::of(id)) {
-            None => real::clock_gettime(id, out),
-            Some((page, clock)) => {
-                *out = timespec_of(clock.shows(page));
-                0
+        let Some((page, clock)) = page().zip(Shown::of(id)) else { return real::clock_gettime(id, out) };
+        if page.is_untouched() {
+            let answer = real::clock_gettime(id, out);
+            if touched().is_none() {
+                return answer;
             }
         }
+        *out = timespec_of(clock.shows(page));
+        0
     }
 }
 
@@ -41,7 +44,8 @@ pub(crate) unsafe extern "C" fn gettimeofday(out: *mut timeval, zone: *mut c_voi
 /// time(2).
 pub(crate) unsafe extern "C" fn time(out: *mut time_t) -> time_t {
     unsafe {
-        let Some(page) = touched() else { return real::time(out) };
+        let genuine = real::time(out);
+        let Some(page) = touched() else { return genuine };
         let seconds = timespec_of(Shown::WALL.shows(page)).tv_sec;
         if !out.is_null() {
             *out = seconds;
@@ -54,12 +58,10 @@ pub(crate) unsafe extern "C" fn time(out: *mut time_t) -> time_t {
 pub(crate) unsafe extern "C" fn timespec_get(out: *mut timespec, base: c_int) -> c_int {
     const TIME_UTC: c_int = 1;
     unsafe {
-        match touched().filter(|_| base == TIME_UTC) {
-            None => real::timespec_get(out, base),
-            Some(page) => {
-                *out = timespec_of(Shown::WALL.shows(page));
-                base
-            }
+        let answer = real::timespec_get(out, base);
+        if let Some(page) = touched().filter(|_| base == TIME_UTC) {
+            *out = timespec_of(Shown::WALL.shows(page));
         }
+        answer
     }
 }

@@ -7,16 +7,19 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 /// How long a wait goes on without a look at the page, which may have moved the clock that is waited by.
 const SLICE_NS: i64 = 50_000_000;
-/// Between two reads of `CLOCK_MONOTONIC` nothing else should happen but the one read that they embrace.
-const EMBRACE_NS: i64 = 1_000;
-const EMBRACES_MAX: usize = 8;
-const UNKNOWN: i64 = i64::MIN;
+/// The clocks that are tied to `CLOCK_MONOTONIC`.
+const TIED: [clockid_t; 4] = [libc::CLOCK_REALTIME, libc::CLOCK_TAI, libc::CLOCK_MONOTONIC_RAW, libc::CLOCK_BOOTTIME];
+/// How often a tie is measured. The tightest embrace takes well under a microsecond, unless the thread is preempted in
+/// every single one.
+const EMBRACES: usize = 64;
+/// How far a tie may be off from what is found.
+const SLACK_NS: i64 = 1_000;
 
 /// A clock whose readings the page changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shown {
     Monotonic,
-    /// `CLOCK_REALTIME`, and the others, by their place in `TIES`.
+    /// `CLOCK_REALTIME`, and the others, by their place in `TIED`.
     Tied(clockid_t, usize),
 }
 
@@ -26,7 +29,7 @@ pub(super) enum Shown {
 /// follow each other differ by the time between them, so it is known to lie between two bounds, and it is kept for as
 /// long as these allow it: readings by one and the same difference go forwards as `CLOCK_MONOTONIC` does, on whatever
 /// thread, and wherever that was preempted.
-static TIES: [AtomicI64; 4] = [const { AtomicI64::new(UNKNOWN) }; 4];
+static TIES: [AtomicI64; TIED.len()] = [const { AtomicI64::new(0) }; TIED.len()];
 
 impl Shown {
     /// Coarse clocks are shown as exactly as the others. CPU time is as it is.
@@ -53,24 +56,12 @@ impl Shown {
 
     /// Genuine `CLOCK_MONOTONIC`, and what this clock is ahead of it by.
     pub(super) fn genuine(self) -> (i64, i64) {
-        let Shown::Tied(id, index) = self else { return (genuine_ns(libc::CLOCK_MONOTONIC), 0) };
+        let Shown::Tied(id, index) = self else { return (genuine_monotonic(), 0) };
         let known = TIES[index].load(Ordering::Relaxed);
-        let embraced = || {
-            let before = genuine_ns(libc::CLOCK_MONOTONIC);
-            let reading = genuine_ns(id);
-            (before, reading, genuine_ns(libc::CLOCK_MONOTONIC))
-        };
-        let (mut before, mut reading, mut after) = embraced();
-        for _ in 0..EMBRACES_MAX {
-            if known != UNKNOWN || after - before <= EMBRACE_NS {
-                break;
-            }
-            (before, reading, after) = embraced();
-        }
-        let (least, most) = (reading - after, reading - before);
+        let (before, reading, after) = embrace(id);
         // What is not known better than this is not changed for less. The raw clock alone runs at a speed of its own.
-        let slack = if id == libc::CLOCK_MONOTONIC_RAW { 0 } else { EMBRACE_NS };
-        let tie = if known == UNKNOWN { most } else { known.clamp(least - slack, most + slack) };
+        let slack = if id == libc::CLOCK_MONOTONIC_RAW { 0 } else { SLACK_NS };
+        let tie = known.clamp(reading - after - slack, reading - before + slack);
         if tie == known {
             return (before, tie);
         }
@@ -104,6 +95,23 @@ impl Shown {
 /// Genuine `CLOCK_MONOTONIC`.
 pub(super) fn genuine_monotonic() -> i64 {
     genuine_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// Reads a clock between two reads of `CLOCK_MONOTONIC`.
+fn embrace(id: clockid_t) -> (i64, i64, i64) {
+    let before = genuine_monotonic();
+    let reading = genuine_ns(id);
+    (before, reading, genuine_monotonic())
+}
+
+/// Finds out what clocks are ahead by, before anybody goes by it.
+pub(super) fn tie() {
+    for (tie, id) in TIES.iter().zip(TIED) {
+        let tightest = (0..EMBRACES).map(|_| embrace(id)).min_by_key(|(before, _, after)| after - before);
+        if let Some((before, reading, after)) = tightest {
+            tie.store(reading - before - (after - before) / 2, Ordering::Release);
+        }
+    }
 }
 
 /// A genuine clock that exists, in nanoseconds.
