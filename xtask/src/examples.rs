@@ -30,7 +30,7 @@ pub fn build(root: &Path, package: &str, arguments: &[&str]) -> Result<PathBuf> 
     bail!("{package} has no test binary `chaos`")
 }
 
-/// The chaos tests of a package, optimised.
+/// The chaos tests of a package.
 pub struct Tests {
     binary: PathBuf,
     directory: PathBuf,
@@ -39,12 +39,20 @@ pub struct Tests {
 }
 
 impl Tests {
-    /// Builds them; `place` is a directory below `target`.
+    /// Builds them, optimised; `place` is a directory below `target`.
     ///
     /// # Errors
     /// They do not build.
     pub fn build(root: &Path, package: &str, place: &str) -> Result<Self> {
-        let binary = build(root, package, &["--release"])?;
+        Self::build_with(root, package, place, &["--release"])
+    }
+
+    /// Builds them as cargo is told to by these arguments.
+    ///
+    /// # Errors
+    /// They do not build.
+    pub fn build_with(root: &Path, package: &str, place: &str, arguments: &[&str]) -> Result<Self> {
+        let binary = build(root, package, arguments)?;
         Ok(Self { binary, directory: root.join("examples").join(package), place: root.join("target").join(place) })
     }
 

@@ -8,6 +8,7 @@
 //! | `cargo xtask bench` | [`mod@bench`]: measurements against peers |
 //! | `cargo xtask shrinking` | [`shrinking`]: how small plans become, and in how many simulations |
 //! | `cargo xtask planted` | [`planted`]: whether the bugs in `examples/pitfalls` are found, and their remedies hold |
+//! | `cargo xtask parity` | [`parity`]: one plan in both worlds, side by side |
 //! | `cargo xtask code-map` | [`code_map`]: the generated part of `ARCHITECTURE.md` |
 //! | `cargo xtask schema` | [`schema`]: the JSON Schema of plans |
 //! | `cargo xtask works-with` | [`works_with`]: a generated part of `README.md` |
@@ -18,6 +19,7 @@ pub mod code_map;
 pub mod demo;
 pub mod examples;
 pub mod marked;
+pub mod parity;
 pub mod planted;
 pub mod process;
 pub mod schema;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use xtask::test::Step;
 use xtask::vm::User;
-use xtask::{bench, code_map, demo, planted, root, schema, shrinking, test, tidy, vm, works_with};
+use xtask::{bench, code_map, demo, parity, planted, root, schema, shrinking, test, tidy, vm, works_with};
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about = "What is done to windtunnel's own tree")]
@@ -54,6 +54,8 @@ enum Task {
         #[arg(long, default_value_t = 5_000)]
         cases: u32,
     },
+    /// Measures what one plan does in both worlds, and prints them side by side.
+    Parity,
     /// Holds the tree to its own rules.
     Tidy,
     /// Writes the code map of `ARCHITECTURE.md` from the first sentence of every file.
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         Task::Bench { arguments } => bench::run(&root, &arguments),
         Task::Shrinking { plans, seeds } => shrinking::run(&root, plans, seeds),
         Task::Planted { searches, cases } => planted::run(&root, searches, cases),
+        Task::Parity => parity::run(&root),
         Task::Tidy => tidy::run(&root),
         Task::CodeMap => code_map::write(&root),
         Task::Schema => schema::print(&root),

@@ -8,8 +8,6 @@ use std::time::{Instant, SystemTime};
 pub const PORT: u16 = 7007;
 /// A datagram is no longer than this.
 pub const REQUEST_BYTES_MAX: usize = 2048;
-/// Bytes that are no payload: of the headers of IPv4 and UDP (RFC 791, RFC 768).
-pub const HEADER_BYTES: usize = 28;
 
 /// Every how many datagrams it says so.
 const SAYS_EVERY: u64 = 1000;

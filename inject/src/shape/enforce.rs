@@ -25,10 +25,16 @@ const LET_GO_MAX: usize = 16_384;
 /// How many packets are read before those that are due are sent.
 const READ_MAX: usize = 64;
 
+/// The highest priority among threads that share their processors fairly (sched(7)).
+const NICE_LEAST: i32 = -20;
+
 /// Runs until `stop` can be read. What is held then is let go at once.
 pub(super) fn enforce(queue: Queue, shared: &Shared, stop: BorrowedFd<'_>) -> Result<()> {
     // Otherwise timers may be 50 µs late (PR_SET_TIMERSLACK, prctl(2)). Without that it is less exact, but right.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+    // Of this thread alone (setpriority(2), "C library/kernel differences"): packets are late when it has to wait for a
+    // processor. Who may not has it wait.
+    let _ = rustix::process::setpriority_process(None, NICE_LEAST);
     let mut line = Line::new(queue);
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
     let mut renew_at_ns = now_ns() + RENEWAL.as_nanos() as u64;

@@ -1,6 +1,6 @@
 //! Asking the meter, again and again.
 
-use meter::{HEADER_BYTES, PORT, REQUEST_BYTES_MAX, Reading, realtime_ns};
+use meter::{PORT, REQUEST_BYTES_MAX, Reading, realtime_ns};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
@@ -32,9 +32,9 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Of the request and its headers.
-    pub(crate) fn wire_bytes(&self) -> f64 {
-        self.reading.bytes as f64 + HEADER_BYTES as f64
+    /// Of the request.
+    pub(crate) fn payload_bytes(&self) -> f64 {
+        self.reading.bytes as f64
     }
 }
 

@@ -12,6 +12,8 @@ use windtunnel_sim::world::{HostId, HostState};
 
 /// The name of the thread that carries plans out.
 const THREAD: &str = "weather";
+/// The highest priority among threads that share their processors fairly (sched(7)).
+const NICE_LEAST: i32 = -20;
 /// How often faults in force are asked whether they still are.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long it may take to tell what has become of the plan: a fault takes milliseconds to begin or end.
@@ -118,6 +120,9 @@ struct Run {
 
 impl Run {
     fn carry_out(mut self) {
+        // Of this thread alone (setpriority(2), "C library/kernel differences"): a plan is late when it has to wait for
+        // a processor. Who may not has it wait.
+        let _ = rustix::process::setpriority_process(None, NICE_LEAST);
         loop {
             self.do_what_is_due(Instant::now());
             let wait = self.next_due().saturating_duration_since(Instant::now());
