@@ -226,8 +226,8 @@ impl Holder {
     /// Has so many files open, or as many as some of these can.
     fn of_all(directory: BorrowedFd<'_>, count: u64) -> Result<Vec<Self>> {
         let holders = if count < ALONE { 1 } else { TOGETHER };
-        let each = count.div_ceil(holders).min(Self::most());
-        let starting = (0..holders).map(|_| Self::start(directory, each)).collect::<Result<Vec<_>>>()?;
+        let share = |holder: u64| ((count + holder) / holders).min(Self::most());
+        let starting = (0..holders).map(|holder| Self::start(directory, share(holder))).collect::<Result<Vec<_>>>()?;
         starting.into_iter().map(|(holder, told)| holder.wait_for(told)).collect()
     }
 

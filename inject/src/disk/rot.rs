@@ -79,7 +79,7 @@ fn draw(sizes: &[u64], bits: u32, seed: u64) -> BTreeSet<(usize, u64)> {
             break;
         }
         // The high half of a product: as even as 64 bits can be (Lemire, 2019).
-        let mut bit = (u128::from(mixed(mixed(seed) ^ number)) * u128::from(total) >> 64) as u64;
+        let mut bit = ((u128::from(mixed(mixed(seed) ^ number)) * u128::from(total)) >> 64) as u64;
         for (file, bytes) in sizes.iter().enumerate() {
             if bit < bytes * 8 {
                 drawn.insert((file, bit));

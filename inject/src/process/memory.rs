@@ -3,12 +3,16 @@
 use super::helper::{Helper, Watch};
 use super::limit::{Lowered, Resource};
 use super::proc;
-use crate::cgroup::{Group, Limit, Limited};
+use crate::cgroup::{Group, Limit, Limited, is_below_use};
 use crate::error::{Error, ErrorKind, Result};
 use crate::injection::Injection;
 use crate::journal::Journal;
 use crate::target::{Process, Target};
 use std::time::Duration;
+
+/// How often somebody may be faster to take memory than it is to limit it; and how much more it is left each time.
+const ATTEMPTS: u64 = 32;
+const STEP_BYTES: u64 = 64 << 10;
 
 /// How often a watcher looks how much memory a process has.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -57,8 +61,16 @@ impl MemoryPressure {
     /// # Errors
     /// As [`Limited::apply`].
     pub fn in_group(group: &Group, left_bytes: u64) -> Result<Self> {
-        let bytes = group.memory_used_bytes()?.saturating_add(left_bytes);
-        Ok(Self { how: How::Group(Limited::apply(group, &Limit::Memory { bytes })?), _around: None })
+        for attempt in 1_u64.. {
+            let bytes =
+                group.memory_used_bytes()?.saturating_add(left_bytes).saturating_add((attempt - 1) * STEP_BYTES);
+            match Limited::apply(group, &Limit::Memory { bytes }) {
+                // It has taken more meanwhile, and version 1 refuses a limit below what is used.
+                Err(error) if is_below_use(&error) && attempt < ATTEMPTS => {}
+                limited => return Ok(Self { how: How::Group(limited?), _around: None }),
+            }
+        }
+        unreachable!("the loop ends by returning")
     }
 
     /// Leaves a process this much more private memory than it has (`RLIMIT_DATA`, setrlimit(2)). Needs no privilege.

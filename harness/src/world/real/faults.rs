@@ -74,9 +74,28 @@ impl From<windtunnel_inject::Error> for Refusal {
 }
 
 impl World {
-    /// Begins a fault, which has a number if a plan has it; when this returns, it is in force.
+    /// Begins a fault, which has a number if a plan has it; when this returns, it is in force. What strikes a program
+    /// bites on nothing when that is down.
     pub(super) fn begin_fault(&'static self, kind: &FaultKind, number: Option<usize>) -> Result<Begun, Refusal> {
-        let begun = match kind {
+        let begun = match self.put_in_force(kind) {
+            Err(Refusal::Failed(Error { kind: ErrorKind::TargetGone, .. })) => {
+                self.note_fault(kind, number, "begins", ", on nobody");
+                return Ok(Begun::Injected(Vec::new()));
+            }
+            begun => begun?,
+        };
+        match &begun {
+            Begun::Injected(injections) => {
+                let how: Vec<_> = injections.iter().map(|injection| injection.mechanism()).collect();
+                self.note_fault(kind, number, "begins", &format!(", by {}", how.join(" and ")));
+            }
+            _ => self.note_fault(kind, number, "begins", ""),
+        }
+        Ok(begun)
+    }
+
+    fn put_in_force(&'static self, kind: &FaultKind) -> Result<Begun, Refusal> {
+        Ok(match kind {
             FaultKind::Links { links, trouble } => Begun::Injected(self.begin_on_links(links, trouble)?),
             FaultKind::Crash { host } | FaultKind::Kill { host } => {
                 let bit = u64::from(self.child_is_there(*host));
@@ -103,15 +122,7 @@ impl World {
             FaultKind::Hijack { host, name, answer } => Begun::Asked(self.hijack(*host, name, answer)?),
             FaultKind::Burn { host, load } => self.begin_burn(*host, *load)?,
             FaultKind::Lack { host, lack } => self.begin_lack(*host, *lack)?,
-        };
-        match &begun {
-            Begun::Injected(injections) => {
-                let how: Vec<_> = injections.iter().map(|injection| injection.mechanism()).collect();
-                self.note_fault(kind, number, "begins", &format!(", by {}", how.join(" and ")));
-            }
-            _ => self.note_fault(kind, number, "begins", ""),
-        }
-        Ok(begun)
+        })
     }
 
     /// Ends a fault, and says what it has bitten on.

@@ -81,14 +81,12 @@ impl World {
         let total = limits.memory_bytes.unwrap_or(MEMORY_BYTES);
         let more = |limit: u64, used: u32, taken: u32| limit.saturating_sub(u64::from(used) + u64::from(taken));
         match lack {
-            Lack::Memory { share } if share >= 1.0 => {
-                self.may_be_killed(host, true);
-                let kill: Box<dyn Injection> = self.with_group(host, |group| match group {
+            Lack::Memory { share } if share >= 1.0 => self.starve(host, || {
+                self.with_group(host, |group| match group {
                     Some(group) => Ok(Box::new(OomKill::in_group(group)?) as Box<dyn Injection>),
                     None => Ok(Box::new(OomKill::by_hand(self.child_of(host)?.process())?) as _),
-                })?;
-                Ok(Begun::Starved { host, injection: kill })
-            }
+                })
+            }),
             Lack::Memory { share } => self.begin_starving(host, (total as f64 * (1.0 - share)) as u64),
             // A KiB for each task, as in the simulated world.
             Lack::Tasks { count } => self.begin_starving(host, total.saturating_sub(u64::from(count) << 10)),
@@ -136,15 +134,25 @@ impl World {
 
     /// Leaves a host's program so much memory: one that has more, or takes more, is killed.
     fn begin_starving(&self, host: HostId, bytes: u64) -> std::result::Result<Begun, Refusal> {
+        self.starve(host, || {
+            self.with_group(host, |group| match group {
+                Some(group) => {
+                    let left = bytes.saturating_sub(group.memory_used_bytes()?);
+                    Ok(Box::new(MemoryPressure::in_group(group, left)?) as Box<dyn Injection>)
+                }
+                None => Ok(Box::new(MemoryWatch::apply(&self.journal, self.child_of(host)?.process(), bytes)?) as _),
+            })
+        })
+    }
+
+    /// Begins a fault for which a host's program may be killed: from before it is in force.
+    fn starve(
+        &self,
+        host: HostId,
+        begin: impl FnOnce() -> Result<Box<dyn Injection>>,
+    ) -> std::result::Result<Begun, Refusal> {
         self.may_be_killed(host, true);
-        let injection = self.with_group(host, |group| match group {
-            Some(group) => {
-                let left = bytes.saturating_sub(group.memory_used_bytes()?);
-                Ok(Box::new(MemoryPressure::in_group(group, left)?) as Box<dyn Injection>)
-            }
-            None => Ok(Box::new(MemoryWatch::apply(&self.journal, self.child_of(host)?.process(), bytes)?) as _),
-        });
-        match injection {
+        match begin() {
             Ok(injection) => Ok(Begun::Starved { host, injection }),
             Err(error) => {
                 self.may_be_killed(host, false);

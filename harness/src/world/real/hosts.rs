@@ -43,8 +43,8 @@ struct Host {
     /// What holds it to its limits: its group, or a watch over its program's memory.
     limited: Vec<Limited>,
     watch: Option<MemoryWatch>,
-    /// A fault takes its memory: being killed for that is no end by itself.
-    may_be_killed: bool,
+    /// How many faults take its memory: being killed for that is no end by itself.
+    may_be_killed: u32,
     program: Option<Program>,
     /// What is executed in place of the program's function.
     command: Option<String>,
@@ -89,7 +89,7 @@ impl World {
             group: None,
             limited: Vec::new(),
             watch: None,
-            may_be_killed: false,
+            may_be_killed: 0,
             program: None,
             command: None,
             state: HostState::Down(None),
@@ -167,7 +167,8 @@ impl World {
     }
 
     pub(super) fn may_be_killed(&self, host: HostId, may: bool) {
-        lock(&self.hosts.0)[index(host)].may_be_killed = may;
+        let host = &mut lock(&self.hosts.0)[index(host)];
+        host.may_be_killed = if may { host.may_be_killed + 1 } else { host.may_be_killed.saturating_sub(1) };
     }
 
     pub(super) fn child(&self, host: HostId) -> Option<Arc<Child>> {
@@ -313,7 +314,7 @@ impl World {
             host.child = None;
             host.watch = None;
             host.state = HostState::Down(Some(exit));
-            let starved = host.may_be_killed && exit == Exit::Signal(libc::SIGKILL);
+            let starved = host.may_be_killed > 0 && exit == Exit::Signal(libc::SIGKILL);
             let policy = host.program.as_ref().map(|program| program.on_exit).filter(|_| !host.is_felled && !starved);
             if policy.is_some() {
                 host.restarts += 1;
