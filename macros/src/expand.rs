@@ -114,9 +114,10 @@ fn test(mut function: ItemFn, options: &Options) -> TokenStream {
     match options.worlds() {
         Worlds::Sim => one(quote!(Sim)),
         Worlds::Real => one(quote!(Real)),
-        // The user's function stays where its names mean what they say; only the tests are in a module.
         Worlds::Both => {
             let function = quote::format_ident!("__{}_in", name);
+            let tests = quote!(#(#attributes)* #test_attribute);
+            let module = in_each_world(&name, &function, &krate, &tests);
             quote! {
                 #checks
                 #(#conditions)*
@@ -126,21 +127,26 @@ fn test(mut function: ItemFn, options: &Options) -> TokenStream {
                 }
                 #(#conditions)*
                 #[cfg(test)]
-                #visibility mod #name {
-                    #(#attributes)*
-                    #test_attribute
-                    fn sim() {
-                        super::#function(#krate::__private::World::Sim, ::core::concat!(::core::module_path!(), "::sim"));
-                    }
-                    #(#attributes)*
-                    #test_attribute
-                    fn real() {
-                        super::#function(#krate::__private::World::Real, ::core::concat!(::core::module_path!(), "::real"));
-                    }
-                }
+                #visibility #module
             }
         }
     }
+}
+
+/// A module with a test for each world. The user's function stays outside, where its names mean what they say.
+fn in_each_world(name: &Ident, function: &Ident, krate: &Path, tests: &TokenStream) -> TokenStream {
+    let test = |world: &str, which: &str| {
+        let [world, which] = [world, which].map(|name| Ident::new(name, Span::call_site()));
+        let path = quote!(::core::concat!(::core::module_path!(), "::", ::core::stringify!(#world)));
+        quote! {
+            #tests
+            fn #world() {
+                super::#function(#krate::__private::World::#which, #path);
+            }
+        }
+    };
+    let (sim, real) = (test("sim", "Sim"), test("real", "Real"));
+    quote!(mod #name { #sim #real })
 }
 
 /// Calls the user's function. Spanned at its return type, so that an unusable one is reported there.

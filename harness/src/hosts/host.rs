@@ -75,8 +75,8 @@ pub enum HostError {
     },
     /// Commands are processes of a real world.
     #[error(
-        "`{group}` runs the command `{command}`, and this world is simulated: add `world = real` to the test, or run the \
-         service's `main`"
+        "`{group}` runs the command `{command}`, and this world is simulated: add `world = real` to the test, or run \
+         the service's `main`"
     )]
     NotHere {
         /// The group, or the host.

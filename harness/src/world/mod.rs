@@ -94,8 +94,8 @@ pub(crate) fn next_crash_state(host: HostId) -> bool {
     either!(_world => real::not_here(CRASH_STATES), control::next_crash_state(host))
 }
 
-const CRASH_STATES: &str = "`crash_states` goes through what a simulated disk may keep, and a real disk keeps what it keeps: \
-                            leave it out when `cx.is_real()`";
+const CRASH_STATES: &str = "`crash_states` goes through what a simulated disk may keep, and a real disk keeps what it \
+                            keeps: leave it out when `cx.is_real()`";
 
 pub(crate) fn pause(host: HostId) {
     either!(world => world.pause(host), control::pause(host));

@@ -5,7 +5,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use windtunnel::HostState;
 use windtunnel::prelude::*;
 
-/// Answers each connection with what it sent, and says what it is told when it is asked to end. Perl is on every Debian.
+/// Answers each connection with what it sent, and says what it is told when it is asked to end. Perl is on every
+/// Debian.
 const ECHO: &str = r#"
     use IO::Socket::INET;
     $| = 1;

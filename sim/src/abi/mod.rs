@@ -62,7 +62,8 @@ pub(crate) fn stack_bounds(pthread: usize) -> Option<(usize, usize)> {
 /// hooks! { clock; fn clock_gettime(id: c_int, out: *mut timespec) -> c_int { …simulated… } }
 /// ```
 /// `@also(name)` gives a second symbol for the same code (`open64` for `open`); `@outside(path)` names the function
-/// that answers outside of worlds instead of the genuine one, and `@real(f(fd))` a function of [`real_calls`] that is given
+/// that answers outside of worlds instead of the genuine one, and `@real(f(fd))` a function of [`real_calls`] that is
+/// given
 /// these and the genuine call, for all of the symbols.
 macro_rules! hooks {
     ($field:ident; $(

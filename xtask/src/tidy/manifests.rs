@@ -16,7 +16,7 @@ enum May {
     All,
 }
 
-const CRATES: [(&str, May); 15] = [
+const CRATES: [(&str, May); 16] = [
     ("windtunnel-faults", May::Only(&[])),
     ("windtunnel-macros", May::Only(&[])),
     ("windtunnel-sim", May::Only(&["windtunnel-faults"])),
@@ -32,6 +32,7 @@ const CRATES: [(&str, May); 15] = [
     ("workloads", May::Only(&["windtunnel"])),
     ("allocator-workload", May::Only(&["windtunnel", "workloads"])),
     ("pitfalls", May::Only(&["windtunnel"])),
+    ("meter", May::Only(&["windtunnel"])),
     ("windtunnel-tests", May::All),
 ];
 

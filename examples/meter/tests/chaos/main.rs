@@ -44,7 +44,8 @@ struct Row {
     measured: Option<f64>,
     /// How far from what was asked chance alone takes 99.9 % of all measurements, where it is known.
     bound: Option<f64>,
-    /// How far below and above it may lie before the test fails. That the machine is busy makes nothing weaker, but much
+    /// How far below and above it may lie before the test fails. That the machine is busy makes nothing weaker, but
+    /// much
     /// later.
     #[serde(skip)]
     within: (f64, f64),

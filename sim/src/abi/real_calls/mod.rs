@@ -5,8 +5,10 @@
 //! arguments and a closure that makes the genuine call. Without a page, that is all that happens, after a look at a
 //! pointer. Like all hooks they use no Rust heap and no thread-local storage.
 //!
-//! Only regular files are in trouble, and no files of the kernel's (`/proc`, `/sys`). Not seen, neither by faults nor by
-//! the account: what libc does inside itself (`fopen` and its streams, getaddrinfo(3)), memory mappings but for msync(2),
+//! Only regular files are in trouble, and no files of the kernel's (`/proc`, `/sys`). Not seen, neither by faults nor
+//! by
+//! the account: what libc does inside itself (`fopen` and its streams, getaddrinfo(3)), memory mappings but for
+//! msync(2),
 //! io_uring(7), and whoever makes system calls by himself.
 //!
 //! | file | what is in it |
