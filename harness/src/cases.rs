@@ -78,7 +78,9 @@ impl Cases {
             World::Sim => definition.cases.unwrap_or(DEFAULT_CASES),
             World::Real => definition.cases.unwrap_or(REAL_CASES_MAX).min(REAL_CASES_MAX),
         };
-        let is_pinned = definition.seed.is_some() || definition.plan.is_some();
+        // A profile's number is for simulated cases, which take milliseconds.
+        let is_pinned =
+            definition.seed.is_some() || definition.plan.is_some() || definition.world == World::Real;
         let asked = settings.cases.filter(|_| !(settings.cases_by_profile && is_pinned)).map(|cases| match cases {
             CasesSetting::Exactly(cases) => cases.get(),
             CasesSetting::Times(factor) => attribute.saturating_mul(factor.get()),
