@@ -79,8 +79,7 @@ impl Cases {
             World::Real => definition.cases.unwrap_or(REAL_CASES_MAX).min(REAL_CASES_MAX),
         };
         // A profile's number is for simulated cases, which take milliseconds.
-        let is_pinned =
-            definition.seed.is_some() || definition.plan.is_some() || definition.world == World::Real;
+        let is_pinned = definition.seed.is_some() || definition.plan.is_some() || definition.world == World::Real;
         let asked = settings.cases.filter(|_| !(settings.cases_by_profile && is_pinned)).map(|cases| match cases {
             CasesSetting::Exactly(cases) => cases.get(),
             CasesSetting::Times(factor) => attribute.saturating_mul(factor.get()),
