@@ -32,6 +32,7 @@ fn start(keeper: &Keeper, script: &str) -> (Child, File) {
         files: vec![("/etc/hosts".into(), "10.0.0.1 kv1\n".to_owned())],
         descriptors: Some(77),
     };
+    keeper.make_disk("kv0").expect("a disk");
     let network = network();
     let nothing = File::open("/dev/null").expect("nothing");
     let fds = StartFds {
@@ -90,6 +91,7 @@ fn what_cannot_be_executed_is_an_error_that_says_so() {
         };
         let fd = nothing.as_fd();
         let fds = StartFds { network: network.as_fd(), output: fd, error_output: fd, more: &[] };
+        keeper.make_disk("kv0").expect("a disk");
         let error = keeper.start(&start, fds).expect_err("there is none").to_string();
         assert!(
             error.starts_with("failed to start no-such-program on kv0: ") && error.contains("No such file"),

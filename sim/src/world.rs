@@ -6,6 +6,7 @@
 pub use crate::kernel::disk::Syncs;
 use crate::weather::WeatherReport;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -269,6 +270,12 @@ pub enum OnExit {
     Ignore,
 }
 
+/// How long after a program's so-manieth end by itself it is started again: doubled each time, up to 64 times.
+#[must_use]
+pub fn restart_delay(backoff: Duration, ends: u32) -> Duration {
+    backoff.saturating_mul(1 << ends.saturating_sub(1).min(6))
+}
+
 /// A program for a host. Its functions are named in the original image and run in the host's own.
 #[derive(Clone)]
 pub struct Program {
@@ -311,6 +318,15 @@ pub struct FaultId(pub u64);
 /// `main` runs on host `test`, in the original image; the world ends when it returns.
 pub fn run(config: Config, main: Box<dyn FnOnce()>) -> Ending {
     crate::abi::entry::run(config, main)
+}
+
+/// The addresses of the host of this number: the same in every world, so that others can give theirs the same.
+#[must_use]
+pub fn addresses(host: HostId) -> (Ipv4Addr, Ipv6Addr) {
+    let number = host.0 + 1;
+    // 10.0.0.0/16; 10.0.255.x is the network's own (name server, broadcast), so long worlds go on at 10.1.0.0.
+    let v4 = Ipv4Addr::from(0x0a00_0000 + if number < 0xff00 { number } else { number + 0x100 });
+    (v4, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number as u16))
 }
 
 /// The stream of random numbers that [`control::random_u64`](crate::control::random_u64) draws from in a world of this

@@ -1,5 +1,9 @@
 //! Calls of a real process that a page says are in trouble.
 
+#[path = "common/process.rs"]
+mod process;
+
+use process::in_a_process;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -71,25 +75,12 @@ impl Page {
 #[track_caller]
 fn in_a_host(test: impl FnOnce(&Page)) {
     let page = Page::make();
-    // SAFETY: the child goes on with a copy of this thread, and ends here.
-    unsafe {
-        match libc::fork() {
-            0 => {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                let run = || {
-                    real_calls::install(BorrowedFd::borrow_raw(page.fd.as_raw_fd())).expect("a page");
-                    test(&page);
-                };
-                let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
-                libc::_exit(i32::from(failed));
-            }
-            child => {
-                let mut status = 0;
-                assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
-                assert_eq!(status, 0, "the host failed; the reason is above");
-            }
-        }
-    }
+    in_a_process(|| {
+        // SAFETY: open meanwhile.
+        let fd = unsafe { BorrowedFd::borrow_raw(page.fd.as_raw_fd()) };
+        real_calls::install(fd).expect("a page");
+        test(&page);
+    });
 }
 
 /// A file without a name on the disk of the target directory.

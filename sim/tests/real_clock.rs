@@ -1,5 +1,9 @@
 //! Clocks of a real process that a page says are wrong.
 
+#[path = "common/process.rs"]
+mod process;
+
+use process::in_a_process;
 use std::arch::asm;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{null, null_mut};
@@ -79,25 +83,12 @@ impl Page {
 #[track_caller]
 fn in_a_host(test: impl FnOnce(&Page)) {
     let page = Page::make();
-    // SAFETY: the child goes on with a copy of this thread, and ends here.
-    unsafe {
-        match libc::fork() {
-            0 => {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                let run = || {
-                    real_clock::install(BorrowedFd::borrow_raw(page.fd.as_raw_fd())).expect("a page");
-                    test(&page);
-                };
-                let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
-                libc::_exit(i32::from(failed));
-            }
-            child => {
-                let mut status = 0;
-                assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
-                assert_eq!(status, 0, "the host failed; the reason is above");
-            }
-        }
-    }
+    in_a_process(|| {
+        // SAFETY: open meanwhile.
+        let fd = unsafe { BorrowedFd::borrow_raw(page.fd.as_raw_fd()) };
+        real_clock::install(fd).expect("a page");
+        test(&page);
+    });
 }
 
 fn timespec(ns: i64) -> libc::timespec {

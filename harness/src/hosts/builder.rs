@@ -347,8 +347,7 @@ impl<S: Started> HostBuilder<S> {
         let mut hosts = Vec::new();
         for name in self.names.iter() {
             let id = self.shared.add_host(name)?;
-            let failed = |reason| HostError::Start { host: name.clone(), reason };
-            crate::world::limit(id, self.limits).map_err(failed)?;
+            crate::world::limit(id, self.limits);
             let probe = self.probe.clone();
             let waits = Waits { ready_within: self.ready_within, stop_within: self.stop_within };
             let host = Host::new(id, name.clone(), &self.shared, probe, waits, self.on_exit);

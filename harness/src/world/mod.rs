@@ -46,11 +46,8 @@ pub(crate) fn add_host(name: &str) -> Result<HostId, String> {
     either!(world => world.add_host(name), Ok(control::add_host(name)))
 }
 
-pub(crate) fn limit(host: HostId, limits: Limits) -> Result<(), String> {
-    either!(world => world.limit(host, limits), {
-        control::limit(host, limits);
-        Ok(())
-    })
+pub(crate) fn limit(host: HostId, limits: Limits) {
+    either!(world => world.limit(host, limits), control::limit(host, limits));
 }
 
 /// Starts a host's program: a function of this executable, or in the real world a command.
@@ -110,7 +107,7 @@ pub(crate) fn state(host: HostId) -> HostState {
 }
 
 pub(crate) fn addresses(host: HostId) -> (Ipv4Addr, Ipv6Addr) {
-    either!(_world => real::addresses(host), control::addresses(host))
+    either!(_world => windtunnel_sim::world::addresses(host), control::addresses(host))
 }
 
 pub(crate) fn distance(from: HostId, to: HostId, one_way: Duration) {

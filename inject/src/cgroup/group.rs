@@ -16,6 +16,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const REMEDY: &str = "run as root, or in a group that is delegated to this user (systemd-run --user --scope -p \
                       Delegate=yes …)";
 
+/// Puts the calling process, and what it starts from now on, into groups, by their directories.
+///
+/// # Errors
+/// One of them is gone, or this user may not.
+pub fn join(directories: &[PathBuf]) -> Result<()> {
+    for directory in directories {
+        // 0 is whoever writes (cgroups(7)).
+        std::fs::write(directory.join("cgroup.procs"), "0")
+            .map_err(|error| Error::os(format!("join {}", directory.display()), error))?;
+    }
+    Ok(())
+}
+
 /// A group of processes that limits can be set for: of our own making, or somebody else's.
 ///
 /// One of our own ends with this value, and its members with it.
@@ -105,6 +118,27 @@ impl Group {
                 "processes of one namespace may be in many groups",
                 "name a process or a cgroup",
             )),
+        }
+    }
+
+    /// Strikes a target by its group, where it can have one: the group of a cgroup, one [around](Self::around) a process.
+    /// Where it cannot, strikes the process itself. The group around it is what keeps it there.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of), and of striking.
+    pub(crate) fn strike<T>(
+        journal: &Journal,
+        target: &Target,
+        by_group: impl FnOnce(&Self) -> Result<T>,
+        by_process: impl FnOnce(&Process) -> Result<T>,
+    ) -> Result<(T, Option<Self>)> {
+        let Target::Process(process) = target else {
+            return Ok((by_group(&Self::of(journal, target)?)?, None));
+        };
+        let around = Self::around(journal, process).and_then(|group| Ok((by_group(&group)?, Some(group))));
+        match around {
+            Err(Error { kind: ErrorKind::Lacking { .. }, .. }) => Ok((by_process(process)?, None)),
+            done => done,
         }
     }
 

@@ -54,7 +54,7 @@ pub struct Rates {
 }
 
 /// A block device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Device {
     /// Which driver.
     pub major: u32,

@@ -16,7 +16,7 @@ mod v1;
 mod v2;
 
 pub use freeze::Frozen;
-pub use group::Group;
+pub use group::{Group, join};
 pub use layout::{Controller, Hierarchy, Layout, Version};
 pub(crate) use limit::is_below_use;
 pub use limit::{Device, Limit, Limited, Rates};

@@ -61,66 +61,52 @@ pub(super) struct Disks {
 
 impl Disks {
     /// The disk for a start of a host, on which these files are the world's.
-    pub(super) fn for_start(&mut self, start: &Start) -> Option<&OwnDisk> {
+    ///
+    /// # Errors
+    /// None has been made.
+    pub(super) fn for_start(&mut self, start: &Start) -> Result<&OwnDisk> {
         let given = start.files.iter().map(|(path, _)| path.clone()).collect();
         self.given.insert(start.host.clone(), given);
         self.of(&start.host)
     }
 
-    fn of(&self, host: &str) -> Option<&OwnDisk> {
-        self.disks.get(host)
+    fn of(&self, host: &str) -> Result<&OwnDisk> {
+        self.disks.get(host).ok_or_else(|| unknown(host))
+    }
+
+    fn fault(&mut self, id: u64) -> Result<&mut Box<dyn Injection>> {
+        self.faults.get_mut(&id).ok_or_else(|| Error::gone("find a fault of a disk"))
     }
 
     pub(super) fn carry_out(&mut self, order: DiskOrder) -> Result<Answer> {
-        let unknown = || Error::gone("find the host's disk");
-        let fault = |faults: &BTreeMap<u64, Box<dyn Injection>>, id| match faults.contains_key(&id) {
-            true => Ok(()),
-            false => Err(Error::gone("find a fault of a disk")),
-        };
         match order {
             DiskOrder::Make { host } => {
                 let disk = make()?;
-                let device = disk.device().map(|device| (device.major, device.minor));
-                let kind = match disk.kind() {
-                    DiskKind::Memory => Kind::Memory,
-                    DiskKind::Ext4 => Kind::Ext4,
-                };
+                let answer = Answer::Disk(disk.kind(), disk.device());
                 self.disks.insert(host, disk);
-                Ok(Answer::Disk { kind, device })
+                Ok(answer)
             }
             DiskOrder::LosePower { host } => {
-                self.disks.get_mut(&host).ok_or_else(unknown)?.lose_power()?;
-                Ok(Answer::Done)
+                let disk = self.disks.get_mut(&host).ok_or_else(|| unknown(&host))?;
+                disk.lose_power().map(|()| Answer::Done)
             }
             DiskOrder::Fill { host, left_bytes } => {
-                let disk = self.disks.get(&host).ok_or_else(unknown)?;
-                let full = DiskFull::of(disk, left_bytes)?;
+                let full = DiskFull::of(self.of(&host)?, left_bytes)?;
                 Ok(self.keep(Box::new(full)))
             }
             DiskOrder::TakeInodes { host, left } => {
-                let disk = self.disks.get(&host).ok_or_else(unknown)?;
-                let taken = InodeExhaustion::of(disk, left)?;
+                let taken = InodeExhaustion::of(self.of(&host)?, left)?;
                 Ok(self.keep(Box::new(taken)))
             }
             DiskOrder::Rot { host, bits, seed } => {
                 let given = self.given.get(&host).map_or(&[][..], Vec::as_slice);
-                let disk = self.disks.get(&host).ok_or_else(unknown)?;
-                let rot = BitRot::of(disk, bits, seed, given)?;
+                let rot = BitRot::of(self.of(&host)?, bits, seed, given)?;
                 Ok(self.keep(Box::new(rot)))
             }
-            DiskOrder::ReadBack(id) => {
-                fault(&self.faults, id)?;
-                self.faults.get_mut(&id).map_or(Ok(()), |fault| fault.read_back())?;
-                Ok(Answer::Done)
-            }
-            DiskOrder::Bit(id) => {
-                fault(&self.faults, id)?;
-                Ok(Answer::Count(self.faults.get_mut(&id).map_or(Ok(0), |fault| fault.bit())?))
-            }
+            DiskOrder::ReadBack(id) => self.fault(id)?.read_back().map(|()| Answer::Done),
+            DiskOrder::Bit(id) => self.fault(id)?.bit().map(Answer::Count),
             DiskOrder::Heal(id) => {
-                if let Some(fault) = self.faults.get_mut(&id) {
-                    fault.heal()?;
-                }
+                self.fault(id)?.heal()?;
                 self.faults.remove(&id);
                 Ok(Answer::Done)
             }
@@ -135,18 +121,15 @@ impl Disks {
     }
 }
 
+fn unknown(host: &str) -> Error {
+    Error::gone(format!("find the disk of {host}"))
+}
+
 /// One that can lose its power where the machine and this user's privilege allow it, and else of memory.
 fn make() -> Result<OwnDisk> {
     let root = Path::new("/");
     OwnDisk::make(root, DiskKind::Ext4, DISK_BYTES, DISK_INODES)
         .or_else(|_| OwnDisk::make(root, DiskKind::Memory, DISK_BYTES, DISK_INODES))
-}
-
-/// What a host's disk is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Kind {
-    Memory,
-    Ext4,
 }
 
 impl Keeper {
@@ -157,13 +140,7 @@ impl Keeper {
     /// The kernel has no overlayfs for this user, or no memory.
     pub fn make_disk(&self, host: &str) -> Result<(DiskKind, Option<Device>)> {
         match self.order_disk(DiskOrder::Make { host: host.to_owned() })? {
-            Answer::Disk { kind, device } => {
-                let kind = match kind {
-                    Kind::Memory => DiskKind::Memory,
-                    Kind::Ext4 => DiskKind::Ext4,
-                };
-                Ok((kind, device.map(|(major, minor)| Device { major, minor })))
-            }
+            Answer::Disk(kind, device) => Ok((kind, device)),
             other => Err(other.unexpected()),
         }
     }

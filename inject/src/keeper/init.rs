@@ -3,16 +3,14 @@
 //! The program is not the first process of its namespace itself: the kernel would keep signals from it for which it has
 //! no handler, SIGTERM among them (pid_namespaces(7)).
 
-use super::mount_proc;
 use super::protocol;
 use super::start::{Program, Report, Start};
 use crate::disk::OwnDisk;
 use crate::error::{Error, Result};
-use crate::namespace::leave_for_new;
 use crate::sys::{Executable, Forked, end_now, execute, fork, inherit, keep_from_program, wait_any};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, setrlimit};
-use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
+use rustix::thread::{CapabilitySet, LinkNameSpaceType};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -32,7 +30,7 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL);
 
 /// Runs a host; the exit code.
-pub(super) fn run(start: &Start, disk: Option<&OwnDisk>, fds: Vec<OwnedFd>) -> i32 {
+pub(super) fn run(start: &Start, disk: &OwnDisk, fds: Vec<OwnedFd>) -> i32 {
     let mut fds = fds.into_iter();
     let (Some(network), Some(output), Some(error_output), Some(reports)) =
         (fds.next(), fds.next(), fds.next(), fds.next())
@@ -85,24 +83,15 @@ fn supervise(program: u32, reports: &OwnedFd) -> Result<()> {
 }
 
 /// Makes this process a machine: network, name, disk. Answers what is to be executed.
-fn make_host(start: &Start, disk: Option<&OwnDisk>, network: &OwnedFd) -> Result<OwnedFd> {
+fn make_host(start: &Start, disk: &OwnDisk, network: &OwnedFd) -> Result<OwnedFd> {
     // Of the keeper's file system, whatever the host sees of it.
     let executable = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| Error::os("open the executable", error))?;
     rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|error| Error::os("enter the host's network", error))?;
     rustix::system::sethostname(start.host.as_bytes()).map_err(|error| Error::os("name the host", error))?;
-    match disk {
-        Some(disk) => {
-            let files: Vec<_> = start.files.iter().map(|(path, text)| (path.as_path(), text.as_bytes())).collect();
-            disk.enter(&files)?;
-        }
-        None => {
-            leave_for_new(UnshareFlags::NEWNS)?;
-            mount_proc()?;
-            super::files::place(&start.files)?;
-        }
-    }
+    let files: Vec<_> = start.files.iter().map(|(path, text)| (path.as_path(), text.as_bytes())).collect();
+    disk.enter(&files)?;
     Ok(executable)
 }
 

@@ -21,17 +21,15 @@
 //! serve.rs     the keeper's loop
 //! init.rs      a host's first process
 //! disks.rs     hosts' disks, and what goes wrong with them
-//! files.rs     files whose content is another on one host
 //! ```
 
 mod disks;
-mod files;
 mod init;
 mod protocol;
 mod serve;
 mod start;
 
-pub use start::{Child, Ended, Keeper, Program, Start, StartFds};
+pub use start::{Child, Keeper, Program, Start, StartFds};
 
 use crate::disk::{DiskKind, OwnDisk};
 use crate::error::{Error, Result};

@@ -1,7 +1,9 @@
 //! Messages with descriptors, over a pair of sockets: unix(7), `SOCK_SEQPACKET`, `SCM_RIGHTS`.
 
-use super::disks::{DiskOrder, Kind};
+use super::disks::DiskOrder;
 use super::start::Start;
+use crate::cgroup::Device;
+use crate::disk::DiskKind;
 use crate::error::{Error, Result};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -29,8 +31,8 @@ pub(super) enum Answer {
     Started,
     /// It is done.
     Done,
-    /// A disk has been made; its device's numbers, if it has one.
-    Disk { kind: Kind, device: Option<(u32, u32)> },
+    /// A disk has been made: of what, and on which device if it has one.
+    Disk(DiskKind, Option<Device>),
     /// A fault is in force.
     Fault { id: u64, mechanism: String },
     /// A number that was asked for.

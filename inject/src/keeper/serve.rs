@@ -36,7 +36,7 @@ pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<i
         }
         if orders.contains(PollFlags::IN) {
             let answer = match protocol::receive(socket) {
-                Ok(Some((Order::Start(start), fds))) => begin(&start, disks.for_start(&start), fds),
+                Ok(Some((Order::Start(start), fds))) => disks.for_start(&start).and_then(|disk| begin(&start, disk, fds)),
                 Ok(Some((Order::Disk(order), _))) => disks.carry_out(order),
                 Ok(None) => continue,
                 Err(error) => Err(error),
@@ -50,7 +50,7 @@ pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<i
     }
 }
 
-fn begin(start: &Start, disk: Option<&OwnDisk>, fds: Vec<OwnedFd>) -> Result<Answer> {
+fn begin(start: &Start, disk: &OwnDisk, fds: Vec<OwnedFd>) -> Result<Answer> {
     // Mounts are for later: a disk can be entered from its maker's mount namespace only.
     let kinds = UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
     match clone_into(kinds).map_err(|error| Error::os("fork a host's first process", error))? {

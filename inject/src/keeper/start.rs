@@ -86,10 +86,10 @@ impl Keeper {
         }
     }
 
-    /// Starts a program in namespaces of its own.
+    /// Starts a program in namespaces of its own, on the disk that was [made](Self::make_disk) for its host.
     ///
     /// # Errors
-    /// It could not be executed, or a namespace, mount or cgroup could not be had.
+    /// There is no disk.     /// It could not be executed, or a namespace, mount or cgroup could not be had.
     pub fn start(&self, start: &Start, fds: StartFds<'_>) -> Result<Child> {
         let (reports, theirs) = protocol::pair()?;
         {
@@ -141,9 +141,6 @@ pub struct Child {
     reports: OwnedFd,
 }
 
-/// How a program ended.
-pub type Ended = End;
-
 impl Child {
     /// Its process.
     pub fn process(&self) -> &Process {
@@ -168,7 +165,7 @@ impl Child {
     ///
     /// # Errors
     /// The report cannot be read.
-    pub fn wait(&self) -> Result<Ended> {
+    pub fn wait(&self) -> Result<End> {
         loop {
             match protocol::receive(&self.reports)? {
                 Some((Report::Ended(end), _)) => return Ok(end),

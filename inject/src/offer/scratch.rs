@@ -1,7 +1,7 @@
 //! A world that is there for one trial only, with what a real world gives its hosts.
 
 use super::trial::{Verdict, attempt_telling};
-use crate::cgroup::Group;
+use crate::cgroup::{Group, join};
 use crate::disk::OwnDisk;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
@@ -72,11 +72,7 @@ pub(super) fn attempt_in_world(groups: Groups, trial: impl FnOnce(&Scratch) -> R
 
 impl Scratch {
     fn new(keeper: Keeper, disk: OwnDisk, groups: &[PathBuf]) -> Result<Self> {
-        for directory in groups {
-            // 0 is whoever writes (cgroups(7)).
-            std::fs::write(directory.join("cgroup.procs"), "0")
-                .map_err(|error| Error::os(format!("join {}", directory.display()), error))?;
-        }
+        join(groups)?;
         Ok(Self { keeper: Arc::new(keeper), disk, journal: Journal::of_world()?, has_groups: !groups.is_empty() })
     }
 

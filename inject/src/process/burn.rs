@@ -48,20 +48,10 @@ impl CpuBurn {
     /// # Panics
     /// The share is nothing or everything.
     pub fn apply(journal: &Journal, target: &Target, load_ppm: u32, processors: u32) -> Result<Self> {
-        let process = match target {
-            Target::Process(process) => process,
-            Target::Cgroup(_) | Target::Namespace(_) => {
-                return Self::by_quota(&Group::of(journal, target)?, load_ppm, processors);
-            }
-        };
-        let by_quota = Group::around(journal, process).and_then(|group| {
-            let burn = Self::by_quota(&group, load_ppm, processors)?;
-            Ok(Self { _around: Some(group), ..burn })
-        });
-        match by_quota {
-            Err(Error { kind: ErrorKind::Lacking { .. }, .. }) => Self::by_stopping(journal, process, load_ppm),
-            done => done,
-        }
+        let by_group = |group: &Group| Self::by_quota(group, load_ppm, processors);
+        let (burn, around) =
+            Group::strike(journal, target, by_group, |process| Self::by_stopping(journal, process, load_ppm))?;
+        Ok(Self { _around: around, ..burn })
     }
 
     /// Leaves a group the rest of the time of so many processors, by its quota.

@@ -33,20 +33,10 @@ impl TaskLeak {
     /// # Errors
     /// The target has ended, or is a cgroup without a controller for tasks; or neither limit holds for it.
     pub fn tasks(journal: &Journal, target: &Target, left: u64) -> Result<Self> {
-        let process = match target {
-            Target::Process(process) => process,
-            Target::Cgroup(_) | Target::Namespace(_) => {
-                return Self::tasks_in_group(&Group::of(journal, target)?, left);
-            }
-        };
-        let around = Group::around(journal, process).and_then(|group| {
-            let leak = Self::tasks_in_group(&group, left)?;
-            Ok(Self { _around: Some(group), ..leak })
-        });
-        match around {
-            Err(Error { kind: ErrorKind::Lacking { .. }, .. }) => Self::threads_of_user(journal, process, left),
-            done => done,
-        }
+        let by_group = |group: &Group| Self::tasks_in_group(group, left);
+        let (leak, around) =
+            Group::strike(journal, target, by_group, |process| Self::threads_of_user(journal, process, left))?;
+        Ok(Self { _around: around, ..leak })
     }
 
     /// Leaves a group so many more processes and threads.

@@ -38,22 +38,12 @@ impl MemoryPressure {
     /// # Errors
     /// The target has ended, or is a cgroup without a controller for memory.
     pub fn apply(journal: &Journal, target: &Target, left_bytes: u64) -> Result<Self> {
-        let process = match target {
-            Target::Process(process) => process,
-            Target::Cgroup(_) | Target::Namespace(_) => {
-                return Self::in_group(&Group::of(journal, target)?, left_bytes);
-            }
-        };
         // What a process has used stays charged to the group it was in then: in a new one, all that it has counts as
         // nothing, and only what it allocates from now on counts.
-        let around = Group::around(journal, process).and_then(|group| {
-            let pressure = Self::in_group(&group, left_bytes)?;
-            Ok(Self { _around: Some(group), ..pressure })
-        });
-        match around {
-            Err(Error { kind: ErrorKind::Lacking { .. }, .. }) => Self::of_process(journal, process, left_bytes),
-            done => done,
-        }
+        let by_group = |group: &Group| Self::in_group(group, left_bytes);
+        let (pressure, around) =
+            Group::strike(journal, target, by_group, |process| Self::of_process(journal, process, left_bytes))?;
+        Ok(Self { _around: around, ..pressure })
     }
 
     /// Leaves a group this much more than it uses.

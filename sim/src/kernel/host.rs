@@ -19,8 +19,6 @@ use std::path::PathBuf;
 /// A machine that has been up for a while when its world begins, so that no program sees `CLOCK_MONOTONIC` near zero
 /// (subtracting a duration from an `Instant` must work).
 pub(crate) const UPTIME_NS: i64 = 5_000_000_000_000;
-/// Restart delays stop doubling after this many times.
-const BACKOFF_DOUBLINGS: u32 = 6;
 
 /// A simulated machine.
 pub(crate) struct Host {
@@ -109,9 +107,7 @@ impl Kernel {
             return Err("a world has at most 65,534 hosts".to_owned());
         }
         let id = HostId(number - 1);
-        // 10.0.0.0/16; 10.0.255.x is the network's own (name server, broadcast), so long worlds go on at 10.1.0.0.
-        let v4 = Ipv4Addr::from(0x0a00_0000 + if number < 0xff00 { number } else { number + 0x100 });
-        let v6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number as u16);
+        let (v4, v6) = crate::world::addresses(id);
         self.hosts.names.insert(name.to_owned(), id);
         let hushed = self.hushed_calls.covers(|| name.to_owned());
         self.net.add_host(id, name, v4, v6, hushed);
@@ -293,8 +289,8 @@ impl Kernel {
                 self.end(Outcome::HostFailed { host, exit });
             }
             OnExit::Restart { backoff } => {
-                let doublings = (host.exits - 1).min(BACKOFF_DOUBLINGS);
-                let delay = u64::try_from(backoff.as_nanos()).unwrap_or(u64::MAX >> 8) << doublings;
+                let delay = crate::world::restart_delay(backoff, host.exits);
+                let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX).min(u64::MAX >> 2);
                 self.timers.schedule(self.now + delay, Event::Restart(id, starts));
             }
             OnExit::Ignore => {}

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use windtunnel_inject::cgroup::join;
 use windtunnel_inject::disk::OwnDisk;
 use windtunnel_inject::journal::Journal;
 use windtunnel_inject::keeper::Keeper;
@@ -39,14 +40,14 @@ pub(crate) struct Outside {
 /// Runs a case's test body as host `test` of a new world; the exit code of the case's process.
 pub(crate) fn run(outside: Outside, blackbox: &'static BlackBox, shared: Arc<Shared>, body: impl FnOnce()) -> i32 {
     let Outside { keeper, disk, groups } = outside;
-    let prepared = super::groups::join(&groups).and_then(|()| {
-        let network = Network::new(shared.seed()).map_err(|error| error.to_string())?;
-        Ok((network, Journal::of_world().map_err(|error| error.to_string())?))
-    });
-    let (network, journal) = match prepared {
+    let prepare = || {
+        join(&groups)?;
+        Ok::<_, windtunnel_inject::Error>((Network::new(shared.seed())?, Journal::of_world()?))
+    };
+    let (network, journal) = match prepare() {
         Ok(prepared) => prepared,
-        Err(reason) => {
-            let reason = format!("the real world could not be made: {reason}");
+        Err(error) => {
+            let reason = format!("the real world could not be made: {error}");
             blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
             return 1;
         }

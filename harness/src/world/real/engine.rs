@@ -5,7 +5,7 @@
 
 use super::lock;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread;
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -26,7 +26,7 @@ impl Engine {
 
     /// Does this there, and answers what comes of it. A panic there is one here.
     pub(super) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sender = lock(&self.0).clone();
         let Some(sender) = sender else { return work() };
         let (done, result) = channel();
         let work = move || {

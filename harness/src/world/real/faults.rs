@@ -1,13 +1,13 @@
 //! Faults: what the simulated kernel decides by itself is done to genuine processes here.
 
+use super::hosts::Pages;
 use super::{World, lock};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use windtunnel_inject::Injection;
-use windtunnel_inject::boundary::{self, Refusal as Refused};
-use windtunnel_inject::clock::ClockPage;
+use windtunnel_inject::boundary::Refusal as Refused;
 use windtunnel_inject::error::{Error, ErrorKind};
 use windtunnel_sim::control::FaultAccount;
 use windtunnel_sim::weather::{DiskTrouble, FaultKind, Lack, LinkTrouble, Links, Spread};
@@ -31,7 +31,9 @@ pub(super) enum Begun {
     /// The world's name server says something else. Reading that back takes a question, so it is not done all the time.
     Asked(Box<dyn Injection>),
     /// The kernel's.
-    Injected(Vec<Box<dyn Injection>>),
+    Injected(Box<dyn Injection>),
+    /// It strikes a program, and that is down.
+    OnNobody,
 }
 
 impl Begun {
@@ -39,9 +41,11 @@ impl Begun {
     pub(super) fn bit(&mut self) -> u64 {
         match self {
             Self::Felled { bit, .. } | Self::Paused { bit, .. } => *bit,
-            Self::Starved { injection, .. } | Self::Asked(injection) => injection.bit().unwrap_or(0),
             // What cannot be counted has bitten on nothing that is known.
-            Self::Injected(injections) => injections.iter_mut().map(|one| one.bit().unwrap_or(0)).sum(),
+            Self::Starved { injection, .. } | Self::Asked(injection) | Self::Injected(injection) => {
+                injection.bit().unwrap_or(0)
+            }
+            Self::OnNobody => 0,
         }
     }
 }
@@ -78,19 +82,15 @@ impl World {
     /// bites on nothing when that is down.
     pub(super) fn begin_fault(&'static self, kind: &FaultKind, number: Option<usize>) -> Result<Begun, Refusal> {
         let begun = match self.put_in_force(kind) {
-            Err(Refusal::Failed(Error { kind: ErrorKind::TargetGone, .. })) => {
-                self.note_fault(kind, number, "begins", ", on nobody");
-                return Ok(Begun::Injected(Vec::new()));
-            }
+            Err(Refusal::Failed(Error { kind: ErrorKind::TargetGone, .. })) => Begun::OnNobody,
             begun => begun?,
         };
-        match &begun {
-            Begun::Injected(injections) => {
-                let how: Vec<_> = injections.iter().map(|injection| injection.mechanism()).collect();
-                self.note_fault(kind, number, "begins", &format!(", by {}", how.join(" and ")));
-            }
-            _ => self.note_fault(kind, number, "begins", ""),
-        }
+        let more = match &begun {
+            Begun::Injected(injection) => format!(", by {}", injection.mechanism()),
+            Begun::OnNobody => ", on nobody".to_owned(),
+            Begun::Felled { .. } | Begun::Paused { .. } | Begun::Starved { .. } | Begun::Asked(_) => String::new(),
+        };
+        self.note_fault(kind, number, "begins", &more);
         Ok(begun)
     }
 
@@ -98,7 +98,7 @@ impl World {
         Ok(match kind {
             FaultKind::Links { links, trouble } => Begun::Injected(self.begin_on_links(links, trouble)?),
             FaultKind::Crash { host } | FaultKind::Kill { host } => {
-                let bit = u64::from(self.child_is_there(*host));
+                let bit = u64::from(self.child(*host).is_some());
                 if bit > 0 {
                     match kind {
                         FaultKind::Crash { .. } => self.crash(*host),
@@ -112,12 +112,12 @@ impl World {
                 self.pause(*host);
                 Begun::Paused { host: *host, bit }
             }
-            FaultKind::Disk { host, trouble } => Begun::Injected(vec![self.begin_on_disk(*host, trouble)?]),
+            FaultKind::Disk { host, trouble } => Begun::Injected(self.begin_on_disk(*host, trouble)?),
             FaultKind::Skew { host, by_ns, slewed } => {
-                Begun::Injected(vec![Box::new(self.page_of(*host)?.skew(*by_ns, *slewed)?)])
+                Begun::Injected(Box::new(self.pages_of(*host)?.clocks.skew(*by_ns, *slewed)?))
             }
             FaultKind::Drift { host, ppm, stepped } => {
-                Begun::Injected(vec![Box::new(self.page_of(*host)?.drift(*ppm, *stepped)?)])
+                Begun::Injected(Box::new(self.pages_of(*host)?.clocks.drift(*ppm, *stepped)?))
             }
             FaultKind::Hijack { host, name, answer } => Begun::Asked(self.hijack(*host, name, answer)?),
             FaultKind::Burn { host, load } => self.begin_burn(*host, *load)?,
@@ -129,50 +129,40 @@ impl World {
     pub(super) fn end_fault(&'static self, mut begun: Begun) -> u64 {
         let bit = begun.bit();
         match begun {
-            Begun::Felled { .. } => {}
+            Begun::Felled { .. } | Begun::OnNobody => {}
             Begun::Paused { host, bit } => {
                 if bit > 0 {
                     self.resume(host);
                 }
             }
             Begun::Starved { host, mut injection } => return self.end_starving(host, &mut *injection),
-            Begun::Asked(injection) => self.heal_all(vec![injection]),
-            Begun::Injected(injections) => self.heal_all(injections),
+            Begun::Asked(mut injection) | Begun::Injected(mut injection) => self.heal_injection(&mut *injection),
         }
         bit
     }
 
-    fn heal_all(&'static self, injections: Vec<Box<dyn Injection>>) {
-        for mut injection in injections {
-            if let Err(error) = injection.heal() {
-                // A fault that stays would be blamed on the service.
-                self.broken(&format!("a fault could not be healed: {error}"));
-            }
+    pub(super) fn heal_injection(&'static self, injection: &mut dyn Injection) {
+        if let Err(error) = injection.heal() {
+            // A fault that stays would be blamed on the service.
+            self.broken(&format!("a fault could not be healed: {error}"));
         }
     }
 
     /// Asks whether a fault is still in force, and ends the case if somebody else has ended it: the test would believe
     /// in a fault that is none. One that was a process's own has ended with it.
     pub(super) fn look_after(&'static self, begun: &mut Begun, kind: &FaultKind) {
-        if let Begun::Injected(injections) = begun {
-            for injection in injections {
-                match injection.read_back() {
-                    Ok(()) | Err(Error { kind: ErrorKind::TargetGone, .. }) => {}
-                    Err(error) => self.broken(&format!("{} is no longer in force: {error}", self.fault_name(kind))),
-                }
+        if let Begun::Injected(injection) = begun {
+            match injection.read_back() {
+                Ok(()) | Err(Error { kind: ErrorKind::TargetGone, .. }) => {}
+                Err(error) => self.broken(&format!("{} is no longer in force: {error}", self.fault_name(kind))),
             }
         }
     }
 
-    fn page_of(&self, host: HostId) -> Result<Arc<ClockPage>, Refusal> {
+    fn pages_of(&self, host: HostId) -> Result<Arc<Pages>, Refusal> {
         const COMMAND: &str =
-            "clocks are set at the boundary to libc, which is windtunnel's in hosts that run a function";
-        self.clocks(host).ok_or(Refusal::NotHere(COMMAND))
-    }
-
-    fn calls_of(&self, host: HostId) -> Result<Arc<boundary::Page>, Refusal> {
-        const COMMAND: &str = "calls fail at the boundary to libc, which is windtunnel's in hosts that run a function";
-        self.calls(host).ok_or(Refusal::NotHere(COMMAND))
+            "it is done at the boundary to libc, which is windtunnel's in hosts that run a function, not a command";
+        self.pages(host).ok_or(Refusal::NotHere(COMMAND))
     }
 
     /// Begins what has a host's calls be refused something, and has them counted where they can be: commands make
@@ -183,7 +173,7 @@ impl World {
         refused: Refused,
         begin: impl FnOnce() -> Result<Box<dyn Injection>, E>,
     ) -> Result<Box<dyn Injection>, E> {
-        let account = self.calls(host).map(|page| page.account(refused));
+        let account = self.pages(host).map(|pages| pages.calls.account(refused));
         let fault = begin()?;
         Ok(match account {
             Some(account) => account.of(fault),
@@ -202,7 +192,7 @@ impl World {
             }
             DiskTrouble::Slow { bytes_per_second, delay } => self.slow_disk(host, bytes_per_second, delay)?,
             DiskTrouble::Failing { reads, syncs } => {
-                Box::new(self.calls_of(host)?.fail_io(reads, syncs, self.random_u64("disk errors"))?)
+                Box::new(self.pages_of(host)?.calls.fail_io(reads, syncs, self.random_u64("disk errors"))?)
             }
             DiskTrouble::Rotting { bits } => self.keeper.rot_disk(&name, bits, self.random_u64("bit rot"))?,
         })
@@ -212,9 +202,9 @@ impl World {
     /// own calls wait.
     fn slow_disk(&self, host: HostId, bytes_per_second: u64, delay: Duration) -> Result<Box<dyn Injection>, Refusal> {
         let throttled = delay.is_zero().then(|| self.throttle(host, bytes_per_second));
-        match (throttled, self.calls(host)) {
+        match (throttled, self.pages(host)) {
             (Some(Ok(throttle)), _) => Ok(throttle),
-            (_, Some(page)) => Ok(Box::new(page.slow(bytes_per_second, delay)?)),
+            (_, Some(pages)) => Ok(Box::new(pages.calls.slow(bytes_per_second, delay)?)),
             (Some(Err(refusal)), None) => Err(refusal),
             (None, None) => Err(Refusal::NotHere("a disk is throttled by a control group, which knows no delay")),
         }
@@ -281,7 +271,10 @@ impl World {
 
     /// Links that take their time in good weather, until the end or until somebody says something else.
     pub(crate) fn distance(&'static self, from: HostId, to: HostId, one_way: Duration) {
-        let laid = match self.lay_distance(from, to, one_way) {
+        let links = Links { from: vec![from], to: vec![to], both_ways: false };
+        let trouble =
+            LinkTrouble::Slow { latency: one_way, or: Vec::new(), jitter: Duration::ZERO, spread: Spread::Uniform };
+        let laid = match self.begin_on_links(&links, &trouble) {
             Ok(laid) => laid,
             Err(refusal) => panic!("{} and {} cannot be apart: {refusal}", self.name(from), self.name(to)),
         };

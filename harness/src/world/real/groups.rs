@@ -3,7 +3,6 @@
 use super::World;
 use super::faults::{Begun, Refusal};
 use super::hosts::KILLED_WITHIN;
-use std::fs;
 use std::path::PathBuf;
 use windtunnel_inject::boundary::Refusal as Refused;
 use windtunnel_inject::cgroup::{Group, Limit, Limited, Rates};
@@ -45,15 +44,6 @@ impl WorldGroup {
     }
 }
 
-/// Puts this process into groups, by their directories.
-pub(super) fn join(directories: &[PathBuf]) -> std::result::Result<(), String> {
-    for directory in directories {
-        let file = directory.join("cgroup.procs");
-        fs::write(&file, "0").map_err(|error| format!("failed to join {}: {error}", directory.display()))?;
-    }
-    Ok(())
-}
-
 impl World {
     /// A group for a host, where this user may have one.
     pub(super) fn group_for(&self, name: &str) -> Option<Group> {
@@ -71,7 +61,7 @@ impl World {
             Some(group) => CpuBurn::by_quota(group, load_ppm, processors),
             None => CpuBurn::by_stopping(&self.journal, self.child_of(host)?.process(), load_ppm),
         })?;
-        Ok(Begun::Injected(vec![Box::new(burn)]))
+        Ok(Begun::Injected(Box::new(burn)))
     }
 
     /// Takes something from a host's program.
@@ -99,7 +89,7 @@ impl World {
                     });
                     leak.map(|leak| Box::new(leak) as Box<dyn Injection>)
                 };
-                Ok(Begun::Injected(vec![self.accounted(host, Refused::Tasks, begin)?]))
+                Ok(Begun::Injected(self.accounted(host, Refused::Tasks, begin)?))
             }
             Lack::Descriptors { count } => {
                 let child = self.child_of(host)?;
@@ -109,7 +99,7 @@ impl World {
                     let leak = TaskLeak::descriptors(&self.journal, child.process(), left);
                     leak.map(|leak| Box::new(leak) as Box<dyn Injection>)
                 };
-                Ok(Begun::Injected(vec![self.accounted(host, Refused::Descriptors, begin)?]))
+                Ok(Begun::Injected(self.accounted(host, Refused::Descriptors, begin)?))
             }
         }
     }
@@ -164,9 +154,7 @@ impl World {
     /// Ends a lack of memory: whoever was killed for it is started again.
     pub(super) fn end_starving(&'static self, host: HostId, injection: &mut dyn Injection) -> u64 {
         let bit = injection.bit().unwrap_or(0);
-        if let Err(error) = injection.heal() {
-            self.broken(&format!("a lack of memory could not be healed: {error}"));
-        }
+        self.heal_injection(injection);
         // Who was killed for it takes a moment to end, and has not ended by itself.
         if self.pid(host).is_some_and(proc::is_ending) {
             Self::until(KILLED_WITHIN, || matches!(self.state(host), HostState::Down(_)));

@@ -18,7 +18,7 @@ use windtunnel_inject::netlink::new_namespace;
 use windtunnel_inject::process::MemoryWatch;
 use windtunnel_inject::switch::PortId;
 use windtunnel_inject::sys::End;
-use windtunnel_sim::world::{Exit, HostId, HostState, Limits, OnExit, Program};
+use windtunnel_sim::world::{Exit, HostId, HostState, Limits, OnExit, Program, restart_delay};
 
 /// How long a process may take to end when it was killed: the kernel closes what it had open.
 pub(super) const KILLED_WITHIN: Duration = Duration::from_secs(10);
@@ -33,10 +33,7 @@ struct Host {
     network: Option<(Arc<OwnedFd>, PortId)>,
     /// What its disk is made of, when it has one.
     disk: Option<(DiskKind, Option<Device>)>,
-    /// What its clocks show.
-    clocks: Arc<ClockPage>,
-    /// What its calls go by.
-    calls: Arc<boundary::Page>,
+    pages: Arc<Pages>,
     limits: Limits,
     /// Its control group, where it can have one.
     group: Option<Arc<Group>>,
@@ -58,12 +55,25 @@ struct Host {
     restarts: u32,
 }
 
+/// What the libc of a host's program goes by, where that is windtunnel's.
+pub(super) struct Pages {
+    /// What its clocks show.
+    pub(super) clocks: ClockPage,
+    /// What becomes of its calls.
+    pub(super) calls: boundary::Page,
+}
+
+impl Pages {
+    fn make() -> windtunnel_inject::Result<Self> {
+        Ok(Self { clocks: ClockPage::make()?, calls: boundary::Page::make()? })
+    }
+}
+
 /// What a program is started on.
 struct Machine {
     name: String,
     network: Arc<OwnedFd>,
-    clocks: Arc<ClockPage>,
-    calls: Arc<boundary::Page>,
+    pages: Arc<Pages>,
     group: Option<Arc<Group>>,
     program: Program,
     command: Option<String>,
@@ -83,8 +93,7 @@ impl World {
             name: name.to_owned(),
             network: Some(network),
             disk: None,
-            clocks: Arc::new(ClockPage::make().map_err(|error| error.to_string())?),
-            calls: Arc::new(boundary::Page::make().map_err(|error| error.to_string())?),
+            pages: Arc::new(Pages::make().map_err(|error| error.to_string())?),
             limits: Limits::default(),
             group: None,
             limited: Vec::new(),
@@ -110,9 +119,8 @@ impl World {
         made.map_err(|error| error.to_string())
     }
 
-    pub(crate) fn limit(&self, host: HostId, limits: Limits) -> Result<(), String> {
+    pub(crate) fn limit(&self, host: HostId, limits: Limits) {
         lock(&self.hosts.0)[index(host)].limits = limits;
-        Ok(())
     }
 
     pub(crate) fn name(&self, host: HostId) -> String {
@@ -133,23 +141,11 @@ impl World {
         lock(&self.hosts.0)[index(host)].network.as_ref().map(|(namespace, _)| Arc::clone(namespace))
     }
 
-    /// What a host's clocks show, unless it runs a command, which reads its own.
-    pub(super) fn clocks(&self, host: HostId) -> Option<Arc<ClockPage>> {
+    /// What a host's libc goes by, unless it runs a command, which has a libc of its own.
+    pub(super) fn pages(&self, host: HostId) -> Option<Arc<Pages>> {
         let hosts = lock(&self.hosts.0);
         let host = &hosts[index(host)];
-        (host.command.is_none() && host.program.is_some()).then(|| Arc::clone(&host.clocks))
-    }
-
-    /// What a host's calls go by, unless it runs a command, which makes its own.
-    pub(super) fn calls(&self, host: HostId) -> Option<Arc<boundary::Page>> {
-        let hosts = lock(&self.hosts.0);
-        let host = &hosts[index(host)];
-        (host.command.is_none() && host.program.is_some()).then(|| Arc::clone(&host.calls))
-    }
-
-    /// Whether a host has a program that runs, or could.
-    pub(super) fn child_is_there(&self, host: HostId) -> bool {
-        self.child(host).is_some()
+        (host.command.is_none() && host.program.is_some()).then(|| Arc::clone(&host.pages))
     }
 
     /// The block device beneath a host's disk, if there is one.
@@ -198,7 +194,7 @@ impl World {
     }
 
     fn boot(&'static self, id: HostId) -> Result<(), String> {
-        let Machine { name, network, clocks, calls, group, program, command, limits } = self.machine(id)?;
+        let Machine { name, network, pages, group, program, command, limits } = self.machine(id)?;
         let payload = HostProgram::of(&program).to_file().map_err(|error| format!("no memory for it: {error}"))?;
         let (output, written) = std::io::pipe().map_err(|error| error.to_string())?;
         let (error_output, error_written) = std::io::pipe().map_err(|error| error.to_string())?;
@@ -216,7 +212,7 @@ impl World {
             files: files_of(&name),
             descriptors: limits.descriptors.map(u64::from),
         };
-        let own = [payload.as_fd(), clocks.fd(), calls.fd()];
+        let own = [payload.as_fd(), pages.clocks.fd(), pages.calls.fd()];
         let fds = StartFds {
             network: network.as_fd(),
             output: written.as_fd(),
@@ -270,8 +266,7 @@ impl World {
         Ok(Machine {
             name: host.name.clone(),
             network,
-            clocks: Arc::clone(&host.clocks),
-            calls: Arc::clone(&host.calls),
+            pages: Arc::clone(&host.pages),
             group: host.group.clone(),
             program,
             command: host.command.clone(),
@@ -330,12 +325,12 @@ impl World {
             None | Some(OnExit::Ignore) => {}
             Some(OnExit::Fail) => self.host_failed(name, exit),
             Some(OnExit::Restart { backoff }) => {
-                // As in the simulated world: doubled each time, up to 64 times.
-                thread::sleep(backoff * (1 << (restarts - 1).min(6)));
-                if matches!(self.state(id), HostState::Down(_))
-                    && !lock(&self.hosts.0)[index(id)].is_felled
-                    && let Err(reason) = self.restart(id)
-                {
+                thread::sleep(restart_delay(backoff, restarts));
+                let is_due = {
+                    let host = &lock(&self.hosts.0)[index(id)];
+                    matches!(host.state, HostState::Down(_)) && !host.is_felled
+                };
+                if is_due && let Err(reason) = self.restart(id) {
                     self.note(&name, &format!("could not be started again: {reason}"));
                 }
             }

@@ -37,14 +37,13 @@ use hosts::Hosts;
 use network::Network;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use weather::Weather;
 use windtunnel_inject::journal::Journal;
 use windtunnel_inject::keeper::Keeper;
-use windtunnel_sim::world::{HostId, Position};
+use windtunnel_sim::world::Position;
 
 pub(crate) use ending::{Outside, run};
 pub(crate) use groups::WorldGroup;
@@ -81,14 +80,6 @@ pub(crate) struct World {
 /// Ends the case: a test asked for what only a simulated world has.
 pub(crate) fn not_here(what: &str) -> ! {
     panic!("not in the real world: {what}")
-}
-
-/// A host's addresses: those that it has in the simulated world.
-pub(crate) fn addresses(host: HostId) -> (Ipv4Addr, Ipv6Addr) {
-    let number = host.0 + 1;
-    // 10.0.255.x is the network's own.
-    let v4 = Ipv4Addr::from(0x0a00_0000 + if number < 0xff00 { number } else { number + 0x100 });
-    (v4, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number as u16))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,18 +1,17 @@
 //! The network between hosts, and what is wrong with it.
 
 use super::faults::Refusal;
-use super::{World, addresses, lock};
+use super::{World, lock};
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
 use windtunnel_inject::dns::{Answer, Asker, Responder};
 use windtunnel_inject::shape::{Endpoint, Shaper, Spread as Spreading, Trouble};
 use windtunnel_inject::switch::{Cut, GATEWAY_V4, Partition, PortId, Switch, Ways};
 use windtunnel_inject::{Injection, Result, shape};
 use windtunnel_sim::weather::{Fault, FaultKind, LinkTrouble, Links, NameAnswer, Spread};
-use windtunnel_sim::world::HostId;
+use windtunnel_sim::world::{HostId, addresses};
 
 /// A world's network.
 pub(super) struct Network {
@@ -123,10 +122,10 @@ impl World {
         &self,
         links: &Links,
         trouble: &LinkTrouble,
-    ) -> std::result::Result<Vec<Box<dyn Injection>>, Refusal> {
+    ) -> std::result::Result<Box<dyn Injection>, Refusal> {
         let trouble = match trouble {
             // Once before anything else: what does not get through is not delayed either.
-            LinkTrouble::Partition => return Ok(vec![Box::new(self.network.cut(links)?)]),
+            LinkTrouble::Partition => return Ok(Box::new(self.network.cut(links)?)),
             LinkTrouble::Slow { latency, or, jitter, spread } => {
                 Trouble::Slow { latency: *latency, or: or.clone(), jitter: *jitter, spread: spreading(*spread) }
             }
@@ -140,20 +139,7 @@ impl World {
                 Trouble::Narrow { bytes_per_second: *bytes_per_second, queue_bytes: *queue_bytes }
             }
         };
-        Ok(vec![self.network.shape(links, trouble)?])
-    }
-
-    /// What a packet takes in good weather from now on.
-    pub(super) fn lay_distance(
-        &self,
-        from: HostId,
-        to: HostId,
-        one_way: Duration,
-    ) -> std::result::Result<Box<dyn Injection>, Refusal> {
-        let links = Links { from: vec![from], to: vec![to], both_ways: false };
-        let trouble =
-            Trouble::Slow { latency: one_way, or: Vec::new(), jitter: Duration::ZERO, spread: Spreading::Uniform };
-        self.network.shape(&links, trouble)
+        self.network.shape(links, trouble)
     }
 }
 

@@ -4,7 +4,7 @@ use super::faults::{Begun, Refusal};
 use super::{World, lock};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 use windtunnel_sim::weather::{Begins, Fault, FaultReport, WeatherReport};
@@ -99,8 +99,7 @@ impl World {
 
     /// Tells the weather of a label.
     pub(super) fn weather_hears(&self, label: &str) {
-        let sender = self.weather.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = &*sender {
+        if let Some(sender) = &*lock(&self.weather.0) {
             // It is over, then.
             let _ = sender.send(Command::Mark(label.to_owned(), Instant::now()));
         }

@@ -31,14 +31,24 @@ fn take((page, clock, ns): (&Page, Shown, i64), mut take_until: impl FnMut(*cons
     wait_until(page, clock, ns, attempt).unwrap_or(ETIMEDOUT)
 }
 
+/// Takes a lock within a time limit, if there is something to translate of it, by the function that waits by the wall
+/// clock; and else as the call was made.
+unsafe fn within<L: Copy>(
+    clock: clockid_t,
+    time: *const timespec,
+    lock: L,
+    timed: unsafe fn(L, *const timespec) -> c_int,
+    genuine: impl FnOnce() -> c_int,
+) -> c_int {
+    match unsafe { limited(clock, time) } {
+        None => genuine(),
+        Some(limit) => take(limit, |until| unsafe { timed(lock, until) }),
+    }
+}
+
 /// pthread_mutex_timedlock(3p).
 pub(crate) unsafe extern "C" fn pthread_mutex_timedlock(mutex: *mut pthread_mutex_t, time: *const timespec) -> c_int {
-    unsafe {
-        match limited(libc::CLOCK_REALTIME, time) {
-            None => real::pthread_mutex_timedlock(mutex, time),
-            Some(limit) => take(limit, |until| real::pthread_mutex_timedlock(mutex, until)),
-        }
-    }
+    unsafe { within(libc::CLOCK_REALTIME, time, mutex, real::pthread_mutex_timedlock, || real::pthread_mutex_timedlock(mutex, time)) }
 }
 
 /// pthread_mutex_clocklock(3p).
@@ -47,12 +57,7 @@ pub(crate) unsafe extern "C" fn pthread_mutex_clocklock(
     clock: clockid_t,
     time: *const timespec,
 ) -> c_int {
-    unsafe {
-        match limited(clock, time) {
-            None => real::pthread_mutex_clocklock(mutex, clock, time),
-            Some(limit) => take(limit, |until| real::pthread_mutex_timedlock(mutex, until)),
-        }
-    }
+    unsafe { within(clock, time, mutex, real::pthread_mutex_timedlock, || real::pthread_mutex_clocklock(mutex, clock, time)) }
 }
 
 /// pthread_rwlock_timedrdlock(3p).
@@ -60,12 +65,7 @@ pub(crate) unsafe extern "C" fn pthread_rwlock_timedrdlock(
     lock: *mut pthread_rwlock_t,
     time: *const timespec,
 ) -> c_int {
-    unsafe {
-        match limited(libc::CLOCK_REALTIME, time) {
-            None => real::pthread_rwlock_timedrdlock(lock, time),
-            Some(limit) => take(limit, |until| real::pthread_rwlock_timedrdlock(lock, until)),
-        }
-    }
+    unsafe { within(libc::CLOCK_REALTIME, time, lock, real::pthread_rwlock_timedrdlock, || real::pthread_rwlock_timedrdlock(lock, time)) }
 }
 
 /// pthread_rwlock_clockrdlock(3p).
@@ -74,12 +74,7 @@ pub(crate) unsafe extern "C" fn pthread_rwlock_clockrdlock(
     clock: clockid_t,
     time: *const timespec,
 ) -> c_int {
-    unsafe {
-        match limited(clock, time) {
-            None => real::pthread_rwlock_clockrdlock(lock, clock, time),
-            Some(limit) => take(limit, |until| real::pthread_rwlock_timedrdlock(lock, until)),
-        }
-    }
+    unsafe { within(clock, time, lock, real::pthread_rwlock_timedrdlock, || real::pthread_rwlock_clockrdlock(lock, clock, time)) }
 }
 
 /// pthread_rwlock_timedwrlock(3p).
@@ -87,12 +82,7 @@ pub(crate) unsafe extern "C" fn pthread_rwlock_timedwrlock(
     lock: *mut pthread_rwlock_t,
     time: *const timespec,
 ) -> c_int {
-    unsafe {
-        match limited(libc::CLOCK_REALTIME, time) {
-            None => real::pthread_rwlock_timedwrlock(lock, time),
-            Some(limit) => take(limit, |until| real::pthread_rwlock_timedwrlock(lock, until)),
-        }
-    }
+    unsafe { within(libc::CLOCK_REALTIME, time, lock, real::pthread_rwlock_timedwrlock, || real::pthread_rwlock_timedwrlock(lock, time)) }
 }
 
 /// pthread_rwlock_clockwrlock(3p).
@@ -101,12 +91,7 @@ pub(crate) unsafe extern "C" fn pthread_rwlock_clockwrlock(
     clock: clockid_t,
     time: *const timespec,
 ) -> c_int {
-    unsafe {
-        match limited(clock, time) {
-            None => real::pthread_rwlock_clockwrlock(lock, clock, time),
-            Some(limit) => take(limit, |until| real::pthread_rwlock_timedwrlock(lock, until)),
-        }
-    }
+    unsafe { within(clock, time, lock, real::pthread_rwlock_timedwrlock, || real::pthread_rwlock_clockwrlock(lock, clock, time)) }
 }
 
 /// sem_wait(3) within a time limit.
