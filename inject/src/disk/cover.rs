@@ -32,7 +32,7 @@ const PLACE: &str = "/proc/driver";
 /// Until the child answers.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A directory in which a process finds no room. See [the module](self).
+/// A directory in which a process finds no room. See the module.
 #[derive(Debug)]
 pub struct DirectoryFull {
     directory: PathBuf,

@@ -45,7 +45,7 @@ const PLACES: [&str; 3] = ["/proc/driver", "/proc/fs", "/mnt"];
 ///         disk.enter(&[(Path::new("/etc/hostname"), b"kv1\n")])?;
 ///         end_now(i32::from(std::fs::write("/var/lib/x", "no space is left").is_ok()));
 ///     }
-///     Forked::Parent(host) => assert_eq!(wait(host)?, 0),
+///     Forked::Parent(host) => assert_eq!(wait(host)?.code(), 0),
 /// }
 /// full.heal()?;
 /// # Ok(())
@@ -75,8 +75,8 @@ impl OwnDisk {
             return Err(Error::unlike("make a host's disk", "an absolute path", lower.display().to_string()));
         }
         // Before the shelf stands, which hides what is below its place.
-        let plan = Plan::of(lower, &shown())?;
         let store = Store::make(kind, bytes, inodes)?;
+        let plan = Plan::of(lower, &shown())?;
         let shelf = Shelf::make()?;
         let root = shelf.fill(&store, &plan)?;
         // The disk as it is delivered is on the disk, also if power is lost at once.

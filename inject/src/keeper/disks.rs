@@ -219,7 +219,8 @@ impl Injection for OnDisk {
 
     fn heal(&mut self) -> Result<()> {
         if self.over.is_none() {
-            let bit = self.bit()?;
+            // What cannot be counted is healed all the same.
+            let bit = self.bit().unwrap_or(0);
             self.keeper.order_disk(DiskOrder::Heal(self.id))?;
             self.over = Some(bit);
         }
