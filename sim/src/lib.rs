@@ -8,6 +8,7 @@
 //! | [`world`] | configuring and running a world |
 //! | [`control`] | steering it from inside |
 //! | [`weather`] | plans of faults, which the kernel carries out by itself |
+//! | [`holds`] | which fault has which host in its grip |
 //! | [`real_calls`] | disks of real processes that are in trouble |
 //! | [`real_clock`] | clocks of real processes that are wrong |
 //! | [`worker`] | preparing the process that worlds run in |
@@ -23,6 +24,7 @@ compile_error!("windtunnel's simulated world needs Linux on x86-64 with glibc");
 mod abi;
 mod carrier;
 pub mod control;
+pub mod holds;
 mod kernel;
 pub mod real_calls;
 pub mod real_clock;

@@ -56,6 +56,22 @@ pub struct Limits {
     pub threads: Option<u32>,
 }
 
+impl Limits {
+    /// Memory of the machine, in bytes, said or not.
+    pub fn memory(&self) -> u64 {
+        self.memory_bytes.unwrap_or(8 << 30)
+    }
+
+    /// Threads that the program may have, said or not (`/proc/sys/kernel/threads-max`).
+    pub fn threads_max(&self) -> u32 {
+        self.threads.unwrap_or(63_536)
+    }
+}
+
+/// What a task of an asynchronous runtime takes that does nothing, in bytes: its allocation (tokio's cell is some 128
+/// bytes and the future), and what it keeps alive.
+pub const TASK_BYTES: u64 = 1024;
+
 /// What a host's program has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {

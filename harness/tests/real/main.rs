@@ -2,6 +2,7 @@
 
 mod commands;
 mod kinds;
+mod overlaps;
 
 use std::time::Duration;
 use windtunnel::HostState;

@@ -6,16 +6,8 @@ use super::process::{Process, ProcessId, TEST};
 use super::thread::ThreadId;
 use super::{Step, Stop};
 use crate::weather::Lack;
-use crate::world::{Exit, HostId, Limits, Usage};
+use crate::world::{Exit, HostId, Limits, TASK_BYTES, Usage};
 use std::collections::BTreeMap;
-
-/// A machine's memory unless its limits say otherwise.
-pub(crate) const MEMORY_BYTES: u64 = 8 << 30;
-/// A system's threads (`/proc/sys/kernel/threads-max`).
-pub(crate) const THREADS_MAX: u32 = 63_536;
-/// What a task of an asynchronous runtime takes that does nothing: its allocation (tokio's cell is some 128 bytes and
-/// the future), and what it keeps alive.
-const TASK_BYTES: u64 = 1024;
 
 /// What a host's program lacks.
 #[derive(Default)]
@@ -43,7 +35,7 @@ enum Taken {
 impl Lacks {
     /// A machine's memory.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.limits.memory_bytes.unwrap_or(MEMORY_BYTES)
+        self.limits.memory()
     }
 
     /// How much of it nobody else has taken.
@@ -53,7 +45,7 @@ impl Lacks {
 
     /// How many threads a program may have now.
     pub(crate) fn threads(&self) -> u32 {
-        self.limits.threads.unwrap_or(THREADS_MAX).saturating_sub(self.threads_taken)
+        self.limits.threads_max().saturating_sub(self.threads_taken)
     }
 
     fn limits_memory(&self) -> bool {

@@ -31,7 +31,7 @@ impl Limits {
             limits.0[resource as usize] = rlimit { rlim_cur: most, rlim_max: most };
         };
         set(libc::RLIMIT_NOFILE, host.descriptors.map_or(DESCRIPTORS_MAX, u64::from));
-        set(libc::RLIMIT_NPROC, u64::from(host.threads.unwrap_or(super::lack::THREADS_MAX)));
+        set(libc::RLIMIT_NPROC, u64::from(host.threads_max()));
         limits
     }
 

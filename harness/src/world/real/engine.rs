@@ -4,8 +4,8 @@
 //! world that takes the machine's files is done here.
 
 use super::lock;
-use std::sync::mpsc::{Sender, channel};
 use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 type Work = Box<dyn FnOnce() + Send>;

@@ -10,6 +10,7 @@ use windtunnel_inject::Injection;
 use windtunnel_inject::boundary::Refusal as Refused;
 use windtunnel_inject::error::{Error, ErrorKind};
 use windtunnel_sim::control::FaultAccount;
+use windtunnel_sim::holds::Plight;
 use windtunnel_sim::weather::{DiskTrouble, FaultKind, Lack, LinkTrouble, Links, Spread};
 use windtunnel_sim::world::{FaultId, HostId, HostState};
 
@@ -22,17 +23,15 @@ pub(super) struct ByHand {
 
 /// A fault in force.
 pub(super) enum Begun {
-    /// The host is down, and was not before if this bit.
-    Felled { host: HostId, bit: u64 },
-    /// The host is suspended, and was not before if this bit.
-    Paused { host: HostId, bit: u64 },
+    /// The host's program was felled or suspended. Who undoes that goes by [`Holds`](windtunnel_sim::holds::Holds).
+    Struck { host: HostId, plight: Plight },
     /// The host's program may be killed for want of memory.
     Starved { host: HostId, injection: Box<dyn Injection> },
     /// The world's name server says something else. Reading that back takes a question, so it is not done all the time.
     Asked(Box<dyn Injection>),
     /// The kernel's.
     Injected(Box<dyn Injection>),
-    /// It strikes a program, and that is down.
+    /// It strikes a program, and that is down, or suspended already.
     OnNobody,
 }
 
@@ -40,7 +39,7 @@ impl Begun {
     /// What it has bitten on so far.
     pub(super) fn bit(&mut self) -> u64 {
         match self {
-            Self::Felled { bit, .. } | Self::Paused { bit, .. } => *bit,
+            Self::Struck { .. } => 1,
             // What cannot be counted has bitten on nothing that is known.
             Self::Starved { injection, .. } | Self::Asked(injection) | Self::Injected(injection) => {
                 injection.bit().unwrap_or(0)
@@ -88,7 +87,7 @@ impl World {
         let more = match &begun {
             Begun::Injected(injection) => format!(", by {}", injection.mechanism()),
             Begun::OnNobody => ", on nobody".to_owned(),
-            Begun::Felled { .. } | Begun::Paused { .. } | Begun::Starved { .. } | Begun::Asked(_) => String::new(),
+            Begun::Struck { .. } | Begun::Starved { .. } | Begun::Asked(_) => String::new(),
         };
         self.note_fault(kind, number, "begins", &more);
         Ok(begun)
@@ -98,19 +97,21 @@ impl World {
         Ok(match kind {
             FaultKind::Links { links, trouble } => Begun::Injected(self.begin_on_links(links, trouble)?),
             FaultKind::Crash { host } | FaultKind::Kill { host } => {
-                let bit = u64::from(self.child(*host).is_some());
-                if bit > 0 {
-                    match kind {
-                        FaultKind::Crash { .. } => self.crash(*host),
-                        _ => self.kill(*host),
-                    }
+                if self.child(*host).is_none() {
+                    return Ok(Begun::OnNobody);
                 }
-                Begun::Felled { host: *host, bit }
+                match kind {
+                    FaultKind::Crash { .. } => self.crash(*host),
+                    _ => self.kill(*host),
+                }
+                Begun::Struck { host: *host, plight: Plight::Felled { startable: true } }
             }
             FaultKind::Pause { host } => {
-                let bit = u64::from(self.state(*host) == HostState::Up);
+                if self.state(*host) != HostState::Up {
+                    return Ok(Begun::OnNobody);
+                }
                 self.pause(*host);
-                Begun::Paused { host: *host, bit }
+                Begun::Struck { host: *host, plight: Plight::Paused }
             }
             FaultKind::Disk { host, trouble } => Begun::Injected(self.begin_on_disk(*host, trouble)?),
             FaultKind::Skew { host, by_ns, slewed } => {
@@ -129,12 +130,7 @@ impl World {
     pub(super) fn end_fault(&'static self, mut begun: Begun) -> u64 {
         let bit = begun.bit();
         match begun {
-            Begun::Felled { .. } | Begun::OnNobody => {}
-            Begun::Paused { host, bit } => {
-                if bit > 0 {
-                    self.resume(host);
-                }
-            }
+            Begun::Struck { .. } | Begun::OnNobody => {}
             Begun::Starved { host, mut injection } => return self.end_starving(host, &mut *injection),
             Begun::Asked(mut injection) | Begun::Injected(mut injection) => self.heal_injection(&mut *injection),
         }

@@ -12,12 +12,8 @@ use windtunnel_inject::process::proc;
 use windtunnel_inject::process::{CpuBurn, MemoryPressure, MemoryWatch, OomKill, TaskLeak};
 use windtunnel_inject::{Injection, Result};
 use windtunnel_sim::weather::Lack;
-use windtunnel_sim::world::{HostId, HostState};
+use windtunnel_sim::world::{HostId, HostState, TASK_BYTES};
 
-/// Memory of a host that is given no limit: what the simulated world shows.
-const MEMORY_BYTES: u64 = 8 << 30;
-/// Threads of a host that is given no limit.
-const THREADS_MAX: u64 = 63_536;
 /// Some time is always left: without, nothing would ever come of the rest.
 const LOAD_PPM_MAX: f64 = 990_000.0;
 
@@ -67,8 +63,7 @@ impl World {
     /// Takes something from a host's program.
     pub(super) fn begin_lack(&self, host: HostId, lack: Lack) -> std::result::Result<Begun, Refusal> {
         let limits = self.limits(host);
-        let usage = self.usage(host);
-        let total = limits.memory_bytes.unwrap_or(MEMORY_BYTES);
+        let total = limits.memory();
         let more = |limit: u64, used: u32, taken: u32| limit.saturating_sub(u64::from(used) + u64::from(taken));
         match lack {
             Lack::Memory { share } if share >= 1.0 => self.starve(host, || {
@@ -78,10 +73,9 @@ impl World {
                 })
             }),
             Lack::Memory { share } => self.begin_starving(host, (total as f64 * (1.0 - share)) as u64),
-            // A KiB for each task, as in the simulated world.
-            Lack::Tasks { count } => self.begin_starving(host, total.saturating_sub(u64::from(count) << 10)),
+            Lack::Tasks { count } => self.begin_starving(host, total.saturating_sub(u64::from(count) * TASK_BYTES)),
             Lack::Threads { count } => {
-                let left = more(limits.threads.map_or(THREADS_MAX, u64::from), usage.threads, count);
+                let left = more(limits.threads_max().into(), self.usage(host).threads, count);
                 let begin = || {
                     let leak = self.with_group(host, |group| match group {
                         Some(group) => TaskLeak::tasks_in_group(group, left),
@@ -94,7 +88,7 @@ impl World {
             Lack::Descriptors { count } => {
                 let child = self.child_of(host)?;
                 let (soft, _) = Resource::Descriptors.of(child.process())?;
-                let left = more(soft.unwrap_or(u64::MAX), usage.descriptors, count);
+                let left = more(soft.unwrap_or(u64::MAX), self.usage(host).descriptors, count);
                 let begin = || {
                     let leak = TaskLeak::descriptors(&self.journal, child.process(), left);
                     leak.map(|leak| Box::new(leak) as Box<dyn Injection>)
@@ -151,7 +145,7 @@ impl World {
         }
     }
 
-    /// Ends a lack of memory: whoever was killed for it is started again.
+    /// Ends a lack of memory: how many programs were killed for it.
     pub(super) fn end_starving(&'static self, host: HostId, injection: &mut dyn Injection) -> u64 {
         let bit = injection.bit().unwrap_or(0);
         self.heal_injection(injection);
@@ -159,9 +153,8 @@ impl World {
         if self.pid(host).is_some_and(proc::is_ending) {
             Self::until(KILLED_WITHIN, || matches!(self.state(host), HostState::Down(_)));
         }
-        let was_killed = matches!(self.state(host), HostState::Down(_));
         self.may_be_killed(host, false);
-        bit.max(u64::from(was_killed))
+        bit.max(u64::from(self.has_starved(host)))
     }
 
     fn with_group<T>(&self, host: HostId, f: impl FnOnce(Option<&Group>) -> Result<T>) -> Result<T> {

@@ -42,6 +42,8 @@ struct Host {
     watch: Option<MemoryWatch>,
     /// How many faults take its memory: being killed for that is no end by itself.
     may_be_killed: u32,
+    /// That is why it is down.
+    has_starved: bool,
     program: Option<Program>,
     /// What is executed in place of the program's function.
     command: Option<String>,
@@ -60,12 +62,12 @@ pub(super) struct Pages {
     /// What its clocks show.
     pub(super) clocks: ClockPage,
     /// What becomes of its calls.
-    pub(super) calls: boundary::Page,
+    pub(super) calls: Arc<boundary::Page>,
 }
 
 impl Pages {
     fn make() -> windtunnel_inject::Result<Self> {
-        Ok(Self { clocks: ClockPage::make()?, calls: boundary::Page::make()? })
+        Ok(Self { clocks: ClockPage::make()?, calls: Arc::new(boundary::Page::make()?) })
     }
 }
 
@@ -99,6 +101,7 @@ impl World {
             limited: Vec::new(),
             watch: None,
             may_be_killed: 0,
+            has_starved: false,
             program: None,
             command: None,
             state: HostState::Down(None),
@@ -167,6 +170,16 @@ impl World {
         host.may_be_killed = if may { host.may_be_killed + 1 } else { host.may_be_killed.saturating_sub(1) };
     }
 
+    /// Whether a host is down because a fault took its memory.
+    pub(super) fn has_starved(&self, host: HostId) -> bool {
+        lock(&self.hosts.0)[index(host)].has_starved
+    }
+
+    /// How often a host's program has been started.
+    pub(super) fn starts(&self, host: HostId) -> u32 {
+        lock(&self.hosts.0)[index(host)].starts
+    }
+
     pub(super) fn child(&self, host: HostId) -> Option<Arc<Child>> {
         lock(&self.hosts.0)[index(host)].child.clone()
     }
@@ -233,6 +246,7 @@ impl World {
             host.child = Some(Arc::clone(&child));
             host.watch = watch;
             host.state = HostState::Up;
+            host.has_starved = false;
             host.starts += 1;
             host.starts
         };
@@ -303,14 +317,12 @@ impl World {
         let (name, policy, restarts) = {
             let mut hosts = lock(&self.hosts.0);
             let host = &mut hosts[index(id)];
-            if host.starts != start {
-                return;
-            }
             host.child = None;
             host.watch = None;
             host.state = HostState::Down(Some(exit));
-            let starved = host.may_be_killed > 0 && exit == Exit::Signal(libc::SIGKILL);
-            let policy = host.program.as_ref().map(|program| program.on_exit).filter(|_| !host.is_felled && !starved);
+            host.has_starved = host.may_be_killed > 0 && exit == Exit::Signal(libc::SIGKILL) && !host.is_felled;
+            let ended_by_itself = !host.is_felled && !host.has_starved;
+            let policy = host.program.as_ref().map(|program| program.on_exit).filter(|_| ended_by_itself);
             if policy.is_some() {
                 host.restarts += 1;
             }
@@ -328,7 +340,8 @@ impl World {
                 thread::sleep(restart_delay(backoff, restarts));
                 let is_due = {
                     let host = &lock(&self.hosts.0)[index(id)];
-                    matches!(host.state, HostState::Down(_)) && !host.is_felled
+                    // Who was started meanwhile, and may have been killed since, owes nothing to this end.
+                    host.starts == start && matches!(host.state, HostState::Down(_)) && !host.is_felled
                 };
                 if is_due && let Err(reason) = self.restart(id) {
                     self.note(&name, &format!("could not be started again: {reason}"));
@@ -341,7 +354,7 @@ impl World {
         self.fell(host, Signal::TERM);
     }
 
-    pub(crate) fn kill(&self, host: HostId) {
+    pub(crate) fn kill(&'static self, host: HostId) {
         self.fell(host, Signal::KILL);
         self.wait_down(host);
     }
@@ -384,9 +397,10 @@ impl World {
         }
     }
 
-    fn wait_down(&self, host: HostId) {
+    fn wait_down(&'static self, host: HostId) {
         if !Self::until(KILLED_WITHIN, || matches!(self.state(host), HostState::Down(_))) {
-            panic!("{} was killed and has not ended within {KILLED_WITHIN:?}", self.name(host));
+            // The thread that carries plans out may have asked: its panic would end nothing.
+            self.broken(&format!("{} was killed and has not ended within {KILLED_WITHIN:?}", self.name(host)));
         }
     }
 

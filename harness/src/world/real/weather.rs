@@ -2,13 +2,13 @@
 
 use super::faults::{Begun, Refusal};
 use super::{World, lock};
-use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+use windtunnel_sim::holds::{Felled, Holds, Plight};
 use windtunnel_sim::weather::{Begins, Fault, FaultReport, WeatherReport};
-use windtunnel_sim::world::{HostId, HostState};
+use windtunnel_sim::world::HostId;
 
 /// The name of the thread that carries plans out.
 const THREAD: &str = "weather";
@@ -59,14 +59,8 @@ impl World {
             };
             Planned { fault: fault.clone(), stage: Stage::Waiting(begins), report: FaultReport::default() }
         });
-        let run = Run {
-            world: self,
-            began,
-            planned: planned.collect(),
-            felled: BTreeMap::new(),
-            restarted: Vec::new(),
-            commands,
-        };
+        let run =
+            Run { world: self, began, planned: planned.collect(), holds: Holds::default(), looked: began, commands };
         let spawn = move || thread::Builder::new().name(THREAD.to_owned()).spawn(move || run.carry_out());
         // A thread sees the files that whoever starts it sees.
         let runner = self.engine.run(spawn);
@@ -77,12 +71,11 @@ impl World {
     }
 
     /// Heals everything that is in force, and accounts for it.
-    pub(crate) fn end_weather(&self) -> WeatherReport {
+    pub(crate) fn end_weather(&'static self) -> WeatherReport {
         let Some(sender) = lock(&self.weather.0).take() else { return WeatherReport::default() };
         let (reply, answer) = channel();
-        // Its thread has ended, then.
-        let _ = sender.send(Command::End(reply));
-        answer.recv().unwrap_or_default()
+        let report = sender.send(Command::End(reply)).ok().and_then(|()| answer.recv().ok());
+        report.unwrap_or_else(|| self.broken("the plan of faults was not carried out: its thread has ended"))
     }
 
     /// What has become of the plan so far, if there is weather. Its own thread has nobody to ask; and when that does
@@ -111,9 +104,9 @@ struct Run {
     world: &'static World,
     began: Instant,
     planned: Vec<Planned>,
-    /// Hosts that faults have felled and not started again, and how many of these faults are in force.
-    felled: BTreeMap<HostId, usize>,
-    restarted: Vec<HostId>,
+    holds: Holds,
+    /// When faults in force were last asked whether they still are.
+    looked: Instant,
     commands: Receiver<Command>,
 }
 
@@ -124,6 +117,9 @@ impl Run {
         let _ = rustix::process::setpriority_process(None, NICE_LEAST);
         loop {
             self.do_what_is_due(Instant::now());
+            if self.looked.elapsed() >= LOOK_INTERVAL {
+                self.look();
+            }
             let wait = self.next_due().saturating_duration_since(Instant::now());
             match self.commands.recv_timeout(wait) {
                 Ok(Command::Mark(label, at)) => self.heard(&label, at),
@@ -132,12 +128,15 @@ impl Run {
                     let _ = reply.send(report);
                 }
                 Ok(Command::End(reply)) => {
-                    self.end_all();
+                    // Who is down stays so: the storm's end starts it.
+                    for index in 0..self.planned.len() {
+                        self.end(index, Felled::LeaveDown);
+                    }
                     let report = self.report();
                     let _ = reply.send(report);
                     return;
                 }
-                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -150,7 +149,7 @@ impl Run {
             Stage::InForce { ends, .. } => *ends,
             Stage::Over => None,
         });
-        times.chain([Instant::now() + LOOK_INTERVAL]).min().unwrap_or_else(Instant::now)
+        times.fold(self.looked + LOOK_INTERVAL, Instant::min)
     }
 
     fn heard(&mut self, heard: &str, at: Instant) {
@@ -168,7 +167,7 @@ impl Run {
     fn do_what_is_due(&mut self, now: Instant) {
         for index in 0..self.planned.len() {
             if matches!(self.planned[index].stage, Stage::InForce { ends: Some(at), .. } if at <= now) {
-                self.end(index);
+                self.end(index, Felled::StartAgain);
             }
         }
         for index in 0..self.planned.len() {
@@ -183,8 +182,8 @@ impl Run {
         match self.world.begin_fault(&planned.fault.kind, Some(index + 1)) {
             Ok(begun) => {
                 planned.report.began = Some(self.began.elapsed());
-                if let Begun::Felled { host, .. } = begun {
-                    *self.felled.entry(host).or_default() += 1;
+                if let Begun::Struck { host, plight } = begun {
+                    self.holds.take(index, host, self.world.starts(host), plight);
                 }
                 let ends = Instant::now().checked_add(planned.fault.lasts);
                 planned.stage = Stage::InForce { begun, ends };
@@ -204,65 +203,58 @@ impl Run {
         self.world.left_out(text);
     }
 
-    fn end(&mut self, index: usize) {
+    fn end(&mut self, index: usize, felled: Felled) {
         let planned = &mut self.planned[index];
         let Stage::InForce { begun, .. } = std::mem::replace(&mut planned.stage, Stage::Over) else { return };
-        match begun {
-            Begun::Felled { host, bit } => {
-                planned.report.bit = bit;
-                let others = self.felled.get_mut(&host).map_or(0, |count| {
-                    *count -= 1;
-                    *count
-                });
-                // Another fault keeps it down.
-                if others == 0 {
-                    self.felled.remove(&host);
-                    if bit > 0 {
-                        self.start_again(host);
+        let struck = match begun {
+            Begun::Struck { host, .. } | Begun::Starved { host, .. } => Some(host),
+            Begun::Asked(_) | Begun::Injected(_) | Begun::OnNobody => None,
+        };
+        let starves = matches!(begun, Begun::Starved { .. });
+        let bit = self.world.end_fault(begun);
+        (planned.report.bit, planned.report.ended) = (bit, Some(self.began.elapsed()));
+        let times = if bit == 1 { "time" } else { "times" };
+        self.world.note_fault(&planned.fault.kind, Some(index + 1), "ends", &format!(", and bit {bit} {times}"));
+        let Some(host) = struck else { return };
+        // As in the simulated world, the last fault that takes its memory has whoever was killed for want of it.
+        if starves && self.world.has_starved(host) && !self.is_starved_after(index, host) {
+            self.holds.take(index, host, self.world.starts(host), Plight::Felled { startable: true });
+        }
+        self.release(index, host, felled);
+    }
+
+    /// Whether a later fault of the plan takes a host's memory too.
+    fn is_starved_after(&self, index: usize, host: HostId) -> bool {
+        self.planned[index + 1..].iter().any(|planned| match planned.stage {
+            Stage::InForce { begun: Begun::Starved { host: of, .. }, .. } => of == host,
+            _ => false,
+        })
+    }
+
+    /// Lets go of a host, if it is still this fault that holds it.
+    fn release(&mut self, index: usize, host: HostId, felled: Felled) {
+        match self.holds.of(index, host, self.world.starts(host)) {
+            Some(Plight::Paused) => {
+                self.world.resume(host);
+                self.holds.resumed(host);
+            }
+            Some(Plight::Felled { startable: true }) if felled == Felled::StartAgain => {
+                match self.world.restart(host) {
+                    Ok(()) => self.holds.restarted(host),
+                    // It is reported as left down.
+                    Err(reason) => {
+                        let name = self.world.name(host);
+                        self.world.note(&name, &format!("could not be started again: {reason}"));
                     }
                 }
             }
-            Begun::Starved { host, injection } => {
-                planned.report.bit = self.world.end_fault(Begun::Starved { host, injection });
-                if planned.report.bit > 0 && matches!(self.world.state(host), HostState::Down(_)) {
-                    self.start_again(host);
-                }
-            }
-            other => planned.report.bit = self.world.end_fault(other),
-        }
-        self.planned[index].report.ended = Some(self.began.elapsed());
-        let bit = self.planned[index].report.bit;
-        let times = if bit == 1 { "time" } else { "times" };
-        let kind = &self.planned[index].fault.kind;
-        self.world.note_fault(kind, Some(index + 1), "ends", &format!(", and bit {bit} {times}"));
-    }
-
-    fn start_again(&mut self, host: HostId) {
-        match self.world.restart(host) {
-            Ok(()) => self.restarted.push(host),
-            Err(reason) => {
-                let name = self.world.name(host);
-                self.world.note(&name, &format!("could not be started again: {reason}"));
-                *self.felled.entry(host).or_default() += 1;
-            }
-        }
-    }
-
-    fn end_all(&mut self) {
-        for index in 0..self.planned.len() {
-            // Who is down stays so: the storm's end starts it.
-            if let Stage::InForce { begun: Begun::Felled { bit, .. }, .. } = &self.planned[index].stage {
-                self.planned[index].report.bit = *bit;
-                self.planned[index].stage = Stage::Over;
-                self.planned[index].report.ended = Some(self.began.elapsed());
-            } else {
-                self.end(index);
-            }
+            Some(Plight::Felled { .. }) | None => {}
         }
     }
 
     /// Asks faults in force whether they still are.
     fn look(&mut self) {
+        self.looked = Instant::now();
         for planned in &mut self.planned {
             if let Stage::InForce { begun, .. } = &mut planned.stage {
                 self.world.look_after(begun, &planned.fault.kind);
@@ -278,9 +270,7 @@ impl Run {
             planned.report
         });
         let faults = faults.collect();
-        let mut restarted = self.restarted.clone();
-        restarted.sort_unstable();
-        restarted.dedup();
-        WeatherReport { faults, left_down: self.felled.keys().copied().collect(), restarted }
+        let left_down = self.holds.left_down(|host| self.world.starts(host));
+        WeatherReport { faults, left_down, restarted: self.holds.all_restarted() }
     }
 }

@@ -19,9 +19,9 @@ use super::event::What;
 use super::net::Draws;
 use super::timers::TimerKey;
 use super::wall::Motion;
+use crate::holds::{Felled, Holds, Plight};
 use crate::weather::{Begins, DiskTrouble, Fault, FaultKind, FaultReport, Lack, WeatherReport};
 use crate::world::{FaultId, HostId};
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The host `test`, on whose log links are told of. It has nobody to start it again.
@@ -67,37 +67,6 @@ impl Grip {
     }
 }
 
-/// What the weather has done to a host's program.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Plight {
-    /// It was crashed or killed.
-    Felled {
-        /// It was a program, which can be started again, rather than a client.
-        startable: bool,
-    },
-    /// It was suspended.
-    Paused,
-}
-
-/// The fault that has a host in its grip: the last that bit. What was started or resumed by hand meanwhile, or fell to
-/// another fault, is no longer an earlier fault's to undo.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Hold {
-    fault: usize,
-    /// Which start of the host it concerns.
-    starts: u32,
-    plight: Plight,
-}
-
-/// What becomes of the hosts that a fault has felled when it ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Felled {
-    /// They are started again.
-    StartAgain,
-    /// They are left to the caller.
-    LeaveDown,
-}
-
 /// A fault of the plan.
 struct Entry {
     fault: Fault,
@@ -111,8 +80,7 @@ pub(crate) struct Weather {
     began: u64,
     agenda: Agenda,
     entries: Vec<Entry>,
-    holds: BTreeMap<HostId, Hold>,
-    restarted: BTreeSet<HostId>,
+    holds: Holds,
     /// One for each entry of the agenda. They are set as soon as its time is known, so that other faults do not change
     /// who comes first at an instant.
     timers: Vec<TimerKey>,
@@ -137,8 +105,7 @@ impl Kernel {
             began: self.now,
             agenda,
             entries: faults.into_iter().map(entry).collect(),
-            holds: BTreeMap::new(),
-            restarted: BTreeSet::new(),
+            holds: Holds::default(),
             timers,
         }));
         self.await_faults();
@@ -303,7 +270,7 @@ impl Weather {
     }
 
     fn hold(&mut self, kernel: &Kernel, fault: usize, host: HostId, plight: Plight) {
-        self.holds.insert(host, Hold { fault, starts: kernel.hosts[host].starts, plight });
+        self.holds.take(fault, host, kernel.hosts[host].starts, plight);
     }
 
     /// Ends a fault, if it is in force.
@@ -349,30 +316,25 @@ impl Weather {
     /// What has become of the plan.
     fn report(&self, kernel: &Kernel) -> WeatherReport {
         let bit = |entry: &Entry| entry.grip.map_or(entry.report.bit, |grip| grip.bit(kernel));
-        let down = self.holds.iter().filter(|(host, hold)| {
-            matches!(hold.plight, Plight::Felled { .. }) && hold.starts == kernel.hosts[**host].starts
-        });
         WeatherReport {
             faults: self.entries.iter().map(|entry| FaultReport { bit: bit(entry), ..entry.report }).collect(),
-            left_down: down.map(|(host, _)| *host).collect(),
-            restarted: self.restarted.iter().copied().collect(),
+            left_down: self.holds.left_down(|host| kernel.hosts[host].starts),
+            restarted: self.holds.all_restarted(),
         }
     }
 
     /// Lets go of a host, if it is still this fault that holds it.
     fn release(&mut self, kernel: &mut Kernel, number: usize, host: HostId, felled: Felled) {
-        let Some(hold) = self.holds.get(&host).filter(|hold| hold.fault == number).copied() else { return };
-        let started_since = hold.starts != kernel.hosts[host].starts;
-        match hold.plight {
-            Plight::Paused if !started_since => kernel.resume_host(host),
-            Plight::Felled { startable } if !started_since => {
-                if felled == Felled::LeaveDown || !startable || !kernel.start_again(host) {
-                    return; // it is reported as left down
-                }
-                self.restarted.insert(host);
+        match self.holds.of(number, host, kernel.hosts[host].starts) {
+            Some(Plight::Paused) => {
+                kernel.resume_host(host);
+                self.holds.resumed(host);
             }
-            Plight::Paused | Plight::Felled { .. } => {}
+            // Who is not started again is reported as left down.
+            Some(Plight::Felled { startable: true }) if felled == Felled::StartAgain && kernel.start_again(host) => {
+                self.holds.restarted(host);
+            }
+            Some(Plight::Felled { .. }) | None => {}
         }
-        self.holds.remove(&host);
     }
 }
