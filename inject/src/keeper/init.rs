@@ -8,8 +8,9 @@ use super::start::{Program, Report, Start};
 use crate::disk::OwnDisk;
 use crate::error::{Error, Result};
 use crate::sys::{Executable, Forked, end_now, execute, fork, inherit, keep_from_program, wait_any};
+use crate::target::Process;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, LinkNameSpaceType};
 use std::ffi::CString;
 use std::fs::File;
@@ -64,11 +65,9 @@ pub(super) fn run(start: &Start, disk: &OwnDisk, fds: Vec<OwnedFd>) -> i32 {
 
 /// Tells of the program's beginning and end, and reaps what it leaves.
 fn supervise(program: u32, reports: &OwnedFd) -> Result<()> {
-    let pid = Pid::from_raw(program.cast_signed()).ok_or_else(|| Error::gone("find the program"))?;
-    let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-        .map_err(|error| Error::os("open the program's pidfd", error))?;
-    protocol::send(reports, &Report::Started, &[handle.as_fd()])?;
-    drop(handle);
+    let process = Process::open(program)?;
+    protocol::send(reports, &Report::Started, &[process.handle.as_fd()])?;
+    drop(process);
     loop {
         match wait_any(true) {
             Ok(Some((pid, end))) if pid == program => {
