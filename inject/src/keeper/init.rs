@@ -12,6 +12,7 @@ use crate::target::Process;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, LinkNameSpaceType};
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -114,7 +115,7 @@ fn start_program(
     match fork().map_err(|error| Error::os("fork the program", error))? {
         Forked::Child => {
             drop(refusal);
-            let error = become_program(start, executable, groups, streams);
+            let Err(error) = become_program(start, executable, groups, streams);
             // The other side reads to the end.
             let _: std::io::Result<()> = (&told).write_all(error.to_string().as_bytes());
             end_now(127)
@@ -129,13 +130,12 @@ fn start_program(
 }
 
 /// Returns only when that failed.
-fn become_program(start: &Start, executable: BorrowedFd<'_>, groups: &[File], streams: &[BorrowedFd<'_>]) -> Error {
-    match try_become(start, executable, groups, streams) {
-        Err(error) | Ok(error) => error,
-    }
-}
-
-fn try_become(start: &Start, executable: BorrowedFd<'_>, groups: &[File], streams: &[BorrowedFd<'_>]) -> Result<Error> {
+fn become_program(
+    start: &Start,
+    executable: BorrowedFd<'_>,
+    groups: &[File],
+    streams: &[BorrowedFd<'_>],
+) -> Result<Infallible> {
     rustix::process::setsid().map_err(|error| Error::os("leave the session", error))?;
     for mut group in groups {
         // 0 is whoever writes (cgroups(7)).
@@ -168,7 +168,7 @@ fn try_become(start: &Start, executable: BorrowedFd<'_>, groups: &[File], stream
             last = error;
         }
     }
-    Ok(Error::os("execute the program", last))
+    Err(Error::os("execute the program", last))
 }
 
 /// Where a command may be, as execvp(3) looks for it.
