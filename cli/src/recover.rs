@@ -67,9 +67,7 @@ fn describe(undo: &Undo) -> String {
         }
         Undo::Continue { process } => format!("stop of process {}", process.pid),
         Undo::Kill { process } => format!("process {} of ours", process.pid),
-        Undo::Unmount { path, .. } => format!("mount at {}", path.display()),
         Undo::RemoveFile { path, .. } => format!("file {}", path.display()),
-        Undo::Bytes { process, address, .. } => format!("bytes at {address:#x} in process {}", process.pid),
     }
 }
 

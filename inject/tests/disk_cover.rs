@@ -3,7 +3,7 @@
 mod common;
 mod disk;
 
-use disk::{eventually, held, in_background, in_child, ok, tmpfs_on_mnt};
+use disk::{eventually, in_background, in_child, ok, tmpfs_on_mnt};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 use std::fs;
@@ -25,7 +25,7 @@ fn service() -> (disk::Holder, Process) {
         fs::create_dir(DIRECTORY).expect("a directory");
         fs::write(format!("{DIRECTORY}/kept"), "precious").expect("a file");
     });
-    let process = held(holder.pid());
+    let process = holder.process.clone();
     (holder, process)
 }
 
@@ -78,7 +78,7 @@ fn a_host_on_a_disk_of_its_own_finds_no_room() {
         let own = disk::make(DiskKind::Memory);
         leave_for_new(UnshareFlags::NEWPID).expect("a PID namespace");
         let host = in_background(|| own.enter(&[]).expect("the disk"));
-        let process = held(host.pid());
+        let process = host.process.clone();
         let directory = Path::new("/var/lib");
         let mut full = DirectoryFull::apply(&Target::Process(process.clone()), directory).expect("no room");
         full.read_back().expect("in force");

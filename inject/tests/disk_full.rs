@@ -9,11 +9,13 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use windtunnel_inject::disk::{DiskFull, DiskKind, InodeExhaustion, directory_of};
+use windtunnel_inject::target::Process;
 use windtunnel_inject::{Injection, Target};
 
 /// A directory, as of a target that was not started here.
 fn of_this_process(path: &str) -> OwnedFd {
-    directory_of(&Target::Process(disk::held(std::process::id())), Path::new(path)).expect("a directory")
+    directory_of(&Target::Process(Process::open(std::process::id()).expect("itself")), Path::new(path))
+        .expect("a directory")
 }
 
 /// Writes until there is no space: how many bytes that were.
@@ -139,7 +141,7 @@ fn a_balloon_dies_with_its_holder() {
 #[test]
 fn a_target_that_is_gone_has_no_directory() {
     let holder = disk::in_background(|| ());
-    let process = disk::held(holder.pid());
+    let process = holder.process.clone();
     holder.kill();
     let error = directory_of(&Target::Process(process), Path::new("/")).expect_err("gone");
     assert!(error.to_string().ends_with("what it was about is gone"), "{error}");

@@ -7,7 +7,6 @@ use super::layout::{
 };
 use crate::error::{Error, Result};
 use crate::sys::SharedWords;
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -61,14 +60,8 @@ impl Page {
     /// # Errors
     /// There is no memory for it, or no descriptor.
     pub fn make() -> Result<Self> {
-        let failed = |error| Error::os("make a page for calls", error);
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let fd = memfd_create("windtunnel-calls", flags).map_err(failed)?;
-        ftruncate(&fd, PAGE_BYTES as u64).map_err(failed)?;
-        // A host that cut it short would be killed by its own calls (SIGBUS, mmap(2)), and the world with it.
-        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(failed)?;
-        let words = SharedWords::map(fd.as_fd(), PAGE_BYTES / 8).map_err(failed)?;
-        words[MAGIC_WORD].store(MAGIC, Ordering::Release);
+        let (fd, words) = SharedWords::sealed("windtunnel-calls", PAGE_BYTES / 8, MAGIC)
+            .map_err(|error| Error::os("make a page for calls", error))?;
         Ok(Self { fd, shared: Arc::new(Shared { words, taking: Mutex::new(()) }) })
     }
 

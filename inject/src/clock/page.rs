@@ -11,7 +11,6 @@ use super::layout::{
 use super::motion::{Change, Clocks};
 use crate::error::{Error, Result};
 use crate::sys::SharedWords;
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex};
@@ -41,14 +40,8 @@ impl ClockPage {
     /// # Errors
     /// There is no memory for it, or no descriptor.
     pub fn make() -> Result<Self> {
-        let failed = |error| Error::os("make a page for clocks", error);
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let fd = memfd_create("windtunnel-clocks", flags).map_err(failed)?;
-        ftruncate(&fd, PAGE_BYTES as u64).map_err(failed)?;
-        // A host that cut it short would be killed by its own clock (SIGBUS, mmap(2)), and the world with it.
-        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(failed)?;
-        let words = SharedWords::map(fd.as_fd(), PAGE_BYTES / 8).map_err(failed)?;
-        words[MAGIC_WORD].store(MAGIC, Ordering::Release);
+        let (fd, words) = SharedWords::sealed("windtunnel-clocks", PAGE_BYTES / 8, MAGIC)
+            .map_err(|error| Error::os("make a page for clocks", error))?;
         let shown = Shown { clocks: Clocks::default(), face: Page { words } };
         Ok(Self { fd, shown: Arc::new(Mutex::new(shown)) })
     }

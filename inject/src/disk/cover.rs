@@ -8,6 +8,7 @@
 //! A child process does it and stays in that namespace. It unmounts when it is told to, when the process that applied
 //! the fault ends in whatever way, or when the target does; so nothing is left even after `kill -9`.
 
+use super::layers::{copy_looks, takes_user_attributes};
 use super::space;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mounts;
@@ -15,10 +16,9 @@ use crate::sys::{Forked, end_now, fork, wait};
 use crate::target::Process;
 use crate::{Injection, Target};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, XattrFlags, fstatvfs, mkdirat, open, openat, statat, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, fstatvfs, mkdirat, open, openat, statx};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -37,7 +37,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 pub struct DirectoryFull {
     directory: PathBuf,
     process: Process,
-    child: u32,
+    child: Process,
     /// The mount's number, for when the child has been killed.
     id: u64,
     /// `None` once healed.
@@ -62,14 +62,14 @@ impl DirectoryFull {
         }
         let (ours, theirs) = UnixStream::pair().map_err(|error| Error::os(&what, error))?;
         ours.set_read_timeout(Some(TIMEOUT)).map_err(|error| Error::os(&what, error))?;
-        let this = pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
-        let this = this.map_err(|error| Error::os(&what, error))?;
+        let this = Process::open(std::process::id())?;
         let child = match fork().map_err(|error| Error::os(&what, error))? {
             Forked::Child => {
                 drop(ours);
                 end_now(i32::from(keep_covered(process, directory, &this, theirs).is_err()))
             }
-            Forked::Parent(child) => child,
+            // Without anybody to talk to it ends.
+            Forked::Parent(child) => Process::open(child)?,
         };
         drop(theirs);
         let conversation = Some(BufReader::new(ours));
@@ -128,18 +128,16 @@ impl DirectoryFull {
     /// The child ends when nobody talks to it any more.
     fn end(&mut self) {
         if self.conversation.take().is_some() {
-            let _ = wait(self.child);
+            let _ = wait(self.child.pid);
         }
     }
 
     /// Somebody has killed the child, or stopped it: another one does what it should have done.
     fn uncover_without_child(&mut self) -> Result<()> {
         let what = format!("uncover {}", self.directory.display());
-        let child = Pid::from_raw(self.child.cast_signed()).expect("a child's number is not 0");
-        // Not waited for yet, so the number is still its own.
-        let _ = kill_process(child, Signal::KILL);
+        let _ = self.child.kill();
         self.conversation = None;
-        if wait(self.child).map_err(|error| Error::os(&what, error))?.code() == 0 {
+        if wait(self.child.pid).map_err(|error| Error::os(&what, error))?.code() == 0 {
             return Ok(()); // It has uncovered, because the target ended.
         }
         match fork().map_err(|error| Error::os(&what, error))? {
@@ -211,7 +209,7 @@ struct Cover<'a> {
 }
 
 /// What the child does: covers, answers, uncovers.
-fn keep_covered(process: &Process, directory: &Path, parent: &OwnedFd, mut talk: UnixStream) -> io::Result<()> {
+fn keep_covered(process: &Process, directory: &Path, parent: &Process, mut talk: UnixStream) -> io::Result<()> {
     // It has to outlive its parent, by as long as unmounting takes, also if the whole group is killed.
     rustix::process::set_parent_process_death_signal(None)?;
     rustix::process::setsid()?;
@@ -221,7 +219,7 @@ fn keep_covered(process: &Process, directory: &Path, parent: &OwnedFd, mut talk:
     };
     answer(&mut talk, cover.id, &Ok(()))?;
     loop {
-        match next_request(&mut talk, parent.as_fd(), process.handle.as_fd())? {
+        match next_request(&mut talk, parent.handle.as_fd(), process.handle.as_fd())? {
             Some(request) if request == Request::Look as u8 => answer(&mut talk, cover.id, &cover.look())?,
             Some(request) if request == Request::Uncover as u8 => {
                 let done = uncover(directory, cover.id, &cover.itself);
@@ -294,13 +292,8 @@ fn overlay_of(lower: BorrowedFd<'_>, room: BorrowedFd<'_>) -> io::Result<OwnedFd
     }
     let open = |part: &str| openat(room, part, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let (upper, work) = (open("upper")?, open("work")?);
-    let status = statat(lower, "", AtFlags::EMPTY_PATH)?;
-    let (user, group) = (rustix::fs::Uid::from_raw(status.st_uid), rustix::fs::Gid::from_raw(status.st_gid));
-    // In a user namespace a stranger's directory cannot be given to them; nobody can write there anyway.
-    let _ = rustix::fs::fchown(&upper, Some(user), Some(group));
-    rustix::fs::fchmod(&upper, Mode::from_raw_mode(status.st_mode & 0o7777))?;
-    let trusted = rustix::fs::fsetxattr(&upper, "trusted.windtunnel", b"y", XattrFlags::empty());
-    let attributes = matches!(trusted, Err(Errno::PERM | Errno::ACCESS)).then_some(("userxattr", ""));
+    copy_looks(lower, Path::new(""), upper.as_fd(), Path::new(""))?;
+    let attributes = takes_user_attributes(upper.as_fd())?.then_some(("userxattr", ""));
     let options: Vec<_> = attributes.into_iter().chain([("source", "windtunnel")]).collect();
     let parts = [("lowerdir+", lower), ("upperdir", upper.as_fd()), ("workdir", work.as_fd())];
     mounts::new_mount_of("overlay", &options, &parts, MountAttrFlags::empty())

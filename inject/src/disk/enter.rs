@@ -8,7 +8,7 @@ use crate::namespace::leave_for_new;
 use crate::sys::set_mount_attributes;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, symlinkat, unlinkat};
 use rustix::io::Errno;
-use rustix::mount::{MountAttrFlags, OpenTreeFlags, UnmountFlags, open_tree, unmount};
+use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use rustix::thread::UnshareFlags;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -109,9 +109,8 @@ fn mount_devices(tree: BorrowedFd<'_>) -> io::Result<()> {
     make_directory(tree, Path::new("dev"), 0o755)?;
     mounts::attach(dev.as_fd(), tree, Path::new("dev"))?;
     for name in DEVICES {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         // A machine without this one (containers have no tty) gives none to the host either.
-        let Ok(device) = open_tree(CWD, format!("/dev/{name}"), flags) else { continue };
+        let Ok(device) = mounts::copy_one(&Path::new("/dev").join(name)) else { continue };
         openat(&dev, name, OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR)?;
         mounts::attach(device.as_fd(), dev.as_fd(), Path::new(name))?;
     }

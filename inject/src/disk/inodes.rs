@@ -8,7 +8,8 @@ use crate::Injection;
 use crate::error::{Error, Result};
 use crate::mounts;
 use crate::sys::{Forked, end_now, fork, wait};
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use crate::target::Process;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -215,7 +216,7 @@ impl Drop for InodeExhaustion {
 
 /// A child process that has files open which have no names.
 #[derive(Debug)]
-struct Holder(u32);
+struct Holder(Process);
 
 impl Holder {
     /// How many files one can hold (`RLIMIT_NOFILE`, getrlimit(2)); further ones are held by further processes.
@@ -241,7 +242,8 @@ impl Holder {
                 let held = hold(directory, count, theirs);
                 end_now(i32::from(held.is_err()))
             }
-            Forked::Parent(pid) => Ok((Self(pid), ours)),
+            // Without anybody to tell it ends.
+            Forked::Parent(pid) => Ok((Self(Process::open(pid)?), ours)),
         }
     }
 
@@ -251,15 +253,11 @@ impl Holder {
         Ok(self)
     }
 
-    fn kill(&self) {
-        let pid = Pid::from_raw(self.0.cast_signed()).expect("a child's number is not 0");
-        // It is a child that nobody has waited for, so the number is still its own.
-        let _ = kill_process(pid, Signal::KILL);
-    }
-
     /// They give their files back at the same time.
     fn end_all(holders: &mut Vec<Self>) {
-        holders.iter().for_each(Self::kill);
+        for Self(holder) in &*holders {
+            let _ = holder.kill();
+        }
         // A holder has ended when it is dropped, and its files with it.
         holders.clear();
     }
@@ -286,7 +284,7 @@ fn hold(directory: BorrowedFd<'_>, count: u64, mut parent: UnixStream) -> std::i
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        self.kill();
-        let _ = wait(self.0);
+        let _ = self.0.kill();
+        let _ = wait(self.0.pid);
     }
 }

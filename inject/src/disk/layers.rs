@@ -264,13 +264,17 @@ struct Options {
 
 impl Options {
     fn of(store: BorrowedFd<'_>) -> Result<Self> {
-        let probe = openat(store, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| Error::os("open a host's disk", error))?;
-        let trusted = rustix::fs::fsetxattr(probe, "trusted.windtunnel", b"y", XattrFlags::empty());
-        let user_attributes = matches!(trusted, Err(Errno::PERM | Errno::ACCESS));
+        let user_attributes = takes_user_attributes(store).map_err(|error| Error::os("open a host's disk", error))?;
         let opaque = if user_attributes { "user.overlay.opaque" } else { "trusted.overlay.opaque" };
         Ok(Self { user_attributes, opaque })
     }
+}
+
+/// Whether an overlay whose changes are here has to keep its attributes as a user's.
+pub(super) fn takes_user_attributes(directory: BorrowedFd<'_>) -> io::Result<bool> {
+    let probe = openat(directory, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let trusted = rustix::fs::fsetxattr(probe, "trusted.windtunnel", b"y", XattrFlags::empty());
+    Ok(matches!(trusted, Err(Errno::PERM | Errno::ACCESS)))
 }
 
 /// Mounts below this directory, by their paths from there; of several on one path the one that is seen.
@@ -338,7 +342,7 @@ pub(super) fn make_directories(root: BorrowedFd<'_>, path: &Path) -> io::Result<
 }
 
 /// Gives a directory the mode of another, and its owner as far as this process may.
-fn copy_looks(from: BorrowedFd<'_>, path: &Path, to: BorrowedFd<'_>, own: &Path) -> io::Result<()> {
+pub(super) fn copy_looks(from: BorrowedFd<'_>, path: &Path, to: BorrowedFd<'_>, own: &Path) -> io::Result<()> {
     let status = statat(from, path, AtFlags::EMPTY_PATH)?;
     let to = openat(to, if own == Path::new("") { Path::new(".") } else { own }, OFlags::DIRECTORY, Mode::empty())?;
     let (user, group) = (rustix::fs::Uid::from_raw(status.st_uid), rustix::fs::Gid::from_raw(status.st_gid));

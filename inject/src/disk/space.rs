@@ -2,7 +2,6 @@
 
 use crate::Target;
 use crate::error::{Error, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fstatvfs, open, openat, openat2, unlinkat};
 use rustix::io::Errno;
 use std::fs::File;
@@ -23,8 +22,7 @@ pub fn directory_of(target: &Target, path: &Path) -> Result<OwnedFd> {
     let root = format!("/proc/{}/root", process.pid);
     let root = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     // By now the number may be another's, unless the process still runs.
-    let ended = poll(&mut [PollFd::new(&*process.handle, PollFlags::IN)], Some(&Timespec::default()));
-    if ended.map_err(|error| Error::os(&what, error))? > 0 {
+    if !process.is_alive() {
         return Err(Error::gone(what));
     }
     // Links of the target's are resolved from its root, not from this process's.

@@ -1,7 +1,7 @@
 //! What has to be undone if the one who did it cannot: a write-ahead journal.
 //!
-//! Most faults die with a namespace, a socket or a descriptor. The rest (values in a cgroup, a limit of a process, a
-//! process that was stopped, a mount) is written down here, synced, *before* it is done. Whoever applied it undoes it
+//! Most faults die with a namespace, a socket or a descriptor. The rest (control groups and values in them, a limit of a
+//! process, a process that was stopped) is written down here, synced, *before* it is done. Whoever applied it undoes it
 //! when the fault heals; if that process dies or is stopped, its [guardian](crate::guardian) does; if that died as
 //! well, [`recover`](crate::recover::recover).
 //!
@@ -10,12 +10,11 @@
 //! - `directory`: where journals are, and that nobody else writes there
 //! - `file`: lines of one journal
 //! - `writer`: [`Journal`] and [`Change`], which is all that a fault sees
-//! - `undo`, `restore`, `mount`: what there is to undo, and how
+//! - `undo`, `restore`: what there is to undo, and how
 //! - `step`: where tests stop or kill the process
 
 mod directory;
 pub(crate) mod file;
-mod mount;
 mod restore;
 pub mod step;
 mod undo;

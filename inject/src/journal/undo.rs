@@ -5,11 +5,10 @@ use crate::error::{Error, ErrorKind};
 use crate::process::identity::Identity;
 use crate::process::limit::Resource;
 use crate::target::Process;
-use rustix::io::Errno;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,13 +49,6 @@ pub enum Undo {
         /// Which.
         process: Identity,
     },
-    /// Take away a mount.
-    Unmount {
-        /// Where.
-        path: PathBuf,
-        /// Which one (statx(2), `STATX_MNT_ID`): a detached mount has it before it is moved there.
-        mount_id: u64,
-    },
     /// Remove a file. The only thing that is still there after a boot. A file has its inode before it has a name
     /// (open(2), `O_TMPFILE`), so that it can be written down first.
     RemoveFile {
@@ -66,17 +58,6 @@ pub enum Undo {
         device: u64,
         /// And which of its inodes.
         inode: u64,
-    },
-    /// Put bytes back into a process's memory.
-    Bytes {
-        /// Whose.
-        process: Identity,
-        /// Where.
-        address: u64,
-        /// What we wrote.
-        ours: Vec<u8>,
-        /// What was there.
-        prior: Vec<u8>,
     },
 }
 
@@ -134,11 +115,7 @@ impl Undo {
             }
             Self::Continue { process } => with(process, |process| signal(process, Signal::CONT)),
             Self::Kill { process } => with(process, kill),
-            Self::Unmount { path, mount_id } => super::mount::undo(path, *mount_id),
             Self::RemoveFile { path, device, inode } => remove_file(path, *device, *inode),
-            Self::Bytes { process, address, ours, prior } => {
-                with(process, |process| put_back(process, *address, ours, prior))
-            }
         }
     }
 
@@ -200,35 +177,5 @@ fn remove_file(path: &Path, device: u64, inode: u64) -> Outcome {
         Ok(found) => Outcome::Foreign { found: format!("inode {}", found.ino()) },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Outcome::TargetGone,
         Err(error) => Outcome::failed(format!("look at {}: {error}", path.display())),
-    }
-}
-
-/// Through `/proc/PID/mem`, which writes to pages that the process itself may not write to (proc_pid_mem(5)), as ptrace
-/// does. The process runs on meanwhile: eight aligned bytes change at once, more do not.
-fn put_back(process: &Process, address: u64, ours: &[u8], prior: &[u8]) -> Outcome {
-    let what = format!("put bytes back into process {}", process.pid);
-    let memory = fs::File::options().read(true).write(true).open(format!("/proc/{}/mem", process.pid));
-    let memory = match memory {
-        Ok(memory) => memory,
-        Err(_) if !process.is_alive() => return Outcome::TargetGone,
-        Err(error) => return Outcome::failed(format!("{what}: {error}")),
-    };
-    let mut found = vec![0; ours.len()];
-    match memory.read_exact_at(&mut found, address) {
-        Ok(()) => {}
-        // Its memory went with an execve(2), or with its end.
-        Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Outcome::TargetGone,
-        Err(_) if !process.is_alive() => return Outcome::TargetGone,
-        Err(error) => return Outcome::failed(format!("{what}: {error}")),
-    }
-    if found == prior {
-        return Outcome::Recovered;
-    }
-    if found != ours {
-        return Outcome::Foreign { found: format!("{found:02x?}") };
-    }
-    match memory.write_all_at(prior, address) {
-        Ok(()) => Outcome::Recovered,
-        Err(error) => Outcome::failed(format!("{what}: {error}")),
     }
 }

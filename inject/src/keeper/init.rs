@@ -8,9 +8,11 @@ use super::start::{Program, Report, Start};
 use crate::disk::OwnDisk;
 use crate::error::{Error, Result};
 use crate::sys::{Executable, Forked, end_now, execute, fork, inherit, keep_from_program, wait_any};
+use crate::target::Process;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, LinkNameSpaceType};
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -64,11 +66,9 @@ pub(super) fn run(start: &Start, disk: &OwnDisk, fds: Vec<OwnedFd>) -> i32 {
 
 /// Tells of the program's beginning and end, and reaps what it leaves.
 fn supervise(program: u32, reports: &OwnedFd) -> Result<()> {
-    let pid = Pid::from_raw(program.cast_signed()).ok_or_else(|| Error::gone("find the program"))?;
-    let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-        .map_err(|error| Error::os("open the program's pidfd", error))?;
-    protocol::send(reports, &Report::Started, &[handle.as_fd()])?;
-    drop(handle);
+    let process = Process::open(program)?;
+    protocol::send(reports, &Report::Started, &[process.handle.as_fd()])?;
+    drop(process);
     loop {
         match wait_any(true) {
             Ok(Some((pid, end))) if pid == program => {
@@ -115,7 +115,7 @@ fn start_program(
     match fork().map_err(|error| Error::os("fork the program", error))? {
         Forked::Child => {
             drop(refusal);
-            let error = become_program(start, executable, groups, streams);
+            let Err(error) = become_program(start, executable, groups, streams);
             // The other side reads to the end.
             let _: std::io::Result<()> = (&told).write_all(error.to_string().as_bytes());
             end_now(127)
@@ -130,13 +130,12 @@ fn start_program(
 }
 
 /// Returns only when that failed.
-fn become_program(start: &Start, executable: BorrowedFd<'_>, groups: &[File], streams: &[BorrowedFd<'_>]) -> Error {
-    match try_become(start, executable, groups, streams) {
-        Err(error) | Ok(error) => error,
-    }
-}
-
-fn try_become(start: &Start, executable: BorrowedFd<'_>, groups: &[File], streams: &[BorrowedFd<'_>]) -> Result<Error> {
+fn become_program(
+    start: &Start,
+    executable: BorrowedFd<'_>,
+    groups: &[File],
+    streams: &[BorrowedFd<'_>],
+) -> Result<Infallible> {
     rustix::process::setsid().map_err(|error| Error::os("leave the session", error))?;
     for mut group in groups {
         // 0 is whoever writes (cgroups(7)).
@@ -169,7 +168,7 @@ fn try_become(start: &Start, executable: BorrowedFd<'_>, groups: &[File], stream
             last = error;
         }
     }
-    Ok(Error::os("execute the program", last))
+    Err(Error::os("execute the program", last))
 }
 
 /// Where a command may be, as execvp(3) looks for it.

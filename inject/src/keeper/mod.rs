@@ -37,6 +37,7 @@ use crate::namespace::leave_for_new;
 use crate::sys::{End, Forked, end_now, fork, wait};
 use rustix::mount::MountFlags;
 use rustix::thread::UnshareFlags;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 /// How much a case can write on the disk that it is given.
@@ -59,9 +60,7 @@ pub(crate) const WORLD: UnshareFlags = UnshareFlags::NEWNS
 /// # Errors
 /// The machine does not allow namespaces, or there is no process.
 pub fn run_world(case: impl FnOnce(Keeper, OwnDisk) -> i32) -> Result<End> {
-    let kinds =
-        UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC | UnshareFlags::NEWNET;
-    leave_for_new(kinds)?;
+    leave_for_new(WORLD)?;
     // What holds the other end is in this process alone: it tells the keeper that this process has ended, also when
     // that was before the keeper could ask the kernel for a signal.
     let (lifeline, held) =
@@ -111,27 +110,31 @@ pub(crate) fn mount_proc() -> Result<()> {
 /// # Errors
 /// What is lacking, and the remedy.
 pub fn is_possible() -> Result<()> {
-    let (told, tell) =
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| Error::os("make a pipe", error))?;
-    match fork().map_err(|error| Error::os("fork", error))? {
+    in_a_child(|| leave_for_new(WORLD))?
+        .map_err(|reason| Error::lacking("make a world", reason, "see `cargo chaos doctor`"))
+}
+
+/// Does this in a child that ends at once; what it answers in the place of an error is the error's text.
+///
+/// # Errors
+/// There is no child.
+pub(crate) fn in_a_child(work: impl FnOnce() -> Result<()>) -> Result<std::result::Result<(), String>> {
+    let (mut told, tell) = std::io::pipe().map_err(|error| Error::os("make a pipe", error))?;
+    match fork().map_err(|error| Error::os("make a process", error))? {
         Forked::Child => {
             drop(told);
-            let reason = leave_for_new(WORLD).err().map_or_else(String::new, |error| error.to_string());
-            // Nobody reads it: then there is nobody to tell.
-            let _ = rustix::io::write(&tell, reason.as_bytes());
+            if let Err(error) = work() {
+                // Nobody reads it: then nobody wants to know.
+                let _ = (&tell).write_all(error.to_string().as_bytes());
+            }
             end_now(0)
         }
         Forked::Parent(pid) => {
             drop(tell);
             let mut reason = String::new();
-            std::io::Read::read_to_string(&mut std::fs::File::from(told), &mut reason)
-                .map_err(|error| Error::os("hear whether worlds are possible", error))?;
+            told.read_to_string(&mut reason).map_err(|error| Error::os("hear of a child", error))?;
             wait(pid).map_err(|error| Error::os("wait for a child", error))?;
-            if reason.is_empty() {
-                Ok(())
-            } else {
-                Err(Error::lacking("make a world", reason, "see `cargo chaos doctor`"))
-            }
+            Ok(if reason.is_empty() { Ok(()) } else { Err(reason) })
         }
     }
 }

@@ -74,36 +74,36 @@ impl Keeper {
         Self { socket: Mutex::new(socket) }
     }
 
-    pub(super) fn order_disk(&self, order: DiskOrder) -> Result<Answer> {
+    /// Has something be done, and waits for the answer; `refused` says what it means if it is a reason why not.
+    fn order(&self, order: &Order, fds: &[BorrowedFd<'_>], refused: impl FnOnce(String) -> Error) -> Result<Answer> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        protocol::send(&*socket, &Order::Disk(order), &[])?;
+        protocol::send(&*socket, order, fds)?;
         match protocol::receive(&*socket)? {
-            Some((Answer::Refused(reason), _)) => {
-                Err(Error::os("do something to a host's disk", std::io::Error::other(reason)))
-            }
+            Some((Answer::Refused(reason), _)) => Err(refused(reason)),
             Some((answer, _)) => Ok(answer),
             None => Err(Error::gone("talk to the keeper")),
         }
     }
 
+    pub(super) fn order_disk(&self, order: DiskOrder) -> Result<Answer> {
+        self.order(&Order::Disk(order), &[], |reason| {
+            Error::os("do something to a host's disk", std::io::Error::other(reason))
+        })
+    }
+
     /// Starts a program in namespaces of its own, on the disk that was [made](Self::make_disk) for its host.
     ///
     /// # Errors
-    /// There is no disk.     /// It could not be executed, or a namespace, mount or cgroup could not be had.
+    /// There is no disk. It could not be executed, or a namespace, mount or cgroup could not be had.
     pub fn start(&self, start: &Start, fds: StartFds<'_>) -> Result<Child> {
         let (reports, theirs) = protocol::pair()?;
-        {
-            let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-            let own = [fds.network, fds.output, fds.error_output, theirs.as_fd()];
-            protocol::send(&*socket, &Order::Start(start.clone()), &[&own, fds.more].concat())?;
-            drop(theirs);
-            match protocol::receive(&*socket)? {
-                Some((Answer::Started, _)) => {}
-                Some((Answer::Refused(reason), _)) => return Err(refused(start, reason)),
-                Some((other, _)) => return Err(other.unexpected()),
-                None => return Err(Error::gone("start a program")),
-            }
+        let own = [fds.network, fds.output, fds.error_output, theirs.as_fd()];
+        let order = Order::Start(start.clone());
+        match self.order(&order, &[&own, fds.more].concat(), |reason| refused(start, reason))? {
+            Answer::Started => {}
+            other => return Err(other.unexpected()),
         }
+        drop(theirs);
         match protocol::receive(&reports)? {
             Some((Report::Started, fds)) => match fds.into_iter().next() {
                 Some(handle) => {
@@ -155,10 +155,9 @@ impl Child {
     /// Sends a signal to it.
     ///
     /// # Errors
-    /// It has ended.
+    /// As [`Process::signal`].
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        rustix::process::pidfd_send_signal(&self.process.handle, signal)
-            .map_err(|error| Error::os("send a signal", error))
+        self.process.signal(signal)
     }
 
     /// Waits for its end. SIGKILL when its whole host was ended.

@@ -109,7 +109,11 @@ fn of_disk(kind: DiskKind) -> By {
 }
 
 fn partition() -> Result<By> {
-    let wire = Wire::lay()?;
+    cut(&Wire::lay()?)
+}
+
+/// Has nothing pass a switch.
+pub(super) fn cut(wire: &Wire) -> Result<By> {
     let [from, to] = ADDRESSES.map(Vec::from);
     let how = prove(&mut Partition::begin(wire.switch.ns(), &[Cut { from, to, ways: Ways::Both }])?)?;
     by(how, "nft owner table", "nft table")
@@ -166,10 +170,10 @@ fn rot(scratch: &Scratch) -> Result<By> {
 }
 
 /// Where the host has a group, what is done to that; else what is done to its program.
-fn in_group<I: Injection>(
+fn in_group<G: Injection, P: Injection>(
     scratch: &Scratch,
-    to_group: impl FnOnce(&Group) -> Result<I>,
-    to_program: impl FnOnce(&Process) -> Result<I>,
+    to_group: impl FnOnce(&Group) -> Result<G>,
+    to_program: impl FnOnce(&Process) -> Result<P>,
 ) -> Result<By> {
     match scratch.group() {
         Some(group) => {
@@ -189,16 +193,11 @@ fn burn(scratch: &Scratch) -> Result<By> {
 }
 
 fn starve(scratch: &Scratch) -> Result<By> {
-    match scratch.group() {
-        Some(group) => {
-            let _program = scratch.program(Some(&group))?;
-            prove(&mut MemoryPressure::in_group(&group, LEFT)?).map(|_| By::Mechanism)
-        }
-        None => {
-            let program = scratch.program(None)?;
-            prove(&mut MemoryWatch::apply(&scratch.journal, &program, LEFT)?).map(|_| By::Fallback)
-        }
-    }
+    in_group(
+        scratch,
+        |group| MemoryPressure::in_group(group, LEFT),
+        |program| MemoryWatch::apply(&scratch.journal, program, LEFT),
+    )
 }
 
 /// Threads, and descriptors. Tasks of a runtime are memory.

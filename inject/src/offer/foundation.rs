@@ -1,7 +1,7 @@
 //! What a real world is made of, piece by piece.
 
 use super::means::By;
-use super::scratch::{ADDRESSES, Wire};
+use super::scratch::Wire;
 use super::trial::{Verdict, attempt};
 use crate::cgroup::{Controller, Group, Layout, Version};
 use crate::clock::ForeignClock;
@@ -9,13 +9,12 @@ use crate::disk::{DiskKind, OwnDisk};
 use crate::error::{Error, Result};
 use crate::injection::Injection;
 use crate::journal::Journal;
-use crate::keeper::{WORLD, mount_proc};
+use crate::keeper::{WORLD, in_a_child, mount_proc};
 use crate::namespace::{enter_user_namespace, leave_for_new};
 use crate::netlink::Socket;
 use crate::netlink::route::LOOPBACK;
 use crate::shape::Trouble;
-use crate::switch::{Cut, Partition, Ways};
-use crate::sys::{Forked, end_now, fork, wait};
+use crate::sys::{Forked, fork, wait};
 use crate::target::{Process, Target};
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -177,26 +176,9 @@ impl Serialize for Foundation {
 /// A new PID namespace is for children (pid_namespaces(7)).
 fn proc() -> Result<String> {
     leave_for_new(UnshareFlags::NEWNS | UnshareFlags::NEWPID)?;
-    let (told, tell) = std::io::pipe().map_err(|error| Error::os("make a pipe", error))?;
-    match fork().map_err(|error| Error::os("make a process", error))? {
-        Forked::Child => {
-            drop(told);
-            if let Err(error) = mount_proc() {
-                // Nobody reads it: then nobody wants to know.
-                let _ = std::io::Write::write_all(&mut &tell, error.to_string().as_bytes());
-            }
-            end_now(0)
-        }
-        Forked::Parent(pid) => {
-            drop(tell);
-            let mut reason = String::new();
-            std::io::Read::read_to_string(&mut &told, &mut reason).map_err(|error| Error::os("hear of it", error))?;
-            wait(pid).map_err(|error| Error::os("wait for a child", error))?;
-            match reason.is_empty() {
-                true => Ok("mounted".to_owned()),
-                false => Err(Error::os("mount /proc", std::io::Error::other(reason))),
-            }
-        }
+    match in_a_child(mount_proc)? {
+        Ok(()) => Ok("mounted".to_owned()),
+        Err(reason) => Err(Error::os("mount /proc", std::io::Error::other(reason))),
     }
 }
 
@@ -215,15 +197,11 @@ fn queue(wire: &Wire) -> Result<String> {
 }
 
 fn cut(wire: &Wire) -> Result<String> {
-    let [from, to] = ADDRESSES.map(Vec::from);
-    let mut partition = Partition::begin(wire.switch.ns(), &[Cut { from, to, ways: Ways::Both }])?;
-    partition.read_back()?;
-    let how = match partition.mechanism() {
-        "nft owner table" => "tables that their sockets own",
-        _ => "tables that end with their namespace: no owner flag, which came with Linux 5.12",
-    };
-    partition.heal()?;
-    Ok(how.to_owned())
+    Ok(match super::faults::cut(wire)? {
+        By::Mechanism => "tables that their sockets own",
+        By::Fallback => "tables that end with their namespace: no owner flag, which came with Linux 5.12",
+    }
+    .to_owned())
 }
 
 /// tc(8): `tc qdisc add dev lo root netem`.
@@ -272,18 +250,15 @@ fn groups() -> Result<String> {
         }
     }
     group.remove()?;
-    let is_mixed = |version| Layout::of(std::process::id()).is_ok_and(|layout| has(&layout, version));
-    let versions = match (is_mixed(Version::One), is_mixed(Version::Two)) {
+    let layout = Layout::of(std::process::id())?;
+    let has = |version| layout.hierarchies.iter().any(|hierarchy| hierarchy.version == version);
+    let versions = match (has(Version::One), has(Version::Two)) {
         (true, true) => "versions 1 and 2",
         (true, false) => "version 1",
         (false, _) => "version 2",
     };
     let text = format!("{versions}: {}", there.join(", "));
     Ok(if lacking.is_empty() { text } else { format!("{text}; without {}", lacking.join(", ")) })
-}
-
-fn has(layout: &Layout, version: Version) -> bool {
-    layout.hierarchies.iter().any(|hierarchy| hierarchy.version == version)
 }
 
 /// Sets the clock of another program off, and puts it right.

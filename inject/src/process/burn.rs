@@ -4,7 +4,7 @@ use super::helper::{Helper, Watch};
 use super::identity::Identity;
 use super::proc;
 use crate::cgroup::{Group, Limit, Limited};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::injection::Injection;
 use crate::journal::{Change, Journal, Undo};
 use crate::target::{Process, Target};

@@ -5,7 +5,7 @@
 use super::limit::{Lowered, Resource};
 use super::proc::{self, Stat};
 use crate::cgroup::{Group, Limit, Limited};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::injection::Injection;
 use crate::journal::Journal;
 use crate::target::{Process, Target};

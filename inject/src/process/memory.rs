@@ -4,7 +4,7 @@ use super::helper::{Helper, Watch};
 use super::limit::{Lowered, Resource};
 use super::proc;
 use crate::cgroup::{Group, Limit, Limited, is_below_use};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::injection::Injection;
 use crate::journal::Journal;
 use crate::target::{Process, Target};

@@ -4,6 +4,7 @@
 //! is asked (`nfqnl_enqueue_packet`, without `NFQA_CFG_F_GSO`).
 
 use crate::error::{Error, Result};
+use crate::netlink;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
@@ -91,7 +92,7 @@ impl Queue {
     pub(super) fn bind() -> Result<Self> {
         let failed = |error| Error::os("open a netfilter queue", error);
         let mut socket = Socket::new(NETLINK_NETFILTER).map_err(failed)?;
-        let port = socket.bind_auto().map_err(failed)?.port_number();
+        let port = netlink::bind(&mut socket).map_err(failed)?;
         socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
         // Without privilege over the whole machine, what the kernel allows.
         if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES).is_err() {

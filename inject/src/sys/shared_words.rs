@@ -1,10 +1,11 @@
 //! A page of shared memory, as words that several processes read and write.
 
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ops::Deref;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The beginning of a file, mapped shared.
 #[derive(Debug)]
@@ -19,13 +20,23 @@ unsafe impl Send for SharedWords {}
 unsafe impl Sync for SharedWords {}
 
 impl SharedWords {
-    /// Maps so many words of a file for reading and writing.
-    ///
-    /// The file must not be cut short while it is mapped: sealed with `F_SEAL_SHRINK`, it cannot be (fcntl(2)).
+    /// Makes memory of this name with so many words, maps it, and stores `magic` in the first: it can be neither longer
+    /// nor shorter (memfd_create(2), file seals). Whoever maps it too and cut it short would be killed by touching it
+    /// (SIGBUS, mmap(2)), and so would this process.
     ///
     /// # Errors
-    /// As mmap(2).
-    pub fn map(fd: BorrowedFd<'_>, count: usize) -> rustix::io::Result<Self> {
+    /// There is no memory for it, or no descriptor.
+    pub fn sealed(name: &str, count: usize, magic: u64) -> rustix::io::Result<(OwnedFd, Self)> {
+        let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        ftruncate(&fd, count as u64 * 8)?;
+        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let words = Self::map(fd.as_fd(), count)?;
+        words[0].store(magic, Ordering::Release);
+        Ok((fd, words))
+    }
+
+    /// Maps so many words of a file for reading and writing. The file must not be cut short while it is mapped.
+    fn map(fd: BorrowedFd<'_>, count: usize) -> rustix::io::Result<Self> {
         // SAFETY: a new mapping, where the kernel likes.
         let address =
             unsafe { mmap(ptr::null_mut(), count * 8, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)? };

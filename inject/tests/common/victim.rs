@@ -95,9 +95,7 @@ impl Victim {
     }
 
     pub fn target(&self) -> Target {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("a pidfd");
-        Target::Process(Process { pid: self.pid(), handle: Arc::new(handle) })
+        Target::Process(Process::open(self.pid()).expect("a child"))
     }
 
     /// Asks, and does not wait for the answer.

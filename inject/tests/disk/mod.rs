@@ -4,7 +4,6 @@
 
 use crate::common;
 use rustix::fs::CWD;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use rustix::thread::UnshareFlags;
 use std::fmt::Debug;
 use std::io::{Read, Write};
@@ -12,7 +11,6 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use windtunnel_inject::disk::{DiskKind, OwnDisk};
 use windtunnel_inject::mounts::{attach, new_mount};
@@ -85,26 +83,16 @@ pub fn ok<T, E: Debug>(result: Result<T, E>) -> T {
 }
 
 /// A child that holds something until it is killed.
-pub struct Holder(u32);
-
-impl Holder {
-    /// Its number.
-    pub fn pid(&self) -> u32 {
-        self.0
-    }
-
-    /// Ends it as `kill -9` does.
-    pub fn kill(self) {
-        let pid = Pid::from_raw(self.0.cast_signed()).expect("a child");
-        kill_process(pid, Signal::KILL).expect("a child that has not been waited for");
-        wait(self.0).expect("a child");
-    }
+pub struct Holder {
+    pub process: Process,
 }
 
-/// A process as a target.
-pub fn held(pid: u32) -> Process {
-    let number = Pid::from_raw(pid.cast_signed()).expect("a process");
-    Process { pid, handle: Arc::new(pidfd_open(number, PidfdFlags::empty()).expect("a process")) }
+impl Holder {
+    /// Ends it as `kill -9` does.
+    pub fn kill(self) {
+        self.process.kill().expect("a child that has not been waited for");
+        wait(self.process.pid).expect("a child");
+    }
 }
 
 /// Makes something in a child, which then holds it. Returns when it is made.
@@ -124,7 +112,7 @@ pub fn in_background<T>(make: impl FnOnce() -> T) -> Holder {
         }
         Forked::Parent(pid) => {
             drop(theirs);
-            let holder = Holder(pid);
+            let holder = Holder { process: Process::open(pid).expect("a child") };
             let made = ours.read_exact(&mut [0]);
             made.expect("made in the background; if not, the reason is above");
             holder
