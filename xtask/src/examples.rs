@@ -1,6 +1,6 @@
 //! The chaos tests of `examples/`, built and run one by one.
 
-use crate::process::{cargo, shown};
+use crate::process::{built, cargo};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -15,12 +15,7 @@ use std::process::{Command, Output, Stdio};
 pub fn build(root: &Path, package: &str, arguments: &[&str]) -> Result<PathBuf> {
     let mut build = cargo(root, &["test", "--no-run", "--locked", "-p", package, "--test", "chaos"]);
     build.args(arguments);
-    println!("$ {}", shown(&build));
-    build.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
-    let built = build.spawn().and_then(std::process::Child::wait_with_output).context("failed to start cargo")?;
-    ensure!(built.status.success(), "the chaos tests of {package} do not build");
-    for line in String::from_utf8_lossy(&built.stdout).lines() {
-        let message: serde_json::Value = serde_json::from_str(line).context("failed to read what cargo built")?;
+    for message in built(build, &format!("the chaos tests of {package}"))? {
         let text = |at: &str| message.pointer(at).and_then(serde_json::Value::as_str);
         // Cargo builds a package's programs along with its tests, and names them too.
         if let (Some("chaos"), Some(executable)) = (text("/target/name"), text("/executable")) {

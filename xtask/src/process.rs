@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// A `cargo` command at the tree's root. The cargo that runs this program is used, so that a toolchain chosen with
 /// `cargo +nightly xtask` stays chosen.
@@ -53,6 +53,19 @@ pub fn finish(mut command: Command) -> Result<()> {
     let printed = String::from_utf8_lossy(&ended.stderr);
     ensure!(ended.status.success(), "`{shown}` ended with {}\n{}", ended.status, printed.trim());
     Ok(())
+}
+
+/// Builds with cargo; answers what cargo says that it built, message by message.
+///
+/// # Errors
+/// `what` does not build.
+pub fn built(mut cargo: Command, what: &str) -> Result<Vec<serde_json::Value>> {
+    println!("$ {}", shown(&cargo));
+    cargo.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
+    let built = cargo.spawn().and_then(Child::wait_with_output).context("failed to start cargo")?;
+    ensure!(built.status.success(), "{what} do not build");
+    let messages = serde_json::Deserializer::from_slice(&built.stdout).into_iter();
+    messages.collect::<Result<_, _>>().context("failed to read what cargo built")
 }
 
 /// Whether a command starts and succeeds. Its output is dropped.
