@@ -3,10 +3,10 @@
 //! Each test runs in a process of its own, twice: as root, where nothing may be skipped, and as a user without
 //! privileges. One after the other, since much of it is about time, and an emulated processor has little of it.
 
-use super::command::{Command, quoted};
+use super::command::Command;
 use super::machine::Machine;
 use super::{Unpacked, User};
-use crate::process::{built, cargo};
+use crate::process::{built, cargo, quoted};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::fmt::Write;
@@ -52,8 +52,7 @@ pub fn test(root: &Path, unpacked: &Unpacked, filter: Option<&str>) -> Result<()
     }
     let expected = 2 * list.iter().map(|(_, tests)| tests.len()).sum::<usize>();
     ensure!(expected > 0, "there is no such test");
-    let mut command = Command::new(root.to_owned(), &["/run/vm/sh".to_owned(), "-c".to_owned(), script(&list)]);
-    command.user = User::Root;
+    let command = Command::new(root.to_owned(), &["/run/vm/sh".to_owned(), "-c".to_owned(), script(&list)]);
     let machine = Machine { deadline: Some(DEADLINE), ..Machine::default() };
     let begin = Instant::now();
     let mut count = Count::default();
