@@ -210,6 +210,18 @@ impl Kernel {
         installed
     }
 
+    /// Whether there is room for one more descriptor, for who makes nothing that could not have one.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub(crate) fn check_descriptor_room(&mut self, me: ThreadId) -> Result<(), Stop> {
+        if self.table(me).is_full() {
+            self.note_refused_descriptor(me);
+            return Err(Stop::Errno(EMFILE));
+        }
+        Ok(())
+    }
+
     /// Makes a file and gives it a descriptor; `flags` may hold `O_NONBLOCK` and `O_CLOEXEC`.
     ///
     /// # Errors

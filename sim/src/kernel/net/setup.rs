@@ -44,9 +44,7 @@ impl Kernel {
     /// Gives a socket that exists already a file and a descriptor.
     pub(crate) fn open_existing_socket(&mut self, me: ThreadId, socket: Socket, flags: c_int) -> Result<c_int, Stop> {
         let owner = self.threads[me].process;
-        if self.table(me).is_full() {
-            return Err(Stop::Errno(libc::EMFILE));
-        }
+        self.check_descriptor_room(me)?;
         let status = if flags & SOCK_NONBLOCK != 0 { libc::O_NONBLOCK } else { 0 };
         let file = self.new_file(owner, Kind::Socket(socket), libc::O_RDWR | status);
         self.net.sockets[socket].file = Some(file);
