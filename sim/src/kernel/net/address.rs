@@ -112,6 +112,18 @@ impl RawAddress {
         Some(c_int::from(u16::from_ne_bytes([family[0], family[1]])))
     }
 
+    /// Whether there are bytes enough for an address of a family, whichever is named.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub(crate) fn check_length(&self, family: Family) -> Result<(), c_int> {
+        let least = match family {
+            Family::V4 => V4_BYTES,
+            Family::V6 => V6_BYTES_MIN,
+        };
+        if self.len < least { Err(EINVAL) } else { Ok(()) }
+    }
+
     /// Reads the address for a socket of a family. `None` stands for `AF_UNSPEC`.
     ///
     /// # Errors

@@ -103,9 +103,7 @@ impl Kernel {
             Protocol::Tcp(_) => {}
         }
         let family = state.family;
-        if family == Family::V6 && address.len < V6_BYTES_MIN {
-            return Err(Stop::Errno(EINVAL)); // inet6_bind looks at the length first
-        }
+        address.check_length(family)?; // inet_bind_sk and inet6_bind_sk look at the length first
         let at = match address.decode(family)? {
             Some(at) => at,
             // inet_bind: AF_UNSPEC is tolerated with the wildcard address.
