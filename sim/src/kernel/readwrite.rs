@@ -101,7 +101,7 @@ impl Kernel {
     fn console_write(&mut self, me: ThreadId, stream: u8, input: &In<'_>) -> i64 {
         self.leave_no_trace();
         let at = self.position();
-        let host = self.processes[self.threads[me].process].host;
+        let host = self.host_id(me);
         let (hosts, sink) = (&self.hosts, &mut self.sink);
         input.pieces(0, input.len(), |bytes| {
             sink.console(Console { at, host: &hosts[host].name, stream, bytes });

@@ -315,10 +315,10 @@ impl Kernel {
     pub(crate) fn read_link(&mut self, me: ThreadId, at: At<'_>) -> Result<Vec<u8>, Stop> {
         // readlink(2): with an empty path, the link that was opened with O_PATH and O_NOFOLLOW.
         let opened = if at.path.is_empty() { self.raw_file(me, at.directory).ok() } else { None };
-        let node = match opened.map(|id| &self.files[id].kind) {
-            Some(Kind::Outside(open)) => open.node().clone(),
-            Some(Kind::Disk(_)) => {
-                let inode = opened.map(|id| self.own_inode(me, id)).transpose()?.ok_or(Stop::Errno(ENOENT))?;
+        let node = match opened.map(|id| (id, &self.files[id].kind)) {
+            Some((_, Kind::Outside(open))) => open.node().clone(),
+            Some((id, Kind::Disk(_))) => {
+                let inode = self.own_inode(me, id)?;
                 Node::Own(inode, self.disk(me).inode(inode).what.file_type())
             }
             _ => self.existing(me, at, Last::Keep)?.1,
