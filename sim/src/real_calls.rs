@@ -5,7 +5,6 @@
 //! refuses its calls is counted there, since the kernel does not.
 
 use crate::abi::real_calls;
-use crate::abi::real_clock::BadPage;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -21,11 +20,5 @@ pub const LAYOUT: [usize; 19] = real_calls::LAYOUT;
 /// # Errors
 /// The descriptor cannot be mapped, or is no such page.
 pub fn install(page: BorrowedFd<'_>) -> io::Result<()> {
-    real_calls::install(page.as_raw_fd()).map_err(|problem| match problem {
-        BadPage::NotMapped(error) => io::Error::from_raw_os_error(error),
-        BadPage::Unknown => io::Error::new(
-            io::ErrorKind::InvalidData,
-            "this is no page of calls, or one of another version of windtunnel: build both from one source",
-        ),
-    })
+    real_calls::install(page.as_raw_fd()).map_err(|problem| problem.into_io("calls"))
 }

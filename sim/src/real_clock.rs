@@ -4,7 +4,7 @@
 //! Its clocks show what a page of shared memory says, which the world writes: it is handed the descriptor and
 //! [installs](install) it before anything of its program runs.
 
-use crate::abi::real_clock::{self, BadPage};
+use crate::abi::real_clock;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -20,11 +20,5 @@ pub const LAYOUT: [usize; 15] = real_clock::LAYOUT;
 /// # Errors
 /// The descriptor cannot be mapped, or is no such page.
 pub fn install(page: BorrowedFd<'_>) -> io::Result<()> {
-    real_clock::install(page.as_raw_fd()).map_err(|problem| match problem {
-        BadPage::NotMapped(error) => io::Error::from_raw_os_error(error),
-        BadPage::Unknown => io::Error::new(
-            io::ErrorKind::InvalidData,
-            "this is no page of clocks, or one of another version of windtunnel: build both from one source",
-        ),
-    })
+    real_clock::install(page.as_raw_fd()).map_err(|problem| problem.into_io("clocks"))
 }

@@ -3,6 +3,7 @@
 mod common;
 use common::{Run, program, world};
 use std::fs::File;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 use windtunnel_sim::control;
 use windtunnel_sim::weather::{Begins, Fault, FaultKind, Lack};
@@ -194,6 +195,25 @@ fn leaked_descriptors_are_open_until_the_fault_ends() {
     assert!(run.output.contains(&format!("Err(Some({})) 0\n", libc::EMFILE)), "{}", run.output);
     assert!(run.output.contains("Ok(3) 4\n"), "{}", run.output);
     assert!(bit > 0);
+}
+
+unsafe fn accepts_one(_: usize, _: &[u8]) -> i32 {
+    let listener = UnixListener::bind("/tmp/socket").unwrap();
+    let _client = UnixStream::connect("/tmp/socket").unwrap();
+    std::thread::sleep(Duration::from_secs(30));
+    println!("{:?}", listener.accept().map(drop).map_err(|error| error.raw_os_error()));
+    std::thread::sleep(Duration::from_secs(40));
+    println!("{:?}", listener.accept().map(drop).map_err(|error| error.raw_os_error()));
+    0
+}
+
+#[test]
+fn a_unix_socket_that_was_refused_a_descriptor_has_been_bitten() {
+    let limits = Limits { descriptors: Some(100), ..Limits::default() };
+    let (run, bit) = lacking(limits, Lack::Descriptors { count: 1000 }, accepts_one);
+    let answers: Vec<_> = run.output.lines().filter(|line| line.contains('(')).collect();
+    assert_eq!(answers, [&format!("Err(Some({}))", libc::EMFILE), "Ok(())"], "{}", run.output);
+    assert_eq!(bit, 1);
 }
 
 unsafe fn spawns_one(_: usize, _: &[u8]) -> i32 {

@@ -6,5 +6,5 @@
 mod output;
 mod scratch;
 
-pub use output::Output;
+pub use output::{LIBTEST_FAILED, Output};
 pub use scratch::{Scratch, sh, tree};

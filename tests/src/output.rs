@@ -2,6 +2,9 @@
 
 use std::process;
 
+/// What libtest ends with when a test failed.
+pub const LIBTEST_FAILED: i32 = 101;
+
 /// The end of a run and everything that it printed.
 #[derive(Debug, Clone)]
 pub struct Output {
@@ -53,6 +56,18 @@ impl Output {
     #[must_use]
     pub fn fields(&self, name: &str) -> Vec<&str> {
         self.text.lines().filter_map(|line| field(line.trim(), name)).collect()
+    }
+
+    /// The word that repeats a failure.
+    ///
+    /// # Panics
+    /// No report has one.
+    #[track_caller]
+    #[must_use]
+    pub fn token(&self) -> &str {
+        let replay = self.fields("replay")[0];
+        let token = replay.strip_prefix("CHAOS_REPLAY=").and_then(|rest| rest.split(' ').next());
+        token.expect("the report has a token")
     }
 
     /// The part of the output that belongs to one failed test: from its panic on, to its replay command, log files

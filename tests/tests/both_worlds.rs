@@ -3,9 +3,9 @@
 //! kv's planted bug is the subject: a write that only one replica has is acknowledged, and lost when that one ends. The
 //! real kernel repeats nothing exactly, so a plan may need a few attempts there; in each it is the same plan.
 
-use std::path::{Path, PathBuf};
-use windtunnel_tests::Output;
-use xtask::examples;
+use std::path::Path;
+use windtunnel_tests::{LIBTEST_FAILED, Output, tree};
+use xtask::examples::{self, Tests};
 
 const TEST: &str = "a_drawn_storm_in_either_world";
 const LOST: &str = "an acknowledged write was lost";
@@ -22,8 +22,7 @@ fn what_the_simulated_world_finds_is_lost_for_real() {
     let found = kv.run("sim", &[("CHAOS_SEED", "0x7d0"), ("CHAOS_CASES", CASES), ("CHAOS_SHRINK", "40")]);
     let found = found.ended_with(LIBTEST_FAILED);
     found.says(LOST);
-    let token = token(&found);
-    let mut attempts = (0..ATTEMPTS).map(|_| kv.run("real", &[("CHAOS_REPLAY", &token)]));
+    let mut attempts = (0..ATTEMPTS).map(|_| kv.run("real", &[("CHAOS_REPLAY", found.token())]));
     let again = attempts.find(|attempt| attempt.code != Some(0));
     let again = again.unwrap_or_else(|| panic!("{ATTEMPTS} attempts of\n{}", examples::faults(&found.text).join("\n")));
     again.says(LOST);
@@ -38,13 +37,13 @@ fn what_the_real_world_finds_is_lost_in_the_simulated_one() {
     found.says(LOST);
     let plan = examples::faults(&found.text);
     // The case: the same seed and plan. What the write clients send when is another matter, so it may pass.
-    let replayed = kv.run("sim", &[("CHAOS_REPLAY", &token(&found))]);
+    let replayed = kv.run("sim", &[("CHAOS_REPLAY", found.token())]);
     if replayed.code != Some(0) {
         replayed.says(LOST);
         assert_eq!(examples::faults(&replayed.text), plan);
     }
     // The plan: with some seed it loses a write here too.
-    let file = kv.out.join("plan.txt");
+    let file = kv.0.place.join("plan.txt");
     std::fs::write(&file, plan.join("\n")).expect("the plan can be written");
     let file = file.to_string_lossy();
     let lost = kv.run("sim", &[("CHAOS_REPLAY", &file), ("CHAOS_SEED", "1-64")]).ended_with(LIBTEST_FAILED);
@@ -52,42 +51,20 @@ fn what_the_real_world_finds_is_lost_in_the_simulated_one() {
     assert_eq!(examples::faults(&lost.text), plan);
 }
 
-/// The word that repeats a failure.
-#[track_caller]
-fn token(failed: &Output) -> String {
-    let replay = failed.fields("replay")[0];
-    let token = replay.strip_prefix("CHAOS_REPLAY=").and_then(|rest| rest.split(' ').next());
-    token.expect("the report has a token").to_owned()
-}
-
-/// The example's test binary.
-struct Kv {
-    binary: PathBuf,
-    directory: PathBuf,
-    /// Where what it writes goes.
-    out: PathBuf,
-}
+/// The example's chaos tests.
+struct Kv(Tests);
 
 impl Kv {
     fn build(for_test: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
-        let binary = examples::build(root, "kv", &[]).expect("kv builds");
-        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("both_worlds").join(for_test);
-        std::fs::create_dir_all(&out).expect("a directory can be made");
-        Self { binary, directory: root.join("examples/kv"), out }
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("both_worlds").join(for_test);
+        std::fs::create_dir_all(&place).expect("a directory can be made");
+        Self(Tests::build_with(tree(), "kv", place, &[]).expect("kv builds"))
     }
 
     fn run(&self, world: &str, variables: &[(&str, &str)]) -> Output {
         let test = format!("{TEST}::{world}");
-        let out = self.out.to_string_lossy();
-        let fixed = [("CHAOS_OUT", &*out), ("CHAOS_SAVE", "never"), ("CHAOS_LOG", "none"), ("CHAOS_REQUIRE", "real")];
+        let fixed = [("CHAOS_JOBS", "1"), ("CHAOS_REQUIRE", "real")];
         let variables: Vec<_> = fixed.into_iter().chain(variables.iter().copied()).collect();
-        let mut command = examples::command(&self.binary, &self.directory, &test, &variables);
-        let output = Output::of(&test, &command.output().expect("the binary that was built runs"));
-        output.says("running 1 test");
-        output
+        Output::of(&test, &self.0.output(&test, &variables).expect("the binary that was built runs"))
     }
 }
-
-/// What libtest ends with when a test failed.
-const LIBTEST_FAILED: i32 = 101;

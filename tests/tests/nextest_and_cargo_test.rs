@@ -3,10 +3,9 @@
 //! The fixture `outcomes` has a test of each outcome. One test here, not one per assertion: each run of cargo costs
 //! seconds.
 
-use windtunnel_tests::{Output, Scratch};
+use windtunnel_tests::{LIBTEST_FAILED, Output, Scratch};
 
-/// What libtest ends with when a test failed, and nextest.
-const LIBTEST_FAILED: i32 = 101;
+/// What nextest ends with when a test failed.
 const NEXTEST_FAILED: i32 = 100;
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Its tests judge what they measure by themselves, by bounds that a busy machine keeps.
 
-use std::path::Path;
+use windtunnel_tests::tree;
 use xtask::parity;
 
 /// More than any fault takes to be in force or gone on a machine that has time for it, by far.
@@ -10,8 +10,7 @@ const LATER_S_MAX: f64 = 2.0;
 
 #[test]
 fn both_worlds_are_shown_side_by_side() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
-    let parity = parity::measure(root).expect("both worlds are measured");
+    let parity = parity::measure(tree()).expect("both worlds are measured");
     println!("{}", parity.text);
     for quantity in ["p50", "p90", "p99", "ratio", "rate", "offset", "rate of realtime", "in force after", "gone after"]
     {

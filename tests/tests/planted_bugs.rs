@@ -4,9 +4,9 @@
 //! Which bug is found in how many cases is the business of the example's own tests; here it is what the report makes
 //! of it.
 
-use std::path::{Path, PathBuf};
-use windtunnel_tests::Output;
-use xtask::examples;
+use std::path::Path;
+use windtunnel_tests::{LIBTEST_FAILED, Output, tree};
+use xtask::examples::{self, Tests};
 
 const PACKAGE: &str = "ledger";
 /// Any will do.
@@ -52,9 +52,10 @@ enum Crashes {
 /// Finds a bug, and looks at what is left of the plan and at its replay.
 #[track_caller]
 fn shrinks_to(case: &str, expected: Crashes) {
-    let ledger = Ledger::build();
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("planted_bugs").join(case);
+    let ledger = Tests::build_with(tree(), PACKAGE, place, &[]).expect("ledger builds");
     let test = format!("a_step_is_left_out::{case}");
-    let found = ledger.fails(&test, &[("CHAOS_SEED", SEED), ("CHAOS_CASES", "500")]);
+    let found = fails(&ledger, &test, &[("CHAOS_SEED", SEED), ("CHAOS_CASES", "500")]);
     let crashes = examples::faults(&found.text);
     assert!(crashes.iter().all(|fault| fault.contains(" crash ledger ")), "{crashes:?}");
     let (last, before) = crashes.split_last().expect("no bug shows without a crash");
@@ -62,9 +63,7 @@ fn shrinks_to(case: &str, expected: Crashes) {
     assert!(!is_kill(last) && before.iter().all(is_kill), "{crashes:?}");
     assert_eq!(before.is_empty(), expected == Crashes::One, "{crashes:?}");
 
-    let replay = found.fields("replay")[0];
-    let token = replay.strip_prefix("CHAOS_REPLAY=").and_then(|rest| rest.split(' ').next());
-    let again = ledger.fails(&test, &[("CHAOS_REPLAY", token.expect("the report has a token"))]);
+    let again = fails(&ledger, &test, &[("CHAOS_REPLAY", found.token())]);
     assert_eq!(word(again.fields("digest")[0]), word(found.fields("digest")[0]));
 }
 
@@ -73,34 +72,12 @@ fn word(field: &str) -> Option<&str> {
     field.split([',', ' ']).next()
 }
 
-/// The example's test binary.
-struct Ledger {
-    binary: PathBuf,
-    directory: PathBuf,
+/// Runs a test that has to fail.
+#[track_caller]
+fn fails(ledger: &Tests, test: &str, variables: &[(&str, &str)]) -> Output {
+    // Runs, not seconds: what is left must not depend on how busy the machine is.
+    let fixed = [("CHAOS_JOBS", "1"), ("CHAOS_SHRINK", "500")];
+    let variables: Vec<_> = fixed.into_iter().chain(variables.iter().copied()).collect();
+    let ended = ledger.output(test, &variables).expect("the binary that was built runs");
+    Output::of(test, &ended).ended_with(LIBTEST_FAILED)
 }
-
-impl Ledger {
-    fn build() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
-        let binary = examples::build(root, PACKAGE, &[]).expect("ledger builds");
-        Self { binary, directory: root.join("examples").join(PACKAGE) }
-    }
-
-    /// Runs a test that has to fail.
-    #[track_caller]
-    fn fails(&self, test: &str, variables: &[(&str, &str)]) -> Output {
-        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("planted_bugs").join(test.replace("::", "."));
-        let out = out.to_string_lossy();
-        // Runs, not seconds: what is left must not depend on how busy the machine is.
-        let fixed = [("CHAOS_OUT", &*out), ("CHAOS_SAVE", "never"), ("CHAOS_LOG", "none"), ("CHAOS_SHRINK", "500")];
-        let variables: Vec<_> = fixed.into_iter().chain(variables.iter().copied()).collect();
-        let mut command = examples::command(&self.binary, &self.directory, test, &variables);
-        let ended = command.output().expect("the binary that was built runs");
-        let output = Output::of(test, &ended).ended_with(LIBTEST_FAILED);
-        output.says("running 1 test");
-        output
-    }
-}
-
-/// What libtest ends with when a test failed.
-const LIBTEST_FAILED: i32 = 101;

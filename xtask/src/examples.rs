@@ -1,9 +1,9 @@
 //! The chaos tests of `examples/`, built and run one by one.
 
-use crate::process::{cargo, shown};
+use crate::process::{built, cargo};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// Builds the test binary `chaos` of a package; answers where it is.
 ///
@@ -15,12 +15,7 @@ use std::process::{Command, Stdio};
 pub fn build(root: &Path, package: &str, arguments: &[&str]) -> Result<PathBuf> {
     let mut build = cargo(root, &["test", "--no-run", "--locked", "-p", package, "--test", "chaos"]);
     build.args(arguments);
-    println!("$ {}", shown(&build));
-    build.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
-    let built = build.spawn().and_then(std::process::Child::wait_with_output).context("failed to start cargo")?;
-    ensure!(built.status.success(), "the chaos tests of {package} do not build");
-    for line in String::from_utf8_lossy(&built.stdout).lines() {
-        let message: serde_json::Value = serde_json::from_str(line).context("failed to read what cargo built")?;
+    for message in built(build, &format!("the chaos tests of {package}"))? {
         let text = |at: &str| message.pointer(at).and_then(serde_json::Value::as_str);
         // Cargo builds a package's programs along with its tests, and names them too.
         if let (Some("chaos"), Some(executable)) = (text("/target/name"), text("/executable")) {
@@ -39,11 +34,11 @@ pub struct Tests {
 }
 
 impl Tests {
-    /// Builds them, optimised; `place` is a directory below `target`.
+    /// Builds them, optimised; what they write goes to `place`, below `target` unless that is a whole path.
     ///
     /// # Errors
     /// They do not build.
-    pub fn build(root: &Path, package: &str, place: &str) -> Result<Self> {
+    pub fn build(root: &Path, package: &str, place: impl AsRef<Path>) -> Result<Self> {
         Self::build_with(root, package, place, &["--release"])
     }
 
@@ -51,7 +46,7 @@ impl Tests {
     ///
     /// # Errors
     /// They do not build.
-    pub fn build_with(root: &Path, package: &str, place: &str, arguments: &[&str]) -> Result<Self> {
+    pub fn build_with(root: &Path, package: &str, place: impl AsRef<Path>, arguments: &[&str]) -> Result<Self> {
         let binary = build(root, package, arguments)?;
         Ok(Self { binary, directory: root.join("examples").join(package), place: root.join("target").join(place) })
     }
@@ -61,17 +56,25 @@ impl Tests {
     /// # Errors
     /// It could not be started, or did not run.
     pub fn run(&self, test: &str, variables: &[(&str, &str)]) -> Result<(bool, String)> {
+        let ended = self.output(test, variables)?;
+        Ok((ended.status.success(), String::from_utf8_lossy(&ended.stderr).into_owned()))
+    }
+
+    /// Runs one with these variables. How it ended, and all that it printed.
+    ///
+    /// # Errors
+    /// It could not be started, or did not run.
+    pub fn output(&self, test: &str, variables: &[(&str, &str)]) -> Result<Output> {
         let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string();
         let out = self.place.to_string_lossy();
         let fixed = [("CHAOS_OUT", &*out), ("CHAOS_SAVE", "never"), ("CHAOS_LOG", "none"), ("CHAOS_JOBS", &*jobs)];
         // Later ones win.
         let variables: Vec<_> = fixed.into_iter().chain(variables.iter().copied()).collect();
-        let mut command = command(&self.binary, &self.directory, test, &variables);
-        let ended = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+        let ended = command(&self.binary, &self.directory, test, &variables).output();
         let ended = ended.with_context(|| format!("failed to start {test}"))?;
         let ran_one = String::from_utf8_lossy(&ended.stdout).contains("running 1 test");
         ensure!(ran_one, "{test} did not run ({})", ended.status);
-        Ok((ended.status.success(), String::from_utf8_lossy(&ended.stderr).into_owned()))
+        Ok(ended)
     }
 }
 

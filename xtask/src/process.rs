@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// A `cargo` command at the tree's root. The cargo that runs this program is used, so that a toolchain chosen with
 /// `cargo +nightly xtask` stays chosen.
@@ -19,14 +19,20 @@ pub fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let variables = command
         .get_envs()
-        .filter_map(|(name, value)| Some(format!("{}={}", name.display(), quoted(&value?.to_string_lossy()))));
-    let words = std::iter::once(program).chain(command.get_args()).map(|word| quoted(&word.to_string_lossy()));
+        .filter_map(|(name, value)| Some(format!("{}={}", name.display(), typed(&value?.to_string_lossy()))));
+    let words = std::iter::once(program).chain(command.get_args()).map(|word| typed(&word.to_string_lossy()));
     variables.chain(words).collect::<Vec<_>>().join(" ")
 }
 
-fn quoted(word: &str) -> String {
+fn typed(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{word}'") }
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { quoted(word) }
+}
+
+/// A word that a shell takes literally.
+#[must_use]
+pub fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Prints a command and runs it.
@@ -55,6 +61,19 @@ pub fn finish(mut command: Command) -> Result<()> {
     Ok(())
 }
 
+/// Builds with cargo; answers what cargo says that it built, message by message.
+///
+/// # Errors
+/// `what` does not build.
+pub fn built(mut cargo: Command, what: &str) -> Result<Vec<serde_json::Value>> {
+    println!("$ {}", shown(&cargo));
+    cargo.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
+    let built = cargo.spawn().and_then(Child::wait_with_output).context("failed to start cargo")?;
+    ensure!(built.status.success(), "{what} do not build");
+    let messages = serde_json::Deserializer::from_slice(&built.stdout).into_iter();
+    messages.collect::<Result<_, _>>().context("failed to read what cargo built")
+}
+
 /// Whether a command starts and succeeds. Its output is dropped.
 #[must_use]
 pub fn succeeds(command: &mut Command) -> bool {
@@ -70,6 +89,14 @@ mod tests {
         let mut command = Command::new("/usr/bin/cargo");
         command.args(["test", "--", "--exact", "a b"]).env("CHAOS_SEED", "1-20");
         assert_eq!(shown(&command), "CHAOS_SEED=1-20 cargo test -- --exact 'a b'");
+    }
+
+    #[test]
+    fn a_shell_takes_every_word_literally() {
+        let words = ["a b", "it's", "$HOME", "", "*\n"];
+        let script = format!("printf '%s|' {}", words.map(quoted).join(" "));
+        let printed = Command::new("sh").args(["-c", &script]).output().expect("a shell");
+        assert_eq!(String::from_utf8_lossy(&printed.stdout), "a b|it's|$HOME||*\n|");
     }
 
     #[test]

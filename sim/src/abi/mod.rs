@@ -29,6 +29,7 @@ mod pristine;
 mod process;
 pub(crate) mod real_calls;
 pub(crate) mod real_clock;
+mod real_page;
 mod signal;
 mod socket;
 mod stdio;

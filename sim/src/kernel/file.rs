@@ -210,6 +210,18 @@ impl Kernel {
         installed
     }
 
+    /// Whether there is room for one more descriptor, for who makes nothing that could not have one.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub(crate) fn check_descriptor_room(&mut self, me: ThreadId) -> Result<(), Stop> {
+        if self.table(me).is_full() {
+            self.note_refused_descriptor(me);
+            return Err(Stop::Errno(EMFILE));
+        }
+        Ok(())
+    }
+
     /// Makes a file and gives it a descriptor; `flags` may hold `O_NONBLOCK` and `O_CLOEXEC`.
     ///
     /// # Errors
@@ -233,8 +245,15 @@ impl Kernel {
     /// `EBADF`.
     #[inline]
     pub(crate) fn file(&self, me: ThreadId, fd: c_int) -> Result<FileId, Stop> {
+        self.opened(me, fd).map(|(id, _)| id)
+    }
+
+    /// As [`Kernel::file`], with what it is.
+    #[inline]
+    pub(crate) fn opened(&self, me: ThreadId, fd: c_int) -> Result<(FileId, &File), Stop> {
         let id = self.raw_file(me, fd)?;
-        if self.files[id].flags & libc::O_PATH == 0 { Ok(id) } else { Err(Stop::Errno(EBADF)) }
+        let file = &self.files[id];
+        if file.flags & libc::O_PATH == 0 { Ok((id, file)) } else { Err(Stop::Errno(EBADF)) }
     }
 
     /// As [`Kernel::file`], for what can be done with `O_PATH`, too (fs/file.c, `fdget_raw`).

@@ -18,7 +18,7 @@ impl Kernel {
     /// Fills a program's buffer from its host's stream. Asking for nothing draws nothing.
     pub(crate) fn random_fill(&mut self, me: ThreadId, out: &mut Out<'_>) -> i64 {
         let total = out.len();
-        let host = self.processes[self.threads[me].process].host;
+        let host = self.host_id(me);
         let mut block = [0u8; 256];
         let mut done = 0;
         while done < total {

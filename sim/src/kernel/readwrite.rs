@@ -14,11 +14,7 @@ const SETTABLE: c_int = libc::O_APPEND | libc::O_ASYNC | libc::O_DIRECT | libc::
 impl Kernel {
     /// Whether a descriptor can be read at all, checked in Linux's order (fs/read_write.c).
     pub(crate) fn check_read(&self, me: ThreadId, fd: c_int, offset: Option<u64>) -> Result<FileId, Stop> {
-        let id = self.raw_file(me, fd)?;
-        let file = &self.files[id];
-        if file.flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
+        let (id, file) = self.opened(me, fd)?;
         if offset.is_some() && !file.has_positions() {
             return Err(Stop::Errno(ESPIPE));
         }
@@ -31,11 +27,7 @@ impl Kernel {
 
     /// Whether a descriptor can be written to at all.
     pub(crate) fn check_write(&self, me: ThreadId, fd: c_int, offset: Option<u64>) -> Result<FileId, Stop> {
-        let id = self.raw_file(me, fd)?;
-        let file = &self.files[id];
-        if file.flags & libc::O_PATH != 0 {
-            return Err(Stop::Errno(EBADF));
-        }
+        let (id, file) = self.opened(me, fd)?;
         if offset.is_some() && !file.has_positions() {
             return Err(Stop::Errno(ESPIPE));
         }
@@ -101,7 +93,7 @@ impl Kernel {
     fn console_write(&mut self, me: ThreadId, stream: u8, input: &In<'_>) -> i64 {
         self.leave_no_trace();
         let at = self.position();
-        let host = self.processes[self.threads[me].process].host;
+        let host = self.host_id(me);
         let (hosts, sink) = (&self.hosts, &mut self.sink);
         input.pieces(0, input.len(), |bytes| {
             sink.console(Console { at, host: &hosts[host].name, stream, bytes });

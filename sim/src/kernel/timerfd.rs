@@ -74,7 +74,7 @@ impl Kernel {
             libc::CLOCK_REALTIME_ALARM | libc::CLOCK_BOOTTIME_ALARM => return Err(Stop::Errno(EPERM)),
             _ => return Err(Stop::Errno(EINVAL)),
         };
-        let host = self.processes[self.threads[me].process].host;
+        let host = self.host_id(me);
         let timer = Timer {
             clock,
             host,

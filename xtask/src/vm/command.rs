@@ -1,5 +1,6 @@
 //! What runs in the box, as a script.
 
+use crate::process::quoted;
 use clap::ValueEnum;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -62,22 +63,9 @@ fn goes_along(name: &str) -> bool {
     matches!(name, "PATH" | "TERM" | "LANG") || ["CHAOS_", "RUST_"].iter().any(|ours| name.starts_with(ours))
 }
 
-/// A word that a shell takes literally.
-pub(super) fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_shell_takes_every_word_literally() {
-        let words = ["a b", "it's", "$HOME", "", "*\n"];
-        let script = format!("printf '%s|' {}", words.map(quoted).join(" "));
-        let printed = std::process::Command::new("sh").args(["-c", &script]).output().expect("a shell");
-        assert_eq!(String::from_utf8_lossy(&printed.stdout), "a b|it's|$HOME||*\n|");
-    }
 
     #[test]
     fn a_command_keeps_its_directory_environment_and_user() {

@@ -1,5 +1,6 @@
 //! The kernel's modules: which are needed to boot, in which order, and which are kept; and the kernel itself, unpacked.
 
+use crate::process::finish;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -93,10 +94,9 @@ pub(super) fn unpack(image: &[u8], mut xz: Command, to: &Path) -> Result<()> {
     let from = to.with_extension("packed");
     std::fs::write(&from, payload)?;
     xz.args(["-d", "-c"]).stdin(File::open(&from)?).stdout(File::create(to)?);
-    let unpacked = xz.status().context("failed to start xz")?;
+    let unpacked = finish(xz);
     std::fs::remove_file(&from)?;
-    ensure!(unpacked.success(), "xz ended with {unpacked}");
-    Ok(())
+    unpacked
 }
 
 fn payload(image: &[u8]) -> Option<&[u8]> {

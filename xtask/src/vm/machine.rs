@@ -4,6 +4,7 @@ use super::initramfs::Archive;
 use super::kernel::{TO_BOOT, load_order};
 use super::packages::{Run, Unpacked};
 use super::tree::Tree;
+use crate::process::quoted;
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
 use std::fs;
@@ -120,8 +121,7 @@ impl Machine {
             ("release", release.into_owned()),
             ("terminal", terminal.to_owned()),
         ];
-        let conf: String =
-            conf.iter().map(|(name, value)| format!("{name}={}\n", super::command::quoted(value))).collect();
+        let conf: String = conf.iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect();
         archive.file("bin/busybox", &fs::read(unpacked.busybox())?);
         archive.file("init", include_bytes!("init.sh"));
         archive.file("second", include_bytes!("second.sh"));

@@ -3,14 +3,14 @@
 //! Each test runs in a process of its own, twice: as root, where nothing may be skipped, and as a user without
 //! privileges. One after the other, since much of it is about time, and an emulated processor has little of it.
 
-use super::command::{Command, quoted};
+use super::command::Command;
 use super::machine::Machine;
 use super::{Unpacked, User};
-use crate::process::{cargo, shown};
+use crate::process::{built, cargo, quoted};
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Packages whose integration tests meet a real kernel.
@@ -52,8 +52,7 @@ pub fn test(root: &Path, unpacked: &Unpacked, filter: Option<&str>) -> Result<()
     }
     let expected = 2 * list.iter().map(|(_, tests)| tests.len()).sum::<usize>();
     ensure!(expected > 0, "there is no such test");
-    let mut command = Command::new(root.to_owned(), &["/run/vm/sh".to_owned(), "-c".to_owned(), script(&list)]);
-    command.user = User::Root;
+    let command = Command::new(root.to_owned(), &["/run/vm/sh".to_owned(), "-c".to_owned(), script(&list)]);
     let machine = Machine { deadline: Some(DEADLINE), ..Machine::default() };
     let begin = Instant::now();
     let mut count = Count::default();
@@ -107,19 +106,14 @@ fn script(list: &[(&Suite, Vec<String>)]) -> String {
 fn build(root: &Path) -> Result<Vec<Suite>> {
     let mut build = cargo(root, &["test", "--no-run", "--locked", "--tests"]);
     build.args(PACKAGES.iter().flat_map(|package| ["-p", package]));
-    println!("$ {}", shown(&build));
-    build.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
-    let built = build.spawn().and_then(std::process::Child::wait_with_output).context("failed to start cargo")?;
-    ensure!(built.status.success(), "the tests do not build");
-    suites(&String::from_utf8_lossy(&built.stdout))
+    suites(&built(build, "the tests")?)
 }
 
 /// The integration tests among what cargo says that it built.
-fn suites(messages: &str) -> Result<Vec<Suite>> {
+fn suites(messages: &[Value]) -> Result<Vec<Suite>> {
     let mut suites = Vec::new();
-    for line in messages.lines() {
-        let message: serde_json::Value = serde_json::from_str(line).context("failed to read what cargo built")?;
-        let text = |at: &str| message.pointer(at).and_then(serde_json::Value::as_str);
+    for message in messages {
+        let text = |at: &str| message.pointer(at).and_then(Value::as_str);
         if text("/target/kind/0") != Some("test") {
             continue;
         }
@@ -149,20 +143,25 @@ fn names(listed: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn integration_tests_are_found_among_what_was_built() {
-        let messages = concat!(
-            r#"{"reason":"compiler-artifact","manifest_path":"/w/inject/Cargo.toml","executable":"/t/inject-1","#,
-            r#""target":{"kind":["lib"],"name":"windtunnel_inject"}}"#,
-            "\n",
-            r#"{"reason":"compiler-artifact","manifest_path":"/w/inject/Cargo.toml","executable":"/t/links-2","#,
-            r#""target":{"kind":["test"],"name":"links"}}"#,
-            "\n",
-            r#"{"reason":"build-finished","success":true}"#,
-        );
+        let artifact = |binary: &str, kind: &str, name: &str| {
+            json!({
+                "reason": "compiler-artifact",
+                "manifest_path": "/w/inject/Cargo.toml",
+                "executable": binary,
+                "target": { "kind": [kind], "name": name },
+            })
+        };
+        let messages = [
+            artifact("/t/inject-1", "lib", "windtunnel_inject"),
+            artifact("/t/links-2", "test", "links"),
+            json!({ "reason": "build-finished", "success": true }),
+        ];
         let links = Suite { name: "links".to_owned(), binary: "/t/links-2".into(), directory: "/w/inject".into() };
-        assert_eq!(suites(messages).expect("they are JSON"), [links]);
+        assert_eq!(suites(&messages).expect("they say where they are"), [links]);
     }
 
     #[test]

@@ -24,14 +24,15 @@ mod page;
 pub(crate) use disk::{copies, makes, reads, syncs, syncs_all, syncs_memory, writes};
 pub(crate) use page::LAYOUT;
 
-use super::real_clock::{BadPage, errno, map};
+use super::real_clock::errno;
+use super::real_page::{BadPage, map};
 use libc::c_int;
 use page::{Page, page};
 use std::ptr;
 
 /// Maps a page and goes by it from now on.
 pub(crate) fn install(fd: c_int) -> Result<(), BadPage> {
-    page::set_page(map::<Page>(fd, Page::is_known)?);
+    page::PAGE.set(map(fd, Page::is_known)?);
     Ok(())
 }
 

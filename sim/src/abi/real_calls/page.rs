@@ -3,11 +3,11 @@
 //! A fault has a slot of its own, which is written before its bit is set in the word that says which slots are in
 //! force. Numbers of calls and what came of them are counted in the slot, for all processes of the host.
 
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::abi::real_page::{Installed, PAGE_WORDS};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// "wtcalls1", little-endian.
 const MAGIC: u64 = 0x3173_6c6c_6163_7477;
-const PAGE_WORDS: usize = 512;
 const MAGIC_WORD: usize = 0;
 /// A bit for each slot in force.
 const IN_FORCE_WORD: usize = 1;
@@ -59,18 +59,12 @@ pub(crate) const LAYOUT: [usize; 19] = [
     FREE_AT_WORD,
 ];
 
-/// The page, if there is one. Set once, never unmapped.
-static PAGE: AtomicPtr<Page> = AtomicPtr::new(std::ptr::null_mut());
+pub(super) static PAGE: Installed<Page> = Installed::none();
 
 /// This process's page. Without one, calls are the genuine ones, at the cost of this look.
 #[inline]
 pub(super) fn page() -> Option<&'static Page> {
-    // SAFETY: null or what `set_page` was given.
-    unsafe { PAGE.load(Ordering::Acquire).as_ref() }
-}
-
-pub(super) fn set_page(page: &'static Page) {
-    PAGE.store(std::ptr::from_ref(page).cast_mut(), Ordering::Release);
+    PAGE.get()
 }
 
 /// The words that the world and this process share.

@@ -48,7 +48,11 @@ unsafe fn within<L: Copy>(
 
 /// pthread_mutex_timedlock(3p).
 pub(crate) unsafe extern "C" fn pthread_mutex_timedlock(mutex: *mut pthread_mutex_t, time: *const timespec) -> c_int {
-    unsafe { within(libc::CLOCK_REALTIME, time, mutex, real::pthread_mutex_timedlock, || real::pthread_mutex_timedlock(mutex, time)) }
+    unsafe {
+        within(libc::CLOCK_REALTIME, time, mutex, real::pthread_mutex_timedlock, || {
+            real::pthread_mutex_timedlock(mutex, time)
+        })
+    }
 }
 
 /// pthread_mutex_clocklock(3p).
@@ -57,7 +61,9 @@ pub(crate) unsafe extern "C" fn pthread_mutex_clocklock(
     clock: clockid_t,
     time: *const timespec,
 ) -> c_int {
-    unsafe { within(clock, time, mutex, real::pthread_mutex_timedlock, || real::pthread_mutex_clocklock(mutex, clock, time)) }
+    unsafe {
+        within(clock, time, mutex, real::pthread_mutex_timedlock, || real::pthread_mutex_clocklock(mutex, clock, time))
+    }
 }
 
 /// pthread_rwlock_timedrdlock(3p).
@@ -65,7 +71,11 @@ pub(crate) unsafe extern "C" fn pthread_rwlock_timedrdlock(
     lock: *mut pthread_rwlock_t,
     time: *const timespec,
 ) -> c_int {
-    unsafe { within(libc::CLOCK_REALTIME, time, lock, real::pthread_rwlock_timedrdlock, || real::pthread_rwlock_timedrdlock(lock, time)) }
+    unsafe {
+        within(libc::CLOCK_REALTIME, time, lock, real::pthread_rwlock_timedrdlock, || {
+            real::pthread_rwlock_timedrdlock(lock, time)
+        })
+    }
 }
 
 /// pthread_rwlock_clockrdlock(3p).
@@ -74,7 +84,11 @@ pub(crate) unsafe extern "C" fn pthread_rwlock_clockrdlock(
     clock: clockid_t,
     time: *const timespec,
 ) -> c_int {
-    unsafe { within(clock, time, lock, real::pthread_rwlock_timedrdlock, || real::pthread_rwlock_clockrdlock(lock, clock, time)) }
+    unsafe {
+        within(clock, time, lock, real::pthread_rwlock_timedrdlock, || {
+            real::pthread_rwlock_clockrdlock(lock, clock, time)
+        })
+    }
 }
 
 /// pthread_rwlock_timedwrlock(3p).
@@ -82,7 +96,11 @@ pub(crate) unsafe extern "C" fn pthread_rwlock_timedwrlock(
     lock: *mut pthread_rwlock_t,
     time: *const timespec,
 ) -> c_int {
-    unsafe { within(libc::CLOCK_REALTIME, time, lock, real::pthread_rwlock_timedwrlock, || real::pthread_rwlock_timedwrlock(lock, time)) }
+    unsafe {
+        within(libc::CLOCK_REALTIME, time, lock, real::pthread_rwlock_timedwrlock, || {
+            real::pthread_rwlock_timedwrlock(lock, time)
+        })
+    }
 }
 
 /// pthread_rwlock_clockwrlock(3p).
@@ -91,7 +109,11 @@ pub(crate) unsafe extern "C" fn pthread_rwlock_clockwrlock(
     clock: clockid_t,
     time: *const timespec,
 ) -> c_int {
-    unsafe { within(clock, time, lock, real::pthread_rwlock_timedwrlock, || real::pthread_rwlock_clockwrlock(lock, clock, time)) }
+    unsafe {
+        within(clock, time, lock, real::pthread_rwlock_timedwrlock, || {
+            real::pthread_rwlock_clockwrlock(lock, clock, time)
+        })
+    }
 }
 
 /// sem_wait(3) within a time limit.

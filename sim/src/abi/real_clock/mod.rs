@@ -33,47 +33,16 @@ pub(crate) use reads::*;
 pub(crate) use sleeps::*;
 pub(crate) use timerfds::*;
 
-use crate::carrier::real;
+use super::real_page::{BadPage, map};
 use libc::{c_int, timespec};
-use page::{PAGE_WORDS, Page};
-
-/// What is wrong with a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BadPage {
-    /// It cannot be mapped: the error's number.
-    NotMapped(c_int),
-    /// It is of another layout.
-    Unknown,
-}
+use page::Page;
 
 /// Maps a page and goes by it from now on.
 pub(crate) fn install(fd: c_int) -> Result<(), BadPage> {
-    let page = map::<Page>(fd, Page::is_known)?;
+    let page = map(fd, Page::is_known)?;
     shown::tie();
-    page::set_page(page);
+    page::PAGE.set(page);
     Ok(())
-}
-
-/// Maps a page of shared memory for good, if it is one that is known. `T` is made of atomics, and `PAGE_WORDS` long.
-pub(super) fn map<T>(fd: c_int, is_known: impl FnOnce(&T) -> bool) -> Result<&'static T, BadPage> {
-    const { assert!(size_of::<T>() == PAGE_WORDS * 8) };
-    let bytes = PAGE_WORDS * 8;
-    let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
-    // SAFETY: a new mapping of a file, where the kernel likes.
-    let address =
-        unsafe { real::raw_syscall(libc::SYS_mmap, [0, bytes, prot, libc::MAP_SHARED as usize, fd as usize, 0]) };
-    if address < 0 {
-        return Err(BadPage::NotMapped(-address as c_int));
-    }
-    // SAFETY: mapped for good, aligned to pages, atomics throughout. A file that is shorter would end the process at
-    // the first look; the world's is sealed.
-    let page = unsafe { &*(address as *const T) };
-    if !is_known(page) {
-        // SAFETY: mapped just now, and seen by nobody else.
-        unsafe { real::raw_syscall(libc::SYS_munmap, [address as usize, bytes, 0, 0, 0, 0]) };
-        return Err(BadPage::Unknown);
-    }
-    Ok(page)
 }
 
 pub(super) fn timespec_of(ns: i64) -> timespec {

@@ -3,11 +3,11 @@
 //! Two slots of words, and a turn whose last bit says which of them holds: whoever finds the same turn after reading as
 //! before has read what belongs together, and a writer that was killed in between keeps nobody waiting.
 
-use std::sync::atomic::{AtomicI64, AtomicPtr, Ordering, fence};
+use crate::abi::real_page::{Installed, PAGE_WORDS};
+use std::sync::atomic::{AtomicI64, Ordering, fence};
 
 /// "wtclock1", little-endian.
-pub(super) const MAGIC: i64 = 0x316b_636f_6c63_7477;
-pub(super) const PAGE_WORDS: usize = 512;
+const MAGIC: i64 = 0x316b_636f_6c63_7477;
 const MAGIC_WORD: usize = 0;
 const TURN_WORD: usize = 1;
 const WALL_READS_WORD: usize = 2;
@@ -56,19 +56,12 @@ pub(crate) const LAYOUT: [usize; 15] = [
 
 const MILLION: i128 = 1_000_000;
 
-/// The page, if there is one. Set once, never unmapped.
-static PAGE: AtomicPtr<Page> = AtomicPtr::new(std::ptr::null_mut());
+pub(super) static PAGE: Installed<Page> = Installed::none();
 
 /// This process's page. Without one, clocks are the genuine ones, at the cost of this look.
 #[inline]
 pub(super) fn page() -> Option<&'static Page> {
-    // SAFETY: null or what `set_page` was given.
-    unsafe { PAGE.load(Ordering::Acquire).as_ref() }
-}
-
-/// Has all clocks of the process go by a page from now on.
-pub(super) fn set_page(page: &'static Page) {
-    PAGE.store(std::ptr::from_ref(page).cast_mut(), Ordering::Release);
+    PAGE.get()
 }
 
 /// Which of the curves.

@@ -9,7 +9,7 @@ use crate::kernel::disk::{Inode, Regular, What};
 use crate::kernel::file::{FileId, Kind};
 use crate::kernel::process::Process;
 use crate::kernel::{Kernel, Step, Stop, ThreadId};
-use libc::{EACCES, EEXIST, EINVAL, EISDIR, ELOOP, EMFILE, ENOENT, ENOTDIR, ENXIO, EPERM, c_int};
+use libc::{EACCES, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, EPERM, c_int};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -126,9 +126,8 @@ impl Kernel {
             return Err(Stop::Errno(EINVAL)); // fs/open.c, build_open_flags
         }
         // fs/open.c, do_sys_openat2: a number first, so that nothing is made that could not be opened.
-        if !at.path.is_empty() && self.table(me).is_full() {
-            self.note_refused_descriptor(me);
-            return Err(Stop::Errno(EMFILE));
+        if !at.path.is_empty() {
+            self.check_descriptor_room(me)?;
         }
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
         let exclusive = creates && flags & libc::O_EXCL != 0;
@@ -316,10 +315,10 @@ impl Kernel {
     pub(crate) fn read_link(&mut self, me: ThreadId, at: At<'_>) -> Result<Vec<u8>, Stop> {
         // readlink(2): with an empty path, the link that was opened with O_PATH and O_NOFOLLOW.
         let opened = if at.path.is_empty() { self.raw_file(me, at.directory).ok() } else { None };
-        let node = match opened.map(|id| &self.files[id].kind) {
-            Some(Kind::Outside(open)) => open.node().clone(),
-            Some(Kind::Disk(_)) => {
-                let inode = opened.map(|id| self.own_inode(me, id)).transpose()?.ok_or(Stop::Errno(ENOENT))?;
+        let node = match opened.map(|id| (id, &self.files[id].kind)) {
+            Some((_, Kind::Outside(open))) => open.node().clone(),
+            Some((id, Kind::Disk(_))) => {
+                let inode = self.own_inode(me, id)?;
                 Node::Own(inode, self.disk(me).inode(inode).what.file_type())
             }
             _ => self.existing(me, at, Last::Keep)?.1,

@@ -13,7 +13,7 @@ pub(crate) const V4_BYTES: usize = 16;
 /// Size of `sockaddr_in6`.
 const V6_BYTES: usize = 28;
 /// Least size of an IPv6 address that Linux accepts: without the scope (`SIN6_LEN_RFC2133`, net/ipv6.h).
-pub(crate) const V6_BYTES_MIN: usize = 24;
+const V6_BYTES_MIN: usize = 24;
 
 /// What the resolver and programs call the name server; `/etc/resolv.conf` names it.
 pub(crate) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 255, 53);
@@ -112,6 +112,18 @@ impl RawAddress {
         Some(c_int::from(u16::from_ne_bytes([family[0], family[1]])))
     }
 
+    /// Whether there are bytes enough for an address of a family, whichever is named.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub(crate) fn check_length(&self, family: Family) -> Result<(), c_int> {
+        let least = match family {
+            Family::V4 => V4_BYTES,
+            Family::V6 => V6_BYTES_MIN,
+        };
+        if self.len < least { Err(EINVAL) } else { Ok(()) }
+    }
+
     /// Reads the address for a socket of a family. `None` stands for `AF_UNSPEC`.
     ///
     /// # Errors
@@ -123,8 +135,7 @@ impl RawAddress {
         }
         let port = || u16::from_be_bytes([self.bytes[2], self.bytes[3]]);
         match (family, given) {
-            (Family::V4, _) if self.len < V4_BYTES => Err(EINVAL),
-            (Family::V6, AF_INET6) if self.len < V6_BYTES_MIN => Err(EINVAL),
+            (Family::V4, _) | (Family::V6, AF_INET6) if self.check_length(family).is_err() => Err(EINVAL),
             (Family::V4, AF_INET) => Ok(Some(self.endpoint_v4())),
             (Family::V6, AF_INET6) => {
                 let mut octets = [0; 16];

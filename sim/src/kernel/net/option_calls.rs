@@ -312,7 +312,7 @@ impl Network {
         number: c_int,
     ) -> Result<(), c_int> {
         let has_port = self.has_port(socket);
-        let (closed, listens) = self.tcp_is_closed(socket);
+        let (closed, listens) = (self.tcp_is_closed(socket), self.is_listening(socket));
         let state = &mut self.sockets[socket];
         let of = of(state);
         match (level, name) {
@@ -329,14 +329,14 @@ impl Network {
         Ok(())
     }
 
-    /// Whether a TCP socket is in the states `TCP_CLOSE` and `TCP_LISTEN`.
-    fn tcp_is_closed(&self, socket: Socket) -> (bool, bool) {
+    /// Whether a TCP socket is in the state `TCP_CLOSE`.
+    fn tcp_is_closed(&self, socket: Socket) -> bool {
         match &self.sockets[socket].protocol {
             Protocol::Tcp(Tcp::Connected { connection, side }) => {
-                (self.connections[*connection].ends[*side].phase == Phase::Gone, false)
+                self.connections[*connection].ends[*side].phase == Phase::Gone
             }
-            Protocol::Tcp(Tcp::Listening(_)) => (false, true),
-            Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) | Protocol::Unix(_) => (true, false),
+            Protocol::Tcp(Tcp::Listening(_)) => false,
+            Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) | Protocol::Unix(_) => true,
         }
     }
 

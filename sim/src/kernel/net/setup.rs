@@ -1,7 +1,7 @@
 //! Making sockets and giving them addresses: socket(2), bind(2), listen(2), accept(2), connect(2), shutdown(2),
 //! getsockname(2), getpeername(2).
 
-use super::address::{Family, RawAddress, V6_BYTES_MIN};
+use super::address::{Family, RawAddress};
 use super::options::Options;
 use super::ports::{Claim, Rule};
 use super::socket::{Protocol, SocketState};
@@ -44,9 +44,7 @@ impl Kernel {
     /// Gives a socket that exists already a file and a descriptor.
     pub(crate) fn open_existing_socket(&mut self, me: ThreadId, socket: Socket, flags: c_int) -> Result<c_int, Stop> {
         let owner = self.threads[me].process;
-        if self.table(me).is_full() {
-            return Err(Stop::Errno(libc::EMFILE));
-        }
+        self.check_descriptor_room(me)?;
         let status = if flags & SOCK_NONBLOCK != 0 { libc::O_NONBLOCK } else { 0 };
         let file = self.new_file(owner, Kind::Socket(socket), libc::O_RDWR | status);
         self.net.sockets[socket].file = Some(file);
@@ -105,15 +103,11 @@ impl Kernel {
             Protocol::Tcp(_) => {}
         }
         let family = state.family;
-        if family == Family::V6 && address.len < V6_BYTES_MIN {
-            return Err(Stop::Errno(EINVAL)); // inet6_bind looks at the length first
-        }
+        address.check_length(family)?; // inet_bind_sk and inet6_bind_sk look at the length first
         let at = match address.decode(family)? {
             Some(at) => at,
             // inet_bind: AF_UNSPEC is tolerated with the wildcard address.
-            None if family == Family::V4 && address.v4().is_unspecified() => {
-                Endpoint::new(family.any(), u16::from_be_bytes([address.bytes[2], address.bytes[3]]))
-            }
+            None if family == Family::V4 && address.v4().is_unspecified() => address.endpoint_v4(),
             None => return Err(Stop::Errno(EAFNOSUPPORT)),
         };
         self.net.bind(socket, at, address.is_mapped())?;
@@ -205,9 +199,7 @@ impl Kernel {
                 return Ok(0);
             }
             None if !began => {
-                if family == Family::V6 && address.len < V6_BYTES_MIN {
-                    return Err(Stop::Errno(EINVAL)); // tcp_v6_connect looks at the length first
-                }
+                address.check_length(family)?; // tcp_v4_connect and tcp_v6_connect look at the length first
                 let to = address.decode(family)?.ok_or(EINVAL)?;
                 self.network(|net, cx| net.tcp_connect(cx, socket, to))?;
                 self.threads[me].progress.done = 1;

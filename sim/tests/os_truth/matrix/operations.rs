@@ -338,6 +338,7 @@ operations! {
         "bind a privileged port" { t.bind(fd, Addr::local(80)); }
         "bind a short name" { t.bind(fd, Addr::local(0).cut(8)); }
         "bind no family" { t.bind(fd, Addr::unspecified()); }
+        "bind no family with a short name" { t.bind(fd, Addr::unspecified().cut(8)); }
         "bind a unix name" {
             t.bind(fd, Addr::name("other"));
             t.getsockname(fd);

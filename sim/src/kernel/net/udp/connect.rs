@@ -2,7 +2,7 @@
 //! asked for.
 
 use super::loopback_like;
-use crate::kernel::net::address::{Family, RawAddress, V4_BYTES, V6_BYTES_MIN};
+use crate::kernel::net::address::{Family, RawAddress, V4_BYTES};
 use crate::kernel::net::control::Sent;
 use crate::kernel::net::ports::Rule;
 use crate::kernel::net::socket::Protocol;
@@ -19,9 +19,8 @@ impl Network {
     pub(in crate::kernel::net) fn udp_bind_to(&mut self, socket: Socket, address: &RawAddress) -> Result<(), c_int> {
         let state = &self.sockets[socket];
         let (host, family, bound) = (state.host, state.family, state.holds_port);
+        address.check_length(family)?;
         let at = match (family, address.family()) {
-            (Family::V4, _) if address.len < V4_BYTES => return Err(EINVAL),
-            (Family::V6, _) if address.len < V6_BYTES_MIN => return Err(EINVAL),
             // AF_UNSPEC is tolerated with the wildcard address.
             (Family::V4, Some(AF_UNSPEC)) if address.v4().is_unspecified() => address.endpoint_v4(),
             _ => address.decode(family)?.ok_or(EAFNOSUPPORT)?,
@@ -141,8 +140,10 @@ impl Network {
         let mut to = match (state.family, address.family()) {
             (Family::V6, Some(AF_INET)) if v6_only => return Err(EAFNOSUPPORT),
             (Family::V6, Some(AF_INET)) => address.decode(Family::V4)?.ok_or(EINVAL)?,
-            (Family::V6, _) if address.len < V6_BYTES_MIN => return Err(EINVAL),
-            (family, _) => address.decode(family)?.ok_or(EAFNOSUPPORT)?,
+            (family, _) => {
+                address.check_length(family)?;
+                address.decode(family)?.ok_or(EAFNOSUPPORT)?
+            }
         };
         if to.ip.is_unspecified() {
             // Oneself: ip_route_output_key, and "connect to self" in __ip6_datagram_connect.
@@ -263,7 +264,7 @@ pub(super) fn family_of_destination(address: &RawAddress, v6_only: bool) -> Resu
         Some(AF_UNSPEC) => return Ok(None),
         Some(AF_INET) => Family::V4,
         Some(AF_INET6) if address.is_mapped() => Family::V4,
-        Some(AF_INET6) if address.len >= V6_BYTES_MIN => Family::V6,
+        Some(AF_INET6) if address.check_length(Family::V6).is_ok() => Family::V6,
         _ => return Err(EINVAL),
     };
     if family == Family::V4 && v6_only { Err(ENETUNREACH) } else { Ok(Some(family)) }
