@@ -1,7 +1,7 @@
 //! The rule that sends packets into the queue: an nf_tables table in the network namespace of the switch.
 //!
-//! The table has the owner flag: it goes with the socket that made it, whatever becomes of this process, and nobody
-//! else can change it. For the case that the process is stopped rather than killed, the rule asks
+//! The table has the owner flag, if the kernel has it: it goes with the socket that made it, whatever becomes of this
+//! process, and nobody else can change it. For the case that the process is stopped rather than killed, the rule asks
 //! in addition whether a lease has run out that has to be renewed all the time.
 //!
 //! Packets that no trouble concerns are not queued at all.
@@ -11,7 +11,7 @@ use super::rule::{Description, LEASE, Means, SETS, is_of, key};
 use crate::error::{Error, Result};
 use crate::netlink::Socket;
 use crate::netlink::nft::message::{self, Step, transaction};
-use crate::netlink::nft::renew;
+use crate::netlink::nft::{Hold, by_the_best_hold, renew};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +68,7 @@ impl Diversion {
         if self.wanted.is_empty() && !new.is_empty() {
             // With the table, since each transaction takes as long as all processors need to notice it (RCU).
             let later = steps.split_off(steps.len().min(MESSAGES_MAX));
-            self.make_table(&steps)?;
+            by_the_best_hold(|hold| self.make_table(hold, &steps))?;
             steps = later;
         }
         pairs.iter().for_each(|pair| *self.wanted.entry(*pair).or_default() += 1);
@@ -121,7 +121,7 @@ impl Diversion {
     }
 
     /// Makes the table by whichever means this kernel has, with this in it.
-    fn make_table(&mut self, elements: &[Step]) -> Result<()> {
+    fn make_table(&mut self, hold: Hold, elements: &[Step]) -> Result<()> {
         let means = self.means.map_or(vec![Means::Statement, Means::Target], |means| vec![means]);
         let mut refused = Error::lacking(
             ADDING,
@@ -129,7 +129,7 @@ impl Diversion {
             "it would need CONFIG_NFT_QUEUE, or CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_NFQUEUE",
         );
         for means in means {
-            let steps = [self.description.table_with(means), elements.to_vec()].concat();
+            let steps = [self.description.table_with(hold, means), elements.to_vec()].concat();
             match self.socket.batch(transaction(steps), ADDING) {
                 Ok(()) => {
                     self.means = Some(means);

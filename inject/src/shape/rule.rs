@@ -41,12 +41,13 @@ pub(super) struct Description {
 }
 
 impl Description {
+    /// Of a queue of this process's: one that another process had may have left its table, where tables have no owners.
     pub(super) fn of(queue: u16) -> Self {
-        Self { table: format!("windtunnel-shape-{queue}"), queue }
+        Self { table: format!("windtunnel-shape-{}-{queue}", std::process::id()), queue }
     }
 
     /// What makes all of it, with no pairs yet.
-    pub(super) fn table_with(&self, means: Means) -> Vec<Step> {
+    pub(super) fn table_with(&self, hold: Hold, means: Means) -> Vec<Step> {
         let table = &self.table;
         let rules = SETS.map(|(set, family)| self.rule(set, family, means)).into();
         let chain = Chain { name: CHAIN.to_owned(), hook: Hook::Passage, priority: PRIORITY, rules };
@@ -54,8 +55,7 @@ impl Description {
         // Two addresses: nft(8) shows them so, being told by the type.
         let sets =
             sets.map(|((set, family), id)| message::new_set(table, set, id, Key::address(*family).twice(), None));
-        let begin =
-            [message::new_table(table, Hold::Socket), message::new_chain(table, &chain), message::new_lease(table, 1)];
+        let begin = [message::new_table(table, hold), message::new_chain(table, &chain), message::new_lease(table, 1)];
         let rules = chain.rules.iter().map(|rule| message::new_rule(table, CHAIN, rule.emit()));
         let make = |message| (message, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
         let append = |message| (message, NLM_F_CREATE | NLM_F_APPEND | NLM_F_ACK);

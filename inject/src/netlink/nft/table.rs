@@ -105,13 +105,7 @@ impl Table {
     /// # Errors
     /// There is a table of this name, the kernel lacks nftables, or this user may not.
     pub fn new(description: TableDescription) -> Result<Self> {
-        match Self::held_by(Hold::Socket, description.clone()) {
-            // nf_tables_api.c before 5.12: flags that are not known.
-            Err(error) if error.is_os(libc::EINVAL) || error.is_os(libc::EOPNOTSUPP) => {
-                Self::held_by(Hold::Namespace, description)
-            }
-            made => made,
-        }
+        by_the_best_hold(|hold| Self::held_by(hold, description.clone()))
     }
 
     /// Makes a table that is kept by what is said.
@@ -277,6 +271,15 @@ impl Table {
     }
 }
 
+/// Makes a table with an owner, if the kernel has owners, and otherwise without.
+pub(crate) fn by_the_best_hold<T>(mut make: impl FnMut(Hold) -> Result<T>) -> Result<T> {
+    match make(Hold::Socket) {
+        // nf_tables_api.c before 5.12: flags that are not known.
+        Err(error) if error.is_os(libc::EINVAL) || error.is_os(libc::EOPNOTSUPP) => make(Hold::Namespace),
+        made => made,
+    }
+}
+
 /// Begins the lease of a table anew: without a gap, as it is one transaction.
 pub(crate) fn renew(socket: &mut Socket, table: &str, lease: Duration) -> Result<Renewed> {
     let what = format!("renew the lease of the table {table}");
@@ -320,5 +323,31 @@ fn is_there_by(socket: &mut Socket, name: &str) -> Result<Option<Option<u32>>> {
             NfTablesMessage::NewTable(table) => Some(message::owner(&table)),
             _ => None,
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Hold, by_the_best_hold};
+    use crate::Error;
+
+    /// What comes of making a table where tables with owners are answered with this.
+    fn made(answer: i32) -> Result<Hold, Error> {
+        by_the_best_hold(|hold| match hold {
+            Hold::Socket => Err(Error::os("make a table", std::io::Error::from_raw_os_error(answer))),
+            Hold::Namespace => Ok(hold),
+        })
+    }
+
+    #[test]
+    fn kernels_without_owners_get_tables_without() {
+        assert_eq!(made(libc::EINVAL).expect("a table"), Hold::Namespace);
+        assert_eq!(made(libc::EOPNOTSUPP).expect("a table"), Hold::Namespace);
+        assert_eq!(by_the_best_hold(Ok).expect("a table"), Hold::Socket);
+    }
+
+    #[test]
+    fn what_is_refused_for_another_reason_is_refused() {
+        assert!(made(libc::EPERM).expect_err("refused").is_os(libc::EPERM));
     }
 }
