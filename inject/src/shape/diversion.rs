@@ -11,7 +11,7 @@ use super::rule::{Description, LEASE, Means, SETS, is_of, key};
 use crate::error::{Error, Result};
 use crate::netlink::Socket;
 use crate::netlink::nft::message::{self, Step, transaction};
-use crate::netlink::nft::{Hold, by_the_best_hold, renew};
+use crate::netlink::nft::{Hold, Renewed, by_the_best_hold, renew};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,11 +113,11 @@ impl Diversion {
     }
 
     /// Goes on for as long as the lease.
-    pub(super) fn renew(&mut self) -> Result<()> {
+    pub(super) fn renew(&mut self) -> Result<Renewed> {
         if self.wanted.is_empty() {
-            return Ok(());
+            return Ok(Renewed::InTime);
         }
-        renew(&mut self.socket, &self.description.table, LEASE).map(drop)
+        renew(&mut self.socket, &self.description.table, LEASE)
     }
 
     /// Makes the table by whichever means this kernel has, with this in it.
