@@ -4,14 +4,15 @@ mod common;
 mod shape_net;
 
 use common::in_namespaces;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use shape_net::ruleset::{add_foreign_table, ruleset};
 use shape_net::{Net, quantile};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use windtunnel_inject::Injection;
 use windtunnel_inject::shape::{Endpoint, Links, Shaper, Shaping, Spread, Trouble};
 use windtunnel_inject::switch::{Cut, Partition, Ways};
-use windtunnel_inject::sys::{Forked, fork, wait};
+use windtunnel_inject::sys::{Forked, end_now, fork, wait};
 
 const TENTH: Duration = Duration::from_millis(100);
 
@@ -245,6 +246,31 @@ fn packets_pass_a_shaper_that_has_been_stopped_until_it_goes_on() {
             kill_process(pid, Signal::CONT).unwrap();
             until(|| round_trip(&net).is_none());
         });
+    });
+}
+
+#[test]
+fn a_shaper_that_has_been_stopped_says_so_once() {
+    in_namespaces(|| {
+        let net = Net::new();
+        let Forked::Parent(child) = fork().unwrap() else {
+            let shaper = net.shaper(7);
+            let stopped = AssertUnwindSafe(|| {
+                let mut partition = shaper.begin(&net.there(), Trouble::Partition).unwrap();
+                partition.read_back().unwrap();
+                kill_process(getpid(), Signal::STOP).unwrap();
+                // At first the lease that has run out is all there is to be seen.
+                until(|| partition.read_back().is_err_and(|error| error.to_string().contains("stood still")));
+                partition.read_back().unwrap();
+                let mut later = shaper.begin(&net.there(), Trouble::Partition).unwrap();
+                later.read_back().unwrap();
+            });
+            end_now(i32::from(catch_unwind(stopped).is_err()));
+        };
+        until(|| round_trip(&net).is_none());
+        until(|| round_trip(&net).is_some());
+        kill_process(Pid::from_raw(child.cast_signed()).unwrap(), Signal::CONT).unwrap();
+        assert_eq!(wait(child).unwrap().code(), 0);
     });
 }
 

@@ -1,16 +1,18 @@
 //! The rule that sends packets into the queue: an nf_tables table in the network namespace of the switch.
 //!
-//! The table has the owner flag: it goes with the socket that made it, whatever becomes of this process, and nobody
-//! else can change it. For the case that the process is stopped rather than killed, the rule asks in addition whether
-//! an element is there that has to be renewed all the time.
+//! The table has the owner flag, if the kernel has it: it goes with the socket that made it, whatever becomes of this
+//! process, and nobody else can change it. For the case that the process is stopped rather than killed, the rule asks
+//! in addition whether a lease has run out that has to be renewed all the time.
 //!
 //! Packets that no trouble concerns are not queued at all.
 
 use super::engine::Pair;
-use super::rule::{Description, LEASE, Means, SETS, transaction};
+use super::rule::{Description, LEASE, Means, SETS, is_of, key};
 use crate::error::{Error, Result};
 use crate::netlink::Socket;
-use netlink_packet_netfilter::nftables::{NfTablesMessage, SetElementMessage};
+use crate::netlink::nft::message::{self, Step, transaction};
+use crate::netlink::nft::{Hold, Renewed, by_the_best_hold, renew};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -60,11 +62,13 @@ impl Diversion {
     /// Diverts these as well.
     pub(super) fn add(&mut self, pairs: &BTreeSet<Pair>) -> Result<()> {
         let new: Vec<Pair> = pairs.iter().filter(|pair| !self.wanted.contains_key(pair)).copied().collect();
-        let mut steps = self.changes(&new, NfTablesMessage::NewSetElement);
+        let mut steps = self.changes(&new, |set, pairs| {
+            (message::new_elements(&self.description.table, set, keys(pairs)), NLM_F_CREATE | NLM_F_ACK)
+        });
         if self.wanted.is_empty() && !new.is_empty() {
             // With the table, since each transaction takes as long as all processors need to notice it (RCU).
             let later = steps.split_off(steps.len().min(MESSAGES_MAX));
-            self.make_table(&steps)?;
+            by_the_best_hold(|hold| self.make_table(hold, &steps))?;
             steps = later;
         }
         pairs.iter().for_each(|pair| *self.wanted.entry(*pair).or_default() += 1);
@@ -78,9 +82,13 @@ impl Diversion {
     pub(super) fn remove(&mut self, pairs: &BTreeSet<Pair>) -> Result<()> {
         let gone = self.forget(pairs);
         let removed = if self.wanted.is_empty() && !gone.is_empty() {
-            self.socket.batch(transaction(vec![self.description.removal()]), REMOVING)
+            let removal = (message::delete_table(&self.description.table), NLM_F_ACK);
+            self.socket.batch(transaction(vec![removal]), REMOVING)
         } else {
-            self.transact(&self.changes(&gone, NfTablesMessage::DeleteSetElement), REMOVING)
+            let steps = self.changes(&gone, |set, pairs| {
+                (message::delete_elements(&self.description.table, set, keys(pairs)), NLM_F_ACK)
+            });
+            self.transact(&steps, REMOVING)
         };
         match removed {
             // Somebody has been faster.
@@ -105,22 +113,15 @@ impl Diversion {
     }
 
     /// Goes on for as long as the lease.
-    pub(super) fn renew(&mut self) -> Result<()> {
+    pub(super) fn renew(&mut self) -> Result<Renewed> {
         if self.wanted.is_empty() {
-            return Ok(());
+            return Ok(Renewed::InTime);
         }
-        let what = "go on diverting packets to a queue";
-        let gone = NfTablesMessage::DeleteSetElement(self.description.alive(None));
-        let new = NfTablesMessage::NewSetElement(self.description.alive(Some(LEASE)));
-        match self.socket.batch(transaction(vec![gone, new.clone()]), what) {
-            // It had run out: this process has been stopped, or the machine was.
-            Err(error) if error.is_os(libc::ENOENT) => self.socket.batch(transaction(vec![new]), what),
-            renewed => renewed,
-        }
+        renew(&mut self.socket, &self.description.table, LEASE)
     }
 
     /// Makes the table by whichever means this kernel has, with this in it.
-    fn make_table(&mut self, elements: &[NfTablesMessage]) -> Result<()> {
+    fn make_table(&mut self, hold: Hold, elements: &[Step]) -> Result<()> {
         let means = self.means.map_or(vec![Means::Statement, Means::Target], |means| vec![means]);
         let mut refused = Error::lacking(
             ADDING,
@@ -128,7 +129,7 @@ impl Diversion {
             "it would need CONFIG_NFT_QUEUE, or CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_NFQUEUE",
         );
         for means in means {
-            let steps = [self.description.table_with(means), elements.to_vec()].concat();
+            let steps = [self.description.table_with(hold, means), elements.to_vec()].concat();
             match self.socket.batch(transaction(steps), ADDING) {
                 Ok(()) => {
                     self.means = Some(means);
@@ -142,18 +143,22 @@ impl Diversion {
         Err(refused)
     }
 
-    /// What adds pairs to the sets, or removes them.
-    fn changes(&self, pairs: &[Pair], step: impl Fn(SetElementMessage) -> NfTablesMessage) -> Vec<NfTablesMessage> {
+    /// What changes the sets by these pairs, some at a time.
+    fn changes(&self, pairs: &[Pair], step: impl Fn(&str, &[Pair]) -> Step) -> Vec<Step> {
         let mut steps = Vec::new();
         for (set, family) in SETS {
-            let those: Vec<Pair> = pairs.iter().filter(|pair| family.has(**pair)).copied().collect();
-            steps.extend(those.chunks(ELEMENTS_MAX).map(|some| step(self.description.pairs(set, some))));
+            let those: Vec<Pair> = pairs.iter().filter(|pair| is_of(family, **pair)).copied().collect();
+            steps.extend(those.chunks(ELEMENTS_MAX).map(|some| step(set, some)));
         }
         steps
     }
 
     /// Takes these steps, in as few transactions as the socket's buffer allows.
-    fn transact(&mut self, steps: &[NfTablesMessage], what: &str) -> Result<()> {
+    fn transact(&mut self, steps: &[Step], what: &str) -> Result<()> {
         steps.chunks(MESSAGES_MAX).try_for_each(|some| self.socket.batch(transaction(some.to_vec()), what))
     }
+}
+
+fn keys(pairs: &[Pair]) -> impl Iterator<Item = Vec<u8>> {
+    pairs.iter().copied().map(key)
 }

@@ -7,6 +7,7 @@ use super::queue::{Queue, Received};
 use super::rule::MARK;
 use super::shaper::{Shared, lock};
 use crate::error::{Error, Result};
+use crate::netlink::nft::Renewed;
 use crate::sys::set_mark;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sendto, socket_with};
@@ -42,7 +43,9 @@ pub(super) fn enforce(queue: Queue, shared: &Shared, stop: BorrowedFd<'_>) -> Re
         line.release(now_ns())?;
         if renew_at_ns <= now_ns() {
             // If that fails, packets pass, and whoever reads the rule back is told.
-            let _ = lock(&shared.diversion).renew();
+            if let Ok(Renewed::TooLate) = lock(&shared.diversion).renew() {
+                shared.lapses.fetch_add(1, Ordering::Relaxed);
+            }
             renew_at_ns = now_ns() + RENEWAL.as_nanos() as u64;
         }
         let next_ns = line.next_due_ns().unwrap_or(u64::MAX).min(renew_at_ns);

@@ -2,11 +2,12 @@
 
 use super::diversion::ADDING;
 use super::engine::Pair;
-use super::rule::{ALIVE, Description, SETS, content, keys, message, pair, queues};
+use super::rule::{Description, SETS, is_of, pair, queues};
 use crate::error::{Error, Result};
 use crate::netlink::Socket;
+use crate::netlink::nft::{ALIVE, message};
 use netlink_packet_core::NLM_F_DUMP;
-use netlink_packet_netfilter::nftables::NfTablesMessage;
+use netlink_packet_netfilter::NetfilterMessage;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use std::collections::BTreeSet;
 
@@ -27,7 +28,7 @@ impl Inspection {
     /// Asks the kernel whether these are diverted to our queue.
     pub(super) fn read_back(&mut self, pairs: &BTreeSet<Pair>) -> Result<()> {
         let unlike = |found: &str| Error::unlike(ADDING, "a rule for each pair of hosts", found);
-        let rules = self.list(self.description.request_for_rules())?;
+        let rules = message::rules(self.list(self.description.request_for_rules())?);
         let queueing = rules.iter().filter(|rule| queues(rule, self.description.queue)).count();
         if queueing != SETS.len() {
             return Err(unlike(&format!("{queueing} rules for queue {}", self.description.queue)));
@@ -45,7 +46,7 @@ impl Inspection {
     /// Which of these are diverted.
     pub(super) fn diverted(&mut self, pairs: &BTreeSet<Pair>) -> Result<BTreeSet<Pair>> {
         let mut diverted = BTreeSet::new();
-        for (set, _) in SETS.iter().filter(|(_, family)| pairs.iter().any(|pair| family.has(*pair))) {
+        for (set, _) in SETS.iter().filter(|(_, family)| pairs.iter().any(|pair| is_of(*family, *pair))) {
             diverted.extend(self.elements(set)?.iter().filter_map(|key| pair(key)).filter(|pair| pairs.contains(pair)));
         }
         Ok(diverted)
@@ -53,15 +54,14 @@ impl Inspection {
 
     /// The keys of a set; none if there is no such set.
     fn elements(&mut self, set: &str) -> Result<Vec<Vec<u8>>> {
-        let answers = self.list(self.description.request_for_elements(set))?;
-        Ok(answers.into_iter().flat_map(keys).collect())
+        Ok(message::keys(self.list(message::get_elements(&self.description.table, set))?))
     }
 
     /// What a request asks for; nothing if that is not there.
-    fn list(&mut self, request: NfTablesMessage) -> Result<Vec<NfTablesMessage>> {
-        match self.socket.ask(message(request), NLM_F_DUMP, LISTING) {
+    fn list(&mut self, request: NetfilterMessage) -> Result<Vec<NetfilterMessage>> {
+        match self.socket.ask(request, NLM_F_DUMP, LISTING) {
             Err(error) if error.is_os(libc::ENOENT) => Ok(Vec::new()),
-            answers => Ok(answers?.into_iter().filter_map(content).collect()),
+            answers => answers,
         }
     }
 }

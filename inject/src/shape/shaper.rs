@@ -53,6 +53,8 @@ pub struct Shaping {
     pairs: BTreeSet<Pair>,
     /// What it had bitten on when it was healed.
     bit_in_all: Option<u64>,
+    /// How many lapses there had been when that was last asked.
+    lapses_told: u64,
 }
 
 /// What the enforcing thread shares with everybody else.
@@ -60,6 +62,8 @@ pub(super) struct Shared {
     pub(super) engine: Mutex<Engine>,
     pub(super) diversion: Mutex<Diversion>,
     pub(super) overruns: AtomicU64,
+    /// How often the lease had run out before it was renewed.
+    pub(super) lapses: AtomicU64,
     inspection: Mutex<Inspection>,
     listing: Mutex<Listing>,
     queue: u16,
@@ -120,12 +124,13 @@ impl Shaper {
         trouble.check()?;
         let pairs = pairs(links);
         let shared = &self.running.shared;
+        let lapses_told = shared.lapses.load(Ordering::Relaxed);
         let id = lock(&shared.engine).begin(links, trouble);
         if let Err(error) = lock(&shared.diversion).add(&pairs) {
             lock(&shared.engine).end(id);
             return Err(error);
         }
-        Ok(Shaping { running: self.running.clone(), id, pairs, bit_in_all: None })
+        Ok(Shaping { running: self.running.clone(), id, pairs, bit_in_all: None, lapses_told })
     }
 
     /// How often so much has been waiting that some packets passed without any trouble.
@@ -156,6 +161,7 @@ fn set_up(namespace: Option<OwnedFd>, seed: u64) -> Result<(Queue, Shared)> {
         diversion: Mutex::new(Diversion::new(description.clone())?),
         inspection: Mutex::new(Inspection::new(description)?),
         overruns: AtomicU64::new(0),
+        lapses: AtomicU64::new(0),
         listing: Mutex::new(Listing::open()?),
         queue: queue.number(),
         port: queue.port(),
@@ -179,6 +185,12 @@ impl Injection for Shaping {
         let shared = &self.running.shared;
         if self.bit_in_all.is_some() {
             return Err(Error::unlike("shape traffic", "a trouble", "that it has been healed"));
+        }
+        // What was is said once.
+        let lapses = since(&shared.lapses, &mut self.lapses_told);
+        if lapses > 0 {
+            let found = format!("this process stood still, and packets passed for a while, {lapses} times");
+            return Err(Error::unlike("shape traffic", "all the time", found));
         }
         if shared.row()?.is_none() {
             let wanted = format!("queue {} of port {}", shared.queue, shared.port);
@@ -225,6 +237,12 @@ impl Drop for Running {
             let _ = thread.join();
         }
     }
+}
+
+/// By how much a counter has grown since it was last asked.
+fn since(counter: &AtomicU64, told: &mut u64) -> u64 {
+    let now = counter.load(Ordering::Relaxed);
+    now - std::mem::replace(told, now)
 }
 
 /// Whoever panicked with the lock held left what it protects whole: nothing in between can panic.

@@ -9,7 +9,7 @@ use netlink_packet_netfilter::nftables::{
 use std::net::IpAddr;
 
 /// `NFT_PAYLOAD_NETWORK_HEADER` (linux/netfilter/nf_tables.h).
-const NETWORK_HEADER: u32 = 1;
+pub(crate) const NETWORK_HEADER: u32 = 1;
 /// `NF_DROP` (linux/netfilter.h).
 const DROP: u32 = 0;
 /// `NF_ACCEPT` (linux/netfilter.h).
@@ -18,7 +18,7 @@ const ACCEPT: u32 = 1;
 const COUNTER_PACKETS: u16 = 2;
 
 /// The set of families for which a table's lease has not run out: all of them, or none.
-pub(super) const ALIVE: &str = "alive";
+pub(crate) const ALIVE: &str = "alive";
 
 /// A family of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Family {
     }
 
     /// Size of an address.
-    pub(super) fn bytes(self) -> u32 {
+    pub(crate) fn bytes(self) -> u32 {
         match self {
             Self::V4 => 4,
             Self::V6 => 16,
@@ -129,7 +129,7 @@ fn nfproto() -> Expressions {
 }
 
 /// Where an address stands in a packet: RFC 791 §3.1, RFC 8200 §3.
-fn offset(direction: Direction, family: Family) -> u32 {
+pub(crate) fn offset(direction: Direction, family: Family) -> u32 {
     match (family, direction) {
         (Family::V4, Direction::Source) => 12,
         (Family::V4, Direction::Destination) => 16,

@@ -7,10 +7,12 @@
 //! and refuse everybody else's changes. Where the kernel lacks it, a table lives as long as its namespace.
 
 mod expression;
-mod message;
+pub(crate) mod message;
 mod table;
 mod watch;
 
+pub(crate) use expression::{ALIVE, NETWORK_HEADER, offset};
 pub use expression::{Direction, Expression, Family};
 pub use table::{Chain, Hold, Hook, Renewed, Rule, Set, Table, TableDescription, is_there, names};
+pub(crate) use table::{by_the_best_hold, renew};
 pub use watch::{Change, Watch};

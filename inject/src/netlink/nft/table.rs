@@ -1,12 +1,11 @@
 //! A table: described, made, read back, counted, removed.
 
 use super::expression::{ALIVE, Expression, Family, counted, words};
-use super::message;
+use super::message::{self, Key, transaction};
 use crate::netlink::Socket;
 use crate::{Error, Result};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
-use netlink_packet_netfilter::NetfilterMessage;
-use netlink_packet_netfilter::nftables::{ExpressionAttribute, ListAttribute, NfTablesMessage, RuleAttribute};
+use netlink_packet_netfilter::nftables::{ExpressionAttribute, ListAttribute, NfTablesMessage};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -76,7 +75,8 @@ pub enum Hook {
 pub struct Rule(pub Vec<Expression>);
 
 impl Rule {
-    fn emit(&self) -> Vec<ListAttribute<ExpressionAttribute>> {
+    /// As the kernel wants it.
+    pub(crate) fn emit(&self) -> Vec<ListAttribute<ExpressionAttribute>> {
         self.0.iter().flat_map(Expression::emit).collect()
     }
 }
@@ -105,13 +105,7 @@ impl Table {
     /// # Errors
     /// There is a table of this name, the kernel lacks nftables, or this user may not.
     pub fn new(description: TableDescription) -> Result<Self> {
-        match Self::held_by(Hold::Socket, description.clone()) {
-            // nf_tables_api.c before 5.12: flags that are not known.
-            Err(error) if error.is_os(libc::EINVAL) || error.is_os(libc::EOPNOTSUPP) => {
-                Self::held_by(Hold::Namespace, description)
-            }
-            made => made,
-        }
+        by_the_best_hold(|hold| Self::held_by(hold, description.clone()))
     }
 
     /// Makes a table that is kept by what is said.
@@ -122,28 +116,28 @@ impl Table {
         let mut socket = Socket::open(NETLINK_NETFILTER)?;
         let name = &description.name;
         let make = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
-        let mut messages = vec![(message::begin(), 0), (message::new_table(name, hold), make)];
+        let mut steps = vec![(message::new_table(name, hold), make)];
         for (set, id) in description.sets.iter().zip(1..) {
-            messages.push((message::new_set(name, set, id), make));
+            let key = Key::address(set.family);
+            steps.push((message::new_sized_set(name, &set.name, id, key, set.addresses.len()), make));
             let addresses: Vec<_> = set.addresses.iter().copied().collect();
             for some in addresses.chunks(ELEMENTS_PER_MESSAGE) {
-                messages.push((message::new_elements(name, set, some), NLM_F_CREATE | NLM_F_ACK));
+                let keys = some.iter().copied().map(message::key);
+                steps.push((message::new_elements(name, &set.name, keys), NLM_F_CREATE | NLM_F_ACK));
             }
         }
         if let Some(lease) = description.lease {
             let id = u32::try_from(description.sets.len()).unwrap_or(u32::MAX - 1) + 1;
-            messages.push((message::new_lease(name, id), make));
-            messages.push((message::begin_lease(name, lease), NLM_F_CREATE | NLM_F_ACK));
+            steps.extend([(message::new_lease(name, id), make), message::begin_lease(name, lease)]);
         }
         for chain in &description.chains {
-            messages.push((message::new_chain(name, chain), make));
+            steps.push((message::new_chain(name, chain), make));
             for rule in &chain.rules {
                 let append = NLM_F_CREATE | NLM_F_APPEND | NLM_F_ACK;
-                messages.push((message::new_rule(name, &chain.name, rule.emit()), append));
+                steps.push((message::new_rule(name, &chain.name, rule.emit()), append));
             }
         }
-        messages.push((message::end(), 0));
-        socket.batch(messages, &format!("make the nftables table {name}"))?;
+        socket.batch(transaction(steps), &format!("make the nftables table {name}"))?;
         Ok(Self { socket, description, hold })
     }
 
@@ -220,18 +214,7 @@ impl Table {
     /// It is gone.
     pub fn renew(&mut self) -> Result<Renewed> {
         let Some(lease) = self.description.lease else { return Ok(Renewed::InTime) };
-        let name = &self.description.name;
-        let what = format!("renew the lease of the table {name}");
-        let begin = || (message::begin_lease(name, lease), NLM_F_CREATE | NLM_F_ACK);
-        let renewal = vec![(message::begin(), 0), (message::end_lease(name), NLM_F_ACK), begin(), (message::end(), 0)];
-        match self.socket.batch(renewal, &what) {
-            Ok(()) => Ok(Renewed::InTime),
-            Err(error) if error.is_os(libc::ENOENT) => {
-                self.socket.batch(vec![(message::begin(), 0), begin(), (message::end(), 0)], &what)?;
-                Ok(Renewed::TooLate)
-            }
-            Err(error) => Err(error),
-        }
+        renew(&mut self.socket, &self.description.name, lease)
     }
 
     /// Removes it, and asks the kernel whether it is gone.
@@ -241,7 +224,7 @@ impl Table {
     pub fn remove(&mut self) -> Result<()> {
         let what = format!("remove the nftables table {}", self.description.name);
         let delete = message::delete_table(&self.description.name);
-        match self.socket.batch(vec![(message::begin(), 0), (delete, NLM_F_ACK), (message::end(), 0)], &what) {
+        match self.socket.batch(transaction(vec![(delete, NLM_F_ACK)]), &what) {
             Err(error) if error.is_os(libc::ENOENT) => return Ok(()),
             removed => removed?,
         }
@@ -267,12 +250,7 @@ impl Table {
     fn keys(&mut self, set: &str) -> Result<Vec<Vec<u8>>> {
         let name = &self.description.name;
         let what = format!("read the set {set} of the table {name}");
-        let replies = self.socket.ask(message::get_elements(name, set), NLM_F_DUMP, &what)?;
-        let found = replies.into_iter().filter_map(message::inner).filter_map(|message| match message {
-            NfTablesMessage::NewSetElement(elements) => Some(message::keys(elements)),
-            _ => None,
-        });
-        Ok(found.flatten().collect())
+        Ok(message::keys(self.socket.ask(message::get_elements(name, set), NLM_F_DUMP, &what)?))
     }
 
     fn hook_of(&mut self, chain: &str) -> Result<String> {
@@ -289,15 +267,30 @@ impl Table {
     fn rules(&mut self, chain: &str) -> Result<Vec<Vec<ListAttribute<ExpressionAttribute>>>> {
         let name = &self.description.name;
         let what = format!("read the rules of the table {name}");
-        let replies: Vec<NetfilterMessage> = self.socket.ask(message::get_rules(name, chain), NLM_F_DUMP, &what)?;
-        let rules = replies.into_iter().filter_map(message::inner).filter_map(|message| match message {
-            NfTablesMessage::NewRule(rule) => rule.attributes.into_iter().find_map(|attribute| match attribute {
-                RuleAttribute::Expressions(expressions) => Some(expressions),
-                _ => None,
-            }),
-            _ => None,
-        });
-        Ok(rules.collect())
+        Ok(message::rules(self.socket.ask(message::get_rules(name, chain), NLM_F_DUMP, &what)?))
+    }
+}
+
+/// Makes a table with an owner, if the kernel has owners, and otherwise without.
+pub(crate) fn by_the_best_hold<T>(mut make: impl FnMut(Hold) -> Result<T>) -> Result<T> {
+    match make(Hold::Socket) {
+        // nf_tables_api.c before 5.12: flags that are not known.
+        Err(error) if error.is_os(libc::EINVAL) || error.is_os(libc::EOPNOTSUPP) => make(Hold::Namespace),
+        made => made,
+    }
+}
+
+/// Begins the lease of a table anew: without a gap, as it is one transaction.
+pub(crate) fn renew(socket: &mut Socket, table: &str, lease: Duration) -> Result<Renewed> {
+    let what = format!("renew the lease of the table {table}");
+    let begin = || message::begin_lease(table, lease);
+    match socket.batch(transaction(vec![message::end_lease(table), begin()]), &what) {
+        Ok(()) => Ok(Renewed::InTime),
+        Err(error) if error.is_os(libc::ENOENT) => {
+            socket.batch(transaction(vec![begin()]), &what)?;
+            Ok(Renewed::TooLate)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -330,5 +323,31 @@ fn is_there_by(socket: &mut Socket, name: &str) -> Result<Option<Option<u32>>> {
             NfTablesMessage::NewTable(table) => Some(message::owner(&table)),
             _ => None,
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Hold, by_the_best_hold};
+    use crate::Error;
+
+    /// What comes of making a table where tables with owners are answered with this.
+    fn made(answer: i32) -> Result<Hold, Error> {
+        by_the_best_hold(|hold| match hold {
+            Hold::Socket => Err(Error::os("make a table", std::io::Error::from_raw_os_error(answer))),
+            Hold::Namespace => Ok(hold),
+        })
+    }
+
+    #[test]
+    fn kernels_without_owners_get_tables_without() {
+        assert_eq!(made(libc::EINVAL).expect("a table"), Hold::Namespace);
+        assert_eq!(made(libc::EOPNOTSUPP).expect("a table"), Hold::Namespace);
+        assert_eq!(by_the_best_hold(Ok).expect("a table"), Hold::Socket);
+    }
+
+    #[test]
+    fn what_is_refused_for_another_reason_is_refused() {
+        assert!(made(libc::EPERM).expect_err("refused").is_os(libc::EPERM));
     }
 }
