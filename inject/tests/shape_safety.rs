@@ -7,6 +7,7 @@ use common::in_namespaces;
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use shape_net::ruleset::{add_foreign_table, ruleset};
 use shape_net::{Net, quantile};
+use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use windtunnel_inject::Injection;
@@ -246,6 +247,27 @@ fn packets_pass_a_shaper_that_has_been_stopped_until_it_goes_on() {
             kill_process(pid, Signal::CONT).unwrap();
             until(|| round_trip(&net).is_none());
         });
+    });
+}
+
+#[test]
+fn a_trouble_that_lets_packets_pass_for_want_of_room_says_so_once() {
+    in_namespaces(|| {
+        let net = Net::new();
+        let shaper = net.shaper(7);
+        let mut slow = shaper.begin(&net.there(), slow(600_000)).unwrap();
+        let [from, to] = [&net.a, &net.b].map(|host| SocketAddr::new(host.addresses[0], 7));
+        let sender = net.a.run(|| UdpSocket::bind(from).unwrap());
+        // So many at a time that none waits in vain to be read.
+        for some in 1..=128 {
+            slow.read_back().unwrap();
+            (0..512).for_each(|_| _ = sender.send_to(b"?", to).unwrap());
+            until(|| slow.bit().unwrap() == some * 512);
+        }
+        let error = slow.read_back().unwrap_err().to_string();
+        assert!(error.contains("there was no room for others, 1 times"), "{error}");
+        slow.read_back().unwrap();
+        assert!(round_trip(&net).is_some(), "there is no room for it");
     });
 }
 

@@ -3,7 +3,7 @@
 use super::diversion::RENEWAL;
 use super::engine::{Fate, Passage};
 use super::packet;
-use super::queue::{Queue, Received};
+use super::queue::{PACKETS_MAX, Queue, Received};
 use super::rule::MARK;
 use super::shaper::{Shared, lock};
 use crate::error::{Error, Result};
@@ -115,7 +115,13 @@ impl Line {
                     };
                     match engine.judge(now_ns, packet) {
                         Fate::Lost => self.queue.drop(id)?,
-                        Fate::Arrives(passage) => self.hold(now_ns, id, bytes, packet.to, passage),
+                        Fate::Arrives(passage) => {
+                            self.hold(now_ns, id, bytes, packet.to, passage);
+                            if self.held.len() == PACKETS_MAX as usize {
+                                // The kernel tells nobody of packets for which there is no room.
+                                shared.overruns.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
                     }
                 }
                 // When anybody removes a hook of netfilter's, the kernel drops whatever is queued in the network

@@ -56,7 +56,7 @@ const HEADERS: usize = 16 + 4;
 const VERDICT_ID_AT: usize = 16 + 4 + HEADERS + 4 + 4;
 
 /// How many packets may be held. The kernel's own limit is 32 bits wide.
-const PACKETS_MAX: u32 = 65_536;
+pub(super) const PACKETS_MAX: u32 = 65_536;
 /// What may wait to be read; unprivileged the kernel allows less (`net.core.rmem_max`).
 const RECEIVE_BUFFER_BYTES: usize = 32 << 20;
 /// The first number that is tried: nobody else's by convention.

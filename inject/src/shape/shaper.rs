@@ -53,8 +53,9 @@ pub struct Shaping {
     pairs: BTreeSet<Pair>,
     /// What it had bitten on when it was healed.
     bit_in_all: Option<u64>,
-    /// How many lapses there had been when that was last asked.
+    /// How many lapses and overruns there had been when that was last asked.
     lapses_told: u64,
+    overruns_told: u64,
 }
 
 /// What the enforcing thread shares with everybody else.
@@ -124,16 +125,18 @@ impl Shaper {
         trouble.check()?;
         let pairs = pairs(links);
         let shared = &self.running.shared;
-        let lapses_told = shared.lapses.load(Ordering::Relaxed);
+        let [lapses_told, overruns_told] =
+            [&shared.lapses, &shared.overruns].map(|counter| counter.load(Ordering::Relaxed));
         let id = lock(&shared.engine).begin(links, trouble);
         if let Err(error) = lock(&shared.diversion).add(&pairs) {
             lock(&shared.engine).end(id);
             return Err(error);
         }
-        Ok(Shaping { running: self.running.clone(), id, pairs, bit_in_all: None, lapses_told })
+        Ok(Shaping { running: self.running.clone(), id, pairs, bit_in_all: None, lapses_told, overruns_told })
     }
 
-    /// How often so much has been waiting that some packets passed without any trouble.
+    /// How often so many packets have been held, or waited to be judged, that others passed without any trouble, if any
+    /// came. Troubles in force say so when they are [read back](Injection::read_back).
     pub fn overruns(&self) -> u64 {
         self.running.shared.overruns.load(Ordering::Relaxed)
     }
@@ -191,6 +194,11 @@ impl Injection for Shaping {
         if lapses > 0 {
             let found = format!("this process stood still, and packets passed for a while, {lapses} times");
             return Err(Error::unlike("shape traffic", "all the time", found));
+        }
+        let overruns = since(&shared.overruns, &mut self.overruns_told);
+        if overruns > 0 {
+            let found = format!("so many packets were held that there was no room for others, {overruns} times");
+            return Err(Error::unlike("shape traffic", "every packet", found));
         }
         if shared.row()?.is_none() {
             let wanted = format!("queue {} of port {}", shared.queue, shared.port);

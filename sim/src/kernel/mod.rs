@@ -42,6 +42,7 @@ mod weather;
 
 pub(crate) use clock::Clock;
 pub(crate) use dispatch::{Kernel, Next};
+pub(crate) use entropy::mix;
 pub(crate) use file::{DupTo, FileId};
 pub(crate) use futex::MATCH_ANY;
 pub(crate) use process::{Disposition, ProcessId};

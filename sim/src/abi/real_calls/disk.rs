@@ -2,7 +2,7 @@
 
 use super::page::{Fault, Operation, Page, page};
 use super::{Answer, asks, lost};
-use crate::abi::real_clock::{fail, timespec_of};
+use crate::abi::real_clock::{fail, genuine_monotonic, timespec_of};
 use crate::carrier::real;
 use libc::{c_int, c_long};
 use std::mem::MaybeUninit;
@@ -178,10 +178,7 @@ fn wait(fault: &Fault<'_>, mut now_ns: u64, until_ns: u64) {
 }
 
 fn now_ns() -> u64 {
-    let mut now = timespec_of(0);
-    // SAFETY: a time on this stack; the clock exists.
-    unsafe { real::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    genuine_monotonic() as u64
 }
 
 /// What the kernel says of an open file or directory; `None` for anything else.

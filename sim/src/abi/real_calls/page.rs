@@ -4,6 +4,7 @@
 //! force. Numbers of calls and what came of them are counted in the slot, for all processes of the host.
 
 use crate::abi::real_page::{Installed, PAGE_WORDS};
+use crate::kernel::mix;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// "wtcalls1", little-endian.
@@ -160,7 +161,7 @@ impl Fault<'_> {
             return false;
         }
         let number = self.words[READS_SO_FAR_WORD + what as usize].fetch_add(1, Ordering::Relaxed);
-        let drawn = mixed(mixed(self.word(SEED_WORD) ^ what as u64) ^ number);
+        let drawn = mix(mix(self.word(SEED_WORD) ^ what as u64) ^ number);
         drawn < threshold || threshold == u64::MAX
     }
 
@@ -185,12 +186,4 @@ impl Fault<'_> {
         // It never refuses to update.
         later(before.unwrap_or_else(|at| at))
     }
-}
-
-/// A hash of one word: the finaliser of SplitMix64 (Steele, Lea and Flood, 2014).
-fn mixed(word: u64) -> u64 {
-    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ word >> 31
 }

@@ -30,6 +30,7 @@ pub(crate) use locks::*;
 pub(crate) use page::LAYOUT;
 pub(crate) use polls::*;
 pub(crate) use reads::*;
+pub(super) use shown::genuine_monotonic;
 pub(crate) use sleeps::*;
 pub(crate) use timerfds::*;
 

@@ -93,7 +93,7 @@ impl Shown {
 }
 
 /// Genuine `CLOCK_MONOTONIC`.
-pub(super) fn genuine_monotonic() -> i64 {
+pub(in crate::abi) fn genuine_monotonic() -> i64 {
     genuine_ns(libc::CLOCK_MONOTONIC)
 }
 
