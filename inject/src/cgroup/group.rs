@@ -121,8 +121,8 @@ impl Group {
         }
     }
 
-    /// Strikes a target by its group, where it can have one: the group of a cgroup, one [around](Self::around) a process.
-    /// Where it cannot, strikes the process itself. The group around it is what keeps it there.
+    /// Strikes a target by its group, where it can have one: the group of a cgroup, one [around](Self::around) a
+    /// process. Where it cannot, strikes the process itself. The group around it is what keeps it there.
     ///
     /// # Errors
     /// As [`of`](Self::of), and of striking.

@@ -36,7 +36,9 @@ pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<i
         }
         if orders.contains(PollFlags::IN) {
             let answer = match protocol::receive(socket) {
-                Ok(Some((Order::Start(start), fds))) => disks.for_start(&start).and_then(|disk| begin(&start, disk, fds)),
+                Ok(Some((Order::Start(start), fds))) => {
+                    disks.for_start(&start).and_then(|disk| begin(&start, disk, fds))
+                }
                 Ok(Some((Order::Disk(order), _))) => disks.carry_out(order),
                 Ok(None) => continue,
                 Err(error) => Err(error),

@@ -27,6 +27,7 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     place(Rule::Unsafe, "harness/src/system/", "the system, wrapped for the rest of the harness"),
     place(Rule::Unsafe, "cli/src/leaks.rs", "its test makes a system call of its own, to be found"),
     place(Rule::Unsafe, "sim/tests/", "tests make the calls that C programs make"),
+    place(Rule::Unsafe, "tests/tests/real_clocks.rs", "it reads the machine's clocks past every libc"),
     place(Rule::Unsafe, "bench/tunnel/", "the simulated kernel's own interface, beneath the harness"),
     place(Rule::Unsafe, "bench/workloads/", "a system call that no simulator intercepts"),
     place(Rule::Unsafe, "inject/src/namespace.rs", "unshare(2), which rustix leaves to its callers to judge"),
