@@ -99,7 +99,7 @@ impl Cases {
                 let length = (last - first + 1) as u32;
                 from(first, asked.map_or(length, |asked| asked.min(length)))
             }
-            (None, Some(seed)) => match asked.or(definition.cases.map(|_| attribute)) {
+            (None, Some(seed)) => match asked.or(definition.cases) {
                 Some(count) => from(seed, count),
                 None => pinned(seed, false),
             },

@@ -173,9 +173,11 @@ impl Shared {
         self.seed
     }
 
-    /// As [`Shared::state`], but after the world's end, when somebody who never runs again may hold it.
-    pub(crate) fn state_afterwards(&self) -> Option<MutexGuard<'_, State>> {
-        self.state.try_lock().ok()
+    /// Writes down what became of a plan by the world's end, when somebody who never runs again may hold the state.
+    pub(crate) fn account_afterwards(&self, report: &WeatherReport, at: Position) {
+        if let Ok(mut state) = self.state.try_lock() {
+            self.account(state.forecast.take(), report, at);
+        }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

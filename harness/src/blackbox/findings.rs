@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
+use windtunnel_sim::world::Exit;
 
 /// Something to tell about the end of a case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,8 +128,9 @@ impl std::fmt::Display for Location<'_> {
 /// The end of a world.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ending<'a> {
-    /// High and low half: JSON's numbers are not made for 128 bits.
-    pub(crate) digest: (u64, u64),
+    /// High and low half: JSON's numbers are not made for 128 bits. A real run has none: nobody can say that another
+    /// was equal.
+    pub(crate) digest: Option<(u64, u64)>,
     pub(crate) at: At,
     pub(crate) threads: u64,
     #[serde(borrow)]
@@ -145,6 +147,16 @@ pub(crate) enum EndedAs<'a> {
     Refused { host: Cow<'a, str>, call: Cow<'a, str>, remedy: Cow<'a, str> },
     Exited { host: Cow<'a, str>, code: i32 },
     Killed { host: Cow<'a, str>, signal: i32 },
+}
+
+impl EndedAs<'_> {
+    /// A host has ended that must not.
+    pub(crate) fn of_host(host: String, exit: Exit) -> Self {
+        match exit {
+            Exit::Code(code) => Self::Exited { host: host.into(), code },
+            Exit::Signal(signal) => Self::Killed { host: host.into(), signal },
+        }
+    }
 }
 
 /// The findings of a case.
@@ -167,6 +179,11 @@ impl<'b> Findings<'b> {
         if written {
             self.bytes.store(line.end as u64, Ordering::Release);
         }
+    }
+
+    /// Says why there can be no case.
+    pub(crate) fn impossible<'a>(&self, reason: impl Into<Cow<'a, str>>) {
+        self.push(&Finding::Verdict(Verdict::Impossible(reason.into())));
     }
 
     /// Everything found.
@@ -285,7 +302,7 @@ mod tests {
         let bytes = AtomicU64::new(0);
         let findings = Findings::new(&bytes, Region::leaked(10_000));
         let ending = Ending {
-            digest: (u64::MAX, 1),
+            digest: Some((u64::MAX, 1)),
             at: At::default(),
             threads: 9,
             outcome: EndedAs::Exited { host: "kv0".into(), code: 101 },

@@ -10,7 +10,6 @@ use super::process::{Worker, WorkerError};
 use super::run_case::{CaseReport, Showing, run_case};
 use crate::blackbox::{HUSH_BYTES, Orders};
 use crate::definition::World;
-use crate::report::identity;
 use std::collections::BTreeSet;
 use std::time::Instant;
 use windtunnel_sim::world::{Hush, Quiet};
@@ -76,13 +75,12 @@ pub(super) fn needed(context: &Context<'_>, report: &CaseReport) -> Result<Optio
         return Ok(None);
     }
     let deadline = Instant::now() + budget.time;
-    let wanted = identity(failure, &report.log);
     let mut worker = Worker::start(context.definition)?;
     let orders = super::shrink::orders(context, report.case, &report.plan, &report.paths);
     let mut fails = |quiet: &Quiet| -> Result<bool, WorkerError> {
         let candidate = Orders { quiet: quiet.clone(), ..orders.clone() };
         let candidate = run_case(context, &mut worker, report.case, &candidate, Showing::Nothing)?;
-        Ok(candidate.failure.as_ref().is_some_and(|failure| identity(failure, &candidate.log) == wanted))
+        Ok(candidate.fails_like(report))
     };
     let (mut quiet, mut needed) = (Quiet::default(), Vec::new());
     for (at, kind) in KINDS.iter().enumerate() {

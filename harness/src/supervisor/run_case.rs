@@ -9,7 +9,7 @@ use crate::blackbox::{
     TapeReader, Verdict,
 };
 use crate::cases::Case;
-use crate::definition::{TestDefinition, World};
+use crate::definition::TestDefinition;
 use crate::report::{Argument, Death, Failure, FailureKind, LineAssembler, Log, ThreadStack, identity, live};
 use crate::settings::LogSetting;
 use crate::system::End;
@@ -79,10 +79,19 @@ impl CaseReport {
         Self { failure: Some(failure), ..self }
     }
 
+    /// What makes its failure the same bug as another's; nothing when it passed.
+    pub(crate) fn identity(&self) -> Option<String> {
+        self.failure.as_ref().map(|failure| identity(failure, &self.log))
+    }
+
     /// Whether both failed in the same way.
     pub(crate) fn fails_like(&self, other: &Self) -> bool {
-        let identity = |report: &Self| report.failure.as_ref().map(|failure| identity(failure, &report.log));
-        identity(self).is_some() && identity(self) == identity(other)
+        self.fails_as(other.identity().as_deref())
+    }
+
+    /// Whether it failed, and in the way that has this identity.
+    pub(crate) fn fails_as(&self, wanted: Option<&str>) -> bool {
+        wanted.is_some() && self.identity().as_deref() == wanted
     }
 
     /// Two runs with equal outcomes are the same run, as far as can be told.
@@ -228,9 +237,8 @@ impl Remains {
 /// Decides what came of a case whose process has ended.
 pub(super) fn judge(definition: &TestDefinition, case: Case, blackbox: &BlackBox, end: &ProcessEnd) -> CaseReport {
     let remains = Remains::of(blackbox);
-    // A real run has none: nobody can say that another was equal.
-    let ending = remains.ending.as_ref().filter(|_| definition.world == World::Sim);
-    let digest = ending.map(|ending| u128::from(ending.digest.0) << 64 | u128::from(ending.digest.1));
+    let digest = remains.ending.as_ref().and_then(|ending| ending.digest);
+    let digest = digest.map(|(high, low)| u128::from(high) << 64 | u128::from(low));
     let reached = || remains.fatal.as_ref().map_or_else(|| blackbox.progress().at(), |(at, _)| *at);
     let at = remains.ending.as_ref().map_or_else(reached, |ending| ending.at);
     let failure = kind(definition, blackbox, end, &remains);

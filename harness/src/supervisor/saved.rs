@@ -8,7 +8,7 @@ use super::search::Tally;
 use crate::blackbox::{Drawing, Orders};
 use crate::cases::Case;
 use crate::regressions::{Entry, Regressions, Replayed, Saved, Saving, Verdict, found_with, judge};
-use crate::report::{FailureKind, identity};
+use crate::report::{Failure, FailureKind};
 use crate::settings::SaveSetting;
 use std::sync::PoisonError;
 
@@ -68,13 +68,14 @@ fn run(
     let orders = Orders { plan, arguments, plan_is_drawn: false, ..context.orders(case) };
     let report = run_confirmed_as(context, worker, case, &orders)?;
     context.enter(&report);
-    let failure = report.failure.as_ref().map(|failure| {
-        let first_line = failure.sentence(&report.log).lines().next().unwrap_or_default().to_owned();
-        (identity(failure, &report.log), first_line)
-    });
+    let failure = report.identity().zip(report.failure.as_ref().map(|failure| first_line(failure, &report)));
     let drawn = !matches!(report.drawing, Some(Drawing::Exhausted));
     let verdict = judge(entry, &Replayed { failure, digest: report.digest, drawn });
     Ok((report, verdict))
+}
+
+fn first_line(failure: &Failure, report: &CaseReport) -> String {
+    failure.sentence(&report.log).lines().next().unwrap_or_default().to_owned()
 }
 
 /// Keeps a failure that was found, if that makes sense; says where, in one line or as the text to be kept.
@@ -94,8 +95,8 @@ pub(super) fn save(context: &Context<'_>, report: &CaseReport) -> Option<String>
         return None;
     }
     let entry = Entry {
-        fails: failure.sentence(&report.log).lines().next().unwrap_or_default().to_owned(),
-        identity: Some(identity(failure, &report.log)),
+        fails: first_line(failure, report),
+        identity: report.identity(),
         seed: report.case.seed,
         calm: report.case.calm,
         plan: report.plan.clone(),

@@ -13,7 +13,6 @@ use super::run_case::{CaseReport, Showing, run_case};
 use crate::arguments::{self, Paths};
 use crate::blackbox::{Drawing, Orders};
 use crate::cases::Case;
-use crate::report::identity;
 use std::time::{Duration, Instant};
 use windtunnel_faults::Plan;
 use windtunnel_faults::shrink::{Ended, Observation, Shrinker, Verdict};
@@ -41,7 +40,7 @@ struct Found {
     case: Case,
     /// How many arguments it has.
     arguments: usize,
-    identity: String,
+    identity: Option<String>,
     deadline: Instant,
 }
 
@@ -94,7 +93,7 @@ pub(super) fn shrink(
     let mut found = Found {
         case: report.case,
         arguments: report.arguments.len(),
-        identity: identity(failure, &report.log),
+        identity: report.identity(),
         deadline: started + budget.time,
     };
     let mut smallest = Smallest::of(report);
@@ -237,8 +236,7 @@ fn with_another_seed(
 impl Found {
     /// Whether a case fails in the same way.
     fn is_same(&self, candidate: &CaseReport) -> bool {
-        let failure = candidate.failure.as_ref();
-        failure.is_some_and(|failure| identity(failure, &candidate.log) == self.identity)
+        candidate.fails_as(self.identity.as_deref())
     }
 }
 

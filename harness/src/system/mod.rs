@@ -27,4 +27,4 @@ pub(crate) use exec::{Arguments, ExecPlan, Executed};
 pub(crate) use executable::{Executable, loaded_libraries};
 pub(crate) use memory::{Mapping, Region};
 pub(crate) use processes::{End, reap, signal, wait_for_end};
-pub(crate) use start::{HostProgram, START_VARIABLE};
+pub(crate) use start::HostProgram;

@@ -6,20 +6,21 @@
 
 use super::unnamed_file;
 use serde::{Deserialize, Serialize};
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use windtunnel_sim::world::Program;
 
-/// Set in a process that is to be a host: the number of the descriptor with its program.
-pub(crate) const START_VARIABLE: &str = "CHAOS_HOST";
+/// Set, to anything, in a process that is to be a host.
+const START_VARIABLE: &CStr = c"CHAOS_HOST";
+/// Where a host finds its program.
+const PROGRAM_FD: RawFd = 3;
 /// Where a host finds what its clocks show.
 const CLOCKS_FD: RawFd = 4;
 /// Where it finds what its calls go by.
 const CALLS_FD: RawFd = 5;
-const START_VARIABLE_C: &CStr = c"CHAOS_HOST";
 
 /// A host's program, as it travels to its process: its functions by where they lie in the executable.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +42,11 @@ fn base() -> usize {
 }
 
 impl HostProgram {
+    /// What a process has to have in its environment to be a host.
+    pub(crate) fn variable() -> (String, String) {
+        (START_VARIABLE.to_string_lossy().into_owned(), "1".to_owned())
+    }
+
     pub(crate) fn of(program: &Program) -> Self {
         Self {
             entry: (program.entry as usize).wrapping_sub(base()),
@@ -61,11 +67,9 @@ impl HostProgram {
     }
 
     /// Takes the file that this process was started with.
-    fn of_this_process(number: &CStr) -> io::Result<Self> {
-        let number = number.to_str().ok().and_then(|text| text.parse().ok());
-        let number = number.ok_or_else(|| io::Error::other("it names no descriptor"))?;
+    fn of_this_process() -> io::Result<Self> {
         // SAFETY: whoever set the variable has put the file there, and nobody else uses it.
-        let mut file = unsafe { File::from_raw_fd(number) };
+        let mut file = unsafe { File::from_raw_fd(PROGRAM_FD) };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         Ok(serde_json::from_slice(&bytes)?)
@@ -82,18 +86,18 @@ impl HostProgram {
     }
 }
 
-/// Has this process's clocks show what the world says.
-fn install_clocks() -> io::Result<()> {
-    // SAFETY: whoever set the variable has put the page there, and nobody else uses the descriptor.
-    let page = unsafe { OwnedFd::from_raw_fd(CLOCKS_FD) };
-    windtunnel_sim::real_clock::install(page.as_fd())
-}
-
-/// Has this process's calls fail as the world says, from now on: the program has been read.
-fn install_calls() -> io::Result<()> {
-    // SAFETY: as above.
-    let page = unsafe { OwnedFd::from_raw_fd(CALLS_FD) };
-    windtunnel_sim::real_calls::install(page.as_fd())
+/// Has this process's clocks show what the world says, and its calls fail as it says; the program, which is read before
+/// calls can fail. The error is for the host's output.
+fn prepare() -> Result<HostProgram, String> {
+    // SAFETY: whoever set the variable has put the pages there, and nobody else uses the descriptors.
+    let [clocks, calls] = [CLOCKS_FD, CALLS_FD].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    windtunnel_sim::real_clock::install(clocks.as_fd())
+        .map_err(|error| format!("failed to set the clocks of this host: {error}"))?;
+    let program =
+        HostProgram::of_this_process().map_err(|error| format!("failed to read the program of this host: {error}"))?;
+    windtunnel_sim::real_calls::install(calls.as_fd())
+        .map_err(|error| format!("failed to have the calls of this host go by the world: {error}"))?;
+    Ok(program)
 }
 
 type Main = unsafe extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) -> c_int;
@@ -135,30 +139,19 @@ unsafe extern "C" fn main_or_host(argc: c_int, argv: *mut *mut c_char, envp: *mu
     // SAFETY: nobody changes the environment yet: constructors have run, and this is the only thread. `main` was kept
     // with its type.
     unsafe {
-        let number = libc::getenv(START_VARIABLE_C.as_ptr());
-        if number.is_null() {
+        if libc::getenv(START_VARIABLE.as_ptr()).is_null() {
             let main: Main = std::mem::transmute(MAIN.load(Ordering::Relaxed));
             return main(argc, argv, envp);
         }
-        let number = CString::from(CStr::from_ptr(number));
-        libc::unsetenv(START_VARIABLE_C.as_ptr());
+        libc::unsetenv(START_VARIABLE.as_ptr());
         // As Rust's own start does: writing to a closed pipe is an error, not the end.
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
-        if let Err(error) = install_clocks() {
-            eprintln!("failed to set the clocks of this host: {error}");
-            return 1;
-        }
-        let program = HostProgram::of_this_process(&number);
-        if let Err(error) = install_calls() {
-            eprintln!("failed to have the calls of this host go by the world: {error}");
-            return 1;
-        }
-        match program {
-            Ok(program) => program.run(),
-            Err(error) => {
-                eprintln!("failed to read the program of this host: {error}");
-                1
-            }
+    }
+    match prepare() {
+        Ok(program) => program.run(),
+        Err(error) => {
+            eprintln!("{error}");
+            1
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_faults::Plan;
 use windtunnel_sim::worker::CPUS;
-use windtunnel_sim::world::{self, Config, Exit, HeapRecord, Outcome, Syncs};
+use windtunnel_sim::world::{self, Config, HeapRecord, Outcome, Syncs};
 
 /// A case that can begin.
 struct Prepared {
@@ -24,7 +24,7 @@ fn prepare(blackbox: &'static BlackBox) -> Option<Prepared> {
     let orders = blackbox.orders();
     panics::install();
     let impossible = |reason: String| {
-        blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+        blackbox.findings().impossible(reason);
         None
     };
     let plan = match orders.plan.as_deref().unwrap_or_default().parse::<Plan>() {
@@ -72,11 +72,11 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
         eprintln!("failed to copy the hosts' disks to {directory}: {error}");
     }
     blackbox.progress().reached(ending.at.into(), "", "");
-    if let (Some(weather), Some(mut state)) = (&ending.weather, shared.state_afterwards()) {
-        shared.account(state.forecast.take(), weather, ending.at);
+    if let Some(weather) = &ending.weather {
+        shared.account_afterwards(weather, ending.at);
     }
     blackbox.findings().push(&Finding::Ending(Ending {
-        digest: ((ending.digest >> 64) as u64, ending.digest as u64),
+        digest: Some(((ending.digest >> 64) as u64, ending.digest as u64)),
         at: ending.at.into(),
         threads: ending.threads,
         outcome: ended_as(ending.outcome),
@@ -94,8 +94,7 @@ pub(super) fn run_real(blackbox: &'static BlackBox, body: TestBody) {
         real::run(outside, blackbox, shared, move || test_main(cx, body, blackbox))
     };
     if let Err(error) = windtunnel_inject::keeper::run_world(case) {
-        let reason = format!("there is no real world here: {error}");
-        blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+        blackbox.findings().impossible(format!("there is no real world here: {error}"));
     }
     if let Err(error) = group.remove() {
         eprintln!("chaos: the world's control group is still there: {error}");
@@ -116,8 +115,7 @@ fn test_main(cx: Chaos, body: TestBody, blackbox: &'static BlackBox) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let reason = format!("failed to build a runtime for the test body: {error}");
-            blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+            blackbox.findings().impossible(format!("failed to build a runtime for the test body: {error}"));
             return;
         }
     };
@@ -144,7 +142,6 @@ fn ended_as(outcome: Outcome) -> EndedAs<'static> {
         Outcome::Refused { host, call, remedy } => {
             EndedAs::Refused { host: host.into(), call: call.into(), remedy: remedy.into() }
         }
-        Outcome::HostFailed { host, exit: Exit::Code(code) } => EndedAs::Exited { host: host.into(), code },
-        Outcome::HostFailed { host, exit: Exit::Signal(signal) } => EndedAs::Killed { host: host.into(), signal },
+        Outcome::HostFailed { host, exit } => EndedAs::of_host(host, exit),
     }
 }

@@ -17,7 +17,7 @@ pub(crate) mod protocol;
 mod recorder;
 
 use crate::__private::TestBody;
-use crate::blackbox::{BlackBox, Finding, Verdict};
+use crate::blackbox::BlackBox;
 use crate::definition::TestDefinition;
 use crate::supervisor;
 use crate::system;
@@ -62,7 +62,7 @@ impl Role {
 pub(crate) fn serve(body: TestBody) -> ! {
     let recorder = open_recorder();
     if let Err(reason) = worker::prepare() {
-        recorder.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+        recorder.findings().impossible(reason);
         protocol::send(Message::Unfit);
         worker::exit(1);
     }
@@ -111,7 +111,7 @@ fn serve_with(fork: impl Fn() -> io::Result<Forked>, case: impl FnOnce()) -> ! {
 pub(crate) fn debug(definition: &TestDefinition, location: &std::panic::Location<'_>, body: TestBody) -> ! {
     let recorder = open_recorder();
     if let Err(reason) = worker::prepare() {
-        recorder.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+        recorder.findings().impossible(reason);
     } else {
         case::run(recorder, body);
     }

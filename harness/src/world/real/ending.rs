@@ -7,7 +7,7 @@ use super::hosts::Hosts;
 use super::network::Network;
 use super::weather::Weather;
 use super::{WORLD, World};
-use crate::blackbox::{BlackBox, EndedAs, Ending, Finding, Kind, Verdict};
+use crate::blackbox::{BlackBox, EndedAs, Ending, Finding, Kind};
 use crate::chaos::Shared;
 use crate::system;
 use std::collections::BTreeMap;
@@ -42,13 +42,13 @@ pub(crate) fn run(outside: Outside, blackbox: &'static BlackBox, shared: Arc<Sha
     let Outside { keeper, disk, groups } = outside;
     let prepare = || {
         join(&groups)?;
-        Ok::<_, windtunnel_inject::Error>((Network::new(shared.seed())?, Journal::of_world()?))
+        // Threads stay where they began: this one where the machine's files are.
+        Ok::<_, windtunnel_inject::Error>((Network::new(shared.seed())?, Journal::of_world()?, Engine::start()?))
     };
-    let (network, journal) = match prepare() {
+    let (network, journal, engine) = match prepare() {
         Ok(prepared) => prepared,
         Err(error) => {
-            let reason = format!("the real world could not be made: {error}");
-            blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+            blackbox.findings().impossible(format!("the real world could not be made: {error}"));
             return 1;
         }
     };
@@ -61,7 +61,7 @@ pub(crate) fn run(outside: Outside, blackbox: &'static BlackBox, shared: Arc<Sha
         journal,
         has_groups: !groups.is_empty(),
         network,
-        engine: Engine::default(),
+        engine,
         hosts: Hosts::default(),
         by_hand: ByHand::default(),
         weather: Weather::default(),
@@ -70,7 +70,7 @@ pub(crate) fn run(outside: Outside, blackbox: &'static BlackBox, shared: Arc<Sha
     };
     let world = WORLD.get_or_init(|| world);
     if let Err(reason) = world.become_test_host(&disk) {
-        blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.into())));
+        blackbox.findings().impossible(reason);
         return 1;
     }
     body();
@@ -86,8 +86,6 @@ impl World {
             system::become_descriptor(&written, fd).map_err(|error| format!("no output for the test: {error}"))?;
             self.listen("test".to_owned(), kind, pipe).map_err(|error| error.to_string())?;
         }
-        // Threads that are there already stay where the machine's files are.
-        self.engine.start()?;
         self.enter_network(host)?;
         let files = super::files_of("test");
         let files: Vec<_> = files.iter().map(|(path, text)| (path.as_path(), text.as_bytes())).collect();
@@ -101,15 +99,12 @@ impl World {
 
     /// A host has ended that must not.
     pub(super) fn host_failed(&'static self, host: String, exit: Exit) -> ! {
-        self.finish_as(match exit {
-            Exit::Code(code) => EndedAs::Exited { host: host.into(), code },
-            Exit::Signal(signal) => EndedAs::Killed { host: host.into(), signal },
-        })
+        self.finish_as(EndedAs::of_host(host, exit))
     }
 
     /// The world itself is not what the test believes it to be.
     pub(super) fn broken(&'static self, reason: &str) -> ! {
-        self.blackbox.findings().push(&Finding::Verdict(Verdict::Impossible(reason.to_owned().into())));
+        self.blackbox.findings().impossible(reason);
         self.finish_as(EndedAs::Finished)
     }
 
@@ -129,8 +124,8 @@ impl World {
             }
         }
         let at = self.position();
-        if let (Some(weather), Some(mut state)) = (self.weather_so_far(), self.shared.state_afterwards()) {
-            self.shared.account(state.forecast.take(), &weather, at);
+        if let Some(weather) = self.weather_so_far() {
+            self.shared.account_afterwards(&weather, at);
         }
         self.end_hosts();
         // This process's own output ends too, so that all readers come to an end.
@@ -142,8 +137,7 @@ impl World {
         }
         Self::until(LAST_WORDS, || OPEN.load(Ordering::Acquire) == 0);
         self.blackbox.progress().reached(at.into(), "", "");
-        // A real run has no digest: nobody can say that another was equal.
-        let ending = Ending { digest: (0, 0), at: at.into(), threads: 0, outcome };
+        let ending = Ending { digest: None, at: at.into(), threads: 0, outcome };
         self.blackbox.findings().push(&Finding::Ending(ending));
         windtunnel_sim::worker::exit(0)
     }

@@ -2,7 +2,7 @@
 
 use super::{World, files_of, lock};
 use crate::blackbox::Kind;
-use crate::system::{HostProgram, START_VARIABLE};
+use crate::system::HostProgram;
 use rustix::process::Signal;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
@@ -208,14 +208,16 @@ impl World {
 
     fn boot(&'static self, id: HostId) -> Result<(), String> {
         let Machine { name, network, pages, group, program, command, limits } = self.machine(id)?;
-        let payload = HostProgram::of(&program).to_file().map_err(|error| format!("no memory for it: {error}"))?;
         let (output, written) = std::io::pipe().map_err(|error| error.to_string())?;
         let (error_output, error_written) = std::io::pipe().map_err(|error| error.to_string())?;
-        let is_function = command.is_none();
         let mut env = program.env.clone();
-        if is_function {
-            env.push((START_VARIABLE.to_owned(), "3".to_owned()));
+        let mut payload = None;
+        if command.is_none() {
+            env.push(HostProgram::variable());
+            payload = Some(HostProgram::of(&program).to_file().map_err(|error| format!("no memory for it: {error}"))?);
         }
+        // In the order of descriptors in which `system/start.rs` takes them.
+        let own = payload.as_ref().map(|payload| [payload.as_fd(), pages.clocks.fd(), pages.calls.fd()]);
         let start = Start {
             host: name.clone(),
             program: command.map_or(Executed::This, Executed::Command),
@@ -225,12 +227,11 @@ impl World {
             files: files_of(&name),
             descriptors: limits.descriptors.map(u64::from),
         };
-        let own = [payload.as_fd(), pages.clocks.fd(), pages.calls.fd()];
         let fds = StartFds {
             network: network.as_fd(),
             output: written.as_fd(),
             error_output: error_written.as_fd(),
-            more: if is_function { &own } else { &[] },
+            more: own.as_ref().map_or(&[], |own| own.as_slice()),
         };
         self.listen(name.clone(), Kind::Output, output).map_err(|error| error.to_string())?;
         self.listen(name.clone(), Kind::ErrorOutput, error_output).map_err(|error| error.to_string())?;
