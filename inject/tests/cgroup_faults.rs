@@ -1,7 +1,9 @@
 //! What is done to a group: limits, freezing, kills; each read back, felt by its members, counted, and gone again.
 
+mod common;
 mod victims;
 
+use common::is_in_force_and_gone_at_once;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -14,8 +16,8 @@ use windtunnel_inject::error::ErrorKind;
 use windtunnel_inject::process::{Balloon, CpuBurn, MemoryPressure, OomKill, TaskLeak, proc};
 use windtunnel_inject::{Injection, Target};
 
-/// What the issue asks for: in force within so long of being asked for, and gone within so long of healing.
-const WITHIN: Duration = Duration::from_millis(100);
+/// Within so long something has happened that happens at once on a machine with time for it.
+const SOON: Duration = Duration::from_secs(5);
 
 /// A group, unless this user may not have one or it lacks the controller.
 fn group_with(scratch: &Scratch, controller: Controller) -> Option<Group> {
@@ -29,18 +31,13 @@ fn group_with(scratch: &Scratch, controller: Controller) -> Option<Group> {
     Some(group)
 }
 
-fn applied_and_healed<I: Injection>(what: &str, apply: impl FnOnce() -> I, felt: impl FnOnce(&mut I)) {
-    let since = Instant::now();
+fn applied_and_healed<I: Injection>(apply: impl Fn() -> I, felt: impl FnOnce(&mut I)) {
+    is_in_force_and_gone_at_once(&apply);
     let mut injection = apply();
     injection.read_back().expect("in force");
-    let applied = since.elapsed();
     felt(&mut injection);
-    let since = Instant::now();
     injection.heal().expect("healed");
-    let healed = since.elapsed();
     injection.heal().expect("healing what is healed does nothing");
-    eprintln!("{what} by {}: in force after {applied:?}, gone after {healed:?}", injection.mechanism());
-    assert!(applied < WITHIN && healed < WITHIN, "{applied:?}, {healed:?}");
 }
 
 #[test]
@@ -67,7 +64,6 @@ fn a_quota_leaves_a_busy_group_so_much_and_its_throttling_is_counted() {
     let victim = Victim::busy();
     group.add(victim.pid()).expect("a member");
     applied_and_healed(
-        "cpu burn",
         || CpuBurn::by_quota(&group, 800_000, 1).expect("burning"),
         |burn| {
             let share = processor_share(victim.pid(), Duration::from_secs(1));
@@ -83,7 +79,6 @@ fn burners_take_their_share_within_the_group() {
     let scratch = Scratch::new("burners");
     let Some(group) = group_with(&scratch, Controller::Cpu) else { return };
     applied_and_healed(
-        "cpu burn",
         || CpuBurn::by_burners(&group, 500_000, 1).expect("burning"),
         |burn| {
             let members = group.members();
@@ -94,7 +89,7 @@ fn burners_take_their_share_within_the_group() {
             assert!(share < 0.6 && bit > 1, "{share}, {bit}");
         },
     );
-    holds_within(WITHIN, "no burner is left", || group.members().is_empty());
+    holds_within(SOON, "no burner is left", || group.members().is_empty());
 }
 
 #[test]
@@ -126,7 +121,6 @@ fn a_group_without_tasks_left_forks_no_more_and_that_is_counted() {
     group.add(victim.pid()).expect("a member");
     assert!(does(&mut tell));
     applied_and_healed(
-        "task leak",
         || TaskLeak::tasks_in_group(&group, 0).expect("leaked"),
         |leak| {
             assert!(!does(&mut tell), "a thread more than it may have");
@@ -172,7 +166,6 @@ fn memory_pressure_kills_who_takes_more_than_is_left() {
     group.add(victim.pid()).expect("a member");
     assert!(does(&mut tell));
     applied_and_healed(
-        "pressure",
         || MemoryPressure::in_group(&group, 8 << 20).expect("pressed"),
         |pressure| {
             tell.write_all(b"?").expect("asked");
@@ -189,7 +182,6 @@ fn a_balloon_takes_memory_of_the_group_and_gives_it_back() {
     let Some(group) = group_with(&scratch, Controller::Memory) else { return };
     let before = group.memory_used_bytes().expect("counted");
     applied_and_healed(
-        "pressure",
         || Balloon::apply(&group, 32 << 20).expect("taken"),
         |balloon| {
             assert_eq!(balloon.bit().expect("counted"), 32 << 20);
@@ -231,7 +223,6 @@ fn a_frozen_group_stands_still_can_be_killed_and_goes_on_when_healed() {
     let victim = Victim::busy();
     group.add(victim.pid()).expect("a member");
     applied_and_healed(
-        "pause",
         || Frozen::apply(&group).expect("frozen"),
         |frozen| {
             assert_eq!(processor_share(victim.pid(), Duration::from_millis(200)), 0.0);
@@ -264,7 +255,6 @@ fn a_throttled_device_is_slow_for_the_group_and_fast_again() {
     let rates = Rates { write_bytes_per_s: Some(1 << 20), ..Rates::default() };
     let limit = Limit::Io { device, rates };
     applied_and_healed(
-        "throttle",
         || Limited::apply(&group, &limit).expect("throttled"),
         |limited| {
             let since = Instant::now();

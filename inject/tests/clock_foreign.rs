@@ -1,8 +1,10 @@
 //! Clocks of processes that are none of ours.
 
+mod common;
 #[path = "common/victim.rs"]
 mod victim;
 
+use common::{is_in_force_and_gone_at_once, tenth_of_a_second};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 use std::path::Path;
@@ -59,9 +61,8 @@ fn a_stepped_clock_is_off_at_once_and_everything_is_as_it_was_afterwards() {
     let before = victim.picture();
     let clock = clock_of(&victim);
     assert_as_it_was(&victim, &before);
-    let began = Instant::now();
+    is_in_force_and_gone_at_once(|| clock.skew(-100 * SECOND, false).expect("a skew"));
     let mut fault = clock.skew(-100 * SECOND, false).expect("a skew");
-    let applied = began.elapsed();
     assert_near(victim.ahead_ns(), -100 * SECOND, MILLISECOND);
     fault.read_back().expect("in force");
     let bit = fault.bit().expect("a count");
@@ -69,11 +70,7 @@ fn a_stepped_clock_is_off_at_once_and_everything_is_as_it_was_afterwards() {
     victim.ask("time");
     assert_eq!(fault.bit().expect("a count"), bit + 2);
     assert!(clock.last_read().is_some());
-    let began = Instant::now();
     fault.heal().expect("healed");
-    let healed = began.elapsed();
-    println!("applied in {applied:?}, healed in {healed:?}");
-    assert!(applied.max(healed) < Duration::from_millis(100), "{applied:?}, {healed:?}");
     assert_near(victim.ahead_ns(), 0, MILLISECOND);
     assert_as_it_was(&victim, &before);
     assert_eq!(fault.bit().expect("a count"), bit + 2);
@@ -149,14 +146,22 @@ fn a_process_that_does_nothing_but_read_its_clock_survives_being_struck_often() 
     // Each takes as long as the kernel needs to let every thread run, and the machine may have more to do than this.
     lasted.sort_unstable();
     println!("quartile {:?}, median {:?}, most {:?}", lasted[10], lasted[20], lasted[39]);
-    assert!(lasted[10] < Duration::from_millis(100), "{lasted:?}");
+    assert!(lasted[10] < tenth_of_a_second(), "{lasted:?}");
     assert!(victim.answer() >= 300 * MILLISECOND, "it was not woken early");
     let reads = victim.ask("reads");
     eventually("the threads go on", || victim.ask("reads") > reads + 1000);
 }
 
+/// From when on a moment is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    TheBeginning,
+    /// It has come so far as to write down what it will do.
+    WhatIsWrittenDown,
+}
+
 /// Lets another process strike, and ends that by a signal; answers what it had written down.
-fn strike_and_be_ended(victim: &Victim, by: Signal, after: Duration) -> Option<Undo> {
+fn strike_and_be_ended(victim: &Victim, by: Signal, from: From, after: Duration) -> Option<Undo> {
     let (read, write) = rustix::pipe::pipe().expect("a pipe");
     match fork().expect("a process") {
         Forked::Child => {
@@ -176,8 +181,7 @@ fn strike_and_be_ended(victim: &Victim, by: Signal, after: Duration) -> Option<U
         }
         Forked::Parent(pid) => {
             drop(write);
-            if by != Signal::KILL {
-                // It has come so far as to write down what it will do.
+            if from == From::WhatIsWrittenDown {
                 let mut told = [PollFd::new(&read, PollFlags::IN)];
                 assert_eq!(poll(&mut told, None).expect("a pipe"), 1);
             }
@@ -205,7 +209,8 @@ fn whoever_strikes_may_be_killed_at_any_moment() {
     let mut wrong = 0;
     for round in 0..60 {
         // Some are killed before they have done anything, most in the midst of it.
-        let undo = strike_and_be_ended(&victim, Signal::KILL, Duration::from_micros(500 + 331 * round));
+        let from = if round % 3 == 0 { From::TheBeginning } else { From::WhatIsWrittenDown };
+        let undo = strike_and_be_ended(&victim, Signal::KILL, from, Duration::from_micros(500 + 331 * round));
         let left = victim.picture() != before;
         wrong += i32::from(left);
         if round % 10 == 0 {
@@ -227,7 +232,7 @@ fn whoever_strikes_may_be_killed_at_any_moment() {
 fn a_clock_puts_itself_right_when_whoever_struck_it_is_stopped() {
     let mut victim = Victim::start(0);
     let before = victim.picture();
-    let undo = strike_and_be_ended(&victim, Signal::STOP, Duration::from_millis(40));
+    let undo = strike_and_be_ended(&victim, Signal::STOP, From::WhatIsWrittenDown, Duration::from_millis(40));
     assert_near(victim.ahead_ns(), 0, MILLISECOND);
     undo.expect("something was written down").carry_out().expect("undone");
     assert_as_it_was(&victim, &before);

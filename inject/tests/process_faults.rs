@@ -1,34 +1,32 @@
 //! What is done to a single process without any privilege: paused, slowed down, short of memory, threads, descriptors.
 
+mod common;
 mod victims;
 
+use common::is_in_force_and_gone_at_once;
 use rustix::process::Signal;
 use std::fs::File;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use victims::{Scratch, Victim, holds_within, processor_share, runs_again};
 use windtunnel_inject::error::ErrorKind;
 use windtunnel_inject::process::{CpuBurn, MemoryPressure, MemoryWatch, OomKill, Paused, TaskLeak};
 use windtunnel_inject::target::Process;
 use windtunnel_inject::{Injection, Target};
 
-/// What the issue asks for: in force within so long of being asked for, and gone within so long of healing.
-const WITHIN: Duration = Duration::from_millis(100);
+/// Within so long something has happened that happens at once on a machine with time for it.
+const SOON: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_paused_process_stands_still_until_it_is_healed() {
     let scratch = Scratch::new("paused");
     let (victim, journal) = (Victim::busy(), scratch.journal());
-    let since = Instant::now();
-    let mut paused = Paused::apply(&journal, &victim.process).expect("paused");
-    let applied = since.elapsed();
+    let pause = || Paused::apply(&journal, &victim.process).expect("paused");
+    is_in_force_and_gone_at_once(pause);
+    let mut paused = pause();
     assert_eq!(processor_share(victim.pid(), Duration::from_millis(100)), 0.0);
     assert_eq!(paused.bit().expect("counted"), 1);
-    let since = Instant::now();
     paused.heal().expect("healed");
-    let healed = since.elapsed();
     runs_again(&victim.process);
-    eprintln!("paused: in force after {applied:?}, gone after {healed:?}");
-    assert!(applied < WITHIN && healed < WITHIN, "{applied:?}, {healed:?}");
 }
 
 #[test]
@@ -41,7 +39,7 @@ fn who_lets_a_paused_process_go_on_is_noticed_and_one_that_was_stopped_before_st
     assert!(matches!(error.kind, ErrorKind::Unlike { .. }), "{error}");
     drop(paused);
     victim.process.signal(Signal::STOP).expect("somebody else's");
-    holds_within(WITHIN, "stopped", || {
+    holds_within(SOON, "stopped", || {
         windtunnel_inject::process::proc::Stat::of(victim.pid()).expect("a victim").state == 'T'
     });
     let refused = Paused::apply(&journal, &victim.process).expect_err("stopped already");
@@ -127,7 +125,7 @@ fn a_process_that_grows_past_the_watched_limit_is_killed() {
     watch.read_back().expect("in force");
     assert!(victim.process.ends_within(Duration::from_secs(5)));
     assert_eq!(victim.end(), 128 + 9);
-    holds_within(WITHIN, "counted", || watch.bit().expect("counted") == 1);
+    holds_within(SOON, "counted", || watch.bit().expect("counted") == 1);
     watch.heal().expect("healed");
 }
 

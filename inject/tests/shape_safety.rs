@@ -3,7 +3,7 @@
 mod common;
 mod shape_net;
 
-use common::in_namespaces;
+use common::{in_namespaces, tenth_of_a_second};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use shape_net::ruleset::{add_foreign_table, ruleset};
 use shape_net::{Net, quantile};
@@ -14,8 +14,6 @@ use windtunnel_inject::Injection;
 use windtunnel_inject::shape::{Endpoint, Links, Shaper, Shaping, Spread, Trouble};
 use windtunnel_inject::switch::{Cut, Partition, Ways};
 use windtunnel_inject::sys::{Forked, end_now, fork, wait};
-
-const TENTH: Duration = Duration::from_millis(100);
 
 fn slow(ms: u64) -> Trouble {
     let latency = Duration::from_millis(ms);
@@ -65,7 +63,10 @@ fn a_trouble_is_in_force_and_gone_within_a_tenth_of_a_second() {
             assert_eq!(net.in_switch(ruleset), before);
         }
         // The best of several: the machine may be busy with something else.
-        assert!(quantile(&begun, 0.0) < TENTH && quantile(&healed, 0.0) < TENTH, "{begun:?}, {healed:?}");
+        assert!(
+            quantile(&begun, 0.0) < tenth_of_a_second() && quantile(&healed, 0.0) < tenth_of_a_second(),
+            "{begun:?}, {healed:?}"
+        );
     });
 }
 
@@ -80,7 +81,7 @@ fn what_has_been_held_back_comes_at_its_time_after_the_trouble_is_gone() {
             until(|| slow.bit().unwrap() == 2);
             assert_eq!(shaper.held().unwrap(), 2);
             slow.heal().unwrap();
-            assert!(best_round_trip(&net) < TENTH);
+            assert!(best_round_trip(&net) < tenth_of_a_second());
             let before = before.join().unwrap();
             assert!(quantile(&before, 0.0) >= Duration::from_millis(700), "{before:?}");
         });

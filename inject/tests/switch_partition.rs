@@ -3,7 +3,8 @@
 mod common;
 mod network;
 
-use network::{Host, is_in_force_and_gone_at_once, network};
+use common::is_in_force_and_gone_at_once;
+use network::{Host, network};
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};

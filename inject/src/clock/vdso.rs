@@ -9,6 +9,8 @@ use std::ops::Range;
 
 /// A gap wide enough that what is put into its middle is touched by nothing.
 const GAP_BYTES_MIN: u64 = 1 << 30;
+/// One below a stack whose middle no stack grows to.
+const STACK_GAP_BYTES_MIN: u64 = 1 << 40;
 
 /// Why there is nothing to patch.
 pub(super) fn lacking(missing: impl Into<String>) -> Error {
@@ -78,9 +80,16 @@ impl Vdso {
 /// An address far from every mapping.
 pub(super) fn free_address(pid: u32) -> Result<u64> {
     let all = mappings(pid)?;
-    // Not below a stack, which grows towards it, nor between what is the process's and what is the kernel's.
-    let pairs = all.windows(2).filter(|pair| !["[stack]", "[vsyscall]"].contains(&pair[1].name.as_str()));
-    let gaps = pairs.map(|pair| pair[0].range.end..pair[1].range.start);
+    // Not between what is the process's and what is the kernel's, nor below a stack, which grows towards it; but a
+    // static program may have no other gap, and half of it is far more than any stack's limit.
+    let gaps = all.windows(2).filter_map(|pair| {
+        let gap = pair[0].range.end..pair[1].range.start;
+        match pair[1].name.as_str() {
+            "[vsyscall]" => None,
+            "[stack]" if gap.end - gap.start < STACK_GAP_BYTES_MIN => None,
+            _ => Some(gap),
+        }
+    });
     // The process maps what it needs at the edges of gaps: in the middle of the widest it does not get in our way.
     let widest = gaps.max_by_key(|gap| gap.end - gap.start).filter(|gap| gap.end - gap.start >= GAP_BYTES_MIN);
     let gap = widest.ok_or_else(|| lacking("room in the process's address space"))?;

@@ -45,10 +45,11 @@ impl OomKill {
         }
     }
 
-    /// Lowers a group's limit below its use, so that the kernel's OOM killer chooses a member.
+    /// Lowers a group's limit to what it uses, and has a process of our own allocate a little more, so that the kernel's
+    /// OOM killer chooses a member; all others are made more likely victims meanwhile (proc_pid_oom_score_adj(5)).
     ///
-    /// Version 1 refuses a limit below what is used. There it is lowered to what is used, and a process of our own
-    /// allocates a little more; all others are made more likely victims meanwhile (proc_pid_oom_score_adj(5)).
+    /// Not below: version 1 refuses that, and version 2 goes on killing until the use is as low (`memory_max_write` in
+    /// mm/memcontrol.c).
     ///
     /// # Errors
     /// The group lacks a controller for memory, has no members, or nobody was killed in 5 s.
@@ -124,14 +125,12 @@ impl Injection for OomKill {
     }
 }
 
-/// Lowers the group's limit as far as the kernel goes along: in version 2 below its use, in version 1 to it.
+/// Lowers the group's limit to its use, or as little above it as the kernel goes along with: it changes meanwhile.
 fn lower(group: &Group) -> Result<Limited> {
-    let mut bytes = 0;
     for more in 0.. {
+        let bytes = group.memory_used_bytes()? + more * SLACK_BYTES / 16;
         match Limited::apply(group, &Limit::Memory { bytes }) {
-            Err(error) if is_below_use(&error) && more < 16 => {
-                bytes = group.memory_used_bytes()? + more * SLACK_BYTES / 16;
-            }
+            Err(error) if is_below_use(&error) && more < 16 => {}
             done => return done,
         }
     }

@@ -4,8 +4,37 @@
 
 use rustix::thread::UnshareFlags;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+use windtunnel_inject::Injection;
 use windtunnel_inject::namespace::leave_for_new;
 use windtunnel_inject::sys::{Forked, end_now, fork, wait};
+
+/// Within what time a fault is to be in force, and to be gone. An emulated processor takes longer for everything.
+pub fn tenth_of_a_second() -> Duration {
+    let is_emulated = std::env::var_os("WINDTUNNEL_EMULATED").is_some();
+    Duration::from_millis(100) * if is_emulated { 20 } else { 1 }
+}
+
+/// Begins a fault, reads it back and heals it, some times over: it has to be in force, and gone, within 100 ms. Once at
+/// least, as a machine that is busy with other tests may take any one of them longer.
+pub fn is_in_force_and_gone_at_once<F: Injection>(mut begin: impl FnMut() -> F) {
+    let at_once = tenth_of_a_second();
+    let rounds: [_; 7] = std::array::from_fn(|_| {
+        let asked = Instant::now();
+        let mut fault = begin();
+        fault.read_back().expect("in force");
+        let in_force = asked.elapsed();
+        let asked = Instant::now();
+        fault.heal().expect("gone");
+        (in_force, asked.elapsed())
+    });
+    let [mut in_force, mut gone] = [rounds.map(|(in_force, _)| in_force), rounds.map(|(_, gone)| gone)];
+    in_force.sort();
+    gone.sort();
+    println!("in force and read back in {:?}, healed and read back in {:?} (medians of 7)", in_force[3], gone[3]);
+    assert!(in_force[0] < at_once, "{in_force:?}");
+    assert!(gone[0] < at_once, "{gone:?}");
+}
 
 /// What the child exits with when it has no namespaces.
 const SKIPPED: i32 = 77;

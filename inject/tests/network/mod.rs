@@ -4,8 +4,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
-use windtunnel_inject::Injection;
 use windtunnel_inject::netlink::{in_namespace, new_namespace};
 use windtunnel_inject::switch::Switch;
 
@@ -34,25 +32,4 @@ pub fn network<const HOSTS: usize>() -> (Switch, [Host; HOSTS]) {
         Host { ns, addresses: [v4.into(), v6.into()] }
     });
     (switch, hosts)
-}
-
-/// Begins a fault, reads it back and heals it, some times over: it has to be in force, and gone, within 100 ms. Once at
-/// least, as a machine that is busy with other tests may take any one of them longer.
-pub fn is_in_force_and_gone_at_once<F: Injection>(mut begin: impl FnMut() -> F) {
-    let at_once = Duration::from_millis(100);
-    let rounds: [_; 7] = std::array::from_fn(|_| {
-        let asked = Instant::now();
-        let mut fault = begin();
-        fault.read_back().expect("in force");
-        let in_force = asked.elapsed();
-        let asked = Instant::now();
-        fault.heal().expect("gone");
-        (in_force, asked.elapsed())
-    });
-    let [mut in_force, mut gone] = [rounds.map(|(in_force, _)| in_force), rounds.map(|(_, gone)| gone)];
-    in_force.sort();
-    gone.sort();
-    println!("in force and read back in {:?}, healed and read back in {:?} (medians of 7)", in_force[3], gone[3]);
-    assert!(in_force[0] < at_once, "{in_force:?}");
-    assert!(gone[0] < at_once, "{gone:?}");
 }

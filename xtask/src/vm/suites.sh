@@ -10,7 +10,7 @@ one() {
     # Some faults need root: an ordinary user's tests may skip what is not for them.
     if [ "$1" = nobody ]; then as=/run/vm/as-nobody require=; fi
     begin=$(now)
-    env -u CHAOS_REQUIRE ${require:+CHAOS_REQUIRE=$require} timeout -k 5 "$limit" \
+    env -u CHAOS_REQUIRE ${require:+CHAOS_REQUIRE=$require} WINDTUNNEL_EMULATED=1 timeout -k 5 "$limit" \
         $as "$3" --exact "$5" --nocapture > $output 2>&1 3>&-
     code=$?
     hundredths=$(($(now) - begin))
