@@ -53,7 +53,7 @@ fn a_probe_tells_how_much_is_lost() {
         };
         let lossy = Trouble::Lossy { probability: 0.3, correlation: 0.0 };
         let _shaping = shaper.begin(&links, lossy).expect("trouble");
-        let sample = probe(here, there, 1_000, PATIENCE).expect("a sample");
+        let sample = probe(here, there, 1_000, common::on_this_processor(PATIENCE)).expect("a sample");
         let (least, most) = sample.loss(0.999_999);
         println!("{} of {} lost: from {least:.3} to {most:.3}", sample.lost(), sample.sent);
         assert!(least < 0.3 && 0.3 < most && most - least < 0.2, "{} lost", sample.lost());

@@ -63,8 +63,7 @@ impl Group {
     pub fn around(journal: &Journal, process: &Process) -> Result<Self> {
         process.identity()?;
         let layout = Layout::of(process.pid)?;
-        let back = |parents: Vec<PathBuf>| Members::MoveTo(parents);
-        let group = Self::make_in(journal, layout, "around", back)?;
+        let group = Self::make_in(journal, layout, "around", Members::MoveTo)?;
         for pid in proc::tree(process.pid) {
             match group.add(pid) {
                 Err(Error { kind: ErrorKind::TargetGone, .. }) if pid != process.pid => {}
@@ -146,6 +145,7 @@ impl Group {
         journal: &Journal,
         layout: Layout,
         name: &str,
+        // Of the groups that the process is in, in the same order as the new ones.
         members: impl FnOnce(Vec<PathBuf>) -> Members,
     ) -> Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -153,26 +153,27 @@ impl Group {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("windtunnel-{}-{}-{number}-{name}", holder.pid, holder.start_ticks);
         let mut made = Vec::new();
-        let mut parents: Vec<(Version, PathBuf)> = Vec::new();
+        let (mut parents, mut own) = (Vec::<(Version, PathBuf)>::new(), Vec::new());
         for hierarchy in &layout.hierarchies {
             // Only what faults use: a hierarchy for systemd's own purposes is left alone.
             let is_used = |controller: &Controller| layout.controlling(*controller) == Some(hierarchy);
             let used: Vec<Controller> = Controller::ALL.into_iter().filter(is_used).collect();
-            match hierarchy.version {
-                Version::One if used.is_empty() => {}
-                Version::One => parents.push((Version::One, hierarchy.own.clone())),
-                Version::Two => parents.push((Version::Two, v2::parent(journal, hierarchy, &used, &mut made)?)),
-            }
+            let parent = match hierarchy.version {
+                Version::One if used.is_empty() => continue,
+                Version::One => hierarchy.own.clone(),
+                Version::Two => v2::parent(journal, hierarchy, &used, &mut made)?,
+            };
+            parents.push((hierarchy.version, parent));
+            own.push(hierarchy.own.clone());
         }
         if parents.is_empty() {
             return Err(Error::lacking("make a control group", "no cgroup file system is mounted", "mount one"));
         }
         let directories: Vec<(Version, PathBuf)> =
             parents.iter().map(|(version, parent)| (*version, parent.join(&name))).collect();
-        let parents = parents.into_iter().map(|(_, parent)| parent).collect();
         let undo = Undo::RemoveGroup {
             directories: directories.iter().map(|(_, directory)| directory.clone()).collect(),
-            members: members(parents),
+            members: members(own),
         };
         let ((), change) =
             journal.change(undo, || directories.iter().try_for_each(|(_, directory)| make_directory(directory)))?;

@@ -11,8 +11,13 @@ use windtunnel_inject::sys::{Forked, end_now, fork, wait};
 
 /// Within what time a fault is to be in force, and to be gone. An emulated processor takes longer for everything.
 pub fn tenth_of_a_second() -> Duration {
+    on_this_processor(Duration::from_millis(100))
+}
+
+/// As long, or longer on a processor that is emulated.
+pub fn on_this_processor(time: Duration) -> Duration {
     let is_emulated = std::env::var_os("WINDTUNNEL_EMULATED").is_some();
-    Duration::from_millis(100) * if is_emulated { 20 } else { 1 }
+    time * if is_emulated { 20 } else { 1 }
 }
 
 /// Begins a fault, reads it back and heals it, some times over: it has to be in force, and gone, within 100 ms. Once at
