@@ -81,9 +81,9 @@ enum Task {
 fn main() -> ExitCode {
     let root = root();
     let result = match Cli::parse().task {
-        Task::Test { vm: true, filter, .. } => {
-            vm::prepare(&root).and_then(|unpacked| vm::test(&root, &unpacked, filter.as_deref()))
-        }
+        Task::Test { vm: true, filter, .. } => vm::prepare(&root).and_then(|unpacked| {
+            vm::test(&root, &unpacked, filter.as_deref().map_or(vm::Which::All, vm::Which::Named))
+        }),
         Task::Test { only, .. } => test::run(&root, &only),
         Task::Demo => demo::run(&root),
         Task::Bench { arguments } => bench::run(&root, &arguments),

@@ -6,6 +6,7 @@ use crate::process::{cargo, run as run_command, succeeds};
 use crate::{tidy, vm};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ pub enum Step {
     Leaks,
     /// Every test, with cargo-nextest.
     Tests,
-    /// The tests of faults on the real kernel once more, on Debian's kernel in QEMU.
+    /// The tests of faults on the real kernel once more, on Debian's kernel in QEMU, but for some that take long.
     Vm,
 }
 
@@ -59,10 +60,12 @@ impl Step {
             }
             Self::Doctests => run_command(&mut cargo(root, &["test", "--workspace", "--doc", "--locked"])),
             Self::Leaks => {
-                let packages = examples(root)?;
-                let packages = packages.iter().flat_map(|package| ["-p", package.as_str()]);
+                let tests = tests_of_examples(root)?;
+                let tests = tests.iter().flat_map(|test| ["--test", test.as_str()]);
                 let scan = ["run", "--quiet", "--locked", "-p", "cargo-chaos", "--", "leaks", "--", "--locked"];
-                run_command(&mut cargo(root, &scan.into_iter().chain(packages).collect::<Vec<_>>()))
+                // The whole workspace's features, so that the next step finds all of it built.
+                let scan = scan.into_iter().chain(["--workspace"]).chain(tests);
+                run_command(&mut cargo(root, &scan.collect::<Vec<_>>()))
             }
             Self::Tests => {
                 nextest(root)?;
@@ -75,7 +78,7 @@ impl Step {
                     println!("{error:#}");
                     return Ok(Verdict::NotRun);
                 }
-                (prepared, _) => prepared.and_then(|unpacked| vm::test(root, &unpacked, None)),
+                (prepared, _) => prepared.and_then(|unpacked| vm::test(root, &unpacked, vm::Which::Short)),
             },
         };
         ran.map(|()| Verdict::Passed)
@@ -137,16 +140,19 @@ fn timing(step: Step, took: Duration, verdict: Verdict) -> String {
     format!("xtask test: {:<8} {verdict} in {:>6.1} s", step.name(), took.as_secs_f64())
 }
 
-/// The packages of `examples/`.
-fn examples(root: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(root.join("examples"))? {
-        let manifest = entry?.path().join("Cargo.toml");
-        let text = std::fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
-        let manifest: toml::Table = text.parse()?;
-        names.extend(manifest["package"]["name"].as_str().map(str::to_owned));
+/// The names of the tests in `examples/`, each once.
+fn tests_of_examples(root: &Path) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for example in std::fs::read_dir(root.join("examples"))? {
+        let tests = example?.path().join("tests");
+        for test in std::fs::read_dir(&tests).with_context(|| tests.display().to_string())? {
+            // `chaos.rs`, or a directory with `main.rs`; one without has what tests share.
+            let path = test?.path();
+            if path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file() {
+                names.extend(path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned));
+            }
+        }
     }
-    names.sort();
     Ok(names)
 }
 
@@ -176,6 +182,13 @@ mod tests {
         for step in Step::value_variants() {
             assert!(STEPS.contains(step), "{step:?} never runs");
         }
+    }
+
+    #[test]
+    fn tests_of_examples_are_files_and_directories() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the tree");
+        let names = tests_of_examples(root).expect("there are examples");
+        assert!(["chaos", "real_kernel"].iter().all(|name| names.contains(*name)), "{names:?}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ mod tree;
 
 pub use command::User;
 pub use packages::Unpacked;
-pub use suites::test;
+pub use suites::{Which, test};
 
 use anyhow::{Result, ensure};
 use command::Command;

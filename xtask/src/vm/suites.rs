@@ -20,6 +20,36 @@ const TEST_SECONDS_MAX: u32 = 120;
 /// What all of them together may take, the start of the box included.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
 
+/// Tests of ours that take long on an emulated processor and ask nothing of the kernel that others do not ask as well.
+const LONG: [&str; 5] = [
+    "a_hundred_hosts_join_in_no_time",
+    "a_trouble_may_concern_thousands_of_links",
+    "nothing_is_left_when_the_holder_is_stopped_at_any_step_and_it_can_go_on_or_die",
+    "where_nobody_is_there_is_no_way_and_a_host_that_has_left_cannot_be_reached",
+    "whoever_strikes_may_be_killed_at_any_moment",
+];
+
+/// Which tests run in the box.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    /// All.
+    All,
+    /// All but those that take [long](LONG).
+    Short,
+    /// Those with this in their suite's name or their own.
+    Named(&'a str),
+}
+
+impl Which<'_> {
+    fn has(self, suite: &str, test: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Short => !LONG.contains(&test),
+            Self::Named(text) => suite.contains(text) || test.contains(text),
+        }
+    }
+}
+
 /// A test binary.
 #[derive(Debug, PartialEq, Eq)]
 struct Suite {
@@ -38,16 +68,16 @@ struct Count {
     failed: Vec<String>,
 }
 
-/// Builds the tests, and runs them in the box: all, or those with `filter` in their suite's name or their own.
+/// Builds the tests, and runs them in the box.
 ///
 /// # Errors
 /// A test does not build or fails, or not all of them ran.
-pub fn test(root: &Path, unpacked: &Unpacked, filter: Option<&str>) -> Result<()> {
+pub fn test(root: &Path, unpacked: &Unpacked, which: Which<'_>) -> Result<()> {
     let suites = build(root)?;
     let mut list = Vec::new();
     for suite in &suites {
         let mut tests = tests_of(suite)?;
-        tests.retain(|test| filter.is_none_or(|filter| suite.name.contains(filter) || test.contains(filter)));
+        tests.retain(|test| which.has(&suite.name, test));
         list.push((suite, tests));
     }
     let expected = 2 * list.iter().map(|(_, tests)| tests.len()).sum::<usize>();
@@ -175,6 +205,18 @@ mod tests {
         let script = script(&[(&suite, vec!["drops".to_owned()])]);
         assert!(script.contains("\none root '/w/inject' '/t/links-2' 'links' 'drops'\n"), "{script}");
         assert!(script.contains("\none nobody '/w/inject' '/t/links-2' 'links' 'drops'\n"), "{script}");
+    }
+
+    #[test]
+    fn those_that_take_long_are_there() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the tree");
+        let tests = std::fs::read_dir(root.join("inject/tests")).expect("there are tests");
+        let files = tests.map(|entry| entry.expect("it can be listed").path()).filter(|path| path.is_file());
+        let texts: String = files.map(|path| std::fs::read_to_string(path).expect("it is text")).collect();
+        for test in LONG {
+            assert!(texts.contains(&format!("fn {test}()")), "{test} has another name now");
+            assert!(!Which::Short.has("suite", test) && Which::All.has("suite", test));
+        }
     }
 
     #[test]
