@@ -45,8 +45,9 @@ impl OomKill {
         }
     }
 
-    /// Lowers a group's limit to what it uses, and has a process of our own allocate a little more, so that the kernel's
-    /// OOM killer chooses a member; all others are made more likely victims meanwhile (proc_pid_oom_score_adj(5)).
+    /// Lowers a group's limit to what it uses, and has a process of our own allocate a little more, so that the
+    /// kernel's OOM killer chooses a member; all others are made more likely victims meanwhile
+    /// (proc_pid_oom_score_adj(5)).
     ///
     /// Not below: version 1 refuses that, and version 2 goes on killing until the use is as low (`memory_max_write` in
     /// mm/memcontrol.c).
