@@ -2,13 +2,14 @@
 
 use super::carried_out;
 use std::collections::BTreeMap;
+use std::io::{Error, ErrorKind};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use windtunnel::prelude::*;
 
-/// Answers each connection with a number that it has drawn at its start, and its time of day in seconds: at one port
-/// by itself, at the other by a process that it has forked.
+/// Answers each connection with a number that it has drawn at its start, its time of day in seconds, and when by that it
+/// was started (perlvar(1), `$^T`): at one port by itself, at the other by a process that it has forked.
 const TELLS_THE_TIME: &str = r#"
     use IO::Socket::INET;
     my $start = int(rand(1e9));
@@ -16,20 +17,31 @@ const TELLS_THE_TIME: &str = r#"
     my $listener = IO::Socket::INET->new(LocalPort => $port, Listen => 8, ReuseAddr => 1) or die $!;
     while (1) {
         my $stream = $listener->accept() or next;
-        $stream->syswrite("$start " . time);
+        $stream->syswrite("$start " . time . " $^T");
     }
 "#;
 const PORTS: [u16; 2] = [13, 14];
 /// A clock that is off by so much less than asked for is not another one: seconds are whole, and machines busy.
 const APART_S: i64 = 20;
 
-/// Which start of the host answers, and by how much its clock is ahead.
-async fn ask(clock: &Host, port: u16) -> Result<(u64, i64)> {
+/// What the host answers.
+struct Told {
+    /// Which of its starts.
+    start: u64,
+    /// By how much its clock is ahead, in seconds.
+    ahead: i64,
+    /// By how much it was when the program began, or a few seconds less.
+    ahead_at_first: i64,
+}
+
+async fn ask(clock: &Host, port: u16) -> Result<Told> {
     let mut text = String::new();
     TcpStream::connect(clock.addr(port)).await?.read_to_string(&mut text).await?;
-    let (start, time) = text.split_once(' ').ok_or_else(|| std::io::Error::from(std::io::ErrorKind::UnexpectedEof))?;
-    let now = SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
-    Ok((start.parse()?, time.parse::<i64>()? - now.cast_signed()))
+    let now = SystemTime::UNIX_EPOCH.elapsed()?.as_secs().cast_signed();
+    let told: Vec<i64> = text.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+    // It has ended meanwhile.
+    let [start, time, first] = told[..] else { return Err(Error::from(ErrorKind::UnexpectedEof).into()) };
+    Ok(Told { start: start.cast_unsigned(), ahead: time - now, ahead_at_first: first - now })
 }
 
 #[chaos_test(
@@ -46,6 +58,7 @@ async fn a_command_s_clocks(cx: Chaos) -> Result<()> {
     let clock = cx.host("clock").command("perl").args(|_| ["-e", TELLS_THE_TIME]).ready(tcp(13)).start().await?;
     // By start and port, what clocks were ahead by.
     let mut seen: BTreeMap<(u64, u16), Vec<i64>> = BTreeMap::new();
+    let mut at_first = Vec::new();
     cx.storm(async || {
         let lasts = if cx.is_calm() { Duration::from_millis(200) } else { Duration::from_secs(8) };
         let until = Instant::now() + lasts;
@@ -53,8 +66,9 @@ async fn a_command_s_clocks(cx: Chaos) -> Result<()> {
             for port in PORTS {
                 // It is down for a while.
                 let asked = tokio::time::timeout(Duration::from_secs(1), ask(&clock, port)).await;
-                if let Ok(Ok((start, ahead))) = asked {
+                if let Ok(Ok(Told { start, ahead, ahead_at_first })) = asked {
                     seen.entry((start, port)).or_default().push(ahead);
+                    at_first.push(ahead_at_first);
                 }
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -68,9 +82,12 @@ async fn a_command_s_clocks(cx: Chaos) -> Result<()> {
         // The later start's, while two faults were in force.
         let both = seen.iter().filter(|(_, seen)| has(seen, 3600)).map(|((_, port), _)| *port);
         assert_eq!(both.collect::<Vec<_>>(), PORTS, "{seen:?}");
+        // From its first instruction on.
+        assert!(at_first.iter().all(|ahead| ahead.abs() < APART_S || (ahead - 7200).abs() < APART_S), "{at_first:?}");
+        assert!(has(&at_first, 7200), "{at_first:?}");
     }
     for port in PORTS {
-        let (_, ahead) = ask(&clock, port).await?;
+        let Told { ahead, .. } = ask(&clock, port).await?;
         assert!(ahead.abs() < APART_S, "{ahead} after the storm");
     }
     Ok(())

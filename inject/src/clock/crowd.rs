@@ -80,6 +80,11 @@ impl ForeignClocks {
         face.look(clocks)
     }
 
+    /// Whether whoever is there has a wrong clock, or whoever comes.
+    pub fn are_wrong(&self) -> bool {
+        !lock(&self.shown).clocks.wall.is_right_from(now_ns())
+    }
+
     /// Sets the wall clocks off: see [`ForeignClock::skew`](super::ForeignClock::skew).
     ///
     /// # Errors

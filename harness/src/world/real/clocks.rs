@@ -3,10 +3,11 @@
 use super::World;
 use super::faults::Refusal;
 use super::hosts::Pages;
+use rustix::process::Signal;
 use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_inject::clock::{ClockFault, ForeignClocks};
-use windtunnel_inject::keeper::Child;
+use windtunnel_inject::keeper::{Begins, Child, Start};
 use windtunnel_inject::{Error, Injection, Target};
 use windtunnel_sim::world::HostId;
 
@@ -62,7 +63,23 @@ impl World {
     }
 }
 
-/// Has a command that has just been started have its host's clocks. That it cannot be had, reading them back says.
+/// How a command is to begin: when these are wrong, not before they are its own.
+pub(super) fn begins(clocks: Option<&ForeignClocks>) -> Begins {
+    if clocks.is_some_and(ForeignClocks::are_wrong) { Begins::Stopped } else { Begins::AtOnce }
+}
+
+/// Has a command that was started like this go on, with these clocks.
+pub(super) fn begin(clocks: Option<&ForeignClocks>, start: &Start, child: &Child) {
+    if start.begins == Begins::Stopped {
+        if let Some(clocks) = clocks {
+            follow(clocks, child);
+        }
+        // It may have been killed a moment ago.
+        let _ = child.signal(Signal::CONT);
+    }
+}
+
+/// Has a command have these clocks. That it cannot, reading them back says.
 pub(super) fn follow(clocks: &ForeignClocks, child: &Child) {
     let _ = clocks.follow(&target(child));
 }

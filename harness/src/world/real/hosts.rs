@@ -59,6 +59,13 @@ struct Host {
     restarts: u32,
 }
 
+impl Host {
+    /// What the clocks of its command show.
+    fn foreign_clocks(&self) -> Option<Arc<ForeignClocks>> {
+        self.foreign_clocks.clone().filter(|_| self.command.is_some())
+    }
+}
+
 /// What the libc of a host's program goes by, where that is windtunnel's.
 pub(super) struct Pages {
     /// What its clocks show.
@@ -78,6 +85,7 @@ struct Machine {
     name: String,
     network: Arc<OwnedFd>,
     pages: Arc<Pages>,
+    foreign_clocks: Option<Arc<ForeignClocks>>,
     group: Option<Arc<Group>>,
     program: Program,
     command: Option<String>,
@@ -227,7 +235,7 @@ impl World {
     }
 
     fn boot(&'static self, id: HostId) -> Result<(), String> {
-        let Machine { name, network, pages, group, program, command, limits } = self.machine(id)?;
+        let Machine { name, network, pages, foreign_clocks, group, program, command, limits } = self.machine(id)?;
         let (output, written) = std::io::pipe().map_err(|error| error.to_string())?;
         let (error_output, error_written) = std::io::pipe().map_err(|error| error.to_string())?;
         let mut env = program.env.clone();
@@ -246,6 +254,7 @@ impl World {
             cgroups: group.iter().flat_map(|group| group.directories()).map(PathBuf::from).collect(),
             files: files_of(&name),
             descriptors: limits.descriptors.map(u64::from),
+            begins: clocks::begins(foreign_clocks.as_deref()),
         };
         let fds = StartFds {
             network: network.as_fd(),
@@ -256,6 +265,7 @@ impl World {
         self.listen(name.clone(), Kind::Output, output).map_err(|error| error.to_string())?;
         self.listen(name.clone(), Kind::ErrorOutput, error_output).map_err(|error| error.to_string())?;
         let child = Arc::new(self.keeper.start(&start, fds).map_err(|error| error.to_string())?);
+        clocks::begin(foreign_clocks.as_deref(), &start, &child);
         let watch = match limits.memory_bytes.filter(|_| group.is_none()) {
             Some(bytes) => MemoryWatch::apply(&self.journal, child.process(), bytes).map(Some),
             None => Ok(None),
@@ -269,7 +279,8 @@ impl World {
             host.state = HostState::Up;
             host.has_starved = false;
             host.starts += 1;
-            (host.starts, host.foreign_clocks.clone().filter(|_| host.command.is_some()))
+            // A fault that began meanwhile has found no program.
+            (host.starts, host.foreign_clocks())
         };
         if let Some(foreign_clocks) = foreign_clocks {
             clocks::follow(&foreign_clocks, &child);
@@ -305,6 +316,7 @@ impl World {
             name: host.name.clone(),
             network,
             pages: Arc::clone(&host.pages),
+            foreign_clocks: host.foreign_clocks(),
             group: host.group.clone(),
             program,
             command: host.command.clone(),
