@@ -8,8 +8,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use windtunnel::prelude::*;
 
-/// Answers each connection with a number that it has drawn at its start, its time of day in seconds, and when by that it
-/// was started (perlvar(1), `$^T`): at one port by itself, at the other by a process that it has forked.
+/// Answers each connection with a number that it has drawn at its start, its time of day in seconds, and when by that
+/// it was started (perlvar(1), `$^T`): at one port by itself, at the other by a process that it has forked.
 const TELLS_THE_TIME: &str = r#"
     use IO::Socket::INET;
     my $start = int(rand(1e9));

@@ -329,13 +329,7 @@ impl Crowd {
                 return Ok(());
             }
             self.say(clocks, |_| true)?;
-            let late = self.late.keys().next();
-            let mut failed = late.map(|pid| {
-                Error::os(
-                    format!("take away what process {pid} has inherited"),
-                    io::Error::from(io::ErrorKind::TimedOut),
-                )
-            });
+            let mut failed = self.late.keys().next().map(|pid| cannot_stop(*pid));
             for (pid, mut member) in std::mem::take(&mut self.members) {
                 match member.made.undo() {
                     Ok(_) => self.reads += member.reads,
@@ -355,6 +349,10 @@ impl Crowd {
     }
 }
 
+fn cannot_stop(pid: u32) -> Error {
+    Error::os(format!("stop process {pid} to change its clock"), io::Error::from(io::ErrorKind::TimedOut))
+}
+
 fn written_down(process: &Process, undo: &Undo) -> Result<journal::Undo> {
     Ok(journal::Undo::Clock { process: process.identity()?, stub: undo.clone() })
 }
@@ -372,7 +370,16 @@ impl Face for Crowd {
         if clocks.wall.is_right_from(now_ns()) {
             return self.leave(clocks);
         }
+        let began = Instant::now();
         self.gather(clocks)?;
+        // It is not in force before all of them have it.
+        while let Some(pid) = self.late.keys().next() {
+            if began.elapsed() >= LATE_MAX {
+                return Err(cannot_stop(*pid));
+            }
+            thread::sleep(BETWEEN_TRIES);
+            self.gather(clocks)?;
+        }
         self.say(clocks, |_| true)
     }
 
