@@ -67,6 +67,7 @@ fn describe(undo: &Undo) -> String {
         }
         Undo::Continue { process } => format!("stop of process {}", process.pid),
         Undo::Kill { process } => format!("process {} of ours", process.pid),
+        Undo::Clock { process, .. } => format!("clock of process {}", process.pid),
         Undo::RemoveFile { path, .. } => format!("file {}", path.display()),
     }
 }

@@ -5,9 +5,9 @@
 //! kernel, accounted for, healed. What it strikes is a [`Target`], which need not be a host of a test.
 //!
 //! Most faults die with what they are in: a namespace with its last process, an nft table with the socket that owns
-//! it. The rest (cgroups, limits of a process, a process that was stopped) is written into a journal before it is done.
-//! Mounts over somebody else's directory and clocks in somebody else's memory look after themselves: a process ends the
-//! one, a lease the other.
+//! it. The rest (cgroups, limits of a process, a process that was stopped, code in its vDSO) is written into a journal
+//! before it is done. Mounts over somebody else's directory look after themselves: a process ends them. A clock that is
+//! wrong has a lease besides.
 
 pub mod boundary;
 pub mod cgroup;

@@ -9,11 +9,14 @@ use rustix::mount::mount_bind;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use windtunnel_inject::Injection;
 use windtunnel_inject::dns::{Answer, Asker, Responder};
 use windtunnel_inject::error::ErrorKind as Kind;
+use windtunnel_inject::netlink::route::{LOOPBACK, Routing};
+use windtunnel_inject::netlink::{in_namespace, new_namespace};
 use windtunnel_inject::switch::Switch;
+use windtunnel_inject::{Injection, Target};
 
 /// One attempt of a second, so that silence is over soon.
 const RESOLVER: &str = "nameserver 10.0.255.53\noptions timeout:1 attempts:1\n";
@@ -114,6 +117,57 @@ fn each_hijack_misleads_getaddrinfo_and_is_over_when_healed() {
             hijack.heal().expect("nothing to do");
             hijack.read_back().expect_err("healed");
         }
+    });
+}
+
+#[test]
+fn a_target_is_misled_by_the_addresses_of_its_network() {
+    common::in_namespaces(|| {
+        resolv_conf();
+        let (switch, hosts) = network::<2>();
+        let responder = responder(&switch, &hosts);
+        let [a, b] = &hosts;
+        let target = |ns: &std::os::fd::OwnedFd| Target::Namespace(Arc::new(ns.try_clone().expect("a descriptor")));
+        for answer in answers(a) {
+            let mut hijack = responder.hijack_target(&target(&a.ns), "kv2", answer.clone()).expect("a hijack");
+            hijack.read_back().expect("in force");
+            let found = look_up(a, "kv2");
+            match &answer {
+                Answer::Addresses(wanted) => assert_eq!(&found.expect("a name"), wanted),
+                Answer::Late(_) => assert_eq!(found.expect("a name"), b.addresses),
+                Answer::NoSuchName | Answer::Failure | Answer::Nothing => drop(found.expect_err("misled")),
+            }
+            assert!(hijack.bit().expect("a count") >= 1);
+            assert_eq!(look_up(b, "kv2").expect("a name"), b.addresses, "others are told the truth");
+            hijack.heal().expect("gone");
+            assert_eq!(look_up(a, "kv2").expect("a name"), b.addresses, "after {answer:?}");
+        }
+    });
+}
+
+#[test]
+fn a_target_whose_questions_go_elsewhere_is_refused() {
+    common::in_namespaces(|| {
+        let (switch, hosts) = network::<1>();
+        let responder = responder(&switch, &hosts);
+        let alone = new_namespace().expect("a namespace");
+        // One without addresses, and one that has some and no way here.
+        for has_address in [false, true] {
+            if has_address {
+                in_namespace(alone.as_fd(), || {
+                    let mut routing = Routing::open()?;
+                    routing.loopback_up()?;
+                    routing.add_address(LOOPBACK, [192, 0, 2, 1].into())
+                })
+                .expect("the namespace")
+                .expect("an address");
+            }
+            let target = Target::Namespace(Arc::new(alone.try_clone().expect("a descriptor")));
+            let refused = responder.hijack_target(&target, "kv1", Answer::Failure).expect_err("nobody hears it");
+            assert!(matches!(refused.kind, Kind::Lacking { .. }), "{refused}");
+        }
+        let group = responder.hijack_target(&Target::Cgroup("/sys/fs/cgroup".into()), "kv1", Answer::Failure);
+        assert!(matches!(group.expect_err("no network").kind, Kind::Lacking { .. }));
     });
 }
 

@@ -3,11 +3,13 @@
 mod common;
 
 use common::in_world;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::UnshareFlags;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
-use windtunnel_inject::keeper::{Child, Keeper, Program, Start, StartFds};
+use windtunnel_inject::keeper::{Begins, Child, Keeper, Program, Start, StartFds};
+use windtunnel_inject::process::proc::{self, Stat};
 use windtunnel_inject::sys::End;
 
 fn network() -> OwnedFd {
@@ -22,6 +24,10 @@ fn network() -> OwnedFd {
 
 /// Starts a shell's script; what it writes comes through the pipe.
 fn start(keeper: &Keeper, script: &str) -> (Child, File) {
+    start_as(keeper, script, Begins::AtOnce)
+}
+
+fn start_as(keeper: &Keeper, script: &str, begins: Begins) -> (Child, File) {
     let (output, theirs) = std::io::pipe().expect("a pipe");
     let start = Start {
         host: "kv0".to_owned(),
@@ -31,6 +37,7 @@ fn start(keeper: &Keeper, script: &str) -> (Child, File) {
         cgroups: Vec::new(),
         files: vec![("/etc/hosts".into(), "10.0.0.1 kv1\n".to_owned())],
         descriptors: Some(77),
+        begins,
     };
     keeper.make_disk("kv0").expect("a disk");
     let network = network();
@@ -63,6 +70,22 @@ fn a_program_is_alone_on_its_host() {
 }
 
 #[test]
+fn a_program_that_begins_stopped_has_done_nothing_until_it_is_let_go_on() {
+    in_world(|keeper| {
+        let (child, output) = start_as(keeper, "echo begun; exit 5", Begins::Stopped);
+        let stat = Stat::of(child.process().pid).expect("a process");
+        assert_eq!(stat.state, 'T', "it is there, and nobody's tracee");
+        let mut fds = [PollFd::new(&output, PollFlags::IN)];
+        assert_eq!(poll(&mut fds, Some(&Timespec::default())).expect("a pipe"), 0, "it has written nothing");
+        let comm = proc::read(child.process().pid, "comm").expect("its name");
+        assert_eq!(comm, "sh\n", "it has been executed");
+        child.signal(rustix::process::Signal::CONT).expect("it is there");
+        assert_eq!(all(output), "begun\n");
+        assert_eq!(child.wait().expect("a report"), End::Code(5));
+    });
+}
+
+#[test]
 fn a_program_gets_sigterm_and_takes_its_children_along() {
     in_world(|keeper| {
         let (child, output) = start(keeper, "sleep 1000 & echo ready; wait");
@@ -88,6 +111,7 @@ fn what_cannot_be_executed_is_an_error_that_says_so() {
             cgroups: Vec::new(),
             files: Vec::new(),
             descriptors: None,
+            begins: Begins::Stopped,
         };
         let fd = nothing.as_fd();
         let fds = StartFds { network: network.as_fd(), output: fd, error_output: fd, more: &[] };

@@ -54,3 +54,28 @@ async fn slowest_answer(echo: &Host, until: std::time::Instant) -> std::io::Resu
         }
     }
 }
+
+#[chaos_test(world = real, cases = 1, plan = "0s disk-errors idle reads 20% syncs 50% for 1s")]
+#[ignore = "a fixture"]
+async fn calls_of_a_command_do_not_fail(cx: Chaos) -> Result<()> {
+    let _idle = cx.host("idle").command("sleep").arg("1000").start().await?;
+    cx.storm(async || tokio::time::sleep(Duration::from_millis(100)).await).await;
+    Ok(())
+}
+
+#[test]
+fn what_a_command_cannot_have_is_refused_with_what_to_do_instead() {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("a test has a binary"));
+    command.args(["--exact", "commands::calls_of_a_command_do_not_fail", "--include-ignored", "--nocapture"]);
+    let printed = command.env("CHAOS_SAVE", "never").output().expect("this binary can be executed");
+    let text = String::from_utf8_lossy(&printed.stderr);
+    if let Some(reason) = text.lines().find(|line| line.contains(" is skipped: ")) {
+        assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here: {reason}");
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    let said = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let wanted = "failing disk of idle does nothing here: it is done at the boundary to libc";
+    assert!(!printed.status.success() && said.contains(wanted), "{text}");
+    assert!(said.contains("or fill this host's disk instead (`disk::full()`)"), "{text}");
+}

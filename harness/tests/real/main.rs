@@ -1,5 +1,6 @@
 //! The real world: hosts are processes.
 
+mod clocks;
 mod commands;
 mod kinds;
 mod overlaps;
@@ -7,6 +8,27 @@ mod overlaps;
 use std::time::Duration;
 use windtunnel::HostState;
 use windtunnel::prelude::*;
+
+/// Runs a test of this binary that is ignored otherwise, and whose plan names faults that a machine may not have; what
+/// it prints, or nothing if it is skipped for that. It has to pass, and each of its faults to bite.
+fn carried_out(test: &str) -> Option<String> {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("a test has a binary"));
+    command.args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"]);
+    command.env("CHAOS_SAVE", "never").env("CHAOS_LOG", "all");
+    let printed = command.output().expect("this binary can be executed");
+    let text = String::from_utf8_lossy(&printed.stderr).into_owned();
+    if let Some(reason) =
+        text.lines().find(|line| line.contains(" is skipped: ") || line.contains(" does nothing here: "))
+    {
+        assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here: {reason}");
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    let idle: Vec<&str> = text.lines().filter(|line| line.ends_with(", and bit 0 times")).collect();
+    assert!(idle.is_empty(), "these have not bitten on anything:\n{}\n\n{text}", idle.join("\n"));
+    assert!(printed.status.success(), "{text}");
+    Some(text)
+}
 
 /// What a service's own `main` finds.
 fn describes_itself() {

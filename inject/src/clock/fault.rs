@@ -54,7 +54,11 @@ impl<F: Face> Shown<F> {
         let since = self.face.tell(&self.clocks, &self.clocks.change_to(&next, now))?;
         next = self.clocks.clone();
         let made = change(&mut next, since);
-        self.face.show(&next)?;
+        if let Err(error) = self.face.show(&next) {
+            // Some of those who are shown clocks may have seen it. The first error says more.
+            let _as_before = self.face.show(&self.clocks);
+            return Err(error);
+        }
         self.clocks = next;
         Ok(made)
     }

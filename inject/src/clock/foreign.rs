@@ -1,15 +1,14 @@
 //! The wall clock of a process that is none of ours.
 
 use super::fault::{self, ClockFault, Face, Reads, Shown, lock, now_ns};
+use super::lease::Renewing;
 use super::motion::{Change, Clocks};
 use super::stub::{Stub, Undo, plan};
 use super::vdso::lacking;
 use crate::Target;
 use crate::error::{Error, Result};
 use crate::target::Process;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// Writes down what is about to be done to a process, so that it lasts; an error keeps it from being done.
@@ -26,7 +25,7 @@ pub type Journal = Box<dyn FnMut(&Undo) -> Result<()> + Send>;
 /// not know. Not changed either: who waits for a time of day, raw system calls, `CLOCK_TAI`, timestamps of files.
 pub struct ForeignClock {
     shown: Arc<Mutex<Shown<Led>>>,
-    keeper: Option<(Sender<()>, JoinHandle<()>)>,
+    renewing: Option<Renewing>,
 }
 
 impl ForeignClock {
@@ -42,20 +41,14 @@ impl ForeignClock {
         plan(process.pid)?;
         let face = Led { process: process.clone(), lease, journal, stub: None, reads: 0 };
         let shown = Arc::new(Mutex::new(Shown { clocks: Clocks::default(), face }));
-        let (over, is_over) = channel();
-        let kept = shown.clone();
-        let keep = move || {
-            while let Err(RecvTimeoutError::Timeout) = is_over.recv_timeout(lease / 3) {
-                let Shown { clocks, face } = &mut *lock(&kept);
-                if face.stub.is_some() {
-                    // A process that has ended needs none, and what else goes wrong `read_back` finds.
-                    let _renewed = face.show(clocks);
-                }
+        let renewing = Renewing::of(&shown, move |Shown { clocks, face }: &mut Shown<Led>| {
+            if face.stub.is_some() {
+                // A process that has ended needs none, and what else goes wrong `read_back` finds.
+                let _renewed = face.show(clocks);
             }
-        };
-        let keeper = thread::Builder::new().name("clock-lease".into()).spawn(keep);
-        let keeper = keeper.map_err(|error| Error::os("keep a lease", error))?;
-        Ok(Self { shown, keeper: Some((over, keeper)) })
+            lease / 3
+        })?;
+        Ok(Self { shown, renewing: Some(renewing) })
     }
 
     /// Sets the wall clock off by so many nanoseconds, 200 years at most; positive when ahead. At once, or `slewed` at
@@ -93,9 +86,8 @@ impl ForeignClock {
     }
 
     fn end(&mut self) -> Result<()> {
-        let Some((over, keeper)) = self.keeper.take() else { return Ok(()) };
-        drop(over);
-        let _panicked = keeper.join();
+        let Some(renewing) = self.renewing.take() else { return Ok(()) };
+        renewing.end();
         let mut shown = lock(&self.shown);
         shown.clocks = Clocks::default();
         shown.face.remove()
@@ -167,7 +159,7 @@ impl Face for Led {
         }
         // Anew if it has been installed just now: a process with many threads takes its time to be stopped.
         let until_ns = self.until_ns();
-        self.stub.as_mut().map_or(Ok(()), |stub| stub.say(clocks, until_ns))
+        self.stub.as_ref().map_or(Ok(()), |stub| stub.say(clocks, until_ns))
     }
 
     fn check(&mut self, clocks: &Clocks) -> Result<()> {

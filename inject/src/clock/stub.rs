@@ -8,7 +8,7 @@
 use super::layout::{PAGE_BYTES, READ_AT_WORD, TIE_WORD, TURN_WORD, WALL_READS_WORD, slot, slot_word};
 use super::motion::Clocks;
 use super::threads::{DETOUR_BYTES, are_outside, call_in, poke_all, session, stop_one, stop_outside};
-use super::vdso::{Vdso, free_address, is_mapped, lacking};
+use super::vdso::{Vdso, free_address, is_mapped, is_vdso, lacking};
 use crate::error::{Error, Result};
 use crate::sys::{read_memory, stub_code, write_memory};
 use rustix::time::{ClockId, clock_gettime};
@@ -85,7 +85,17 @@ fn read_word(pid: u32, at: u64) -> Result<[u8; 8]> {
 #[derive(Debug)]
 pub(super) struct Stub {
     undo: Undo,
-    turn: u64,
+}
+
+/// What a process has of a stub that was put into one from which it was forked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inherited {
+    /// Nothing.
+    Nothing,
+    /// It was forked while that stub was put in or taken away.
+    Part,
+    /// Its clock goes by the stub.
+    Whole,
 }
 
 /// Works out what would have to be done, and does nothing yet.
@@ -132,7 +142,7 @@ pub(super) fn plan(pid: u32) -> Result<Undo> {
 impl Stub {
     /// Does what was planned. What fails half-way is undone.
     pub(super) fn install(undo: Undo, clocks: &Clocks, until_ns: i64) -> Result<Stub> {
-        let mut stub = Stub { undo, turn: 0 };
+        let stub = Stub { undo };
         session(|| stub.put(clocks, until_ns)).inspect_err(|_| {
             // The first error says more.
             let _undone = stub.undo.carry_out();
@@ -140,7 +150,12 @@ impl Stub {
         Ok(stub)
     }
 
-    fn put(&mut self, clocks: &Clocks, until_ns: i64) -> Result<()> {
+    /// Takes over one that is in the process already.
+    pub(super) fn inherited(undo: Undo) -> Stub {
+        Stub { undo }
+    }
+
+    fn put(&self, clocks: &Clocks, until_ns: i64) -> Result<()> {
         let Undo { pid, code_at, page_at, .. } = self.undo;
         let mut thread = stop_one(pid)?;
         // The number might have been another's by the time that it was stopped; from then on it cannot be.
@@ -167,12 +182,11 @@ impl Stub {
     }
 
     /// Fills the slot that does not hold, and turns to it.
-    pub(super) fn say(&mut self, clocks: &Clocks, until_ns: i64) -> Result<()> {
-        let turn = self.turn + 1;
+    pub(super) fn say(&self, clocks: &Clocks, until_ns: i64) -> Result<()> {
+        // Asked for: two processes may have one memory for a while (vfork(2)).
+        let turn = self.read(TURN_WORD)?.wrapping_add(1);
         self.write(slot_word(turn), &slot(until_ns, clocks, None))?;
-        self.write(TURN_WORD, &[turn])?;
-        self.turn = turn;
-        Ok(())
+        self.write(TURN_WORD, &[turn])
     }
 
     fn write(&self, word: usize, words: &[u64]) -> Result<()> {
@@ -250,6 +264,25 @@ impl Undo {
         self.entries.iter().map(|entry| entry.at + 1..entry.at + 8).collect()
     }
 
+    /// What undoes the same in a process that was forked from this one.
+    pub(super) fn for_fork(&self, pid: u32) -> Result<Self> {
+        Ok(Self { pid, started_ticks: started_ticks(pid)?, ..self.clone() })
+    }
+
+    /// What a process that was forked from this one has of it.
+    pub(super) fn inherited_by(&self, pid: u32) -> Inherited {
+        let mut code = [0; 8];
+        let words: Result<Vec<_>> = self.entries.iter().map(|entry| read_word(pid, entry.at)).collect();
+        let (Ok(words), Ok(8)) = (words, read_memory(pid, self.code_at, &mut code)) else { return Inherited::Nothing };
+        let led = words.iter().zip(&self.entries).filter(|(word, entry)| **word == entry.after).count();
+        match led {
+            all if all == self.entries.len() => Inherited::Whole,
+            // The code begins with the address of its page.
+            0 if code != self.page_at.to_le_bytes() => Inherited::Nothing,
+            _ => Inherited::Part,
+        }
+    }
+
     /// Everything that is ours.
     fn ours(&self) -> Vec<Range<u64>> {
         let mut ranges = self.heads();
@@ -266,14 +299,18 @@ impl Undo {
     /// else's by now, is left alone. Not before the process's clock has stopped being wrong is the rest taken away.
     ///
     /// # Errors
-    /// The process is gone; or the kernel does not let us; or [something else](crate::error::ErrorKind::Unlike) stands
-    /// where ours should, in which case everything else has been undone.
+    /// The process is gone, or executes another program by now; or the kernel does not let us; or [something
+    /// else](crate::error::ErrorKind::Unlike) stands where ours should, in which case everything else has been undone.
     pub fn carry_out(&self) -> Result<()> {
         session(|| self.put_back())
     }
 
     fn put_back(&self) -> Result<()> {
         self.check_process()?;
+        if !is_vdso(self.pid, self.code_at)? {
+            // It has executed another program since.
+            return Err(Error::gone("put a vDSO back"));
+        }
         let mut threads = stop_outside(self.pid, &self.heads())?;
         self.check_process()?;
         let mut foreign = None;

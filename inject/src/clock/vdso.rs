@@ -100,3 +100,35 @@ pub(super) fn free_address(pid: u32) -> Result<u64> {
 pub(super) fn is_mapped(pid: u32, address: u64, bytes: u64) -> Result<bool> {
     Ok(mappings(pid)?.iter().any(|mapping| mapping.range == (address..address + bytes) && mapping.name.is_empty()))
 }
+
+/// Whether the vDSO of a process is at this address.
+pub(super) fn is_vdso(pid: u32, address: u64) -> Result<bool> {
+    Ok(mappings(pid)?.iter().any(|mapping| mapping.name == "[vdso]" && mapping.range.contains(&address)))
+}
+
+/// What tells a program that a process executes from the one that it executed before: the sixteen random bytes that
+/// the kernel gives to each (getauxval(3), `AT_RANDOM`). A fork has its parent's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Image([u8; 16]);
+
+impl Image {
+    /// Of the program that a process executes; `None` if it executes none: it is about to end, or the kernel's.
+    pub(super) fn of(pid: u32) -> Result<Option<Self>> {
+        const AT_RANDOM: u64 = 25;
+        let path = format!("/proc/{pid}/auxv");
+        let failed = |error| super::stub::process_error("read", &path, error);
+        // proc_pid_auxv(5): pairs of words.
+        let auxv = fs::read(&path).map_err(failed)?;
+        let word = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().expect("eight bytes"));
+        let mut pairs = auxv.chunks_exact(16).map(|pair| (word(&pair[..8]), word(&pair[8..])));
+        let Some((_, address)) = pairs.find(|(key, _)| *key == AT_RANDOM) else { return Ok(None) };
+        let mut random = [0; 16];
+        match read_memory(pid, address, &mut random) {
+            Ok(16) => Ok(Some(Self(random))),
+            // It has gone on to another program, or to its end.
+            Ok(_) => Ok(None),
+            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}

@@ -4,7 +4,8 @@
 //! world, so that a server that a program has hard-wired (8.8.8.8) is answered for as well. Only port 53 of a *host* is
 //! that host's own. It knows the hosts' names; a [`Hijack`] misleads those who ask for a name on one host, and nobody
 //! else. All answers have a time to live of 0 seconds, so that a fault begins and ends at once wherever a resolver
-//! keeps answers as it should.
+//! keeps answers as it should. A [target](crate::Target) is misled likewise ([`Responder::hijack_target`]), if what it
+//! asks comes here.
 //!
 //! Queries over TLS or HTTPS do not come here.
 //!

@@ -3,10 +3,11 @@
 use super::hijack::{Asker, Hijack};
 use super::wire::{Reply, answer};
 use super::zone::{Answer, Knowledge, Zone};
+use crate::error::{Error, ErrorKind, Result};
 use crate::netlink::in_namespace;
 use crate::netlink::route::{PortRule, Protocol, Route, Routing, Way};
 use crate::sys::datagram::{self, Received};
-use crate::{Error, Result};
+use crate::{Injection, Target};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -77,6 +78,31 @@ impl Responder {
     /// It is no name.
     pub fn hijack(&self, asker: &Asker<'_>, name: &str, answer: Answer) -> Result<Hijack> {
         Hijack::begin(Arc::clone(&self.known), asker, name, answer)
+    }
+
+    /// Misleads those who ask for a name in the network namespace that a target is in, or is. It has to be one whose
+    /// questions come to this server: joined to the switch, or routed to it. That has been tried when this returns.
+    ///
+    /// # Errors
+    /// It is no name. The target is a cgroup, or gone; its network has no addresses, or another server.
+    pub fn hijack_target(&self, target: &Target, name: &str, answer: Answer) -> Result<Hijack> {
+        let what = || format!("hijack the name {name} for a target");
+        let ns = target.network()?;
+        let mut addresses = in_namespace(ns.as_fd(), || Routing::open()?.addresses())??;
+        addresses.retain(|address| !address.is_loopback());
+        let elsewhere = || {
+            let missing = "a network whose questions for names come to this server";
+            Error::lacking(what(), missing, "join it to the switch, or strike its own name server")
+        };
+        if addresses.is_empty() {
+            return Err(elsewhere());
+        }
+        let mut hijack = self.hijack(&Asker { ns: ns.as_fd(), addresses: &addresses }, name, answer)?;
+        match hijack.read_back() {
+            Ok(()) => Ok(hijack),
+            Err(Error { kind: ErrorKind::Os(_) | ErrorKind::TargetGone, .. }) => Err(elsewhere()),
+            Err(error) => Err(error),
+        }
     }
 }
 

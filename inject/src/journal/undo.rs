@@ -1,6 +1,7 @@
 //! What there is to undo.
 
 use super::restore::Restore;
+use crate::clock;
 use crate::error::{Error, ErrorKind};
 use crate::process::identity::Identity;
 use crate::process::limit::Resource;
@@ -48,6 +49,14 @@ pub enum Undo {
     Kill {
         /// Which.
         process: Identity,
+    },
+    /// Put the clock of a process right that is none of ours. Once its lease has run out that is right by itself, and
+    /// what is left is code that tells the right time.
+    Clock {
+        /// Whose.
+        process: Identity,
+        /// What was put into it.
+        stub: clock::Undo,
     },
     /// Remove a file. The only thing that is still there after a boot. A file has its inode before it has a name
     /// (open(2), `O_TMPFILE`), so that it can be written down first.
@@ -115,6 +124,7 @@ impl Undo {
             }
             Self::Continue { process } => with(process, |process| signal(process, Signal::CONT)),
             Self::Kill { process } => with(process, kill),
+            Self::Clock { process, stub } => with(process, |_| put_right(stub)),
             Self::RemoveFile { path, device, inode } => remove_file(path, *device, *inode),
         }
     }
@@ -165,6 +175,15 @@ fn kill(process: &Process) -> Outcome {
     match signal(process, Signal::KILL) {
         Outcome::Recovered if !process.ends_within(END_WITHIN) => Outcome::failed("it is killed, and does not end"),
         outcome => outcome,
+    }
+}
+
+fn put_right(stub: &clock::Undo) -> Outcome {
+    match stub.carry_out() {
+        Ok(()) => Outcome::Recovered,
+        Err(Error { kind: ErrorKind::TargetGone, .. }) => Outcome::TargetGone,
+        Err(Error { kind: ErrorKind::Unlike { found, .. }, .. }) => Outcome::Foreign { found },
+        Err(error) => Outcome::failed(error),
     }
 }
 

@@ -4,10 +4,12 @@
 //! no handler, SIGTERM among them (pid_namespaces(7)).
 
 use super::protocol;
-use super::start::{Program, Report, Start};
+use super::start::{Begins, Program, Report, Start};
 use crate::disk::OwnDisk;
 use crate::error::{Error, Result};
-use crate::sys::{Executable, Forked, end_now, execute, fork, inherit, keep_from_program, wait_any};
+use crate::sys::{
+    Executable, Forked, end_now, execute, fork, inherit, keep_from_program, leave_stopped, stop_at_execution, wait_any,
+};
 use crate::target::Process;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -124,7 +126,13 @@ fn start_program(
             drop(told);
             let mut reason = String::new();
             (&refusal).read_to_string(&mut reason).map_err(|error| Error::os("hear of the program", error))?;
-            if reason.is_empty() { Ok(pid) } else { Err(Error::os("execute it", std::io::Error::other(reason))) }
+            if !reason.is_empty() {
+                return Err(Error::os("execute it", std::io::Error::other(reason)));
+            }
+            if start.begins == Begins::Stopped {
+                leave_stopped(pid).map_err(|error| Error::os("hold the program at its first instruction", error))?;
+            }
+            Ok(pid)
         }
     }
 }
@@ -157,6 +165,9 @@ fn become_program(
     if let Some(most) = start.descriptors {
         let limit = Rlimit { current: Some(most), maximum: Some(most) };
         setrlimit(Resource::Nofile, limit).map_err(|error| Error::os("limit descriptors", error))?;
+    }
+    if start.begins == Begins::Stopped {
+        stop_at_execution().map_err(|error| Error::os("have the program stop at its first instruction", error))?;
     }
     let mut last = match start.program {
         Program::This => execute(&Executable::File(executable), &argv, &envp),

@@ -29,7 +29,7 @@ mod protocol;
 mod serve;
 mod start;
 
-pub use start::{Child, Keeper, Program, Start, StartFds};
+pub use start::{Begins, Child, Keeper, Program, Start, StartFds};
 
 use crate::disk::{DiskKind, OwnDisk};
 use crate::error::{Error, Result};

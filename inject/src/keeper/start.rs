@@ -20,6 +20,17 @@ pub enum Program {
     Command(String),
 }
 
+/// How a program begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Begins {
+    /// At once.
+    #[default]
+    AtOnce,
+    /// When it is let go on (SIGCONT): it is stopped before its first instruction, so that it can be changed before it
+    /// does anything. That takes ptrace(2).
+    Stopped,
+}
+
 /// What a host's program is started with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
@@ -37,6 +48,8 @@ pub struct Start {
     pub files: Vec<(PathBuf, String)>,
     /// `RLIMIT_NOFILE`, if not the machine's.
     pub descriptors: Option<u64>,
+    /// How it begins.
+    pub begins: Begins,
 }
 
 /// Descriptors that a program is started with.

@@ -2,7 +2,7 @@
 
 use super::Socket;
 use crate::{Error, Result};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
@@ -220,6 +220,23 @@ impl Routing {
     pub fn loopback_up(&mut self) -> Result<()> {
         self.up(LOOPBACK)?;
         self.wait_until_here(Ipv6Addr::LOCALHOST.into(), "set the loopback up")
+    }
+
+    /// All addresses of its devices.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn addresses(&mut self) -> Result<Vec<IpAddr>> {
+        let dump = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let replies = self.0.ask(dump, NLM_F_DUMP, "list addresses")?;
+        let address = |reply| {
+            let RouteNetlinkMessage::NewAddress(message) = reply else { return None };
+            let of = |pick: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(pick);
+            // rtnetlink(7): of a point-to-point device IFA_ADDRESS is the other end's. IPv6 has no IFA_LOCAL otherwise.
+            of(|attribute| if let AddressAttribute::Local(local) = attribute { Some(*local) } else { None })
+                .or(of(|attribute| if let AddressAttribute::Address(any) = attribute { Some(*any) } else { None }))
+        };
+        Ok(replies.into_iter().filter_map(address).collect())
     }
 
     fn wait_until_here(&mut self, address: IpAddr, what: &str) -> Result<()> {

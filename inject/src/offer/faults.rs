@@ -6,7 +6,7 @@ use super::trial::Verdict;
 use super::{Class, Tried};
 use crate::boundary;
 use crate::cgroup::{Group, Limit, Limited, Rates};
-use crate::clock::ClockPage;
+use crate::clock::{ClockFault, ClockPage, ForeignClocks};
 use crate::disk::{BitRot, DiskKind};
 use crate::dns::{Answer, Asker, Responder};
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use crate::process::{CpuBurn, MemoryPressure, MemoryWatch, Paused, TaskLeak};
 use crate::shape::{Endpoint, Links, Shaper, Spread, Trouble};
 use crate::switch::{Cut, Partition, Ways};
 use crate::sys::{End, Forked, end_now, fork, wait};
-use crate::target::Process;
+use crate::target::{Process, Target};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 use windtunnel_faults::Kind;
@@ -32,6 +32,10 @@ const SHARE: f64 = 0.5;
 /// A slow disk's bytes per second, and a rotting one's bits.
 const RATE: u64 = 1 << 20;
 const ROTTEN: u32 = 8;
+/// A clock that is off, or drifts, and longer than it does.
+const SKEW_NS: i64 = 1_000_000_000;
+const DRIFT_PPM: i64 = 200;
+const LEASE: Duration = Duration::from_secs(5);
 /// How long a program may take to die.
 const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -63,8 +67,14 @@ fn carry_out(kind: Kind, scratch: &Scratch) -> Result<By> {
         Kind::Corruption => shape(Trouble::Flipping { probability: SHARE }),
         Kind::Bandwidth => shape(Trouble::Narrow { bytes_per_second: 1 << 20, queue_bytes: None }),
         Kind::DnsHijack => hijack(),
-        Kind::ClockSkew => prove(&mut ClockPage::make()?.skew(1_000_000_000, false)?).map(|_| By::Mechanism),
-        Kind::ClockDrift => prove(&mut ClockPage::make()?.drift(200, false)?).map(|_| By::Mechanism),
+        Kind::ClockSkew => {
+            prove(&mut ClockPage::make()?.skew(SKEW_NS, false)?)?;
+            clock_of_a_command(scratch, |clocks| clocks.skew(SKEW_NS, false))
+        }
+        Kind::ClockDrift => {
+            prove(&mut ClockPage::make()?.drift(DRIFT_PPM, true)?)?;
+            clock_of_a_command(scratch, |clocks| clocks.drift(DRIFT_PPM, true))
+        }
         Kind::DiskFull => {
             let (kind, _) = scratch.keeper.make_disk(HOST)?;
             prove(&mut *scratch.keeper.fill_disk(HOST, LEFT)?).map(|_| of_disk(kind))
@@ -136,6 +146,18 @@ fn hijack() -> Result<By> {
     let names = Responder::start(wire.switch.ns())?;
     let asker = Asker { ns: wire.hosts[0].as_fd(), addresses: &ADDRESSES[0] };
     prove(&mut names.hijack(&asker, "name", Answer::NoSuchName)?).map(|_| By::Mechanism)
+}
+
+/// Whether programs that know nothing of windtunnel can be struck as well as the test's own functions.
+fn clock_of_a_command(scratch: &Scratch, fault: impl FnOnce(&ForeignClocks) -> Result<ClockFault>) -> Result<By> {
+    let program = Target::Process(scratch.program(None)?);
+    let strike = || {
+        let clocks = ForeignClocks::new(&scratch.journal, LEASE)?;
+        clocks.follow(&program)?;
+        prove(&mut fault(&clocks)?)
+    };
+    // Why not is told of the vDSO, which is a foundation.
+    Ok(if strike().is_ok() { By::Mechanism } else { By::Fallback })
 }
 
 fn throttle(scratch: &Scratch) -> Result<By> {

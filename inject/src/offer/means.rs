@@ -90,7 +90,13 @@ impl Means {
                 SHAPED
             }
             Kind::DnsHijack => for_all("a name server in the switch, which answers for all others", NOTHING),
-            Kind::ClockSkew | Kind::ClockDrift => for_all(PAGE, OWN_CODE),
+            Kind::ClockSkew | Kind::ClockDrift => Self {
+                fallback: Some("shared memory that the host's libc hooks go by; no `.command(..)`"),
+                ..for_all(
+                    "shared memory that the host's libc hooks go by; of a `.command(..)`, code in its vDSO, on a lease",
+                    "for a `.command(..)`: ptrace(2), a 64-bit vDSO",
+                )
+            },
             Kind::DiskFull => {
                 for_root("a file without a name on the disk of ext4", EXT4, "a smaller size of the tmpfs")
             }

@@ -117,9 +117,14 @@ pub fn all() -> Vec<u32> {
 
 /// A process and all that descend from it, parents first.
 pub fn tree(root: u32) -> Vec<u32> {
+    trees(vec![root])
+}
+
+/// The same of several processes.
+pub fn trees(roots: Vec<u32>) -> Vec<u32> {
     let parents: Vec<(u32, u32)> =
         all().into_iter().filter_map(|pid| Some((pid, Stat::of(pid).ok()?.parent))).collect();
-    let mut tree = vec![root];
+    let mut tree = roots;
     let mut next = 0;
     while let Some(&parent) = tree.get(next) {
         let is_child = |(pid, of): &&(u32, u32)| *of == parent && !tree.contains(pid);

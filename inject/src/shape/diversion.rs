@@ -122,12 +122,9 @@ impl Diversion {
 
     /// Makes the table by whichever means this kernel has, with this in it.
     fn make_table(&mut self, hold: Hold, elements: &[Step]) -> Result<()> {
-        let means = self.means.map_or(vec![Means::Statement, Means::Target], |means| vec![means]);
-        let mut refused = Error::lacking(
-            ADDING,
-            "the kernel's nf_tables cannot queue packets",
-            "it would need CONFIG_NFT_QUEUE, or CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_NFQUEUE",
-        );
+        let means = self.means.map_or(Means::ALL.to_vec(), |means| vec![means]);
+        let [missing, remedy] = Means::LACKING;
+        let mut refused = Error::lacking(ADDING, missing, remedy);
         for means in means {
             let steps = [self.description.table_with(hold, means), elements.to_vec()].concat();
             match self.socket.batch(transaction(steps), ADDING) {

@@ -2,8 +2,10 @@
 
 use super::engine::Pair;
 use crate::netlink::nft::message::{self, Key, Step};
+pub(super) use crate::netlink::nft::queue::Queueing as Means;
+use crate::netlink::nft::queue::Unclaimed;
 use crate::netlink::nft::{Chain, Direction, Expression, Family, Hold, Hook, NETWORK_HEADER, Rule, offset};
-use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_netfilter::NetfilterMessage;
 use netlink_packet_netfilter::nftables::{
     Cmp, DataAttribute, ExpressionAttribute, Expressions, ListAttribute, Lookup, Meta, MetaKey, Operator, Payload,
@@ -23,15 +25,6 @@ const PRIORITY: i32 = 250;
 const CHAIN: &str = "forward";
 /// What a set of pairs is called, for each family.
 pub(super) const SETS: [(&str, Family); 2] = [("pairs4", Family::V4), ("pairs6", Family::V6)];
-
-/// How a rule queues packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Means {
-    /// nf_tables' own statement (`CONFIG_NFT_QUEUE`).
-    Statement,
-    /// The target of iptables, by nft_compat.
-    Target,
-}
 
 /// A table that diverts pairs of addresses to a queue.
 #[derive(Debug, Clone)]
@@ -82,7 +75,7 @@ impl Description {
             Expression::Raw(Expressions::Lookup(vec![Lookup::Set(set.to_owned()), Lookup::SourceRegister(register)])),
             Expression::Leased,
             Expression::Count,
-            Expression::Raw(means.expression(self.queue)),
+            Expression::Raw(means.expression(self.queue, Unclaimed::Pass)),
         ])
     }
 
@@ -94,33 +87,6 @@ impl Description {
 /// Whether a pair is in a family's set.
 pub(super) fn is_of(family: Family, (from, _): Pair) -> bool {
     Family::of(from) == family
-}
-
-impl Means {
-    /// Whoever finds nobody bound to the queue lets packets pass ("bypass").
-    fn expression(self, queue: u16) -> Expressions {
-        match self {
-            // NFTA_QUEUE_NUM, NFTA_QUEUE_TOTAL, NFTA_QUEUE_FLAGS with NFT_QUEUE_FLAG_BYPASS.
-            Self::Statement => {
-                let attributes = [(1, queue), (2, 1), (3, 1)]
-                    .map(|(kind, value): (u16, u16)| DefaultNla::new(kind, value.to_be_bytes().to_vec()));
-                Expressions::Other { expression_type: "queue".to_owned(), attributes: attributes.to_vec() }
-            }
-            // NFTA_TARGET_NAME, NFTA_TARGET_REV, NFTA_TARGET_INFO: struct xt_NFQ_info_v3 with NFQ_FLAG_BYPASS,
-            // XT_ALIGNed to 8 bytes.
-            Self::Target => {
-                let information: Vec<u8> = [queue, 1, 1, 0].into_iter().flat_map(u16::to_ne_bytes).collect();
-                Expressions::Other {
-                    expression_type: "target".to_owned(),
-                    attributes: vec![
-                        DefaultNla::new(1, b"NFQUEUE\0".to_vec()),
-                        DefaultNla::new(2, 3_u32.to_be_bytes().to_vec()),
-                        DefaultNla::new(3, information),
-                    ],
-                }
-            }
-        }
-    }
 }
 
 /// The key that a pair is.
@@ -136,7 +102,8 @@ pub(super) fn pair(key: &[u8]) -> Option<Pair> {
 
 /// Whether a rule sends packets into this queue.
 pub(super) fn queues(rule: &[ListAttribute<ExpressionAttribute>], queue: u16) -> bool {
-    let queueing = [Means::Statement, Means::Target].map(|means| means.expression(queue));
+    // Whoever finds nobody bound to the queue lets packets pass.
+    let queueing = Means::ALL.map(|means| means.expression(queue, Unclaimed::Pass));
     rule.iter().any(|expression| {
         let ListAttribute::Element(parts) = expression else { return false };
         parts.iter().any(|part| matches!(part, ExpressionAttribute::Data(it) if queueing.contains(it)))

@@ -11,6 +11,9 @@
 //! real network, and no host's own rules, devices or counters change. (Dropped on the way *out* of a host, the sender
 //! would be told: nft on the output hook makes sendto(2) fail with `EPERM`.)
 //!
+//! A [target](crate::Target) that is on no switch of ours is cut off within its own network namespace
+//! ([`Partition::of_target`]), as silently.
+//!
 //! Nothing is asked on the wires: neighbours are permanent, addresses are not probed, there are no link-local
 //! addresses. A packet between hosts is a packet of theirs. A host that is not there any more is silent for three
 //! seconds, then "unreachable"; outside of the hosts' network (10.0.0.0/16, fd00::/64) there is nothing, and no way.
@@ -39,7 +42,9 @@
 mod partition;
 mod ports;
 mod probe;
+mod target;
 
 pub use partition::{Cut, Partition, Ways};
 pub use ports::{GATEWAY_V4, GATEWAY_V6, PortId, Switch};
 pub use probe::{Sample, Side, probe};
+pub use target::Lost;

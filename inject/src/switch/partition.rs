@@ -1,6 +1,7 @@
 //! Partitions: nothing gets through from some hosts to others.
 
 use crate::netlink::in_namespace;
+use crate::netlink::nft::queue::claimed;
 use crate::netlink::nft::{
     self, Chain, Direction, Expression, Family, Hold, Hook, Renewed, Rule, Set, Table, TableDescription,
 };
@@ -15,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Before whatever delays or loses packets (nft(8): filter is 0, mangle -150): what does not get through is not queued.
-const PRIORITY: i32 = -200;
+pub(super) const PRIORITY: i32 = -200;
 const CHAIN: &str = "cut";
 /// How long a partition goes on when its holder stands still.
 const LEASE: Duration = Duration::from_secs(3);
@@ -44,14 +45,17 @@ pub enum Ways {
     Both,
 }
 
-/// Links that let nothing through: an nftables table in the switch's namespace, which dies with this process. If the
-/// process stands still (SIGSTOP), links are whole again after seconds, until it goes on.
+/// Links that let nothing through: an nftables table in the switch's namespace, or in a [target's
+/// own](Self::of_target), which dies with this process. If the process stands still (SIGSTOP), links are whole again
+/// after seconds, until it goes on.
 #[derive(Debug)]
 pub struct Partition {
     ns: OwnedFd,
     /// Until it is healed.
     table: Option<Held>,
     name: String,
+    /// The queue to which goes what leaves a target, and from which nobody is to take it.
+    nowhere: Option<u16>,
     /// What it had bitten on when it was healed.
     bit: u64,
 }
@@ -101,10 +105,22 @@ impl Partition {
         make: impl FnOnce(TableDescription) -> Result<Table> + Send,
     ) -> Result<Self> {
         let ns = switch.try_clone_to_owned().map_err(|error| Error::os("hold a namespace", error))?;
-        let description = describe(name(), cuts);
+        let (sets, chain) = describe(cuts);
+        Self::lay(ns, sets, vec![chain], None, make)
+    }
+
+    /// Makes a table of these in a namespace; `nowhere` is the queue at whose end nobody is to be, if they use one.
+    pub(super) fn lay(
+        ns: OwnedFd,
+        sets: Vec<Set>,
+        chains: Vec<Chain>,
+        nowhere: Option<u16>,
+        make: impl FnOnce(TableDescription) -> Result<Table> + Send,
+    ) -> Result<Self> {
+        let description = TableDescription { name: name(), sets, chains, lease: Some(LEASE) };
         let name = description.name.clone();
-        let table = in_namespace(switch, || make(description))??;
-        Ok(Self { ns, table: Some(hold(table)?), name, bit: 0 })
+        let table = in_namespace(ns.as_fd(), || make(description))??;
+        Ok(Self { ns, table: Some(hold(table)?), name, nowhere, bit: 0 })
     }
 
     /// The name of its table.
@@ -131,7 +147,14 @@ impl Injection for Partition {
             let found = format!("this process stood still, and links were whole for a while, {lapses} times");
             return Err(Error::unlike("keep links cut", "all the time", found));
         }
-        shared.table().read_back()
+        shared.table().read_back()?;
+        if let Some(queue) = self.nowhere
+            && in_namespace(self.ns.as_fd(), claimed)?.contains(&queue)
+        {
+            let found = format!("somebody takes packets from queue {queue}");
+            return Err(Error::unlike("keep a target cut off", "nobody who hears of what leaves", found));
+        }
+        Ok(())
     }
 
     fn bit(&mut self) -> Result<u64> {
@@ -195,7 +218,7 @@ fn name() -> String {
 }
 
 /// Two sets per cut and family, and a rule for each direction, however many hosts there are.
-fn describe(name: String, cuts: &[Cut]) -> TableDescription {
+fn describe(cuts: &[Cut]) -> (Vec<Set>, Chain) {
     let (mut sets, mut rules) = (Vec::new(), Vec::new());
     for (number, cut) in cuts.iter().enumerate() {
         for (family, label) in [(Family::V4, "v4"), (Family::V6, "v6")] {
@@ -215,8 +238,7 @@ fn describe(name: String, cuts: &[Cut]) -> TableDescription {
             sets.push(Set { name: to_name, family, addresses: to });
         }
     }
-    let chain = Chain { name: CHAIN.to_owned(), hook: Hook::Passage, priority: PRIORITY, rules };
-    TableDescription { name, sets, chains: vec![chain], lease: Some(LEASE) }
+    (sets, Chain { name: CHAIN.to_owned(), hook: Hook::Passage, priority: PRIORITY, rules })
 }
 
 fn rule(family: Family, from: &str, to: &str) -> Rule {

@@ -24,7 +24,7 @@ pub use fork::{End, Forked, end_now, fork, wait, wait_any};
 pub use inherit::{inherit, keep_from_program};
 pub use mount::set_mount_attributes;
 pub use orphan::{fork_orphan, stand_alone};
-pub use ptrace::{Asked, Registers, Stopped, USER_CS, read_memory, write_memory};
+pub use ptrace::{Asked, Registers, Stopped, USER_CS, leave_stopped, read_memory, stop_at_execution, write_memory};
 pub use shared_words::SharedWords;
 pub use socket::set_mark;
 pub use stub_code::{StubCode, stub_code, words};

@@ -15,6 +15,8 @@ pub type Registers = libc::user_regs_struct;
 pub const USER_CS: u64 = 0x33;
 /// How long a thread has until it has stopped. One that waits for a disk may take longer: it is not for us.
 const STOP_MAX: Duration = Duration::from_millis(500);
+/// The same for a program that is about to be executed.
+const EXECUTION_MAX: Duration = Duration::from_secs(10);
 
 /// A thread that this thread has stopped. Dropped, it goes on.
 #[derive(Debug)]
@@ -74,6 +76,39 @@ fn wait_for_stop(tid: i32) -> io::Result<Stop> {
         }
         thread::sleep(Duration::from_micros(20));
     }
+}
+
+/// Has this process stop before the first instruction of the program that it executes next. Its parent is to
+/// [take note](leave_stopped) of that.
+///
+/// # Errors
+/// As `PTRACE_TRACEME`.
+pub fn stop_at_execution() -> io::Result<()> {
+    request(libc::PTRACE_TRACEME, 0, 0, 0)
+}
+
+/// Waits until a child [has stopped at its program](stop_at_execution), and leaves it stopped as by SIGSTOP, traced by
+/// nobody. SIGCONT lets it go on.
+///
+/// # Errors
+/// It has ended, or does not stop in time.
+pub fn leave_stopped(child: u32) -> io::Result<()> {
+    let child = child.cast_signed();
+    // ptrace(2): a successful execve(2) of a tracee that was not seized sends it SIGTRAP.
+    wait_for_slow_stop(child)?;
+    request(libc::PTRACE_DETACH, child, 0, libc::SIGSTOP as usize)?;
+    // As its parent, now.
+    wait_for_slow_stop(child)
+}
+
+/// As [`wait_for_stop`], of a process that has next to no processor time.
+fn wait_for_slow_stop(child: i32) -> io::Result<()> {
+    let until = Instant::now() + EXECUTION_MAX;
+    let mut stopped = wait_for_stop(child);
+    while stopped.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) && Instant::now() < until {
+        stopped = wait_for_stop(child);
+    }
+    stopped.map(drop)
 }
 
 /// A thread that has been asked to stop.

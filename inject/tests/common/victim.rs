@@ -1,5 +1,7 @@
 //! A process whose clock is struck: this test's binary, executed again, which tells the time when it is asked.
 
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part")]
+
 use std::env;
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -56,6 +58,29 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// Of this process.
+    pub fn of(pid: u32) -> Picture {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("its mappings");
+        let vdso = maps.lines().find(|line| line.ends_with("[vdso]")).expect("a vDSO");
+        let (from, to) = vdso.split_once(' ').and_then(|(range, _)| range.split_once('-')).expect("a range");
+        let number = |text: &str| u64::from_str_radix(text, 16).expect("hexadecimal");
+        let mut bytes = vec![0; (number(to) - number(from)) as usize];
+        let count = read_memory(pid, number(from), &mut bytes).expect("its memory");
+        assert_eq!(count, bytes.len());
+        // Its own heaps and stacks come as they like, and are larger.
+        let is_page = |line: &&str| {
+            let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-')).expect("a range");
+            number(range.1) - number(range.0) == 4096 && line.contains(" rw-p ")
+        };
+        let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
+        Picture { vdso: words.collect(), pages: maps.lines().filter(is_page).map(str::to_owned).collect() }
+    }
+
+    /// Whether another process's vDSO is the same: that of every process is the kernel's.
+    pub fn has_vdso_of(&self, other: &Picture) -> bool {
+        self.vdso == other.vdso
+    }
+
     /// In what another one differs.
     pub fn differs(&self, other: &Picture) -> Vec<String> {
         let words = self.vdso.iter().zip(&other.vdso).enumerate().filter(|(_, (before, after))| before != after);
@@ -144,20 +169,7 @@ impl Victim {
 
     /// Its vDSO, in words, and single pages that are mapped: what is to be as it was.
     pub fn picture(&self) -> Picture {
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid())).expect("its mappings");
-        let vdso = maps.lines().find(|line| line.ends_with("[vdso]")).expect("a vDSO");
-        let (from, to) = vdso.split_once(' ').and_then(|(range, _)| range.split_once('-')).expect("a range");
-        let number = |text: &str| u64::from_str_radix(text, 16).expect("hexadecimal");
-        let mut bytes = vec![0; (number(to) - number(from)) as usize];
-        let count = read_memory(self.pid(), number(from), &mut bytes).expect("its memory");
-        assert_eq!(count, bytes.len());
-        // Its own heaps and stacks come as they like, and are larger.
-        let is_page = |line: &&str| {
-            let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-')).expect("a range");
-            number(range.1) - number(range.0) == 4096 && line.contains(" rw-p ")
-        };
-        let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
-        Picture { vdso: words.collect(), pages: maps.lines().filter(is_page).map(str::to_owned).collect() }
+        Picture::of(self.pid())
     }
 
     pub fn kill(&mut self) {

@@ -114,12 +114,8 @@ impl World {
                 Begun::Struck { host: *host, plight: Plight::Paused }
             }
             FaultKind::Disk { host, trouble } => Begun::Injected(self.begin_on_disk(*host, trouble)?),
-            FaultKind::Skew { host, by_ns, slewed } => {
-                Begun::Injected(Box::new(self.pages_of(*host)?.clocks.skew(*by_ns, *slewed)?))
-            }
-            FaultKind::Drift { host, ppm, stepped } => {
-                Begun::Injected(Box::new(self.pages_of(*host)?.clocks.drift(*ppm, *stepped)?))
-            }
+            FaultKind::Skew { host, by_ns, slewed } => Begun::Injected(self.skew(*host, *by_ns, *slewed)?),
+            FaultKind::Drift { host, ppm, stepped } => Begun::Injected(self.drift(*host, *ppm, *stepped)?),
             FaultKind::Hijack { host, name, answer } => Begun::Asked(self.hijack(*host, name, answer)?),
             FaultKind::Burn { host, load } => self.begin_burn(*host, *load)?,
             FaultKind::Lack { host, lack } => self.begin_lack(*host, *lack)?,
@@ -156,8 +152,9 @@ impl World {
     }
 
     fn pages_of(&self, host: HostId) -> Result<Arc<Pages>, Refusal> {
-        const COMMAND: &str =
-            "it is done at the boundary to libc, which is windtunnel's in hosts that run a function, not a command";
+        const COMMAND: &str = "it is done at the boundary to libc, which is windtunnel's in hosts that run a function \
+             (`.main(..)`, `.run(..)`) and the program's own in those that run a `.command(..)`: strike such a host, \
+             leave the kind out of `faults`, or fill this host's disk instead (`disk::full()`)";
         self.pages(host).ok_or(Refusal::NotHere(COMMAND))
     }
 
@@ -202,7 +199,10 @@ impl World {
             (Some(Ok(throttle)), _) => Ok(throttle),
             (_, Some(pages)) => Ok(Box::new(pages.calls.slow(bytes_per_second, delay)?)),
             (Some(Err(refusal)), None) => Err(refusal),
-            (None, None) => Err(Refusal::NotHere("a disk is throttled by a control group, which knows no delay")),
+            (None, None) => Err(Refusal::NotHere(
+                "a command's disk is throttled by a control group, which knows no delay: say `io-throttle` with a rate \
+                 alone",
+            )),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Hosts: their programs' starts and ends.
 
-use super::{World, files_of, lock};
+use super::{World, clocks, files_of, lock};
 use crate::blackbox::Kind;
 use crate::system::HostProgram;
 use rustix::process::Signal;
@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 use windtunnel_inject::boundary;
 use windtunnel_inject::cgroup::{Device, Group, Limit, Limited};
-use windtunnel_inject::clock::ClockPage;
+use windtunnel_inject::clock::{ClockPage, ForeignClocks};
 use windtunnel_inject::disk::DiskKind;
 use windtunnel_inject::keeper::{Child, Program as Executed, Start, StartFds};
 use windtunnel_inject::netlink::new_namespace;
@@ -34,6 +34,8 @@ struct Host {
     /// What its disk is made of, when it has one.
     disk: Option<(DiskKind, Option<Device>)>,
     pages: Arc<Pages>,
+    /// What its clocks show if it runs a command: made for the first fault of them.
+    foreign_clocks: Option<Arc<ForeignClocks>>,
     limits: Limits,
     /// Its control group, where it can have one.
     group: Option<Arc<Group>>,
@@ -57,6 +59,13 @@ struct Host {
     restarts: u32,
 }
 
+impl Host {
+    /// What the clocks of its command show.
+    fn foreign_clocks(&self) -> Option<Arc<ForeignClocks>> {
+        self.foreign_clocks.clone().filter(|_| self.command.is_some())
+    }
+}
+
 /// What the libc of a host's program goes by, where that is windtunnel's.
 pub(super) struct Pages {
     /// What its clocks show.
@@ -76,6 +85,7 @@ struct Machine {
     name: String,
     network: Arc<OwnedFd>,
     pages: Arc<Pages>,
+    foreign_clocks: Option<Arc<ForeignClocks>>,
     group: Option<Arc<Group>>,
     program: Program,
     command: Option<String>,
@@ -96,6 +106,7 @@ impl World {
             network: Some(network),
             disk: None,
             pages: Arc::new(Pages::make().map_err(|error| error.to_string())?),
+            foreign_clocks: None,
             limits: Limits::default(),
             group: None,
             limited: Vec::new(),
@@ -149,6 +160,23 @@ impl World {
         let hosts = lock(&self.hosts.0);
         let host = &hosts[index(host)];
         (host.command.is_none() && host.program.is_some()).then(|| Arc::clone(&host.pages))
+    }
+
+    /// The clocks of a host that runs a command, made if need be; none of another host. A program that is started from
+    /// now on has them.
+    pub(super) fn foreign_clocks(
+        &self,
+        host: HostId,
+        make: impl FnOnce() -> windtunnel_inject::Result<ForeignClocks>,
+    ) -> windtunnel_inject::Result<Option<Arc<ForeignClocks>>> {
+        let host = &mut lock(&self.hosts.0)[index(host)];
+        if host.command.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(match &host.foreign_clocks {
+            Some(clocks) => Arc::clone(clocks),
+            None => Arc::clone(host.foreign_clocks.insert(Arc::new(make()?))),
+        }))
     }
 
     /// The block device beneath a host's disk, if there is one.
@@ -207,7 +235,7 @@ impl World {
     }
 
     fn boot(&'static self, id: HostId) -> Result<(), String> {
-        let Machine { name, network, pages, group, program, command, limits } = self.machine(id)?;
+        let Machine { name, network, pages, foreign_clocks, group, program, command, limits } = self.machine(id)?;
         let (output, written) = std::io::pipe().map_err(|error| error.to_string())?;
         let (error_output, error_written) = std::io::pipe().map_err(|error| error.to_string())?;
         let mut env = program.env.clone();
@@ -226,6 +254,7 @@ impl World {
             cgroups: group.iter().flat_map(|group| group.directories()).map(PathBuf::from).collect(),
             files: files_of(&name),
             descriptors: limits.descriptors.map(u64::from),
+            begins: clocks::begins(foreign_clocks.as_deref()),
         };
         let fds = StartFds {
             network: network.as_fd(),
@@ -236,12 +265,13 @@ impl World {
         self.listen(name.clone(), Kind::Output, output).map_err(|error| error.to_string())?;
         self.listen(name.clone(), Kind::ErrorOutput, error_output).map_err(|error| error.to_string())?;
         let child = Arc::new(self.keeper.start(&start, fds).map_err(|error| error.to_string())?);
+        clocks::begin(foreign_clocks.as_deref(), &start, &child);
         let watch = match limits.memory_bytes.filter(|_| group.is_none()) {
             Some(bytes) => MemoryWatch::apply(&self.journal, child.process(), bytes).map(Some),
             None => Ok(None),
         };
         let watch = watch.map_err(|error| error.to_string())?;
-        let number = {
+        let (number, foreign_clocks) = {
             let mut hosts = lock(&self.hosts.0);
             let host = &mut hosts[index(id)];
             host.child = Some(Arc::clone(&child));
@@ -249,8 +279,12 @@ impl World {
             host.state = HostState::Up;
             host.has_starved = false;
             host.starts += 1;
-            host.starts
+            // A fault that began meanwhile has found no program.
+            (host.starts, host.foreign_clocks())
         };
+        if let Some(foreign_clocks) = foreign_clocks {
+            clocks::follow(&foreign_clocks, &child);
+        }
         self.note(&name, if number == 1 { "started" } else { "started again" });
         thread::Builder::new()
             .name(format!("waits for {name}"))
@@ -282,6 +316,7 @@ impl World {
             name: host.name.clone(),
             network,
             pages: Arc::clone(&host.pages),
+            foreign_clocks: host.foreign_clocks(),
             group: host.group.clone(),
             program,
             command: host.command.clone(),

@@ -11,6 +11,7 @@
 //! engine.rs   a thread for what the test's own threads could not do, being on a host
 //! console.rs  what hosts write
 //! usage.rs    what a program has, by /proc
+//! clocks.rs   clocks of functions and of commands
 //! groups.rs   control groups, and what is done by them
 //! faults.rs   faults, by hand and by plan
 //! weather.rs  a plan, carried out
@@ -18,6 +19,7 @@
 //! ```
 
 mod clients;
+mod clocks;
 mod console;
 mod ending;
 mod engine;

@@ -189,6 +189,7 @@ pub(super) fn hook(chain: &Chain) -> ChainAttribute {
     let number = match chain.hook {
         Hook::Arrival => InetHookNumber::PreRouting,
         Hook::Passage => InetHookNumber::Forward,
+        Hook::Departure => InetHookNumber::PostRouting,
     };
     ChainAttribute::Hook(vec![
         HookAttribute::Number(HookNumber::Inet(number)),

@@ -8,6 +8,7 @@
 
 mod expression;
 pub(crate) mod message;
+pub(crate) mod queue;
 mod table;
 mod watch;
 

@@ -68,6 +68,9 @@ pub enum Hook {
     Arrival,
     /// As they pass through from one device to another (`forward`).
     Passage,
+    /// As they leave, after it was decided where they go and, if they are given another address, after that
+    /// (`postrouting`).
+    Departure,
 }
 
 /// A rule.
