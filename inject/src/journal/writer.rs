@@ -2,13 +2,13 @@
 
 use super::directory::{Directory, default_path};
 use super::file::Line;
-use super::step::reached;
 use super::undo::{Outcome, Undo};
 use crate::error::{Error, Result};
 use crate::guardian::Guardian;
 use crate::process::identity::Identity;
 use crate::process::proc;
 use crate::recover::Undone;
+use crate::step::reached;
 use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use std::collections::BTreeMap;
 use std::fs::File;
