@@ -10,12 +10,14 @@
 //! look.rs           what the machine looks like, before and after
 //! fixture.rs        tests with faults of every class
 //! run.rs            a fixture that runs, and its processes
+//! aftermath.rs      what is left when somebody was struck
 //! interleavings.rs  one of them is killed or stopped at some moment
 //! stopped.rs        one of them is stopped for ever
 //! noticed.rs        somebody else changes what a fault has put in force
 //! together.rs       four tests at once
 //! ```
 
+mod aftermath;
 mod fixture;
 mod foreign;
 mod interleavings;
