@@ -83,6 +83,7 @@ impl Directory {
     /// Gives a file its name for good, and sees to it that the name is on disk.
     pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         rustix::fs::renameat(&self.handle, from, &self.handle, to)?;
+        reached("journal has its name");
         Ok(rustix::fs::fsync(&self.handle)?)
     }
 
