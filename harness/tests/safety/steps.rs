@@ -8,7 +8,7 @@
 //! holder has died: so that is killed first, and then its guardian is struck at each step of undoing.
 //!
 //! That is some five thousand runs for each user. CI takes a part of them, another one each day, and says which; all of
-//! them take ten minutes, and a few are chosen by what they are called:
+//! them take a quarter of an hour for each user, and a few are chosen by what they are called:
 //!
 //! ```text
 //! WINDTUNNEL_STEPS=all cargo test -p windtunnel --test safety steps -- --nocapture
