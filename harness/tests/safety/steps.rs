@@ -309,7 +309,7 @@ fn lane(user: User, strikes: &[Strike], lane: usize) -> Result<String, String> {
         let _ = writeln!(failures, "a loop device stays: {left}");
     }
     // What comes by chance comes now and then; what never comes is no step.
-    if missed.len() * 20 > own.len().max(20) {
+    if missed.len() * 10 > own.len().max(50) {
         let _ = writeln!(failures, "steps that did not come again:");
         let _ = missed.iter().try_for_each(|strike| writeln!(failures, "{strike}"));
     }
