@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Directory, passing};
 use crate::process::proc::Stat;
 use crate::recover::{self, Undone};
+use crate::step::reached;
 use crate::sys;
 use crate::target::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -57,15 +58,20 @@ impl Guardian {
         let holder = Process::open(std::process::id())?;
         let (stream, mut theirs) = UnixStream::pair().map_err(os)?;
         let directory = directory.again().map_err(os)?;
+        reached("a guardian is to be forked");
         sys::fork_orphan(|| {
+            reached("guardian begun");
             sys::stand_alone(&[directory.handle().as_fd(), holder.handle.as_fd(), theirs.as_fd()]);
             // Neither is needed to guard: a name to be found by, and no mount held by standing in it.
             let _ = rustix::thread::set_name(NAME);
             let _ = std::env::set_current_dir("/");
+            reached("the guardian stands alone");
             if theirs.write_all(&std::process::id().to_ne_bytes()).is_ok() {
                 let (directory, holder) = (&directory, &holder);
+                reached("the guardian watches");
                 Watch { directory, name, holder, stopped_max, stopped: Stopped::No }.guard(&theirs);
             }
+            reached("the guardian is done");
             sys::end_now(0); // no destructor of the holder's runs here
         })
         .map_err(os)?;
@@ -160,6 +166,7 @@ impl Watch<'_> {
             Stopped::No => self.stopped = Stopped::Since(Instant::now()),
             // The lock is the holder's, who is not writing.
             Stopped::Since(since) if since.elapsed() >= stopped_max => {
+                reached("the guardian undoes for one that is stopped");
                 if let Ok(mut file) = self.directory.file(self.name, rustix::fs::OFlags::empty()) {
                     let _ = recover::undo_outstanding(&mut file);
                 }
@@ -171,6 +178,7 @@ impl Watch<'_> {
 }
 
 fn undo_for_the_dead(directory: &Directory, name: &str) {
+    reached("the guardian undoes for the dead");
     // It died while making it, and nothing was done yet.
     let _ = directory.remove(&passing(name));
     let Ok(mut file) = directory.file(name, rustix::fs::OFlags::empty()) else { return };

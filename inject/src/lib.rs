@@ -27,6 +27,7 @@ pub mod process;
 pub mod recover;
 pub mod shape;
 pub mod snapshot;
+pub mod step;
 pub mod switch;
 pub mod sys;
 pub mod target;

@@ -1,6 +1,7 @@
 //! Namespaces of one's own: namespaces(7), user_namespaces(7).
 
 use crate::error::{Error, Result};
+use crate::step::reached;
 use rustix::thread::UnshareFlags;
 use std::fs;
 
@@ -24,10 +25,13 @@ pub fn leave_for_new(kinds: UnshareFlags) -> Result<()> {
     if !is_privileged() {
         enter_user_namespace()?;
     }
+    reached("namespaces are to be left");
     unshare(kinds)?;
+    reached("namespaces are left");
     if kinds.contains(UnshareFlags::NEWNS) {
         let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
         rustix::mount::mount_change("/", private).map_err(|error| Error::os("keep mounts from spreading", error))?;
+        reached("mounts do not spread");
     }
     Ok(())
 }
@@ -35,6 +39,7 @@ pub fn leave_for_new(kinds: UnshareFlags) -> Result<()> {
 /// Becomes root in a new user namespace, where this user's number is 0 and nobody else has one.
 pub(crate) fn enter_user_namespace() -> Result<()> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    reached("the user namespace is to be left");
     unshare(UnshareFlags::NEWUSER)?;
     // user_namespaces(7): the group map of an unprivileged process needs setgroups(2) denied first.
     for (file, text) in [
@@ -42,8 +47,10 @@ pub(crate) fn enter_user_namespace() -> Result<()> {
         ("/proc/self/uid_map", format!("0 {uid} 1")),
         ("/proc/self/gid_map", format!("0 {gid} 1")),
     ] {
+        reached("a user is to be mapped");
         fs::write(file, text).map_err(|error| Error::os(format!("write {file}"), error))?;
     }
+    reached("the user is mapped");
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use crate::journal::file::{Contents, Line};
 use crate::journal::{Directory, Outcome, Undo, default_path};
 use crate::process::identity::Identity;
 use crate::process::proc::{self, Stat};
+use crate::step::reached;
 use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display, Formatter};
@@ -124,12 +125,15 @@ pub(crate) fn finish(directory: &Directory, name: &str, file: &mut File) -> io::
     }
     let mut undone = Vec::new();
     for (id, one) in undo_outstanding(file)? {
+        reached("undone for the dead");
         // On a full disk it stands nowhere that this is undone; then it is undone again, which does nothing.
         let _ = Line::Done { id, outcome: one.outcome.clone() }.append(file);
         undone.push(one);
     }
     if undone.iter().all(|undone| undone.outcome.is_final()) {
+        reached("the journal of the dead is to be removed");
         directory.remove(name)?;
+        reached("the journal of the dead is removed");
     }
     Ok(undone)
 }

@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use victims::{Scratch, Victim, holds_within};
 use windtunnel_inject::cgroup::{Group, Limit, Limited};
-use windtunnel_inject::journal::{Change, Journal, Settings, Undo, step};
+use windtunnel_inject::journal::{Change, Journal, Settings, Undo};
 use windtunnel_inject::process::identity::Identity;
 use windtunnel_inject::process::limit::{Lowered, Resource};
 use windtunnel_inject::process::proc::{self, Stat};
 use windtunnel_inject::process::{CpuBurn, Paused};
 use windtunnel_inject::recover::recover_in;
+use windtunnel_inject::step;
 use windtunnel_inject::target::Process;
 use windtunnel_inject::{Error, Injection};
 
@@ -24,8 +25,13 @@ use windtunnel_inject::{Error, Injection};
 static STEP: AtomicU32 = AtomicU32::new(0);
 static FATAL: AtomicU32 = AtomicU32::new(0);
 static IS_STOP: AtomicU32 = AtomicU32::new(0);
+/// Who does: the guardian and helpers, which it forks, take steps of their own.
+static HOLDER: AtomicU32 = AtomicU32::new(0);
 
 fn strike(_name: &'static str) {
+    if std::process::id() != HOLDER.load(Ordering::Relaxed) {
+        return;
+    }
     if STEP.fetch_add(1, Ordering::Relaxed) + 1 == FATAL.load(Ordering::Relaxed) {
         let signal = if IS_STOP.load(Ordering::Relaxed) == 1 { Signal::STOP } else { Signal::KILL };
         let _ = kill_current_process_group(signal);
@@ -114,6 +120,7 @@ fn holder(at: u32, is_stop: bool, scratch: &Scratch, changed: &Path, victim: &Vi
         setpgid(None, None::<Pid>).expect("a process group of its own");
         FATAL.store(at, Ordering::Relaxed);
         IS_STOP.store(u32::from(is_stop), Ordering::Relaxed);
+        HOLDER.store(std::process::id(), Ordering::Relaxed);
         step::watch(strike);
         apply_and_heal(&directory, victim, changed);
         0

@@ -1,7 +1,8 @@
 //! One of a run's processes is killed or stopped at some moment, drawn by a number: `WINDTUNNEL_INTERLEAVINGS` says how
 //! many are, and `WINDTUNNEL_INTERLEAVING` which one is alone.
 
-use crate::look::{Look, is_as_before, loops, own_groups};
+use crate::aftermath::{ENDS_WITHIN, SeenLoops, Struck, gone_after};
+use crate::look::{Look, is_as_before, own_groups};
 use crate::run::{Role, Run, is_root_of_the_machine, signal};
 use crate::sandbox::{User, in_sandbox};
 use rand_chacha::ChaCha8Rng;
@@ -10,12 +11,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
-use windtunnel_inject::process::proc;
 
 /// So many in CI, for each user.
 const INTERLEAVINGS: u64 = 15;
-/// How long a run may take to end when it was struck: a case may be run a second time, to see what comes of it.
-const ENDS_WITHIN: Duration = Duration::from_secs(40);
 /// How long a moment may take to come.
 const COMES_WITHIN: Duration = Duration::from_secs(20);
 /// How many lines a run prints, and a few more, for it to end by itself now and then.
@@ -98,7 +96,7 @@ impl Strike {
     }
 
     /// Strikes. Whom, if there was somebody: of those who are there, when the victim is not.
-    fn strike(&self, run: &mut Run) -> Option<Struck> {
+    fn strike(&self, run: &mut Run) -> Option<(Role, Struck)> {
         // The supervisor, who is always there, last.
         let mut roles = Role::ALL.map(|role| (role == Role::Supervisor, role < self.victim, role));
         roles.sort_unstable();
@@ -134,15 +132,8 @@ impl Strike {
         }
         // Whoever guards is not there any more, or cannot.
         let is_unguarded = victim == Role::Guardian && !matches!(self.way, Way::KillGroup | Way::StopThenContinue(_));
-        Some(Struck { victim, pid, is_unguarded, stays_stopped: matches!(self.way, Way::StopForEver(_)) })
+        Some((victim, Struck { pid, is_unguarded, stays_stopped: matches!(self.way, Way::StopForEver(_)) }))
     }
-}
-
-struct Struck {
-    victim: Role,
-    pid: u32,
-    is_unguarded: bool,
-    stays_stopped: bool,
 }
 
 /// What came of one.
@@ -156,59 +147,13 @@ fn one(user: User, fixture: &str, strike: Strike, before: &Look) -> Result<Outco
     let mut run = Run::fixture(user, fixture);
     let came = strike.comes(&mut run);
     let struck = if came { strike.strike(&mut run) } else { None };
-    let gone_after = match afterwards(&mut run, struck.as_ref(), before) {
-        Ok(gone_after) => gone_after,
-        Err(reason) => {
-            let journals = run.clear();
-            return Err(format!("{reason}\njournals:\n{journals}\nit had printed:\n{}", run.text));
-        }
-    };
-    Ok(Outcome { victim: struck.map(|struck| struck.victim), gone_after })
-}
-
-fn afterwards(run: &mut Run, struck: Option<&Struck>, before: &Look) -> Result<Duration, String> {
-    let began = Instant::now();
-    if !run.ends_within(ENDS_WITHIN) {
-        return Err(format!("it has not ended after {:?}:\n{}", began.elapsed(), Look::take().diff(before)));
-    }
-    if let Some(Struck { pid, is_unguarded: true, stays_stopped, .. }) = struck {
-        // Nobody is left who could; this is what `cargo chaos recover` is for.
-        if *stays_stopped {
-            signal(*pid, Signal::KILL);
-        }
-        let settled = Instant::now();
-        while settled.elapsed() < Duration::from_millis(300) {
-            run.look();
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let report = windtunnel_inject::recover::recover().map_err(|error| error.to_string())?;
-        if !report.is_clean() {
-            return Err(format!("it cannot be recovered: {report}"));
-        }
-    }
-    let gone = is_as_before(before);
-    match (gone, struck) {
-        (Err(diff), Some(Struck { pid, stays_stopped: true, .. })) if is_newborn(*pid) => {
-            // Whoever is stopped between fork(2) and asking to die with its parent, prctl(2), does not hear of that,
-            // and nobody else knows of it. When whoever stopped it lets it go on, it ends.
-            signal(*pid, Signal::CONT);
-            let after = is_as_before(before).map_err(|_| diff.clone())?;
-            eprintln!("who was stopped at its very beginning had to go on first:\n{diff}");
-            Ok(after)
-        }
-        (gone, _) => gone,
-    }
+    let (victim, struck) = struck.unzip();
+    let gone_after = gone_after(&mut run, struck.as_ref(), before)?;
+    Ok(Outcome { victim, gone_after })
 }
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
-}
-
-/// Whether a process that is stopped has not done anything yet: it is still in the call that made it, fork(2), clone(2)
-/// or clone3(2) of x86-64 (proc_pid_syscall(5)).
-fn is_newborn(pid: u32) -> bool {
-    let call = proc::read(pid, "syscall").unwrap_or_default();
-    ["56 ", "57 ", "435 "].iter().any(|number| call.starts_with(number))
 }
 
 /// The test that has all classes which this user can have.
@@ -236,7 +181,7 @@ fn all(user: User) -> Result<String, String> {
     };
     let fixture = fixture(user);
     let (mut failures, mut struck, mut slowest) = (String::new(), BTreeMap::<Role, u64>::new(), Duration::ZERO);
-    let mut seen_loops = Vec::new();
+    let mut seen_loops = SeenLoops::default();
     let began = Instant::now();
     for number in numbers.clone() {
         let strike = Strike::draw(number);
@@ -252,17 +197,12 @@ fn all(user: User) -> Result<String, String> {
                 eprintln!("interleaving {number} of {user:?}, {strike:?}: {reason}");
             }
         }
-        seen_loops.extend(loops());
+        seen_loops.look();
         if (number + 1) % 50 == 0 {
             eprintln!("{} interleavings of {user:?} in {:?}: {struck:?}", number + 1, began.elapsed());
         }
     }
-    // Those of others that run meanwhile come and go.
-    let last = Instant::now();
-    while loops().iter().any(|one| seen_loops.contains(one)) && last.elapsed() < Duration::from_secs(20) {
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    for left in loops().iter().filter(|one| seen_loops.contains(one)) {
+    for left in seen_loops.left() {
         let _ = writeln!(failures, "a loop device stays: {left}");
     }
     if !failures.is_empty() {

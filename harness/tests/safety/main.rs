@@ -9,19 +9,27 @@
 //! foreign.rs        what somebody else has there
 //! look.rs           what the machine looks like, before and after
 //! fixture.rs        tests with faults of every class
+//! kinds.rs          a test with one fault, for each kind
 //! run.rs            a fixture that runs, and its processes
+//! aftermath.rs      what is left when somebody was struck
 //! interleavings.rs  one of them is killed or stopped at some moment
+//! tape.rs           the steps that a run takes
+//! steps.rs          one of them is killed or stopped at each step
 //! stopped.rs        one of them is stopped for ever
 //! noticed.rs        somebody else changes what a fault has put in force
 //! together.rs       four tests at once
 //! ```
 
+mod aftermath;
 mod fixture;
 mod foreign;
 mod interleavings;
+mod kinds;
 mod look;
 mod noticed;
 mod run;
 mod sandbox;
+mod steps;
 mod stopped;
+mod tape;
 mod together;

@@ -7,6 +7,7 @@ use super::layout::{
 use super::page::Shared;
 use crate::Injection;
 use crate::error::{Error, Result};
+use crate::step::reached;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
@@ -54,6 +55,7 @@ impl CallFault {
             ));
         }
         let fault = Self { shared: Arc::clone(shared), slot, wanted, over: None };
+        reached("a page of calls is to be written");
         fault.word(TURN_WORD).fetch_add(1, Ordering::Relaxed);
         for (word, value) in wanted.words() {
             fault.word(word).store(value, Ordering::Relaxed);
@@ -61,7 +63,9 @@ impl CallFault {
         for word in [READS_SO_FAR_WORD, READS_SO_FAR_WORD + 1, BITTEN_WORD, FREE_AT_WORD] {
             fault.word(word).store(0, Ordering::Relaxed);
         }
+        reached("a page of calls is written");
         shared.words[IN_FORCE_WORD].fetch_or(1 << slot, Ordering::AcqRel);
+        reached("a page of calls is in force");
         drop(taking);
         Ok(fault)
     }
@@ -99,7 +103,9 @@ impl Injection for CallFault {
             return Ok(());
         }
         let taking = self.shared.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        reached("a page of calls is to be lifted");
         self.shared.words[IN_FORCE_WORD].fetch_and(!(1 << self.slot), Ordering::AcqRel);
+        reached("a page of calls is lifted");
         // Counted before the slot can be another fault's.
         self.over = Some(self.word(BITTEN_WORD).load(Ordering::Relaxed));
         drop(taking);

@@ -5,6 +5,7 @@ use super::{remove, v2};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Change, Journal, Members, Restore, Undo};
 use crate::process::proc;
+use crate::step::reached;
 use crate::target::{Process, Target};
 use rustix::io::Errno;
 use std::fs::OpenOptions;
@@ -22,9 +23,11 @@ const REMEDY: &str = "run as root, or in a group that is delegated to this user 
 /// One of them is gone, or this user may not.
 pub fn join(directories: &[PathBuf]) -> Result<()> {
     for directory in directories {
+        reached("a group is to be joined");
         // 0 is whoever writes (cgroups(7)).
         std::fs::write(directory.join("cgroup.procs"), "0")
             .map_err(|error| Error::os(format!("join {}", directory.display()), error))?;
+        reached("a group is joined");
     }
     Ok(())
 }
@@ -225,7 +228,7 @@ impl Group {
             let file = directory.join("cgroup.procs");
             let what = || format!("move process {pid} into {}", directory.display());
             match OpenOptions::new().write(true).open(&file).and_then(|mut file| write!(file, "{pid}")) {
-                Ok(()) => {}
+                Ok(()) => reached("a group has one more"),
                 Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {
                     return Err(Error::gone(what()));
                 }
@@ -275,7 +278,10 @@ impl Drop for Group {
 }
 
 fn make_directory(directory: &Path) -> Result<()> {
-    std::fs::create_dir(directory).map_err(|error| refused(format!("make the group {}", directory.display()), error))
+    std::fs::create_dir(directory)
+        .map_err(|error| refused(format!("make the group {}", directory.display()), error))?;
+    reached("a group's directory is made");
+    Ok(())
 }
 
 /// EACCES, EPERM, EROFS: the group belongs to somebody else, or is shown read-only as in containers.

@@ -1,6 +1,7 @@
 //! Removing a cgroup, whoever is in it.
 
 use crate::journal::{Members, Outcome};
+use crate::step::reached;
 use crate::target::Process;
 use rustix::io::Errno;
 use std::fs;
@@ -22,6 +23,7 @@ pub(crate) fn undo(directories: &[PathBuf], members: &Members) -> Outcome {
         for directory in &there {
             empty(directory, members, directories);
         }
+        reached("a group's members are sent away");
         // rmdir(2) answers EBUSY as long as somebody is in it, be it on its way out.
         let errors: Vec<io::Error> = there.iter().filter_map(|directory| remove(directory).err()).collect();
         match errors.into_iter().next() {
@@ -93,7 +95,10 @@ fn remove(directory: &Path) -> io::Result<()> {
         remove(&below)?;
     }
     match rustix::fs::rmdir(directory) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Ok(()) | Err(Errno::NOENT) => {
+            reached("a group's directory is removed");
+            Ok(())
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -10,6 +10,7 @@ use super::layout::{
 };
 use super::motion::{Change, Clocks};
 use crate::error::{Error, Result};
+use crate::step::reached;
 use crate::sys::SharedWords;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
@@ -94,13 +95,16 @@ impl Page {
     fn say(&self, said: &[u64]) -> usize {
         let turn = self.turn() + 1;
         let slot = slot_word(turn);
+        reached("a page of clocks is to be written");
         // Whoever still reads what this was has to see that it was turned away from (seqlocks: Boehm, "Can seqlocks get
         // along with programming language memory models?", 2012).
         fence(Ordering::Release);
         for (word, value) in self.words[slot..].iter().zip(said) {
             word.store(*value, Ordering::Relaxed);
         }
+        reached("a page of clocks is written");
         self.words[TURN_WORD].store(turn, Ordering::Release);
+        reached("a page of clocks is turned");
         slot
     }
 }

@@ -5,6 +5,7 @@ use super::own::OwnDisk;
 use crate::error::{Error, Result};
 use crate::mounts;
 use crate::namespace::leave_for_new;
+use crate::step::reached;
 use crate::sys::set_mount_attributes;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, symlinkat, unlinkat};
 use rustix::io::Errno;
@@ -47,15 +48,20 @@ impl OwnDisk {
                 failed(error)
             }
         })?;
+        reached("a disk is to be entered");
         leave_for_new(UnshareFlags::NEWNS)?;
         for (path, contents) in files {
+            reached("a host's file is to be written");
             give(tree.as_fd(), path, contents)
                 .map_err(|error| Error::os(format!("write {}", path.display()), error))?;
         }
         // Over the machine's root, where only this process's descriptor finds it.
+        reached("the host's root is to be mounted");
         mounts::attach(tree.as_fd(), CWD, Path::new("/")).map_err(failed)?;
+        reached("the host's root is mounted");
         mount_kernel_file_systems(tree.as_fd())?;
         mount_devices(tree.as_fd()).map_err(|error| Error::os("mount a host's /dev", error))?;
+        reached("the host's /dev is mounted");
         change_root(&tree).map_err(failed)
     }
 }
@@ -64,7 +70,9 @@ impl OwnDisk {
 fn change_root(tree: &OwnedFd) -> io::Result<()> {
     rustix::process::fchdir(tree)?;
     rustix::process::pivot_root(".", ".")?;
+    reached("the root is changed");
     unmount(".", UnmountFlags::DETACH)?;
+    reached("the old root is gone");
     Ok(rustix::process::chdir("/")?)
 }
 
@@ -84,10 +92,12 @@ fn mount_kernel_file_systems(tree: BorrowedFd<'_>) -> Result<()> {
             .map_err(failed)?;
         make_directory(tree, Path::new(path), 0o555).map_err(failed)?;
         mounts::attach(mount.as_fd(), tree, Path::new(path)).map_err(failed)?;
+        reached("a kernel file system of the host's is mounted");
     }
     // Programs read their limits there. A machine without it has none.
     if let Ok(groups) = copy_with(Path::new("/sys/fs/cgroup"), MountAttrFlags::MOUNT_ATTR_RDONLY) {
         let _ = mounts::attach(groups.as_fd(), tree, Path::new("sys/fs/cgroup"));
+        reached("the host's groups are mounted");
     }
     Ok(())
 }
@@ -108,6 +118,7 @@ fn mount_devices(tree: BorrowedFd<'_>) -> io::Result<()> {
     let dev = mounts::new_mount("tmpfs", &[("mode", "0755"), ("size", "64k"), ("nr_inodes", "64")], none)?;
     make_directory(tree, Path::new("dev"), 0o755)?;
     mounts::attach(dev.as_fd(), tree, Path::new("dev"))?;
+    reached("the host's /dev is empty");
     for name in DEVICES {
         // A machine without this one (containers have no tty) gives none to the host either.
         let Ok(device) = mounts::copy_one(&Path::new("/dev").join(name)) else { continue };

@@ -7,6 +7,7 @@ use super::store::DiskKind;
 use crate::Injection;
 use crate::error::{Error, Result};
 use crate::mounts;
+use crate::step::reached;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use std::fs::File;
@@ -140,6 +141,7 @@ impl DiskFull {
             if excess == 0 {
                 return Ok(());
             }
+            reached("a disk's space is to be taken");
             let taken = match &self.means {
                 None => return Ok(()),
                 Some(Means::Size { .. }) => {
@@ -149,6 +151,7 @@ impl DiskFull {
                 }
                 Some(Means::Balloon(balloon)) => inflate(balloon, excess, space.block_bytes),
             };
+            reached("a disk's space is taken");
             match taken {
                 Err(error) if !is_full(&error) && !is_refused(&error) => return Err(Error::os("fill a disk", error)),
                 _ => {}
@@ -231,10 +234,12 @@ impl Injection for DiskFull {
         if self.means.is_some() {
             self.watch.look(self.space()?);
         }
+        reached("a disk is to have its space back");
         match &self.means {
             None => return Ok(()),
             Some(Means::Size { before, page }) => {
                 mounts::change_mount(self.directory.as_fd(), &[("size", &before.to_string())]).map_err(failed)?;
+                reached("a disk has its size back");
                 page.set_len(0).map_err(failed)?;
                 let size = self.space()?.bytes;
                 if size != *before {
@@ -257,6 +262,7 @@ impl Injection for DiskFull {
                 }
             }
         }
+        reached("a disk has its space back");
         self.means = None;
         Ok(())
     }

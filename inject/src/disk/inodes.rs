@@ -7,6 +7,7 @@ use super::store::DiskKind;
 use crate::Injection;
 use crate::error::{Error, Result};
 use crate::mounts;
+use crate::step::reached;
 use crate::sys::{Forked, end_now, fork, wait};
 use crate::target::Process;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -138,6 +139,7 @@ impl InodeExhaustion {
             if excess == 0 {
                 return Ok(());
             }
+            reached("a disk's inodes are to be taken");
             match &mut self.means {
                 Means::Count { .. } => {
                     let count = (space.inodes - excess).to_string();
@@ -149,6 +151,7 @@ impl InodeExhaustion {
                 }
                 Means::Held(holders) => holders.extend(Holder::of_all(self.directory.as_fd(), excess)?),
             }
+            reached("a disk's inodes are taken");
         }
         let found = format!("{} free", self.space()?.free_inodes);
         Err(Error::unlike("use up inodes", format!("at most {} free", self.left), found))
@@ -191,6 +194,7 @@ impl Injection for InodeExhaustion {
         }
         self.follow()?;
         self.watch.look(self.space()?);
+        reached("a disk is to have its inodes back");
         match &mut self.means {
             Means::Count { before } => {
                 let failed = |error| Error::os("give inodes back", error);
@@ -204,6 +208,7 @@ impl Injection for InodeExhaustion {
             Means::Held(holders) => Holder::end_all(holders),
         }
         self.healed = true;
+        reached("a disk has its inodes back");
         Ok(())
     }
 }
@@ -238,12 +243,16 @@ impl Holder {
         ours.set_read_timeout(Some(HOLDER_TIMEOUT)).map_err(failed)?;
         match fork().map_err(failed)? {
             Forked::Child => {
+                reached("holder begun");
                 drop(ours);
                 let held = hold(directory, count, theirs);
                 end_now(i32::from(held.is_err()))
             }
             // Without anybody to tell it ends.
-            Forked::Parent(pid) => Ok((Self(Process::open(pid)?), ours)),
+            Forked::Parent(pid) => {
+                reached("a holder is forked");
+                Ok((Self(Process::open(pid)?), ours))
+            }
         }
     }
 
@@ -258,6 +267,7 @@ impl Holder {
         for Self(holder) in &*holders {
             let _ = holder.kill();
         }
+        reached("holders are killed");
         // A holder has ended when it is dropped, and its files with it.
         holders.clear();
     }
@@ -276,7 +286,9 @@ fn hold(directory: BorrowedFd<'_>, count: u64, mut parent: UnixStream) -> std::i
             Err(error) => return Err(error),
         }
     }
+    reached("a holder has its files");
     parent.write_all(b"y")?;
+    reached("a holder has told");
     loop {
         std::thread::park();
     }

@@ -10,6 +10,7 @@
 
 use crate::error::{Error, Result};
 use crate::mounts::{self, Mounted, name_of};
+use crate::step::reached;
 use crate::sys::set_mount_attributes;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, XattrFlags, mkdirat, openat, statat};
 use rustix::io::Errno;
@@ -152,12 +153,14 @@ impl Plan {
                 (None, overlay) => {
                     let overlay = overlay.map_err(failed)?;
                     mounts::attach(overlay.as_fd(), place, at).map_err(failed)?;
+                    reached("an overlay is a disk's root");
                     root = Some(overlay);
                 }
                 (Some(root), overlay) => {
                     let mount = overlay.or_else(|error| layer.instead(error)).map_err(failed)?;
                     make_directories(root.as_fd(), &layer.at).map_err(failed)?;
                     mounts::attach(mount.as_fd(), root.as_fd(), &layer.at).map_err(failed)?;
+                    reached("an overlay is on a disk");
                 }
             }
         }
@@ -194,6 +197,7 @@ impl Plan {
         let directory = openat(store, skeleton, flags, Mode::empty())?;
         let root = mounts::copy_all(directory.as_fd())?;
         mounts::attach(root.as_fd(), place, at)?;
+        reached("a disk's root is mounted");
         Ok(root)
     }
 }

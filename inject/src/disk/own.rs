@@ -6,6 +6,7 @@ use super::store::{DiskKind, Store};
 use crate::cgroup::Device;
 use crate::error::{Error, Result};
 use crate::mounts::{self, is_plain, name_of};
+use crate::step::reached;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -75,12 +76,16 @@ impl OwnDisk {
             return Err(Error::unlike("make a host's disk", "an absolute path", lower.display().to_string()));
         }
         // Before the shelf stands, which hides what is below its place.
+        reached("a disk's store is to be made");
         let store = Store::make(kind, bytes, inodes)?;
+        reached("a disk's store is made");
         let plan = Plan::of(lower, &shown())?;
         let shelf = Shelf::make()?;
         let root = shelf.fill(&store, &plan)?;
         // The disk as it is delivered is on the disk, also if power is lost at once.
+        reached("a disk is mounted");
         rustix::fs::syncfs(store.directory()).map_err(|error| Error::os("sync a host's disk", error))?;
+        reached("a disk is made");
         let ground = Arc::new(Ground::of(store.directory()));
         Ok(Self { plan, store, root, ground, shelf })
     }
@@ -108,9 +113,12 @@ impl OwnDisk {
     /// Mounts what reached the device, in place of what there was.
     pub(super) fn mount_again(&mut self) -> Result<()> {
         self.shelf.empty();
+        reached("a disk is unmounted");
         let Some(store) = self.store.as_on_the_device()? else { return Ok(()) };
+        reached("a disk is on the device again");
         self.root = self.shelf.fill(&store, &self.plan)?;
         self.ground.move_to(store.directory());
+        reached("a disk is mounted again");
         self.store = store;
         Ok(())
     }
@@ -152,6 +160,7 @@ impl Shelf {
             let attached = mounts::attach(mount.as_fd(), directory.ok()?.as_fd(), Path::new(""));
             attached.is_ok().then_some(place)
         });
+        reached("a disk's shelf is mounted");
         let place = place.ok_or_else(|| {
             Error::lacking(
                 "have a place for a host's disk",
@@ -169,6 +178,7 @@ impl Shelf {
     fn fill(&self, store: &Store, plan: &Plan) -> Result<OwnedFd> {
         mounts::attach(store.mount(), self.mount.as_fd(), Path::new("store"))
             .map_err(|error| Error::os("mount a host's disk", error))?;
+        reached("a disk's store is mounted");
         plan.mount(store.directory().as_fd(), self.mount.as_fd(), Path::new("root"))
     }
 

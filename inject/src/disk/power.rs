@@ -3,6 +3,7 @@
 use super::own::OwnDisk;
 use super::store::DiskKind;
 use crate::error::{Error, Result};
+use crate::step::reached;
 use crate::sys::cut_power_of_ext4;
 
 impl OwnDisk {
@@ -25,7 +26,9 @@ impl OwnDisk {
                 "make it of ext4, which needs root",
             ));
         }
+        reached("a disk is to lose its power");
         cut_power_of_ext4(self.store()).map_err(|error| Error::os("cut the power of a host's disk", error))?;
+        reached("a disk has lost its power");
         self.mount_again()
     }
 }

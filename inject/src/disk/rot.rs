@@ -3,6 +3,7 @@
 use super::own::OwnDisk;
 use crate::Injection;
 use crate::error::{Error, Result};
+use crate::step::reached;
 use crate::sys::start_writeback;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
 use std::collections::BTreeSet;
@@ -39,8 +40,10 @@ impl BitRot {
         let sizes: Vec<u64> = files.iter().map(|file| file.bytes).collect();
         let mut flipped = 0;
         for (number, bit) in draw(&sizes, bits, seed) {
+            reached("a bit is to be flipped");
             flipped += u64::from(flip(&files[number], bit).is_ok());
         }
+        reached("bits are flipped");
         Ok(Self { flipped })
     }
 }
@@ -110,6 +113,7 @@ fn flip(file: &Written, bit: u64) -> io::Result<()> {
     file.read_exact_at(&mut byte, bit / 8)?;
     byte[0] ^= 1 << (bit % 8);
     file.write_all_at(&byte, bit / 8)?;
+    reached("a bit is flipped in memory");
     // Only this page, and only begun: what else the host has not synced is its own business, and waiting for a disk
     // that is slow at the moment would hold up all other hosts.
     start_writeback(file.as_fd(), bit / 8, 1)?;

@@ -7,6 +7,7 @@ use super::mkfs;
 use crate::cgroup::Device;
 use crate::error::{Error, Result};
 use crate::mounts;
+use crate::step::reached;
 use crate::sys::{attach_loop_device, free_loop_device};
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open, openat};
 use rustix::io::Errno;
@@ -69,7 +70,9 @@ impl Store {
 
     /// Mounts what is in the memory of an ext4, which recovers its journal.
     fn mount_image(memory: OwnedFd) -> Result<Self> {
+        reached("a loop device is to be bound");
         let (path, device, held) = loop_device(memory.as_fd())?;
+        reached("a loop device is bound");
         let mount = mounts::new_mount("ext4", &[("source", &path)], MountAttrFlags::empty()).map_err(|error| {
             if error.kind() == io::ErrorKind::PermissionDenied {
                 no_ext4(format!("ext4 may not be mounted ({error})"))
@@ -77,6 +80,7 @@ impl Store {
                 Error::os("mount a host's disk of ext4", error)
             }
         })?;
+        reached("a loop device is mounted");
         drop(held); // The mount uses the device now.
         Self::of(mount, Some(Image { memory, device }))
     }

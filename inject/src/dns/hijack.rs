@@ -2,6 +2,7 @@
 
 use super::probe::{self, Told};
 use super::zone::{Answer, Knowledge, Lie};
+use crate::step::reached;
 use crate::{Error, Injection, Result};
 use hickory_proto::rr::Name;
 use std::net::IpAddr;
@@ -39,6 +40,7 @@ impl Hijack {
         let asked = Name::from_ascii(asked.strip_suffix('.').unwrap_or(&asked).to_owned() + ".")
             .map_err(|error| Error::unlike(&what, "a name as RFC 1035 has it", error.to_string()))?;
         let ns = asker.ns.try_clone_to_owned().map_err(|error| Error::os(&what, error))?;
+        reached("a name is to be hijacked");
         let lie = known.begin(asker.addresses.to_vec(), name, answer);
         Ok(Self { known, lie, ns, asked, healed: false })
     }

@@ -6,6 +6,7 @@ use super::zone::{Answer, Knowledge, Zone};
 use crate::error::{Error, ErrorKind, Result};
 use crate::netlink::in_namespace;
 use crate::netlink::route::{PortRule, Protocol, Route, Routing, Way};
+use crate::step::reached;
 use crate::sys::datagram::{self, Received};
 use crate::{Injection, Target};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -46,7 +47,9 @@ impl Responder {
     /// namespace is not this user's.
     pub fn start(switch: BorrowedFd<'_>) -> Result<Self> {
         let (datagrams, streams) = in_namespace(switch, || {
+            reached("name servers are to be answered for");
             answer_for_all_servers()?;
+            reached("name servers are answered for");
             listen().map_err(|error| Error::os("listen for questions for names", error))
         })??;
         let stop = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| Error::os("make an eventfd", error))?;
@@ -63,6 +66,7 @@ impl Responder {
             .name("name server".to_owned())
             .spawn(move || server.run())
             .map_err(|error| Error::os("start a thread", error))?;
+        reached("names are served");
         Ok(Self { known, stop, thread: Some(thread) })
     }
 

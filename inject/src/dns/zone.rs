@@ -1,5 +1,6 @@
 //! What is known of names, by whom, and who is misled.
 
+use crate::step::reached;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -144,12 +145,15 @@ impl Knowledge {
         let number = self.ever.fetch_add(1, Ordering::Relaxed) + 1;
         let lie = Arc::new(Lie { number, askers, name: folded(name), answer, misled: AtomicU64::new(0) });
         lies.push(Arc::clone(&lie));
+        reached("a name is hijacked");
         lie
     }
 
     /// Ends a hijack.
     pub(super) fn end(&self, number: u64) {
+        reached("a name's hijack is to end");
         self.lies.lock().unwrap_or_else(PoisonError::into_inner).retain(|lie| lie.number != number);
+        reached("a name's hijack has ended");
     }
 
     /// The next question with this number from this address is ours.

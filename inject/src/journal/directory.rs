@@ -1,6 +1,7 @@
 //! Where journals are kept.
 
 use crate::error::{Error, Result};
+use crate::step::reached;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -48,10 +49,12 @@ impl Directory {
     /// It cannot be made, is not this user's, or others can write in it.
     pub fn open(path: &Path) -> Result<Self> {
         let what = || format!("keep a journal in {}", path.display());
+        reached("a place for journals is to be made");
         match rustix::fs::mkdir(path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(Error::os(what(), error)),
         }
+        reached("there is a place for journals");
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
         let handle = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| Error::os(what(), error))?;
         let stat = rustix::fs::fstat(&handle).map_err(|error| Error::os(what(), error))?;
@@ -80,6 +83,7 @@ impl Directory {
     /// Gives a file its name for good, and sees to it that the name is on disk.
     pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         rustix::fs::renameat(&self.handle, from, &self.handle, to)?;
+        reached("journal has its name");
         Ok(rustix::fs::fsync(&self.handle)?)
     }
 

@@ -11,12 +11,10 @@
 //! - `file`: lines of one journal
 //! - `writer`: [`Journal`] and [`Change`], which is all that a fault sees
 //! - `undo`, `restore`: what there is to undo, and how
-//! - `step`: where tests stop or kill the process
 
 mod directory;
 pub(crate) mod file;
 mod restore;
-pub mod step;
 mod undo;
 mod writer;
 

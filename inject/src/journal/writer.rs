@@ -2,13 +2,13 @@
 
 use super::directory::{Directory, default_path};
 use super::file::Line;
-use super::step::reached;
 use super::undo::{Outcome, Undo};
 use crate::error::{Error, Result};
 use crate::guardian::Guardian;
 use crate::process::identity::Identity;
 use crate::process::proc;
 use crate::recover::Undone;
+use crate::step::reached;
 use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -252,6 +252,7 @@ impl Inner {
             let what = || format!("make a journal in {}", directory.path().display());
             let os = |error| Error::os(what(), error);
             let mut file = directory.file(&passing, OFlags::CREATE | OFlags::EXCL).map_err(os)?;
+            reached("journal has a passing name");
             // A POSIX lock: it is this process's alone, forks do not inherit it, and it goes when the process does. It
             // also goes when the process closes any descriptor of this file, so nobody here opens it again.
             fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| os(error.into()))?;

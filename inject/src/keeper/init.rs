@@ -7,6 +7,7 @@ use super::protocol;
 use super::start::{Begins, Program, Report, Start};
 use crate::disk::OwnDisk;
 use crate::error::{Error, Result};
+use crate::step::reached;
 use crate::sys::{
     Executable, Forked, end_now, execute, fork, inherit, keep_from_program, leave_stopped, stop_at_execution, wait_any,
 };
@@ -70,12 +71,16 @@ pub(super) fn run(start: &Start, disk: &OwnDisk, fds: Vec<OwnedFd>) -> i32 {
 fn supervise(program: u32, reports: &OwnedFd) -> Result<()> {
     let process = Process::open(program)?;
     protocol::send(reports, &Report::Started, &[process.handle.as_fd()])?;
+    reached("the program's start is told");
     drop(process);
     loop {
         match wait_any(true) {
             Ok(Some((pid, end))) if pid == program => {
+                reached("the program has ended");
                 // The program's children end with the namespace.
-                return protocol::send(reports, &Report::Ended(end), &[]);
+                protocol::send(reports, &Report::Ended(end), &[])?;
+                reached("the program's end is told");
+                return Ok(());
             }
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -91,7 +96,9 @@ fn make_host(start: &Start, disk: &OwnDisk, network: &OwnedFd) -> Result<OwnedFd
         .map_err(|error| Error::os("open the executable", error))?;
     rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|error| Error::os("enter the host's network", error))?;
+    reached("the host's network is entered");
     rustix::system::sethostname(start.host.as_bytes()).map_err(|error| Error::os("name the host", error))?;
+    reached("the host has a name");
     let files: Vec<_> = start.files.iter().map(|(path, text)| (path.as_path(), text.as_bytes())).collect();
     disk.enter(&files)?;
     Ok(executable)
@@ -116,6 +123,7 @@ fn start_program(
     let (refusal, told) = std::io::pipe().map_err(|error| Error::os("make a pipe", error))?;
     match fork().map_err(|error| Error::os("fork the program", error))? {
         Forked::Child => {
+            reached("program begun");
             drop(refusal);
             let Err(error) = become_program(start, executable, groups, streams);
             // The other side reads to the end.
@@ -123,6 +131,7 @@ fn start_program(
             end_now(127)
         }
         Forked::Parent(pid) => {
+            reached("the program is forked");
             drop(told);
             let mut reason = String::new();
             (&refusal).read_to_string(&mut reason).map_err(|error| Error::os("hear of the program", error))?;
@@ -145,9 +154,11 @@ fn become_program(
     streams: &[BorrowedFd<'_>],
 ) -> Result<Infallible> {
     rustix::process::setsid().map_err(|error| Error::os("leave the session", error))?;
+    reached("the program has a session");
     for mut group in groups {
         // 0 is whoever writes (cgroups(7)).
         group.write_all(b"0").map_err(|error| Error::os("join a control group", error))?;
+        reached("a group has the program");
     }
     let nothing = File::open("/dev/null").map_err(|error| Error::os("open /dev/null", error))?;
     let argv = texts(start.args.iter().cloned())?;
@@ -157,6 +168,7 @@ fn become_program(
         Program::Command(command) => texts(candidates(command, &start.env).into_iter())?,
     };
     give_up_capabilities()?;
+    reached("the program has few capabilities");
     let inherited = [&[nothing.as_fd()], streams].concat();
     inherit(&inherited).map_err(|error| Error::os("place descriptors", error))?;
     // The executable's own descriptor is among them: execveat(2) opens the file before it closes these.
@@ -169,6 +181,7 @@ fn become_program(
     if start.begins == Begins::Stopped {
         stop_at_execution().map_err(|error| Error::os("have the program stop at its first instruction", error))?;
     }
+    reached("the program is to be executed");
     let mut last = match start.program {
         Program::This => execute(&Executable::File(executable), &argv, &envp),
         Program::Command(_) => std::io::Error::from_raw_os_error(libc::ENOENT),

@@ -34,6 +34,7 @@ pub use start::{Begins, Child, Keeper, Program, Start, StartFds};
 use crate::disk::{DiskKind, OwnDisk};
 use crate::error::{Error, Result};
 use crate::namespace::leave_for_new;
+use crate::step::reached;
 use crate::sys::{End, Forked, end_now, fork, wait};
 use rustix::mount::MountFlags;
 use rustix::thread::UnshareFlags;
@@ -67,6 +68,7 @@ pub fn run_world(case: impl FnOnce(Keeper, OwnDisk) -> i32) -> Result<End> {
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| Error::os("make a pipe", error))?;
     match fork().map_err(|error| Error::os("fork the world's first process", error))? {
         Forked::Child => {
+            reached("keeper begun");
             drop(held);
             let code = first_process(lifeline, case).unwrap_or_else(|error| {
                 eprintln!("{error}");
@@ -75,8 +77,10 @@ pub fn run_world(case: impl FnOnce(Keeper, OwnDisk) -> i32) -> Result<End> {
             end_now(code)
         }
         Forked::Parent(pid) => {
+            reached("the keeper is forked");
             drop(lifeline);
             let end = wait(pid).map_err(|error| Error::os("wait for the world", error));
+            reached("the world has ended");
             drop(held);
             end
         }
@@ -89,10 +93,12 @@ fn first_process(lifeline: std::os::fd::OwnedFd, case: impl FnOnce(Keeper, OwnDi
     let (ours, theirs) = protocol::pair()?;
     match fork().map_err(|error| Error::os("fork the case", error))? {
         Forked::Child => {
+            reached("case begun");
             drop((ours, lifeline));
             end_now(case(Keeper::new(theirs), disk))
         }
         Forked::Parent(pid) => {
+            reached("the case is forked");
             drop(theirs);
             serve::serve(&ours, &lifeline, pid)
         }
@@ -102,7 +108,10 @@ fn first_process(lifeline: std::os::fd::OwnedFd, case: impl FnOnce(Keeper, OwnDi
 /// `/proc` of the PID namespace that this is the first process of.
 pub(crate) fn mount_proc() -> Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount("proc", "/proc", "proc", flags, None).map_err(|error| Error::os("mount /proc", error))
+    reached("/proc is to be mounted");
+    rustix::mount::mount("proc", "/proc", "proc", flags, None).map_err(|error| Error::os("mount /proc", error))?;
+    reached("/proc is mounted");
+    Ok(())
 }
 
 /// Whether this machine lets this user have worlds: tried, in a process that ends at once.

@@ -6,6 +6,7 @@ use super::protocol::{self, Answer, Order};
 use super::start::Start;
 use crate::disk::OwnDisk;
 use crate::error::{Error, Result};
+use crate::step::reached;
 use crate::sys::{Forked, clone_into, end_now, wait_any};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::UnshareFlags;
@@ -21,6 +22,7 @@ pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<i
         // Children of hosts' first processes come here when these end, since this is their namespace's first process.
         while let Ok(Some((pid, end))) = wait_any(false) {
             if pid == case {
+                reached("the case has ended");
                 return Ok(end.code());
             }
         }
@@ -37,6 +39,7 @@ pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<i
         if orders.contains(PollFlags::IN) {
             let answer = match protocol::receive(socket) {
                 Ok(Some((Order::Start(start), fds))) => {
+                    reached("a host is to be started");
                     disks.for_start(&start).and_then(|disk| begin(&start, disk, fds))
                 }
                 Ok(Some((Order::Disk(order), _))) => disks.carry_out(order),
@@ -44,7 +47,9 @@ pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<i
                 Err(error) => Err(error),
             };
             let answer = answer.unwrap_or_else(|error| Answer::Refused(error.to_string()));
+            reached("the keeper is to answer");
             protocol::send(socket, &answer, &[])?;
+            reached("the keeper has answered");
         } else if !orders.is_empty() {
             // The case has closed its end, so it is about to be reaped.
             std::thread::sleep(std::time::Duration::from_millis(1));
@@ -56,7 +61,13 @@ fn begin(start: &Start, disk: &OwnDisk, fds: Vec<OwnedFd>) -> Result<Answer> {
     // Mounts are for later: a disk can be entered from its maker's mount namespace only.
     let kinds = UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
     match clone_into(kinds).map_err(|error| Error::os("fork a host's first process", error))? {
-        Forked::Child => end_now(init::run(start, disk, fds)),
-        Forked::Parent(_) => Ok(Answer::Started),
+        Forked::Child => {
+            reached("init begun");
+            end_now(init::run(start, disk, fds))
+        }
+        Forked::Parent(_) => {
+            reached("init is forked");
+            Ok(Answer::Started)
+        }
     }
 }

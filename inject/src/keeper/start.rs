@@ -3,6 +3,7 @@
 use super::disks::DiskOrder;
 use super::protocol::{self, Answer, Order};
 use crate::error::{Error, Result};
+use crate::step::reached;
 use crate::sys::End;
 use crate::target::Process;
 use rustix::process::Signal;
@@ -112,11 +113,13 @@ impl Keeper {
         let (reports, theirs) = protocol::pair()?;
         let own = [fds.network, fds.output, fds.error_output, theirs.as_fd()];
         let order = Order::Start(start.clone());
+        reached("a host is to be ordered");
         match self.order(&order, &[&own, fds.more].concat(), |reason| refused(start, reason))? {
             Answer::Started => {}
             other => return Err(other.unexpected()),
         }
         drop(theirs);
+        reached("a host is ordered");
         match protocol::receive(&reports)? {
             Some((Report::Started, fds)) => match fds.into_iter().next() {
                 Some(handle) => {

@@ -10,6 +10,7 @@ mod socket;
 
 pub use socket::{Socket, bind};
 
+use crate::step::reached;
 use crate::{Error, Result, namespace};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use std::fs::File;
@@ -28,6 +29,7 @@ pub fn in_namespace<R: Send>(ns: BorrowedFd<'_>, work: impl FnOnce() -> R + Send
     let entered = || {
         move_into_link_name_space(ns, Some(LinkNameSpaceType::Network))
             .map_err(|error| Error::os("enter a network namespace", error))?;
+        reached("a network is entered");
         Ok(work())
     };
     thread::scope(|scope| scope.spawn(entered).join()).unwrap_or_else(|panic| resume_unwind(panic))
@@ -41,6 +43,7 @@ pub fn in_namespace<R: Send>(ns: BorrowedFd<'_>, work: impl FnOnce() -> R + Send
 pub fn new_namespace() -> Result<OwnedFd> {
     let make = || {
         namespace::leave_for_new(UnshareFlags::NEWNET)?;
+        reached("a network is made");
         let ns = File::open("/proc/thread-self/ns/net").map_err(|error| Error::os("hold a namespace", error))?;
         Ok(ns.into())
     };

@@ -1,5 +1,6 @@
 //! One socket: requests with their acknowledgements, dumps, batches, notifications.
 
+use crate::step::reached;
 use crate::{Error, Result};
 use netlink_packet_core::{
     ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
@@ -89,7 +90,9 @@ impl Socket {
         M: NetlinkSerializable + NetlinkDeserializable,
     {
         let mut awaited = messages.iter().filter(|(_, flags)| flags & NLM_F_ACK != 0).count();
+        reached("a table is to be changed");
         self.send(messages, what)?;
+        reached("a table is changed");
         let mut first_error = None;
         while awaited > 0 {
             // After an error what is left of the answers is there already, or will never come: a batch that is refused

@@ -7,6 +7,7 @@ use crate::cgroup::{Group, Limit, Limited};
 use crate::error::{Error, Result};
 use crate::injection::Injection;
 use crate::journal::{Change, Journal, Undo};
+use crate::step::reached;
 use crate::target::{Process, Target};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
@@ -198,10 +199,12 @@ fn stop_and_go(watch: &Watch, root: &Identity, share: f64) {
             }
         }
         watch.count();
+        reached("a tree is stopped");
         let goes_on = watch.goes_on_after(stop);
         for process in stopped.iter().rev() {
             let _ = process.signal(Signal::CONT);
         }
+        reached("a tree goes on");
         if !goes_on || !root.is_alive() || !watch.goes_on_after(period - stop) {
             return;
         }

@@ -6,6 +6,7 @@
 use crate::cgroup::Group;
 use crate::error::{Error, Result};
 use crate::journal::{Change, Journal, Undo};
+use crate::step::reached;
 use crate::sys::{self, Forked};
 use crate::target::Process;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -72,16 +73,19 @@ impl Helper {
         ours.set_read_timeout(Some(WANTED_WITHIN)).map_err(os)?;
         let pid = match sys::fork().map_err(os)? {
             Forked::Child => {
+                reached("helper begun");
                 run(&watch, theirs, name, work);
                 sys::end_now(0)
             }
             Forked::Parent(pid) => pid,
         };
+        reached("a helper is forked");
         drop((theirs, watch));
         let mut started = || -> Result<(Process, Change)> {
             let process = Process::open(pid)?;
             // It is out of this process's group by then: what stops or interrupts that does not stop the helper.
             ours.read_exact(&mut [0]).map_err(os)?;
+            reached("a helper has said that it is there");
             if let Some(group) = group {
                 group.add(pid)?;
             }
@@ -134,6 +138,7 @@ impl Helper {
             // Whoever ignores SIGCHLD, or waits for everybody, has waited for it already.
             let _ = sys::wait(self.process.pid);
             self.is_waited_for = true;
+            reached("a helper has ended");
         }
         Ok(())
     }
@@ -149,9 +154,11 @@ fn run(watch: &Watch, mut stream: UnixStream, name: &CStr, work: impl FnOnce(&Wa
     sys::stand_alone(&[watch.wanted_by.handle.as_fd(), watch.counter.as_fd(), stream.as_fd()]);
     let _ = rustix::thread::set_name(name);
     let _ = std::env::set_current_dir("/");
+    reached("a helper stands alone");
     if rustix::process::setsid().is_err() || stream.write_all(b"r").is_err() {
         return;
     }
+    reached("a helper is there");
     let mut fds = [
         PollFd::from_borrowed_fd(watch.wanted_by.handle.as_fd(), PollFlags::IN),
         PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::IN),
@@ -166,5 +173,6 @@ fn run(watch: &Watch, mut stream: UnixStream, name: &CStr, work: impl FnOnce(&Wa
     }
     // The thread that made it may end: it is the process that counts, and that is watched.
     let _ = rustix::process::set_parent_process_death_signal(None);
+    reached("a helper is to work");
     work(watch);
 }

@@ -2,6 +2,7 @@
 
 use super::proc::{self, Stat};
 use crate::error::{Error, ErrorKind, Result};
+use crate::step::reached;
 use crate::target::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -109,8 +110,12 @@ impl Process {
     /// It has ended, or is another user's.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let what = || format!("send {signal:?} to process {}", self.pid);
+        reached("a signal is to be sent");
         match pidfd_send_signal(&self.handle, signal) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                reached("a signal is sent");
+                Ok(())
+            }
             Err(Errno::SRCH) => Err(Error::gone(what())),
             Err(Errno::PERM) => Err(Error::lacking(
                 what(),

@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Change, Journal, Outcome, Undo};
 use crate::process::proc;
+use crate::step::reached;
 use crate::target::Process;
 use rustix::io::Errno;
 use rustix::process::{Pid, Rlimit, prlimit};
@@ -56,7 +57,10 @@ impl Resource {
         let (_, hard) = self.of(process)?;
         let pid = Pid::from_raw(process.pid.cast_signed()).ok_or_else(|| Error::gone(what()))?;
         match prlimit(Some(pid), self.raw(), Rlimit { current: soft, maximum: hard }) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                reached("a limit is set");
+                Ok(())
+            }
             Err(Errno::SRCH) => Err(Error::gone(what())),
             Err(Errno::PERM) => Err(Error::lacking(
                 what(),

@@ -8,6 +8,7 @@ use crate::cgroup::{Group, Limit, Limited, is_below_use};
 use crate::error::{Error, ErrorKind, Result};
 use crate::injection::Injection;
 use crate::journal::{Change, Journal, Restore, Undo};
+use crate::step::reached;
 use crate::target::{Process, Target};
 use std::path::Path;
 use std::time::Duration;
@@ -163,6 +164,7 @@ fn eat(watch: &Watch, bytes: u64) {
     if memory.try_reserve_exact(size).is_err() {
         return;
     }
+    reached("memory is to be eaten");
     while memory.len() < size {
         memory.resize((memory.len() + page).min(size), 0xA5);
         std::hint::black_box(&memory);

@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::netlink;
+use crate::step::reached;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
@@ -100,6 +101,7 @@ impl Queue {
                 .map_err(|error| failed(error.into()))?;
         }
         let mut queue = Self { socket, number: NUMBER_FIRST, port, verdicts: Vec::new() };
+        reached("a queue is to be bound");
         while let Err(error) = queue.configure(&[(COMMAND, &[BIND, 0, 0, 0])]) {
             let next = queue.number + 1;
             // It is somebody else's: `nfqnl_recv_config` says EPERM.
@@ -108,11 +110,13 @@ impl Queue {
             }
             queue.number = next;
         }
+        reached("a queue is bound");
         let everything = [&u32::MAX.to_be_bytes()[..], &[COPY_PACKET]].concat();
         let flags = FAIL_OPEN.to_be_bytes();
         let attributes: [(u16, &[u8]); 4] =
             [(PARAMETERS, &everything), (QUEUE_LENGTH, &PACKETS_MAX.to_be_bytes()), (MASK, &flags), (FLAGS, &flags)];
         queue.configure(&attributes).map_err(|error| Error::os("set a netfilter queue up", error))?;
+        reached("a queue is set up");
         Ok(queue)
     }
 

@@ -9,6 +9,7 @@ use super::rule::Description;
 use super::trouble::{Links, Trouble};
 use crate::Injection;
 use crate::error::{Error, Result};
+use crate::step::reached;
 use rustix::event::EventfdFlags;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -128,6 +129,7 @@ impl Shaper {
         let [lapses_told, overruns_told] =
             [&shared.lapses, &shared.overruns].map(|counter| counter.load(Ordering::Relaxed));
         let id = lock(&shared.engine).begin(links, trouble);
+        reached("an engine knows a trouble");
         if let Err(error) = lock(&shared.diversion).add(&pairs) {
             lock(&shared.engine).end(id);
             return Err(error);
@@ -217,6 +219,7 @@ impl Injection for Shaping {
             // First the rule: what still comes must not find fewer troubles than what came before.
             let removed = lock(&shared.diversion).remove(&self.pairs);
             self.bit_in_all = Some(lock(&shared.engine).end(self.id));
+            reached("an engine has forgotten a trouble");
             removed?;
         }
         let left = lock(&shared.inspection).diverted(&self.pairs)?;

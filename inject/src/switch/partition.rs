@@ -5,6 +5,7 @@ use crate::netlink::nft::queue::claimed;
 use crate::netlink::nft::{
     self, Chain, Direction, Expression, Family, Hold, Hook, Renewed, Rule, Set, Table, TableDescription,
 };
+use crate::step::reached;
 use crate::{Error, Injection, Result};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -174,6 +175,7 @@ impl Injection for Partition {
         table.remove()?;
         drop(table);
         self.table = None;
+        reached("links are whole");
         // By another socket, which sees what everybody sees.
         if in_namespace(self.ns.as_fd(), || nft::is_there(&self.name))?? {
             return Err(Error::unlike("heal a partition", "no table", format!("{} is there", self.name)));
@@ -208,6 +210,7 @@ fn hold(table: Table) -> Result<Held> {
     };
     let thread = thread::Builder::new().name("partition".to_owned()).spawn(renew);
     thread.map_err(|error| Error::os("start a thread", error))?;
+    reached("a table's lease is kept");
     Ok(Held { shared, hold, _renewing: renewing })
 }
 

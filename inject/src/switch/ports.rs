@@ -8,6 +8,7 @@
 
 use crate::netlink::route::{Device, LOOPBACK, Mac, Route, Routing, Way};
 use crate::netlink::{in_namespace, new_namespace};
+use crate::step::reached;
 use crate::{Error, Result};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -79,13 +80,16 @@ impl Switch {
             for (file, value) in SETTINGS {
                 set(file, value)?;
             }
+            reached("a switch's settings are made");
             let mut routing = Routing::open()?;
             routing.loopback_up()?;
             routing.add_address(LOOPBACK, GATEWAY_V4.into())?;
             routing.add_address(LOOPBACK, GATEWAY_V6.into())?;
+            reached("a switch has its addresses");
             darken(&mut routing, ns.as_fd())?;
             Ok::<_, Error>(routing)
         })??;
+        reached("a switch is made");
         Ok(Self { ns, routing, ports: BTreeMap::new(), joined: 0 })
     }
 
@@ -129,10 +133,13 @@ impl Switch {
             &Device { name: HOST_DEVICE, mac: there, mtu: MTU_BYTES },
             host,
         )?;
+        reached("a cable is there");
         let device = self.routing.device(&port)?.ok_or_else(|| Error::gone(format!("join {name} to the network")))?;
         self.routing.like_a_wire(device, name)?;
         self.routing.up(device)?;
+        reached("a port is up");
         in_namespace(host, || settle_host(addresses, here))??;
+        reached("a host is settled");
         // The side that is up first has no carrier, and drops what it sends until the kernel gets round to noticing
         // that it has one. Asking for the device makes it notice (rtnetlink.c: `linkwatch_sync_dev` in `rtnl_getlink`).
         self.routing.device(&port)?;
@@ -140,6 +147,7 @@ impl Switch {
             self.routing.add_neighbour(device, address, there)?;
             self.routing.add_route(&Route::to(address, Way::Device(device)))?;
         }
+        reached("a host is joined");
         Ok(device)
     }
 
@@ -155,9 +163,13 @@ impl Switch {
     /// The kernel refuses.
     pub fn leave(&mut self, id: PortId) -> Result<()> {
         let Some(port) = self.ports.remove(&id) else { return Ok(()) };
+        reached("a host is to leave the network");
         match self.routing.remove_device(port.device) {
             Err(error) if !error.is_os(libc::ENODEV) => Err(error),
-            _ => Ok(()),
+            _ => {
+                reached("a host has left the network");
+                Ok(())
+            }
         }
     }
 }
@@ -168,6 +180,7 @@ impl Switch {
 fn darken(routing: &mut Routing, ns: BorrowedFd<'_>) -> Result<()> {
     let [here, there] = DARK;
     routing.add_pair(&here, &there, ns)?;
+    reached("a dark cable is there");
     let mut dark = None;
     for side in [&there, &here] {
         let device = routing.device(side.name)?.ok_or_else(|| Error::gone("make a network"))?;

@@ -1,5 +1,6 @@
 //! Processes that live on when the one that made them does not.
 
+use crate::step::reached;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,7 @@ pub fn fork_orphan(work: impl FnOnce()) -> io::Result<()> {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 // The session comes before the second fork: a signal to the caller's group never meets the orphan.
                 libc::setsid();
+                reached("go-between begun");
                 match libc::fork() {
                     0 => libc::_exit(i32::from(catch_unwind(AssertUnwindSafe(work)).is_err())),
                     orphan => libc::_exit(i32::from(orphan < 0)),

@@ -36,7 +36,10 @@ impl SharedWords {
     }
 
     /// Maps so many words of a file for reading and writing. The file must not be cut short while it is mapped.
-    fn map(fd: BorrowedFd<'_>, count: usize) -> rustix::io::Result<Self> {
+    ///
+    /// # Errors
+    /// The file cannot be mapped so.
+    pub fn map(fd: BorrowedFd<'_>, count: usize) -> rustix::io::Result<Self> {
         // SAFETY: a new mapping, where the kernel likes.
         let address =
             unsafe { mmap(ptr::null_mut(), count * 8, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)? };
