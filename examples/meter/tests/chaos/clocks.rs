@@ -83,8 +83,8 @@ fn drift(probes: &[Probe], planned: &Range<Duration>) -> Vec<Row> {
         probes.iter().find(|probe| probe.sent.as_secs_f64() >= due_s && !is_ahead(probe)).map(|probe| probe.sent)
     });
     let phase = planned.start + (planned.end - planned.start) * 3 / 4..planned.end;
-    let late = sent_in(probes, &phase);
-    let struck = (late.clone().filter(|probe| is_ahead(probe)).count(), late.count());
+    let late = fastest(probes, &phase, Probe::offset_s);
+    let struck = (late.iter().filter(|(_, offset_s)| offset_s - before_s > ahead_s / 2.0).count(), late.len());
     let mut rows = vec![
         row("rate of realtime", Probe::offset_s).struck(struck),
         row("rate of monotonic time", |probe| probe.monotonic_ahead_s()),

@@ -17,7 +17,8 @@ pub(crate) fn binomial_bound(probability: f64, trials: usize, deviates: f64) -> 
 pub(crate) const DEVIATES_999: f64 = 3.29;
 
 /// The least probability with which so many of the trials or more succeed as often as `chance`: the lower bound, on one
-/// side, of Clopper and Pearson ("The use of confidence or fiducial limits illustrated in the case of the binomial", 1934).
+/// side, of Clopper and Pearson ("The use of confidence or fiducial limits illustrated in the case of the binomial",
+/// 1934).
 pub(crate) fn at_least(successes: usize, trials: usize, chance: f64) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     while high - low > 1e-9 {
