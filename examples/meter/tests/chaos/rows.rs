@@ -40,6 +40,11 @@ impl Row {
         Self { asked: Some(asked), within, ..self }
     }
 
+    /// With what is only shown.
+    pub(crate) fn unjudged(self) -> Self {
+        Self { asked: None, ..self }
+    }
+
     pub(crate) fn measured(self, measured: Option<f64>) -> Self {
         Self { measured, ..self }
     }
