@@ -14,8 +14,6 @@ const PATTERN: u8 = 0x55;
 /// The files that are appended to.
 pub(crate) const SYNCED: &str = "synced";
 pub(crate) const UNSYNCED: &str = "unsynced";
-/// How much at a time, to each.
-pub const APPENDED_BYTES: u64 = BLOCK_BYTES;
 
 fn path(name: &str) -> io::Result<PathBuf> {
     fs::create_dir_all(DIRECTORY)?;

@@ -8,7 +8,6 @@ mod names;
 mod processors;
 mod resources;
 
-pub use disk::APPENDED_BYTES;
 pub use message::{NAME, REQUEST_BYTES_MAX, Reading, Request, Task};
 pub use resources::ALLOCATED_BYTES;
 

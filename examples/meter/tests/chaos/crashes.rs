@@ -1,12 +1,12 @@
 //! Programs that stand still, are killed, or lose power.
 
-use crate::plan::{around, mark_all, middle, ms, phases};
+use crate::plan::{around, mark_all, ms, phases};
 use crate::rows::{Row, judge};
 use crate::stream::{NEVER, Probe, ask};
 use crate::turns::{Client, Question, Turn, take_turns};
 use crate::watch::{Strikes, Watch, delays};
 use anyhow::{Context, Result};
-use meter::{APPENDED_BYTES, Task};
+use meter::Task;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 use windtunnel::{Chaos, chaos_test};
@@ -15,8 +15,8 @@ const PLAN: &str = "300ms pause meter for 300ms
                     900ms crash meter by kill restart after 400ms
                     1600ms crash stores restart after 400ms";
 const PAUSED_MS: f64 = 300.0;
-/// Who has not answered for so long is down: longer than a sync takes.
-const PATIENCE: Duration = ms(20);
+/// Who has not answered for so long has gone down with the question: no sync takes longer.
+const PATIENCE: Duration = ms(1000);
 const APPEND: Question = Question { task: Task::Append, patience: PATIENCE, ..Question::of("stores") };
 
 #[chaos_test(world = [sim, real], seed = 12, plan = PLAN)]
@@ -32,7 +32,7 @@ async fn programs_are_down_when_they_are_asked_to_be(cx: Chaos) -> Result<()> {
                     ask("meter", began, around(&paused, ms(200), ms(200)), NEVER),
                     ask("meter", began, around(&killed, ms(50), ms(1000)), NEVER),
                     ask("stores", began, around(&crashed, ms(50), ms(1000)), NEVER),
-                    take_turns(APPEND, began, around(&crashed, ms(400), ms(1000))),
+                    take_turns(APPEND, began, ms(600)..crashed.start),
                 )
             };
             tokio::join!(probes, mark_all(&cx, PLAN, began)).0
@@ -88,24 +88,18 @@ fn kill(planned: &Range<Duration>, probes: &[Probe]) -> Vec<Row> {
     rows
 }
 
-/// What was acknowledged as synced has to be there; of the rest nothing has to. Each turn appends to both files.
+/// What was acknowledged as synced has to be there; of the rest nothing has to. Each turn appends to both files, and is
+/// told how long the synced one is.
 fn power_loss(planned: &Range<Duration>, probes: &[Probe], turns: &[Turn], (synced, unsynced): (u64, u64)) -> Vec<Row> {
     let sightings = probes.iter().map(|probe| (probe.sent, probe.is_lost()));
     let watch = Watch::new("crash", planned, Strikes::Each, sightings);
-    let down = middle(&watch.in_force()).start;
-    let (before, after): (Vec<&Turn>, Vec<&Turn>) = turns.iter().partition(|turn| turn.sent < down);
-    let length = |turn: &&Turn| turn.reading.filter(|reading| reading.errno == 0).map(|reading| reading.amount);
-    let written = before.iter().filter_map(length).max();
-    // The first to be acknowledged afterwards was told what it had found, and its own.
-    let kept = after.iter().find_map(length).map(|length| length.saturating_sub(APPENDED_BYTES));
-    let lost = written.zip(kept).map(|(written, kept)| written.saturating_sub(kept) as f64 / 1024.0);
+    let acknowledged = turns.iter().filter_map(|turn| turn.reading).filter(|reading| reading.errno == 0);
+    let written = acknowledged.map(|reading| reading.amount).max();
+    let lost = |kept: u64| written.map(|written| written.saturating_sub(kept) as f64);
     let row = Row::new("crash", "synced and lost, by power loss", "KiB").asked(0.0, (0.0, 0.0));
-    let row = row.measured(lost).struck(watch.struck());
-    let lost = written.zip(kept).map(|(written, kept)| {
-        let kept = unsynced.saturating_sub(synced.saturating_sub(kept));
-        written.saturating_sub(kept) as f64 / written as f64 * 100.0
-    });
-    let mut rows = vec![row, Row::new("crash", "not synced and lost, by power loss", "%").measured(lost)];
+    let row = row.measured(lost(synced).map(|bytes| bytes / 1024.0)).struck(watch.struck());
+    let share = lost(unsynced).zip(written).map(|(lost, written)| lost / written as f64 * 100.0);
+    let mut rows = vec![row, Row::new("crash", "not synced and lost, by power loss", "%").measured(share)];
     rows.extend(watch.delays());
     rows
 }

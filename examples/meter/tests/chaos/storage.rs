@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 use windtunnel::{Chaos, chaos_test};
 
-const PLAN: &str = "200ms disk-full stores free 64KiB for 400ms
+const PLAN: &str = "200ms disk-full fills free 64KiB for 400ms
                     1000ms disk-errors stores reads 20% for 500ms
                     1900ms disk-errors stores syncs 50% for 500ms
                     2800ms io-throttle stores 1MiB/s for 1500ms
@@ -31,7 +31,7 @@ const WRITTEN_BYTES: u64 = 128 * KIB;
 const WRITTEN_S: f64 = 0.125;
 const ROTTEN_BITS: f64 = 16.0;
 
-const FILL: Question = stores(Task::Fill, 4 * FREE_KIB * KIB);
+const FILL: Question = Question { host: "fills", ..stores(Task::Fill, 4 * FREE_KIB * KIB) };
 const MAKE: Question = Question { host: "makes", ..stores(Task::Make, 4 * FREE_INODES) };
 /// So many that one of them all but always fails.
 const READ: Question = stores(Task::Read, 20);
@@ -45,7 +45,7 @@ const fn stores(task: Task, amount: u64) -> Question {
 
 #[chaos_test(world = [sim, real], seed = 12, plan = PLAN)]
 async fn disks_are_as_bad_as_they_are_asked_to_be(cx: Chaos) -> Result<()> {
-    for host in ["stores", "makes", "rots"] {
+    for host in ["fills", "stores", "makes", "rots"] {
         cx.host(host).main(meter::main).start().await?;
     }
     let [full, reads, syncs, slow, inodes, rot] = phases(PLAN);
@@ -55,14 +55,16 @@ async fn disks_are_as_bad_as_they_are_asked_to_be(cx: Chaos) -> Result<()> {
             let began = Instant::now();
             let turns =
                 |question, phase: &Range<Duration>, after| take_turns(question, began, around(phase, ms(100), after));
+            // What is to rot has to be there in time.
+            let compared = take_turns(COMPARE, began, around(&rot, ms(1500), ms(0)));
             let turns = async {
                 tokio::try_join!(
-                    turns(FILL, &full, ms(300)),
+                    turns(FILL, &full, ms(1000)),
                     turns(READ, &reads, ms(400)),
                     turns(SYNC, &syncs, ms(400)),
                     turns(WRITE, &slow, ms(500)),
                     turns(MAKE, &inodes, ms(1000)),
-                    turns(COMPARE, &rot, ms(0)),
+                    compared,
                 )
             };
             tokio::join!(turns, mark_all(&cx, PLAN, began)).0
