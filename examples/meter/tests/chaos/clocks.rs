@@ -53,7 +53,7 @@ fn skew(probes: &[Probe], planned: &Range<Duration>) -> Vec<Row> {
     let is_skewed = |probe: &Probe| probe.offset_s().is_some_and(|offset| offset > SKEWED_S);
     let sightings = probes.iter().map(|probe| (probe.sent, is_skewed(probe)));
     let watch = Watch::new("clock-skew", planned, Strikes::Each, sightings);
-    let phase = middle(&watch.in_force());
+    let phase = watch.midst();
     // What waited nowhere says most about clocks: RFC 5905, section 10, takes the one with the least delay.
     let fastest = sent_in(probes, &phase).filter(|probe| probe.answer.is_some()).min_by_key(|probe| probe.round_trip());
     let offset_ms = fastest.and_then(Probe::offset_s).map(|offset_s| offset_s * 1e3);
@@ -72,7 +72,8 @@ fn drift(probes: &[Probe], planned: &Range<Duration>) -> Vec<Row> {
         Row::new("clock-drift", quantity, "ppm").asked(DRIFT_PPM, (DRIFT_PPM / 2.0, DRIFT_PPM / 2.0)).measured(measured)
     };
     let before = fastest(probes, &(planned.start - 2 * MARGIN..planned.start), Probe::offset_s);
-    let before_s = before.iter().map(|(_, offset_s)| offset_s).sum::<f64>() / before.len() as f64;
+    let before: Vec<f64> = before.into_iter().map(|(_, offset_s)| offset_s).collect();
+    let before_s = percentile(&before, 0.5).unwrap_or_default();
     let lasts_s = (planned.end - planned.start).as_secs_f64();
     let ahead_s = lasts_s * DRIFT_PPM / 1e6;
     // At its end it is ahead by 7.5 ms, and then it is not.

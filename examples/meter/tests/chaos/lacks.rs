@@ -98,12 +98,8 @@ fn leak_level(quantity: &'static str, left: u32) -> Row {
 fn leak(level: Row, planned: &Range<Duration>, turns: &[Turn], errno: i32, used: u32) -> Vec<Row> {
     let sightings = turns.iter().map(|turn| (turn.sent, turn.is_refused(errno)));
     let watch = Watch::new("task-leak", planned, Strikes::Each, sightings);
-    let phase = middle(&watch.in_force());
-    let had: Vec<f64> = turns
-        .iter()
-        .filter(|turn| phase.contains(&turn.sent))
-        .filter_map(|turn| Some(turn.amount()? + f64::from(used)))
-        .collect();
+    let refused = turns.iter().filter(|turn| turn.is_refused(errno));
+    let had: Vec<f64> = refused.filter_map(|turn| Some(turn.amount()? + f64::from(used))).collect();
     let mut rows = vec![level.measured(percentile(&had, 0.5)).struck(watch.struck())];
     rows.extend(watch.delays());
     rows

@@ -65,7 +65,7 @@ fn latency(probes: &[Probe], planned: &Range<Duration>) -> Vec<Row> {
     let calm = percentile(&round_trips_ms(probes, &middle(&CALM)), 0.5).unwrap_or(0.0);
     let is_late = |probe: &Probe| probe.round_trip().is_some_and(|way| way > ms(20));
     let watch = watch("latency", planned, Strikes::Each, probes, is_late);
-    let late = round_trips_ms(probes, &middle(&watch.in_force()));
+    let late = round_trips_ms(probes, &watch.midst());
     let row = |((quantity, share), above): ((&'static str, f64), f64)| {
         let asked = 40.0 + 2.0 * JITTER_MS * (1.0 - (2.0 * (1.0 - share)).sqrt());
         let measured = percentile(&late, share).map(|late| late - calm);
@@ -106,7 +106,7 @@ fn bandwidth(probes: &[Probe], planned: &Range<Duration>) -> Vec<Row> {
 
 fn partition(probes: &[Probe], planned: &Range<Duration>) -> Vec<Row> {
     let watch = watch("partition", planned, Strikes::Each, probes, Probe::is_lost);
-    let passed = sent_in(probes, &middle(&watch.in_force())).filter(|probe| probe.answer.is_some()).count();
+    let passed = sent_in(probes, &watch.midst()).filter(|probe| probe.answer.is_some()).count();
     let row = Row::new("partition", "passes nonetheless", "datagrams").asked(0.0, (0.0, 0.0));
     let mut rows = vec![row.measured(Some(passed as f64)).struck(watch.struck())];
     rows.extend(watch.delays());

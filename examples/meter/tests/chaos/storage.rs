@@ -1,7 +1,7 @@
 //! Disks that are full, out of inodes, failing, slow, or rotting.
 
 use crate::figures::percentile;
-use crate::plan::{around, mark_all, middle, ms, phases};
+use crate::plan::{around, mark_all, ms, phases};
 use crate::rows::{Row, judge};
 use crate::turns::{Question, Turn, take_turns};
 use crate::watch::{Strikes, Watch};
@@ -89,9 +89,8 @@ async fn disks_are_as_bad_as_they_are_asked_to_be(cx: Chaos) -> Result<()> {
 fn refused(kind: &'static str, planned: &Range<Duration>, turns: &[Turn], level: Row, unit: f64) -> Vec<Row> {
     let sightings = turns.iter().map(|turn| (turn.sent, turn.is_refused(ENOSPC)));
     let watch = Watch::new(kind, planned, Strikes::Each, sightings);
-    let phase = middle(&watch.in_force());
-    let levels: Vec<f64> =
-        turns.iter().filter(|turn| phase.contains(&turn.sent)).filter_map(|turn| Some(turn.amount()? * unit)).collect();
+    let refused = turns.iter().filter(|turn| turn.is_refused(ENOSPC));
+    let levels: Vec<f64> = refused.filter_map(|turn| Some(turn.amount()? * unit)).collect();
     let mut rows = vec![level.measured(percentile(&levels, 0.5)).struck(watch.struck())];
     rows.extend(watch.delays());
     rows
@@ -101,7 +100,7 @@ fn refused(kind: &'static str, planned: &Range<Duration>, turns: &[Turn], level:
 fn errors(quantity: &'static str, asked: f64, planned: &Range<Duration>, turns: &[Turn], each: u64) -> Vec<Row> {
     let sightings = turns.iter().map(|turn| (turn.sent, turn.is_refused(EIO)));
     let watch = Watch::new("disk-errors", planned, Strikes::Some, sightings);
-    let phase = middle(&watch.in_force());
+    let phase = watch.midst();
     let failed: Vec<f64> = turns.iter().filter(|turn| phase.contains(&turn.sent)).filter_map(Turn::amount).collect();
     let all = failed.len() * each as usize;
     let mut rows = vec![Row::ratio("disk-errors", quantity, asked, (failed.iter().sum::<f64>() as usize, all))];
@@ -117,7 +116,7 @@ fn throttle(planned: &Range<Duration>, turns: &[Turn]) -> Vec<Row> {
     let since = |turn: &Turn| turn.sent.max(planned.start.min(turn.ended));
     let sightings = turns.iter().map(|turn| (since(turn), is_slow(turn)));
     let watch = Watch::new("io-throttle", planned, Strikes::Each, sightings);
-    let phase = middle(&watch.in_force());
+    let phase = watch.midst();
     let within = turns.iter().filter(|turn| turn.sent >= phase.start && turn.ended <= phase.end);
     let within: Vec<f64> = within.map(Turn::took_s).collect();
     let took_s: f64 = within.iter().sum();

@@ -43,10 +43,14 @@ impl Watch {
         self.first(self.planned.start, true)
     }
 
-    /// When it was in force: since the first probe that it struck, for as long as it was planned.
-    pub(crate) fn in_force(&self) -> Range<Duration> {
+    /// When it was certainly in force, without its first and last moments: since the first probe that it struck, until
+    /// the time for which its end was planned, before which none ends. One that came very late is believed to have
+    /// lasted for its time.
+    pub(crate) fn midst(&self) -> Range<Duration> {
+        let lasts = self.planned.end - self.planned.start;
         let began = self.began().unwrap_or(self.planned.start);
-        began..began + (self.planned.end - self.planned.start)
+        let is_late = began - self.planned.start > lasts / 2;
+        middle(&(began..if is_late { began + lasts } else { self.planned.end }))
     }
 
     /// When the first probe was sent, not before `from`, that was struck or was not.
@@ -62,8 +66,11 @@ impl Watch {
             Strikes::Some => {
                 let after = self.probes.iter().filter(|probe| (due..due + GONE_WITHIN).contains(&probe.0));
                 let last_struck = after.clone().filter(|probe| probe.1).map(|probe| probe.0).max();
-                // Without a probe nobody knows.
-                after.clone().next().map(|_| last_struck.map_or(Duration::ZERO, |last| last - due))
+                match last_struck {
+                    Some(last) => Some(last - due),
+                    None if after.clone().next().is_some() => Some(Duration::ZERO),
+                    None => self.first(due, false).map(|gone| gone - due),
+                }
             }
         }
     }
@@ -79,11 +86,16 @@ impl Watch {
         delay(self.kind, IN_FORCE_AFTER, self.began().map(|began| began - self.planned.start))
     }
 
-    /// How many probes were struck, of how many, while it was in force.
+    /// How many probes were struck, of how many, while it was in force. Where a machine was too busy for any then: those
+    /// that were struck at all.
     pub(crate) fn struck(&self) -> (usize, usize) {
-        let phase = middle(&self.in_force());
-        let sent = || self.probes.iter().filter(|probe| phase.contains(&probe.0));
-        (sent().filter(|probe| probe.1).count(), sent().count())
+        let phase = self.midst();
+        let struck = self.probes.iter().filter(|probe| probe.1);
+        let struck_then = struck.clone().filter(|probe| phase.contains(&probe.0)).count();
+        match self.probes.iter().filter(|probe| phase.contains(&probe.0)).count() {
+            0 => (struck.clone().count(), struck.count()),
+            sent_then => (struck_then, sent_then),
+        }
     }
 }
 
@@ -109,10 +121,14 @@ fn a_fault_is_in_force_from_the_first_probe_that_it_strikes() {
     let planned = ms(10)..ms(50);
     let probes = |strikes: &[u64]| (0..100).map(|at| (ms(at), strikes.contains(&at))).collect::<Vec<_>>();
     let each = Watch::new("pause", &planned, Strikes::Each, probes(&(5..60).collect::<Vec<_>>()));
-    assert_eq!((each.in_force(), each.gone_after()), (ms(10)..ms(50), Some(ms(10))));
+    assert_eq!((each.midst(), each.gone_after()), (ms(20)..ms(40), Some(ms(10))));
     assert_eq!(each.struck(), (20, 20));
     let some = Watch::new("loss", &planned, Strikes::Some, probes(&[13, 20, 40, 55]));
-    assert_eq!((some.in_force(), some.gone_after()), (ms(13)..ms(53), Some(ms(2))));
+    assert_eq!((some.began(), some.gone_after()), (Some(ms(13)), Some(ms(2))));
+    let late = Watch::new("pause", &planned, Strikes::Each, probes(&(40..80).collect::<Vec<_>>()));
+    assert_eq!((late.midst(), late.gone_after()), (ms(50)..ms(70), Some(ms(0))));
+    let few = Watch::new("pause", &planned, Strikes::Each, [(ms(11), true), (ms(55), false)]);
+    assert_eq!((few.struck(), few.gone_after()), ((1, 1), Some(ms(4))));
     let none = Watch::new("loss", &planned, Strikes::Some, probes(&[]));
     assert_eq!((none.began(), none.gone_after()), (None, None));
 }
