@@ -8,7 +8,7 @@
 //! | `cargo xtask bench` | [`mod@bench`]: measurements against peers |
 //! | `cargo xtask shrinking` | [`shrinking`]: how small plans become, and in how many simulations |
 //! | `cargo xtask planted` | [`planted`]: whether the bugs in `examples/pitfalls` are found, and their remedies hold |
-//! | `cargo xtask parity` | [`parity`]: one plan in both worlds, side by side |
+//! | `cargo xtask parity` | [`parity`]: what each kind of fault does in both worlds, side by side |
 //! | `cargo xtask code-map` | [`code_map`]: the generated part of `ARCHITECTURE.md` |
 //! | `cargo xtask schema` | [`schema`]: the JSON Schema of plans |
 //! | `cargo xtask works-with` | [`works_with`]: a generated part of `README.md` |

@@ -54,8 +54,12 @@ enum Task {
         #[arg(long, default_value_t = 5_000)]
         cases: u32,
     },
-    /// Measures what one plan does in both worlds, and prints them side by side.
-    Parity,
+    /// Measures what each kind of fault does in both worlds, and prints them side by side.
+    Parity {
+        /// Writes the figures into the README as well.
+        #[arg(long)]
+        write: bool,
+    },
     /// Holds the tree to its own rules.
     Tidy,
     /// Writes the code map of `ARCHITECTURE.md` from the first sentence of every file.
@@ -89,7 +93,7 @@ fn main() -> ExitCode {
         Task::Bench { arguments } => bench::run(&root, &arguments),
         Task::Shrinking { plans, seeds } => shrinking::run(&root, plans, seeds),
         Task::Planted { searches, cases } => planted::run(&root, searches, cases),
-        Task::Parity => parity::run(&root),
+        Task::Parity { write } => parity::run(&root, write),
         Task::Tidy => tidy::run(&root),
         Task::CodeMap => code_map::write(&root),
         Task::Schema => schema::print(&root),

@@ -11,6 +11,15 @@ pub fn replaced(document: &str, name: &str, part: &str) -> Result<String> {
     Ok(format!("{before}\n\n{}\n\n{after}", part.trim()))
 }
 
+/// The part named `name`.
+///
+/// # Errors
+/// The document has no such part.
+pub fn part<'a>(document: &'a str, name: &str) -> Result<&'a str> {
+    let (before, after) = around(document, name)?;
+    Ok(&document[before.len()..document.len() - after.len()])
+}
+
 /// What stands before the part (its first marker included) and after it.
 fn around<'a>(document: &'a str, name: &str) -> Result<(&'a str, &'a str)> {
     let (begin, end) = (format!("<!-- {name}: begin"), format!("<!-- {name}: end -->"));
@@ -32,6 +41,7 @@ mod tests {
         let once = replaced(DOCUMENT, "map", "new\n").expect("it has the part");
         assert_eq!(once, "a\n<!-- map: begin; by a machine -->\n\nnew\n\n<!-- map: end -->\nb\n");
         assert_eq!(replaced(&once, "map", "new").expect("it has the part"), once);
+        assert_eq!(part(&once, "map").expect("it has the part"), "\n\nnew\n\n");
     }
 
     #[test]

@@ -1,52 +1,26 @@
-//! A service that answers each datagram with a [`Reading`]: how much it got, and what its clocks show.
+//! A service that answers each datagram with a [`Reading`]: how much it got, what its clocks show, and what came of the
+//! [`Task`] that it was asked to do.
 
+mod disk;
+mod done;
+mod message;
+mod names;
+mod processors;
+mod resources;
+
+pub use message::{NAME, REQUEST_BYTES_MAX, Reading, Request, Task};
+pub use resources::ALLOCATED_BYTES;
+
+use done::Done;
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Instant, SystemTime};
 
 /// Where it listens.
 pub const PORT: u16 = 7007;
-/// A datagram is no longer than this.
-pub const REQUEST_BYTES_MAX: usize = 2048;
 
 /// Every how many datagrams it says so.
 const SAYS_EVERY: u64 = 1000;
-
-/// An answer. A request is a number in eight bytes, and whatever comes behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reading {
-    /// The request's number.
-    pub number: u64,
-    /// The request's length.
-    pub bytes: u64,
-    /// What the realtime clock showed, since 1970.
-    pub realtime_ns: u64,
-    /// What the monotonic clock showed, since the service was started.
-    pub monotonic_ns: u64,
-}
-
-impl Reading {
-    /// Length of an answer.
-    pub const BYTES: usize = 32;
-
-    /// As a datagram.
-    #[must_use]
-    pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        let words = [self.number, self.bytes, self.realtime_ns, self.monotonic_ns];
-        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
-            place.copy_from_slice(&word.to_be_bytes());
-        }
-        bytes
-    }
-
-    /// From a datagram, unless that is none.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let word = |index: usize| Some(u64::from_be_bytes(bytes.get(index * 8..index * 8 + 8)?.try_into().ok()?));
-        Some(Self { number: word(0)?, bytes: word(1)?, realtime_ns: word(2)?, monotonic_ns: word(3)? })
-    }
-}
 
 /// Nanoseconds since 1970, by the realtime clock.
 #[must_use]
@@ -63,31 +37,45 @@ pub fn main() -> io::Result<()> {
     let began = Instant::now();
     let socket = UdpSocket::bind(("0.0.0.0", PORT))?;
     println!("listening on port {PORT}");
-    let mut request = [0; REQUEST_BYTES_MAX];
-    let mut answered = 0_u64;
-    loop {
-        let (bytes, from) = socket.recv_from(&mut request)?;
+    let mut bytes = [0; REQUEST_BYTES_MAX];
+    for arrival in 0.. {
+        let (length, from) = socket.recv_from(&mut bytes)?;
         let monotonic_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let realtime_ns = realtime_ns();
-        let Some(number) = request[..bytes].first_chunk().map(|number| u64::from_be_bytes(*number)) else { continue };
-        let reading = Reading { number, bytes: bytes as u64, realtime_ns, monotonic_ns };
-        // Who does not get it asks again.
-        let _ = socket.send_to(&reading.to_bytes(), from);
-        answered += 1;
-        if answered.is_multiple_of(SAYS_EVERY) {
-            println!("{answered} datagrams");
+        let Some((request, flipped)) = Request::from_bytes(&bytes[..length]) else { continue };
+        let Request { number, .. } = request;
+        let (bytes, amount, errno) = (length as u64, 0, 0);
+        let reading = Reading { number, bytes, flipped, arrival, realtime_ns, monotonic_ns, amount, errno };
+        answer(&socket, from, request, reading);
+        if arrival % SAYS_EVERY == SAYS_EVERY - 1 {
+            println!("{} datagrams", arrival + 1);
         }
     }
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reading_comes_back_from_its_bytes() {
-        let reading = Reading { number: 1, bytes: 2, realtime_ns: 3, monotonic_ns: 4 };
-        assert_eq!(Reading::from_bytes(&reading.to_bytes()), Some(reading));
-        assert_eq!(Reading::from_bytes(&[0; 31]), None);
-    }
+/// Does what it is asked to, and says what came of it.
+fn answer(socket: &UdpSocket, to: SocketAddr, request: Request, reading: Reading) {
+    let say = |Done { amount, errno }| {
+        // Who does not get it asks again.
+        let _ = socket.send_to(&Reading { amount, errno, ..reading }.to_bytes(), to);
+    };
+    let most = request.amount;
+    say(match request.task {
+        Task::Answer => Done::all(0),
+        Task::Fill => disk::fill(most),
+        Task::Make => disk::make(most),
+        Task::Write => disk::write(most),
+        Task::Read => disk::read(most),
+        Task::Sync => disk::sync(most),
+        Task::Compare => disk::compare(most),
+        Task::Append => disk::append(),
+        Task::Unsynced => disk::length(disk::UNSYNCED),
+        Task::Synced => disk::length(disk::SYNCED),
+        Task::Open => resources::open(most),
+        Task::Start => resources::start(most),
+        Task::Allocate => resources::allocate(most, say),
+        Task::Work => processors::work(most),
+        Task::Resolve => names::resolve(),
+    });
 }

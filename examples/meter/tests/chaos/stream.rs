@@ -1,10 +1,11 @@
-//! Asking the meter, again and again.
+//! Asking the meter once a millisecond, whatever it answers.
 
-use meter::{PORT, REQUEST_BYTES_MAX, Reading, realtime_ns};
+use crate::plan::until;
+use meter::{PORT, REQUEST_BYTES_MAX, Reading, Request, Task, realtime_ns};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
-use tokio::time::{interval, sleep_until};
+use tokio::time::interval;
 
 /// How often it is asked.
 const INTERVAL: Duration = Duration::from_millis(1);
@@ -22,13 +23,16 @@ pub(crate) struct Probe {
     pub(crate) sent: Duration,
     sent_realtime_ns: u64,
     pub(crate) answer: Option<Answer>,
+    /// How often it was answered.
+    pub(crate) answers: usize,
 }
 
+/// The first answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answer {
     pub(crate) at: Duration,
     at_realtime_ns: u64,
-    reading: Reading,
+    pub(crate) reading: Reading,
 }
 
 impl Answer {
@@ -58,12 +62,22 @@ impl Probe {
         let middle = (self.sent + answer.at).as_secs_f64() / 2.0;
         Some(answer.reading.monotonic_ns as f64 / 1e9 - middle)
     }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.answer.is_none()
+    }
 }
 
-/// Asks from `began` until this long after, with requests that fill links in the time `filled`.
-pub(crate) async fn ask(began: Instant, length: Duration, filled: Range<Duration>) -> std::io::Result<Vec<Probe>> {
+/// Asks a host during `phase`, counted from `began`, with requests that fill links in the time `filled`.
+pub(crate) async fn ask(
+    host: &str,
+    began: Instant,
+    phase: Range<Duration>,
+    filled: Range<Duration>,
+) -> std::io::Result<Vec<Probe>> {
     let socket = UdpSocket::bind("0.0.0.0:0").await?;
-    socket.connect(("meter", PORT)).await?;
+    socket.connect((host, PORT)).await?;
+    until(began, phase.start).await;
     let mut probes: Vec<Probe> = Vec::new();
     let mut ticks = interval(INTERVAL);
     let mut bytes = [0; REQUEST_BYTES_MAX];
@@ -82,19 +96,20 @@ pub(crate) async fn ask(began: Instant, length: Duration, filled: Range<Duration
                     && let Some(probe) = probes.get_mut(reading.number as usize)
                 {
                     probe.answer.get_or_insert(Answer { at, at_realtime_ns, reading });
+                    probe.answers += 1;
                 }
             }
             _ = ticks.tick(), if !is_over => {
-                let (count, size) =
+                let (count, length) =
                     if filled.contains(&began.elapsed()) { (LONG_TOGETHER, LONG_BYTES) } else { (1, SHORT_BYTES) };
                 for _ in 0..count {
-                    let mut request = [0; LONG_BYTES];
-                    request[..8].copy_from_slice(&(probes.len() as u64).to_be_bytes());
-                    probes.push(Probe { sent: began.elapsed(), sent_realtime_ns: realtime_ns(), answer: None });
+                    let request = Request { number: probes.len() as u64, task: Task::Answer, amount: 0 };
+                    let (sent, sent_realtime_ns) = (began.elapsed(), realtime_ns());
+                    probes.push(Probe { sent, sent_realtime_ns, answer: None, answers: 0 });
                     // Lost, then.
-                    let _ = socket.send(&request[..size]).await;
+                    let _ = socket.send(&request.to_bytes(length)).await;
                 }
-                if began.elapsed() >= length {
+                if began.elapsed() >= phase.end {
                     is_over = true;
                     end.set(tokio::time::sleep(PATIENCE));
                 }
@@ -103,7 +118,16 @@ pub(crate) async fn ask(began: Instant, length: Duration, filled: Range<Duration
     }
 }
 
-/// Waits until this long after `began`.
-pub(crate) async fn until(began: Instant, after: Duration) {
-    sleep_until((began + after).into()).await;
+/// For requests that are all short.
+pub(crate) const NEVER: Range<Duration> = Duration::ZERO..Duration::ZERO;
+
+/// Those that were sent during a phase.
+pub(crate) fn sent_in<'p>(probes: &'p [Probe], phase: &Range<Duration>) -> impl Iterator<Item = &'p Probe> + Clone {
+    let phase = phase.clone();
+    probes.iter().filter(move |probe| phase.contains(&probe.sent))
+}
+
+/// How long they took, in milliseconds.
+pub(crate) fn round_trips_ms(probes: &[Probe], phase: &Range<Duration>) -> Vec<f64> {
+    sent_in(probes, phase).filter_map(|probe| Some(probe.round_trip()?.as_secs_f64() * 1e3)).collect()
 }
