@@ -3,7 +3,8 @@
 mod common;
 mod network;
 
-use network::{Host, is_in_force_and_gone_at_once, network};
+use common::is_in_force_and_gone_at_once;
+use network::{Host, network};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::io::{Read, Write};
 use std::net::{IpAddr, UdpSocket};
