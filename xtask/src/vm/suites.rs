@@ -34,7 +34,7 @@ const LONG: [&str; 5] = [
 pub enum Which<'a> {
     /// All.
     All,
-    /// All but those that take [long](LONG).
+    /// All but those that take long on an emulated processor.
     Short,
     /// Those with this in their suite's name or their own.
     Named(&'a str),
