@@ -1,9 +1,9 @@
 //! Links that are slow, lossy, narrow or cut.
 
-use crate::figures::percentile;
+use crate::figures::{percentile, slope};
 use crate::plan::{MARGIN, mark_all, middle, ms, phases};
 use crate::rows::{Row, judge};
-use crate::stream::{self, Probe, ask, round_trips_ms, sent_in};
+use crate::stream::{Probe, ask, round_trips_ms, sent_in};
 use crate::watch::{Strikes, Watch};
 use anyhow::Result;
 use std::ops::Range;
@@ -90,14 +90,17 @@ fn bandwidth(probes: &[Probe], planned: &Range<Duration>) -> Vec<Row> {
     let is_queued = |probe: &Probe| probe.round_trip().is_none_or(|way| way > ms(10));
     let watch = watch("bandwidth", planned, Strikes::Each, probes, is_queued);
     // Until a moment before the end, what arrives has come through the narrow link.
-    let counted = planned.start + 2 * MARGIN..planned.end - MARGIN;
-    let arrived: Vec<_> =
-        probes.iter().filter_map(|probe| probe.answer).filter(|answer| counted.contains(&answer.at)).collect();
-    let (first, last) = (arrived.iter().map(|answer| answer.at).min(), arrived.iter().map(|answer| answer.at).max());
-    let took = first.zip(last).map(|(first, last)| last.saturating_sub(first).as_secs_f64());
-    // The first one marks the beginning.
-    let bytes: f64 = arrived.iter().skip(1).map(stream::Answer::payload_bytes).sum();
-    let rate = took.filter(|took| *took > 0.0).map(|took| bytes / took / f64::from(1 << 20));
+    let phase = watch.midst();
+    let counted = phase.start + MARGIN..phase.end;
+    let arrived = probes.iter().filter_map(|probe| probe.answer).filter(|answer| counted.contains(&answer.at));
+    // When it came to the meter, by whose clock; how long the answer takes says nothing.
+    let mut arrived: Vec<_> = arrived.map(|answer| (answer.reading.monotonic_ns, answer.payload_bytes())).collect();
+    arrived.sort_unstable_by_key(|(came_ns, _)| *came_ns);
+    let sums = arrived.iter().scan(0.0, |sum, (came_ns, bytes)| {
+        *sum += bytes;
+        Some((*came_ns as f64 / 1e9, *sum))
+    });
+    let rate = slope(&sums.collect::<Vec<_>>()).map(|bytes_per_s| bytes_per_s / f64::from(1 << 20));
     let row = Row::new("bandwidth", "rate", "MiB/s").asked(1.0, (0.6, 1.0)).measured(rate);
     let mut rows = vec![row.struck(watch.struck())];
     rows.extend(watch.delays());

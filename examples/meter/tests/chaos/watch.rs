@@ -86,8 +86,8 @@ impl Watch {
         delay(self.kind, IN_FORCE_AFTER, self.began().map(|began| began - self.planned.start))
     }
 
-    /// How many probes were struck, of how many, while it was in force. Where a machine was too busy for any then: those
-    /// that were struck at all.
+    /// How many probes were struck, of how many, while it was in force. Where a machine was too busy for any then: all
+    /// those that were struck.
     pub(crate) fn struck(&self) -> (usize, usize) {
         let phase = self.midst();
         let struck = self.probes.iter().filter(|probe| probe.1);
