@@ -13,7 +13,7 @@ use crate::sys::{
 };
 use crate::target::Process;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, LinkNameSpaceType};
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -21,6 +21,9 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// Descriptors that a program may have unless it is said otherwise: the kernel's `fs.nr_open`, as services have on
+/// current distributions.
+const DESCRIPTORS: u64 = 1 << 20;
 /// What a program may do as its host's root, like one in a container: nothing to the machine.
 const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
@@ -174,10 +177,7 @@ fn become_program(
     // The executable's own descriptor is among them: execveat(2) opens the file before it closes these.
     keep_from_program(u32::try_from(inherited.len()).unwrap_or(u32::MAX))
         .map_err(|error| Error::os("close descriptors", error))?;
-    if let Some(most) = start.descriptors {
-        let limit = Rlimit { current: Some(most), maximum: Some(most) };
-        setrlimit(Resource::Nofile, limit).map_err(|error| Error::os("limit descriptors", error))?;
-    }
+    limit_descriptors(start.descriptors).map_err(|error| Error::os("limit descriptors", error))?;
     if start.begins == Begins::Stopped {
         stop_at_execution().map_err(|error| Error::os("have the program stop at its first instruction", error))?;
     }
@@ -208,6 +208,15 @@ fn candidates(command: &str, env: &[(String, String)]) -> Vec<String> {
 fn texts(texts: impl Iterator<Item = String>) -> Result<Vec<CString>> {
     let texts: std::result::Result<_, _> = texts.map(CString::new).collect();
     texts.map_err(|error| Error::os("pass a text with a zero byte", std::io::Error::from(error)))
+}
+
+/// The same limit whoever starts the test, as far as that can be: a shell's is often 1,024.
+fn limit_descriptors(said: Option<u64>) -> rustix::io::Result<()> {
+    let limited = |most| setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+    match limited(Some(said.unwrap_or(DESCRIPTORS))) {
+        Err(rustix::io::Errno::PERM) if said.is_none() => limited(getrlimit(Resource::Nofile).maximum),
+        limited => limited,
+    }
 }
 
 fn give_up_capabilities() -> Result<()> {

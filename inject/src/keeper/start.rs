@@ -47,7 +47,7 @@ pub struct Start {
     pub cgroups: Vec<PathBuf>,
     /// Files whose content is another on this host, by path: `/etc/resolv.conf`…
     pub files: Vec<(PathBuf, String)>,
-    /// `RLIMIT_NOFILE`, if not the machine's.
+    /// `RLIMIT_NOFILE`. If not said, 1,048,576, as services have on current distributions, or what this user may have.
     pub descriptors: Option<u64>,
     /// How it begins.
     pub begins: Begins,

@@ -48,12 +48,33 @@ impl TaskLeak {
         Ok(Self { how: How::Group(Limited::apply(group, &Limit::Tasks { count })?), _around: None })
     }
 
+    /// Leaves a group so many processes and threads in all, however many it has.
+    ///
+    /// # Errors
+    /// As [`Limited::apply`].
+    pub fn tasks_of_group(group: &Group, most: u64) -> Result<Self> {
+        Ok(Self { how: How::Group(Limited::apply(group, &Limit::Tasks { count: most })?), _around: None })
+    }
+
     /// Leaves a process so many more threads or children (`RLIMIT_NPROC`). All of its user's threads in its user
     /// namespace count, as far as they are in sight; whoever of them has no such limit can still have more.
     ///
     /// # Errors
     /// It has ended, is another user's, or is root, whom this limit does not hold for.
     pub fn threads_of_user(journal: &Journal, process: &Process, left: u64) -> Result<Self> {
+        Self::threads_of(journal, process, counted(process.pid, |_| true)?.saturating_add(left))
+    }
+
+    /// Leaves a process so many threads in all, however many it has, and no children. Else as
+    /// [`threads_of_user`](Self::threads_of_user).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn threads_of_process(journal: &Journal, process: &Process, most: u64) -> Result<Self> {
+        Self::threads_of(journal, process, counted(process.pid, |other| other != process.pid)?.saturating_add(most))
+    }
+
+    fn threads_of(journal: &Journal, process: &Process, count: u64) -> Result<Self> {
         if is_above_limits(process.pid)? {
             return Err(Error::lacking(
                 format!("limit the threads of process {}", process.pid),
@@ -61,7 +82,6 @@ impl TaskLeak {
                 "run it as another user, or where it can have a control group",
             ));
         }
-        let count = threads_beside(process.pid)?.saturating_add(left);
         let limit = Lowered::apply(journal, process, Resource::Threads, count)?;
         Ok(Self { how: How::Process { limit, resource: Resource::Threads, was_full: false }, _around: None })
     }
@@ -71,7 +91,22 @@ impl TaskLeak {
     /// # Errors
     /// It has ended, or is another user's.
     pub fn descriptors(journal: &Journal, process: &Process, left: u64) -> Result<Self> {
-        let limit = first_refused(&proc::descriptors(process.pid)?, left);
+        Self::descriptors_beside(journal, process, &proc::descriptors(process.pid)?, left)
+    }
+
+    /// Leaves a process as many more descriptors as if it had so many open that it never closes.
+    ///
+    /// # Errors
+    /// It has ended, or is another user's.
+    pub fn descriptors_taken(journal: &Journal, process: &Process, count: u64) -> Result<Self> {
+        let (limit, _) = Resource::Descriptors.of(process)?;
+        let open = proc::descriptors(process.pid)?;
+        let left = limit.unwrap_or(u64::MAX).saturating_sub(open.len() as u64).saturating_sub(count);
+        Self::descriptors_beside(journal, process, &open, left)
+    }
+
+    fn descriptors_beside(journal: &Journal, process: &Process, open: &[u64], left: u64) -> Result<Self> {
+        let limit = first_refused(open, left);
         let limit = Lowered::apply(journal, process, Resource::Descriptors, limit)?;
         Ok(Self { how: How::Process { limit, resource: Resource::Descriptors, was_full: false }, _around: None })
     }
@@ -104,7 +139,7 @@ impl Injection for TaskLeak {
                         proc::descriptors(pid).is_ok_and(|open| first_refused(&open, 0) >= limit.limit())
                     }
                     Resource::Threads | Resource::Memory => {
-                        threads_beside(pid).is_ok_and(|threads| threads >= limit.limit())
+                        counted(pid, |_| true).is_ok_and(|threads| threads >= limit.limit())
                     }
                 };
                 Ok(u64::from(*was_full))
@@ -146,8 +181,8 @@ fn is_above_limits(pid: u32) -> Result<bool> {
     Ok(is_first && (user == 0 || capabilities & ABOVE_LIMITS != 0))
 }
 
-/// Threads that count together with this process's: of its user, in its user namespace.
-fn threads_beside(pid: u32) -> Result<u64> {
+/// Threads of these of the processes that count together with this one: of its user, in its user namespace.
+fn counted(pid: u32, which: impl Fn(u32) -> bool) -> Result<u64> {
     let (user, _) = credentials(pid)?;
     let namespace = proc::namespace(pid, "user")?;
     let counts = |other: &u32| {
@@ -155,7 +190,7 @@ fn threads_beside(pid: u32) -> Result<u64> {
             && proc::namespace(*other, "user").is_ok_and(|found| found == namespace)
     };
     let threads = |other| Stat::of(other).map_or(0, |stat| stat.threads);
-    Ok(proc::all().into_iter().filter(counts).map(threads).sum())
+    Ok(proc::all().into_iter().filter(|other| which(*other) && counts(other)).map(threads).sum())
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use windtunnel_inject::boundary::Refusal as Refused;
 use windtunnel_inject::cgroup::{Group, Limit, Limited, Rates};
 use windtunnel_inject::journal::Journal;
-use windtunnel_inject::process::limit::Resource;
 use windtunnel_inject::process::proc;
 use windtunnel_inject::process::{CpuBurn, MemoryPressure, MemoryWatch, OomKill, TaskLeak};
 use windtunnel_inject::{Injection, Result};
@@ -64,7 +63,6 @@ impl World {
     pub(super) fn begin_lack(&self, host: HostId, lack: Lack) -> std::result::Result<Begun, Refusal> {
         let limits = self.limits(host);
         let total = limits.memory();
-        let more = |limit: u64, used: u32, taken: u32| limit.saturating_sub(u64::from(used) + u64::from(taken));
         match lack {
             Lack::Memory { share } if share >= 1.0 => self.starve(host, || {
                 self.with_group(host, |group| match group {
@@ -75,11 +73,12 @@ impl World {
             Lack::Memory { share } => self.begin_starving(host, (total as f64 * (1.0 - share)) as u64),
             Lack::Tasks { count } => self.begin_starving(host, total.saturating_sub(u64::from(count) * TASK_BYTES)),
             Lack::Threads { count } => {
-                let left = more(limits.threads_max().into(), self.usage(host).threads, count);
+                // Its group has nobody but the program and what that starts.
+                let most = limits.threads_max().saturating_sub(count).into();
                 let begin = || {
                     let leak = self.with_group(host, |group| match group {
-                        Some(group) => TaskLeak::tasks_in_group(group, left),
-                        None => TaskLeak::threads_of_user(&self.journal, self.child_of(host)?.process(), left),
+                        Some(group) => TaskLeak::tasks_of_group(group, most),
+                        None => TaskLeak::threads_of_process(&self.journal, self.child_of(host)?.process(), most),
                     });
                     leak.map(|leak| Box::new(leak) as Box<dyn Injection>)
                 };
@@ -87,10 +86,8 @@ impl World {
             }
             Lack::Descriptors { count } => {
                 let child = self.child_of(host)?;
-                let (soft, _) = Resource::Descriptors.of(child.process())?;
-                let left = more(soft.unwrap_or(u64::MAX), self.usage(host).descriptors, count);
                 let begin = || {
-                    let leak = TaskLeak::descriptors(&self.journal, child.process(), left);
+                    let leak = TaskLeak::descriptors_taken(&self.journal, child.process(), count.into());
                     leak.map(|leak| Box::new(leak) as Box<dyn Injection>)
                 };
                 Ok(Begun::Injected(self.accounted(host, Refused::Descriptors, begin)?))
