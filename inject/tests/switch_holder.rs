@@ -3,7 +3,7 @@
 mod common;
 mod network;
 
-use network::network;
+use network::{held_by_a_child, network};
 use std::io::{Read, Write};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
@@ -17,27 +17,13 @@ use windtunnel_inject::sys::{Forked, fork, wait};
 fn a_killed_holder_takes_its_partition_along() {
     common::in_namespaces(|| {
         let (switch, [a, b]) = network();
-        let (mut said, says) = std::io::pipe().expect("a pipe");
-        let holder = match fork().expect("a process") {
-            Forked::Child => {
-                let cuts = [Cut { from: a.addresses.to_vec(), to: b.addresses.to_vec(), ways: Ways::Both }];
-                let mut partition = Partition::begin(switch.ns(), &cuts).expect("a partition");
-                partition.read_back().expect("in force");
-                writeln!(&says, "{}", partition.table()).expect("a reader");
-                drop(says);
-                loop {
-                    std::thread::park();
-                }
-            }
-            Forked::Parent(pid) => pid,
-        };
-        drop(says);
-        let mut name = String::new();
-        said.read_to_string(&mut name).expect("its table's name");
-        let name = name.trim();
+        let (holder, name) = held_by_a_child(|| {
+            let cuts = [Cut { from: a.addresses.to_vec(), to: b.addresses.to_vec(), ways: Ways::Both }];
+            Partition::begin(switch.ns(), &cuts).expect("a partition")
+        });
         let there =
-            || in_namespace(switch.ns(), || is_there(name).expect("an answer")).expect("the switch's namespace");
-        assert!(!name.is_empty() && there());
+            || in_namespace(switch.ns(), || is_there(&name).expect("an answer")).expect("the switch's namespace");
+        assert!(there());
 
         let receiver = b.run(|| UdpSocket::bind((b.addresses[0], 7)).expect("a free port"));
         let sender = a.run(|| UdpSocket::bind((a.addresses[0], 7)).expect("a free port"));

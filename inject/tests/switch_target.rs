@@ -4,7 +4,7 @@ mod common;
 mod network;
 
 use common::is_in_force_and_gone_at_once;
-use network::{Host, network};
+use network::{Host, held_by_a_child, network};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::io::{Read, Write};
 use std::net::{IpAddr, UdpSocket};
@@ -15,7 +15,7 @@ use windtunnel_inject::error::ErrorKind;
 use windtunnel_inject::netlink::in_namespace;
 use windtunnel_inject::netlink::nft::{is_there, names};
 use windtunnel_inject::switch::{Lost, Partition};
-use windtunnel_inject::sys::{Forked, end_now, fork, wait};
+use windtunnel_inject::sys::{Forked, fork, wait};
 use windtunnel_inject::target::Process;
 use windtunnel_inject::{Injection, Target};
 
@@ -157,24 +157,10 @@ fn a_killed_holder_takes_its_partition_of_a_target_along() {
     common::in_namespaces(|| {
         let (_switch, [a, b]) = network();
         let (mine, theirs) = (socket(&a, 0), socket(&b, 0));
-        let (mut said, says) = std::io::pipe().expect("a pipe");
-        let holder = match fork().expect("a process") {
-            Forked::Child => {
-                let partition = Partition::of_target(&target(&a), &b.addresses, Lost::Both);
-                let Ok(partition) = partition else { end_now(1) };
-                writeln!(&says, "{}", partition.table()).expect("a reader");
-                drop(says);
-                loop {
-                    std::thread::park();
-                }
-            }
-            Forked::Parent(pid) => pid,
-        };
-        drop(says);
-        let mut name = String::new();
-        said.read_to_string(&mut name).expect("its table's name");
-        let there = || in_namespace(a.ns.as_fd(), || is_there(name.trim()).expect("an answer")).expect("its network");
-        assert!(!name.is_empty() && there());
+        let (holder, name) =
+            held_by_a_child(|| Partition::of_target(&target(&a), &b.addresses, Lost::Both).expect("a partition"));
+        let there = || in_namespace(a.ns.as_fd(), || is_there(&name).expect("an answer")).expect("its network");
+        assert!(there());
         assert_eq!(both_ways(&mine, &theirs), (false, false));
         Process::open(holder).expect("a child").kill().expect("ours");
         wait(holder).expect("a child");

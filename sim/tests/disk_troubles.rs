@@ -120,12 +120,16 @@ fn a_failed_sync_is_told_once() {
             file.write_all(b"text").unwrap();
             println!("sync: {:?}", file.sync_all().map_err(|e| e.raw_os_error()));
             println!("read: {:?}", fs::read_to_string("/srv/file"));
+            println!("again: {:?}", file.sync_all());
+            file.write_all(b" and more").unwrap();
+            println!("written: {:?}", file.sync_all().map_err(|e| e.raw_os_error()));
         },
         || println!("after: {:?}", File::open("/srv/file").unwrap().sync_all()),
     );
     assert_eq!(said["sync"], format!("Err(Some({}))", libc::EIO));
-    assert_eq!(said["read"], r#"Ok("text")"#);
-    assert_eq!((&said["bit"][..], &said["after"][..]), ("1", "Ok(())"));
+    assert_eq!((&said["read"][..], &said["again"][..]), (r#"Ok("text")"#, "Ok(())"));
+    assert_eq!(said["written"], format!("Err(Some({}))", libc::EIO));
+    assert_eq!((&said["bit"][..], &said["after"][..]), ("2", "Ok(())"));
 }
 
 #[test]

@@ -2,10 +2,13 @@
 
 #![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part")]
 
+use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
+use windtunnel_inject::Injection as _;
 use windtunnel_inject::netlink::{in_namespace, new_namespace};
-use windtunnel_inject::switch::Switch;
+use windtunnel_inject::switch::{Partition, Switch};
+use windtunnel_inject::sys::{Forked, fork};
 
 /// A host: nothing but its namespace.
 pub struct Host {
@@ -32,4 +35,27 @@ pub fn network<const HOSTS: usize>() -> (Switch, [Host; HOSTS]) {
         Host { ns, addresses: [v4.into(), v6.into()] }
     });
     (switch, hosts)
+}
+
+/// A child that holds a partition until it is killed: its number, and what the partition's table is called.
+pub fn held_by_a_child(begin: impl FnOnce() -> Partition) -> (u32, String) {
+    let (mut said, says) = std::io::pipe().expect("a pipe");
+    match fork().expect("a process") {
+        Forked::Child => {
+            let mut partition = begin();
+            partition.read_back().expect("in force");
+            write!(&says, "{}", partition.table()).expect("a reader");
+            drop(says);
+            loop {
+                std::thread::park();
+            }
+        }
+        Forked::Parent(pid) => {
+            drop(says);
+            let mut name = String::new();
+            said.read_to_string(&mut name).expect("its table's name");
+            assert!(!name.is_empty(), "it has no partition");
+            (pid, name)
+        }
+    }
 }

@@ -409,6 +409,11 @@ impl Disk {
         }
     }
 
+    /// Whether fsync(2) of a file cannot fail: see [`Regular::has_failed_to_sync`].
+    pub(crate) fn has_failed_to_sync(&self, id: InodeId) -> bool {
+        self.inodes[id].regular().is_some_and(Regular::has_failed_to_sync)
+    }
+
     /// fsync(2) of a file, begun at a mark, that fails because the disk does.
     pub(crate) fn fail_sync(&mut self, id: InodeId, mark: u64) {
         if let What::Regular(regular) = &mut self.inodes[id].what {

@@ -246,6 +246,11 @@ impl Regular {
         self.forget_bytes();
     }
 
+    /// Whether its last sync has failed, and nobody has written to it since: the next has nothing to write that could.
+    pub(crate) fn has_failed_to_sync(&self) -> bool {
+        !self.lost.is_empty() && !self.changes.iter().any(|noted| matches!(noted.change, Change::Write { .. }))
+    }
+
     /// Moves what has been written back by itself to the disk.
     fn retire(&mut self, now: u64) {
         self.settle(self.changes.partition_point(|noted| noted.at + WRITEBACK_NS <= now));

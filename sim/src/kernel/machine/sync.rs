@@ -138,7 +138,7 @@ impl Kernel {
         let now = self.hosts[host].disk.mark(inode);
         let mark = *self.threads[me].progress.sync_mark.get_or_insert(now);
         self.wait_for_disk(me, host, bytes)?;
-        if self.disk_fails(host, Operation::Sync) {
+        if !self.hosts[host].disk.has_failed_to_sync(inode) && self.disk_fails(host, Operation::Sync) {
             self.hosts[host].disk.fail_sync(inode, mark);
             return Err(Stop::Errno(EIO));
         }
