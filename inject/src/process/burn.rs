@@ -12,9 +12,16 @@ use crate::target::{Process, Target};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
-/// Over how long a share is kept: the default period of the kernel's bandwidth control, `sched_cfs_bandwidth_slice`'s
+/// Over how long a share is kept by helpers of ours: the default period of the kernel's bandwidth control,
 /// `default_cfs_period()` (kernel/sched/fair.c).
 const PERIOD_US: u64 = 100_000;
+
+/// Over how long it is kept by a quota, if that is not too little then. A period is the longest that a program goes on
+/// undisturbed after a quota has been set, and little more than the longest that it stands still.
+const QUOTA_PERIOD_US: u64 = 20_000;
+
+/// The kernel's longest period (`max_cfs_quota_period`, kernel/sched/core.c).
+const QUOTA_PERIOD_US_MAX: u64 = 1_000_000;
 
 /// The kernel's least quota (`min_cfs_quota_period`, kernel/sched/core.c).
 const QUOTA_US_MIN: u64 = 1_000;
@@ -63,9 +70,9 @@ impl CpuBurn {
     /// # Panics
     /// The share is nothing or everything.
     pub fn by_quota(group: &Group, load_ppm: u32, processors: u32) -> Result<Self> {
-        let left_ppm = WHOLE_PPM - u64::from(checked(load_ppm));
-        let quota_us = (PERIOD_US * u64::from(processors.max(1)) * left_ppm / WHOLE_PPM).max(QUOTA_US_MIN);
-        let limit = Limited::apply(group, &Limit::Processors { quota_us, period_us: PERIOD_US })?;
+        let left_ppm = u64::from(processors.max(1)) * (WHOLE_PPM - u64::from(checked(load_ppm)));
+        let (quota_us, period_us) = quota(left_ppm);
+        let limit = Limited::apply(group, &Limit::Processors { quota_us, period_us })?;
         Ok(Self { helpers: Vec::new(), how: How::Quota(limit), _around: None })
     }
 
@@ -167,6 +174,13 @@ fn checked(load_ppm: u32) -> u32 {
     load_ppm
 }
 
+/// The quota, and its period, in microseconds, for so much of one processor's time.
+fn quota(left_ppm: u64) -> (u64, u64) {
+    let least_us = (QUOTA_US_MIN * WHOLE_PPM).div_ceil(left_ppm.max(1));
+    let period_us = least_us.clamp(QUOTA_PERIOD_US, QUOTA_PERIOD_US_MAX);
+    ((period_us * left_ppm / WHOLE_PPM).max(QUOTA_US_MIN), period_us)
+}
+
 /// Busy for this share of each tenth of a period, so that it is felt evenly.
 fn burn(watch: &Watch, share: f64) {
     let period = Duration::from_micros(PERIOD_US / 10);
@@ -208,5 +222,19 @@ fn stop_and_go(watch: &Watch, root: &Identity, share: f64) {
         if !goes_on || !root.is_alive() || !watch.goes_on_after(period - stop) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quota;
+
+    #[test]
+    fn a_quota_is_of_a_short_period_unless_the_kernel_wants_more() {
+        // A fifth of two processors, a hundredth of two, a hundredth and a millionth of one.
+        assert_eq!(quota(400_000), (8_000, 20_000));
+        assert_eq!(quota(20_000), (1_000, 50_000));
+        assert_eq!(quota(10_000), (1_000, 100_000));
+        assert_eq!(quota(1), (1_000, 1_000_000));
     }
 }

@@ -34,10 +34,10 @@ const BURNT: f64 = 0.8;
 /// proc_pid_stat(5): `sysconf(_SC_CLK_TCK)` is 100 on every x86-64.
 const TICKS_PER_S: f64 = 100.0;
 
-/// For so long at a time Linux keeps to a quota, unless told otherwise (`default_cfs_period`, kernel/sched/fair.c).
-const PERIOD_S: f64 = 0.1;
+/// For so long at a time a quota is kept.
+const PERIOD_S: f64 = 0.02;
 /// Half of the time that a quota of a fifth has everybody wait in each.
-const HELD_UP_MS: f64 = 40.0;
+const HELD_UP_MS: f64 = 8.0;
 
 /// Few, and seldom: what comes and goes when somebody counts it makes another leak of it.
 const OPEN: Question = Question { task: Task::Open, amount: 4, pause: ms(5), ..Question::of("opens") };
