@@ -54,10 +54,16 @@ pub(super) fn of(directory: BorrowedFd<'_>) -> Result<Space> {
     Ok(Space {
         block_bytes: status.f_frsize,
         bytes: status.f_blocks * status.f_frsize,
-        free_bytes: status.f_bavail * status.f_frsize,
+        free_bytes: left(status.f_bavail) * status.f_frsize,
         inodes: status.f_files,
-        free_inodes: status.f_ffree,
+        free_inodes: left(status.f_ffree),
     })
+}
+
+/// What is left, by what statvfs(3) says. While somebody writes, a tmpfs may have counted more used than there is, and
+/// then says less than nothing (`shmem_statfs`, mm/shmem.c).
+fn left(count: u64) -> u64 {
+    u64::try_from(count.cast_signed()).unwrap_or(0)
 }
 
 /// What a fault takes, and a [`Watch`] counts.
@@ -115,4 +121,14 @@ pub(super) fn nameless_file(directory: BorrowedFd<'_>) -> io::Result<File> {
     let file = openat(directory, &name, flags | OFlags::CREATE | OFlags::EXCL, mode)?;
     unlinkat(directory, &name, AtFlags::empty())?;
     Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::left;
+
+    #[test]
+    fn less_than_nothing_is_nothing() {
+        assert_eq!((left(3), left(3_u64.wrapping_sub(4))), (3, 0));
+    }
 }
