@@ -1,5 +1,6 @@
 //! What a fault strikes.
 
+use crate::cgroup::read_members;
 use crate::error::{Error, Result};
 use crate::process::proc;
 use std::fs::{self, File};
@@ -116,17 +117,13 @@ fn is_in(pid: u32, namespace: (u64, u64)) -> bool {
 /// here.
 fn members(directory: &Path) -> Result<Vec<u32>> {
     let failed = |error| Error::os(format!("list the members of {}", directory.display()), error);
-    let listed = fs::read_to_string(directory.join("cgroup.procs")).and_then(|text| {
-        let below = fs::read_dir(directory)?.filter_map(io::Result::ok);
-        Ok((text, below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).collect::<Vec<_>>()))
-    });
-    let (text, below) = match listed {
+    let listed = read_members(directory).and_then(|pids| Ok((pids, fs::read_dir(directory)?)));
+    let (mut pids, entries) = match listed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         listed => listed.map_err(failed)?,
     };
-    let mut pids: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid != 0).collect();
-    for entry in below {
-        pids.extend(members(&entry.path())?);
+    for below in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        pids.extend(members(&below.path())?);
     }
     Ok(pids)
 }

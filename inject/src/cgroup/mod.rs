@@ -20,3 +20,4 @@ pub use group::{Group, join};
 pub use layout::{Controller, Hierarchy, Layout, Version};
 pub(crate) use limit::is_below_use;
 pub use limit::{Device, Limit, Limited, Rates};
+pub(crate) use remove::read_members;

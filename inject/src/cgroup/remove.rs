@@ -68,11 +68,16 @@ fn kill_members(directory: &Path) {
     }
 }
 
-/// The processes in this group, not in those below it.
+/// The processes in this group, not in those below it; none, if the kernel does not say.
 pub(super) fn members_of(directory: &Path) -> Vec<u32> {
-    let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    read_members(directory).unwrap_or_default()
+}
+
+/// The processes in this group, not in those below it.
+pub(crate) fn read_members(directory: &Path) -> io::Result<Vec<u32>> {
+    let text = fs::read_to_string(directory.join("cgroup.procs"))?;
     // 0: a process that this PID namespace has no number for.
-    text.lines().filter_map(|line| line.parse().ok()).filter(|&pid| pid != 0).collect()
+    Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|&pid| pid != 0).collect())
 }
 
 /// Calls this with each group below, and at last with this one.

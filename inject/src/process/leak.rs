@@ -44,8 +44,7 @@ impl TaskLeak {
     /// # Errors
     /// As [`Limited::apply`].
     pub fn tasks_in_group(group: &Group, left: u64) -> Result<Self> {
-        let count = group.tasks_used()?.saturating_add(left);
-        Ok(Self { how: How::Group(Limited::apply(group, &Limit::Tasks { count })?), _around: None })
+        Self::tasks_of_group(group, group.tasks_used()?.saturating_add(left))
     }
 
     /// Leaves a group so many processes and threads in all, however many it has.

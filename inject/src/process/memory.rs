@@ -188,7 +188,7 @@ impl MemoryWatch {
             // Descriptors of the parent were closed: it is found again by what tells it from all others.
             let Ok(Some(process)) = identity.open() else { return };
             while watch.goes_on_after(LOOK_EVERY) && process.is_alive() {
-                if resident_bytes(process.pid).is_ok_and(|resident| resident > bytes) {
+                if proc::resident_bytes(process.pid).is_ok_and(|resident| resident > bytes) {
                     if process.kill().is_ok() {
                         watch.count();
                     }
@@ -221,12 +221,4 @@ impl Injection for MemoryWatch {
     fn heal(&mut self) -> Result<()> {
         self.helper.end()
     }
-}
-
-/// Memory that a process has in RAM, shared pages included (proc_pid_statm(5)).
-pub(super) fn resident_bytes(pid: u32) -> Result<u64> {
-    let text = proc::read(pid, "statm")?;
-    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
-    let pages = pages.ok_or_else(|| Error::gone(format!("read the memory of process {pid}")))?;
-    Ok(pages * rustix::param::page_size() as u64)
 }

@@ -2,7 +2,6 @@
 
 use super::helper::{Helper, Watch};
 use super::identity::Identity;
-use super::memory::resident_bytes;
 use super::proc;
 use crate::cgroup::{Group, Limit, Limited, is_below_use};
 use crate::error::{Error, ErrorKind, Result};
@@ -85,7 +84,7 @@ impl OomKill {
     /// It has ended, or is another user's.
     pub fn by_hand(process: &Process) -> Result<Self> {
         process.identity()?;
-        let size = |pid: &u32| resident_bytes(*pid).unwrap_or(0);
+        let size = |pid: &u32| proc::resident_bytes(*pid).unwrap_or(0);
         let largest = proc::tree(process.pid).into_iter().max_by_key(size).unwrap_or(process.pid);
         let victim = if largest == process.pid { process.clone() } else { Process::open(largest)? };
         victim.kill()?;

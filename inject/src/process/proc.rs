@@ -109,6 +109,17 @@ pub fn descriptors(pid: u32) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// Memory that a process has in RAM, in bytes, shared pages included (proc_pid_statm(5)).
+///
+/// # Errors
+/// There is no such process.
+pub fn resident_bytes(pid: u32) -> Result<u64> {
+    let text = read(pid, "statm")?;
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let pages = pages.ok_or_else(|| Error::gone(format!("read the memory of process {pid}")))?;
+    Ok(pages * rustix::param::page_size() as u64)
+}
+
 /// All processes in sight.
 pub fn all() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };

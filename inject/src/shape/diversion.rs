@@ -8,7 +8,7 @@
 
 use super::engine::Pair;
 use super::rule::{Description, LEASE, Means, SETS, is_of, key};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::netlink::Socket;
 use crate::netlink::nft::message::{self, Step, transaction};
 use crate::netlink::nft::{Hold, Renewed, by_the_best_hold, renew};
@@ -122,22 +122,13 @@ impl Diversion {
 
     /// Makes the table by whichever means this kernel has, with this in it.
     fn make_table(&mut self, hold: Hold, elements: &[Step]) -> Result<()> {
-        let means = self.means.map_or(Means::ALL.to_vec(), |means| vec![means]);
-        let [missing, remedy] = Means::LACKING;
-        let mut refused = Error::lacking(ADDING, missing, remedy);
-        for means in means {
+        let known = self.means.map(|means| [means]);
+        let those = known.as_ref().map_or(&Means::ALL[..], |means| means);
+        self.means = Some(Means::first_of(those, ADDING, |means| {
             let steps = [self.description.table_with(hold, means), elements.to_vec()].concat();
-            match self.socket.batch(transaction(steps), ADDING) {
-                Ok(()) => {
-                    self.means = Some(means);
-                    return Ok(());
-                }
-                // There is no such expression, or no such target.
-                Err(error) if error.is_os(libc::ENOENT) => {}
-                Err(error) => refused = error,
-            }
-        }
-        Err(refused)
+            self.socket.batch(transaction(steps), ADDING).map(|()| means)
+        })?);
+        Ok(())
     }
 
     /// What changes the sets by these pairs, some at a time.

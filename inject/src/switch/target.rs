@@ -64,21 +64,13 @@ impl Partition {
             return Self::lay(ns, sets.clone(), vec![arriving()], None, Table::new);
         }
         let queue = in_namespace(ns.as_fd(), nowhere)?;
-        let [missing, remedy] = Queueing::LACKING;
-        let mut refused = Error::lacking(WHAT, missing, remedy);
-        for queueing in Queueing::ALL {
+        Queueing::first_of(&Queueing::ALL, WHAT, |queueing| {
             let end = Expression::Raw(queueing.expression(queue, Unclaimed::Vanish));
             let mut chains = vec![chain("leaving", Hook::Departure, Direction::Destination, end)];
             chains.extend((lost == Lost::Both).then(arriving));
             let ns = ns.try_clone().map_err(|error| Error::os(WHAT, error))?;
-            match Self::lay(ns, sets.clone(), chains, Some(queue), Table::new) {
-                // There is no such expression, or no such target.
-                Err(error) if error.is_os(libc::ENOENT) => {}
-                Err(error) => refused = error,
-                done => return done,
-            }
-        }
-        Err(refused)
+            Self::lay(ns, sets.clone(), chains, Some(queue), Table::new)
+        })
     }
 }
 

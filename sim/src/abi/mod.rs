@@ -64,8 +64,7 @@ pub(crate) fn stack_bounds(pthread: usize) -> Option<(usize, usize)> {
 /// ```
 /// `@also(name)` gives a second symbol for the same code (`open64` for `open`); `@outside(path)` names the function
 /// that answers outside of worlds instead of the genuine one, and `@real(f(fd))` a function of [`real_calls`] that is
-/// given
-/// these and the genuine call, for all of the symbols.
+/// given these and the genuine call, for all of the symbols.
 macro_rules! hooks {
     ($field:ident; $(
         $(#[$meta:meta])* $(@also($($also:ident),+))? $(@outside($outside:path))?

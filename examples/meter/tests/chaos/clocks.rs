@@ -5,7 +5,7 @@ use crate::plan::{MARGIN, around, mark_all, middle, ms, phases};
 use crate::rows::{Row, judge};
 use crate::stream::{NEVER, Probe, ask, round_trips_ms, sent_in};
 use crate::turns::{Question, Turn, take_turns};
-use crate::watch::{Strikes, Watch, delays};
+use crate::watch::{Strikes, Watch, all_struck, delays};
 use anyhow::Result;
 use meter::Task;
 use std::net::Ipv4Addr;
@@ -119,11 +119,5 @@ fn fastest(probes: &[Probe], phase: &Range<Duration>, ahead: fn(&Probe) -> Optio
 fn hijack(turns: &[Turn], planned: &Range<Duration>) -> Vec<Row> {
     let is_wrong = |turn: &Turn| turn.reading.is_some_and(|reading| reading.amount == u64::from(HIJACKED.to_bits()));
     let sightings = turns.iter().map(|turn| (turn.sent, is_wrong(turn)));
-    let watch = Watch::new("dns-hijack", planned, Strikes::Each, sightings);
-    let (wrong, asked) = watch.struck();
-    let share = (asked > 0).then(|| wrong as f64 / asked as f64 * 100.0);
-    let row = Row::new("dns-hijack", "names answered wrongly", "%").asked(100.0, (10.0, 0.0)).measured(share);
-    let mut rows = vec![row.struck((wrong, asked))];
-    rows.extend(watch.delays());
-    rows
+    all_struck("dns-hijack", "names answered wrongly", planned, sightings)
 }

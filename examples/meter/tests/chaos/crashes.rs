@@ -4,7 +4,7 @@ use crate::plan::{around, mark_all, ms, phases};
 use crate::rows::{Row, judge};
 use crate::stream::{NEVER, Probe, ask};
 use crate::turns::{Client, Question, Turn, take_turns};
-use crate::watch::{Strikes, Watch, delays};
+use crate::watch::{Strikes, Watch, all_struck, delays};
 use anyhow::{Context, Result};
 use meter::Task;
 use std::ops::Range;
@@ -79,13 +79,8 @@ fn pause(planned: &Range<Duration>, probes: &[Probe]) -> Vec<Row> {
 }
 
 fn kill(planned: &Range<Duration>, probes: &[Probe]) -> Vec<Row> {
-    let watch = Watch::new("crash", planned, Strikes::Each, probes.iter().map(|probe| (probe.sent, probe.is_lost())));
-    let (dead, asked) = watch.struck();
-    let share = (asked > 0).then(|| dead as f64 / asked as f64 * 100.0);
-    let row = Row::new("crash", "not answered, by kill", "%").asked(100.0, (10.0, 0.0)).measured(share);
-    let mut rows = vec![row.struck((dead, asked))];
-    rows.extend(watch.delays());
-    rows
+    let sightings = probes.iter().map(|probe| (probe.sent, probe.is_lost()));
+    all_struck("crash", "not answered, by kill", planned, sightings)
 }
 
 /// What was acknowledged as synced has to be there; of the rest nothing has to. Each turn appends to both files, and is

@@ -5,7 +5,7 @@ use crate::plan::{around, mark_all, middle, ms, phases, until};
 use crate::rows::{Row, judge};
 use crate::stream::{NEVER, Probe, ask};
 use crate::turns::{Client, Question, Turn, take_turns};
-use crate::watch::{Strikes, Watch};
+use crate::watch::{Strikes, Watch, all_struck};
 use anyhow::{Context, Result};
 use meter::{ALLOCATED_BYTES, Task};
 use std::io;
@@ -141,13 +141,7 @@ fn pressure(grown: Option<u64>) -> Row {
 
 fn oom_kill(planned: &Range<Duration>, probes: &[Probe]) -> Vec<Row> {
     let sightings = probes.iter().map(|probe| (probe.sent, probe.is_lost()));
-    let watch = Watch::new("memory-pressure", planned, Strikes::Each, sightings);
-    let (dead, asked) = watch.struck();
-    let share = (asked > 0).then(|| dead as f64 / asked as f64 * 100.0);
-    let row = Row::new("memory-pressure", "dead by `oom-kill`", "%").asked(100.0, (10.0, 0.0)).measured(share);
-    let mut rows = vec![row.struck((dead, asked))];
-    rows.extend(watch.delays());
-    rows
+    all_struck("memory-pressure", "dead by `oom-kill`", planned, sightings)
 }
 
 /// What a program that wants all processors gets of their time, by the kernel's own account. In the simulated world

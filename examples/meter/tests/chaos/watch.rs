@@ -99,6 +99,22 @@ impl Watch {
     }
 }
 
+/// Of a fault that strikes every probe: which share it struck, and how late it was.
+pub(crate) fn all_struck(
+    kind: &'static str,
+    quantity: &'static str,
+    planned: &Range<Duration>,
+    probes: impl IntoIterator<Item = (Duration, bool)>,
+) -> Vec<Row> {
+    let watch = Watch::new(kind, planned, Strikes::Each, probes);
+    let (struck, sent) = watch.struck();
+    let share = (sent > 0).then(|| struck as f64 / sent as f64 * 100.0);
+    let row = Row::new(kind, quantity, "%").asked(100.0, (10.0, 0.0)).measured(share);
+    let mut rows = vec![row.struck((struck, sent))];
+    rows.extend(watch.delays());
+    rows
+}
+
 const IN_FORCE_AFTER: &str = "in force after";
 const GONE_AFTER: &str = "gone after";
 

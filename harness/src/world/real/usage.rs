@@ -2,22 +2,20 @@
 
 use super::World;
 use std::fs;
+use windtunnel_inject::process::proc::{self, Stat};
 use windtunnel_sim::world::{HostId, Usage};
-
-const PAGE_BYTES: u64 = 4096;
 
 impl World {
     /// What a host's program has; nothing when it is down.
     pub(crate) fn usage(&self, host: HostId) -> Usage {
         let Some(pid) = self.pid(host) else { return Usage::default() };
-        let count = |directory: &str| {
-            let entries = fs::read_dir(format!("/proc/{pid}/{directory}"));
-            u32::try_from(entries.map_or(0, Iterator::count)).unwrap_or(u32::MAX)
-        };
-        // The second number is that of resident pages.
-        let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-        let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-        Usage { descriptors: count("fd"), threads: count("task"), memory_bytes: pages * PAGE_BYTES }
+        let fits = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        // Whoever ends meanwhile has nothing.
+        Usage {
+            descriptors: fits(proc::descriptors(pid).map_or(0, |open| open.len() as u64)),
+            threads: fits(Stat::of(pid).map_or(0, |stat| stat.threads)),
+            memory_bytes: proc::resident_bytes(pid).unwrap_or(0),
+        }
     }
 
     /// What a host's program has open, in order of numbers.

@@ -1,5 +1,6 @@
 //! Expressions that send packets to a queue of the network namespace (libnetfilter_queue, nfnetlink_queue.c).
 
+use crate::{Error, Result};
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::Expressions;
 use std::collections::BTreeSet;
@@ -28,10 +29,25 @@ impl Queueing {
     /// Both, the better one first.
     pub(crate) const ALL: [Self; 2] = [Self::Statement, Self::Target];
     /// What the kernel lacks that answers `ENOENT` to both: there is no such expression, or no such target.
-    pub(crate) const LACKING: [&str; 2] = [
+    const LACKING: [&str; 2] = [
         "the kernel's nf_tables cannot queue packets",
         "it would need CONFIG_NFT_QUEUE, or CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_NFQUEUE",
     ];
+
+    /// What comes of the first of these that the kernel has.
+    pub(crate) fn first_of<T>(those: &[Self], what: &str, mut make: impl FnMut(Self) -> Result<T>) -> Result<T> {
+        let [missing, remedy] = Self::LACKING;
+        let mut refused = Error::lacking(what, missing, remedy);
+        for queueing in those {
+            match make(*queueing) {
+                // There is no such expression, or no such target.
+                Err(error) if error.is_os(libc::ENOENT) => {}
+                Err(error) => refused = error,
+                made => return made,
+            }
+        }
+        Err(refused)
+    }
 
     /// As the kernel wants it.
     pub(crate) fn expression(self, queue: u16, unclaimed: Unclaimed) -> Expressions {

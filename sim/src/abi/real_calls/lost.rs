@@ -3,8 +3,7 @@
 //! Linux takes pages that could not be written for clean: the next fsync(2) has nothing to do and says that all is well
 //! (<https://lwn.net/Articles/752063/>). So that it says so here without having written anything, files are remembered
 //! for as long as nobody writes to them. What the kernel writes back by itself (after 30 s, `dirty_expire_centisecs`)
-//! is
-//! not lost here.
+//! is not lost here.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 

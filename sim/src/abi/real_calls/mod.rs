@@ -6,10 +6,8 @@
 //! pointer. Like all hooks they use no Rust heap and no thread-local storage.
 //!
 //! Only regular files are in trouble, and no files of the kernel's (`/proc`, `/sys`). Not seen, neither by faults nor
-//! by
-//! the account: what libc does inside itself (`fopen` and its streams, getaddrinfo(3)), memory mappings but for
-//! msync(2),
-//! io_uring(7), and whoever makes system calls by himself.
+//! by the account: what libc does inside itself (`fopen` and its streams, getaddrinfo(3)), memory mappings but for
+//! msync(2), io_uring(7), and whoever makes system calls by himself.
 //!
 //! | file | what is in it |
 //! | --- | --- |
