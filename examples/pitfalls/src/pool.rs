@@ -13,7 +13,10 @@
 //!
 //! # The remedy
 //!
-//! `--abandoned closed`: the task ends with the connection whose answers it reads.
+//! `--abandoned closed`: the task ends with the connection whose answers it reads. That alone is not enough: who closes
+//! a socket with something unread in it sends a reset, once (RFC 2525, §2.17; `tcp_close` in net/ipv4/tcp.c), and a
+//! backend that has not heard of it waits for the next question for ever. So it asks now and then whether anybody is
+//! there (tcp(7), `TCP_KEEPIDLE`).
 
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
@@ -25,6 +28,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use clap::{Parser, ValueEnum};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -33,6 +37,8 @@ use tokio::time::timeout;
 
 use crate::{PORT, serve};
 
+/// How long a connection is idle before the backend asks whether it still is one.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 /// How long a question may take, the connection included.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
@@ -141,6 +147,7 @@ pub async fn backend_main() -> anyhow::Result<()> {
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await.context("failed to listen")?;
     loop {
         let (stream, _from) = listener.accept().await?;
+        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(IDLE_MAX))?;
         tokio::spawn(echo(stream));
     }
 }
