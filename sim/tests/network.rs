@@ -125,7 +125,7 @@ fn a_long_partition_ends_the_stream() {
         println!("{:?}", stream.read(&mut [0; 5]));
         println!("{:?}", stream.write(b"x").expect_err("broken").kind());
     });
-    assert_eq!(run.output, "TimedOut after 926 s\nOk(0)\nBrokenPipe\n");
+    assert_eq!(run.output, "TimedOut after 927 s\nOk(0)\nBrokenPipe\n");
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Kernel {
         value: &mut Vec<u8>,
     ) -> Step {
         let (_, socket) = self.socket_of(me, fd)?;
-        *value = self.net.option(self.now, socket, level, name)?;
+        *value = self.network(|net, cx| net.option(cx, socket, level, name))?;
         self.log.returned(value);
         Ok(0)
     }
@@ -87,7 +87,7 @@ fn int(value: &[u8]) -> Result<c_int, c_int> {
 }
 
 impl Network {
-    fn option(&mut self, now: u64, socket: Socket, level: c_int, name: c_int) -> Result<Vec<u8>, c_int> {
+    fn option(&mut self, cx: &mut Cx<'_>, socket: Socket, level: c_int, name: c_int) -> Result<Vec<u8>, c_int> {
         let number = |n: c_int| Ok(n.to_ne_bytes().to_vec());
         let state = &self.sockets[socket];
         of(state).check_level(level, libc::EOPNOTSUPP)?;
@@ -121,17 +121,17 @@ impl Network {
                 Protocol::Unix(unix) => Ok(unix.peer_credentials().unwrap_or(Credentials::NOBODY).bytes().to_vec()),
                 Protocol::Tcp(_) | Protocol::Udp(_) => Ok(Credentials::NOBODY.bytes().to_vec()),
             },
-            (IPPROTO_TCP, _) if matches!(state.protocol, Protocol::Tcp(_)) => self.tcp_option(now, socket, name),
+            (IPPROTO_TCP, _) if matches!(state.protocol, Protocol::Tcp(_)) => self.tcp_option(cx, socket, name),
             (IPPROTO_IP, libc::IP_MTU) | (IPPROTO_IPV6, libc::IPV6_MTU) => number(self.path_mtu(socket)?),
             (IPPROTO_IP, libc::IP_MULTICAST_IF) if matches!(state.protocol, Protocol::Udp(_)) => Ok(vec![0; 4]),
             _ => number(state.options.get(of(state), level, name)?),
         }
     }
 
-    fn tcp_option(&mut self, now: u64, socket: Socket, name: c_int) -> Result<Vec<u8>, c_int> {
+    fn tcp_option(&mut self, cx: &mut Cx<'_>, socket: Socket, name: c_int) -> Result<Vec<u8>, c_int> {
         let state = &self.sockets[socket];
         match name {
-            libc::TCP_INFO => Ok(self.tcp_info(now, socket)),
+            libc::TCP_INFO => Ok(self.tcp_info(cx, socket)),
             libc::TCP_CONGESTION => {
                 let mut name = b"cubic".to_vec();
                 name.resize(16, 0);
@@ -189,7 +189,10 @@ impl Network {
     }
 
     /// `tcp_get_info`: state, retransmissions, timeouts, buffers; the rest is zero.
-    fn tcp_info(&mut self, now: u64, socket: Socket) -> Vec<u8> {
+    fn tcp_info(&mut self, cx: &mut Cx<'_>, socket: Socket) -> Vec<u8> {
+        if let Protocol::Tcp(Tcp::Connected { connection, side }) = self.sockets[socket].protocol {
+            self.tcp_take_acknowledgements(cx, connection, side);
+        }
         let mut info = vec![0; TCP_INFO_BYTES];
         let mut word = |at: usize, value: u32| info[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         let mut state = CLOSE;
@@ -200,7 +203,7 @@ impl Network {
                 word(28, listener.backlog); // tcpi_sacked: its limit
             }
             Protocol::Tcp(Tcp::Connected { connection, side, .. }) => {
-                let (links, side) = (&mut self.links, *side);
+                let side = *side;
                 let connection = &self.connections[*connection];
                 let (end, stream) = (&connection.ends[side], &connection.streams[side]);
                 let incoming = &connection.streams[side.other()];
@@ -214,23 +217,23 @@ impl Network {
                     Phase::Open if incoming.finished() => CLOSE_WAIT,
                     Phase::Open => ESTABLISHED,
                 };
-                let round_trip =
-                    links.one_way_ns(end.link, now) + links.one_way_ns(connection.ends[side.other()].link, now);
+                let (recovery, round_trip) = (&end.recovery, &end.round_trip);
                 let segments = (stream.sent - stream.acknowledged).div_ceil(end.segment_bytes_max.max(1));
-                word(8, (200_000 + round_trip / 1000) as u32); // tcpi_rto, µs
+                word(8, (recovery.timeout_ns(round_trip.timeout_ns()) / 1000) as u32); // tcpi_rto, µs
                 word(16, end.segment_bytes_max as u32); // tcpi_snd_mss
                 word(20, end.segment_bytes_max as u32); // tcpi_rcv_mss
                 word(24, segments as u32); // tcpi_unacked
                 word(32, stream.lost); // tcpi_lost
                 word(60, if end.segment_bytes_max > 1460 { 65_536 } else { 1500 }); // tcpi_pmtu
-                word(68, (round_trip / 1000) as u32); // tcpi_rtt, µs
-                word(72, (round_trip / 2000) as u32); // tcpi_rttvar
+                word(68, (round_trip.smoothed_ns() / 1000) as u32); // tcpi_rtt, µs
+                word(72, (round_trip.deviation_ns() / 1000) as u32); // tcpi_rttvar
                 word(80, 10); // tcpi_snd_cwnd: the initial window
                 word(84, end.segment_bytes_max as u32); // tcpi_advmss
                 word(96, end.window as u32); // tcpi_rcv_space
-                info[2] = end.unanswered as u8; // tcpi_retransmits
-                info[3] = end.keepalive_probes as u8; // tcpi_probes
-                info[4] = end.backoff as u8; // tcpi_backoff
+                word(100, end.retransmissions); // tcpi_total_retrans
+                info[2] = recovery.timeouts as u8; // tcpi_retransmits
+                info[3] = end.keepalive_probes.max(recovery.probes) as u8; // tcpi_probes
+                info[4] = recovery.backoff as u8; // tcpi_backoff
             }
             Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) | Protocol::Unix(_) => {}
         }
@@ -359,6 +362,7 @@ impl Network {
                     self.tcp_uncork(cx, id, side);
                 }
             }
+            (IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => end.user_timeout_ns = options.user_timeout_ns(),
             (IPPROTO_TCP, libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL) | (SOL_SOCKET, libc::SO_KEEPALIVE) => {
                 self.tcp_start_keepalive(cx, id, side);
             }

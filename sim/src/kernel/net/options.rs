@@ -117,6 +117,11 @@ impl Of {
 }
 
 impl Options {
+    /// `TCP_USER_TIMEOUT`; zero is none.
+    pub(crate) fn user_timeout_ns(&self) -> u64 {
+        u64::from(self.user_timeout_ms) * 1_000_000
+    }
+
     fn new(send_buffer: u32, receive_buffer: u32) -> Options {
         Options {
             reuse_address: false,

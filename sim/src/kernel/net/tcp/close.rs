@@ -114,8 +114,8 @@ impl Network {
         }
         let had_port = end.phase != Phase::Absent;
         end.phase = Phase::Gone;
-        if let Some((key, _)) = end.timer.take() {
-            cx.timers.cancel(key);
+        if let Some(alarm) = end.recovery.alarm.take() {
+            cx.timers.cancel(alarm.key);
         }
         cx.cancel(&mut end.keepalive);
         cx.cancel(&mut end.orphan);
@@ -150,8 +150,8 @@ impl Network {
         let end = &mut connection.ends[side];
         end.phase = Phase::Gone;
         (end.socket, end.listener, end.holder) = (None, None, None);
-        if let Some((key, _)) = end.timer.take() {
-            cx.timers.cancel(key);
+        if let Some(alarm) = end.recovery.alarm.take() {
+            cx.timers.cancel(alarm.key);
         }
         cx.cancel(&mut end.keepalive);
         cx.cancel(&mut end.orphan);

@@ -2,7 +2,9 @@
 
 use super::super::link::LinkId;
 use super::super::ports::Claim;
-use super::super::{Endpoint, Socket};
+use super::super::{Cx, Endpoint, Socket};
+use super::loss::Recovery;
+use super::round_trip::RoundTrip;
 use crate::abi::user::{In, Out};
 use crate::kernel::event::EventLog;
 use crate::kernel::slots::Id;
@@ -119,18 +121,20 @@ pub(crate) struct End {
     pub(crate) send_capacity: u64,
     /// Bytes that may have arrived and not been read.
     pub(crate) window: u64,
-    /// Retransmission timer, and when it fires.
-    pub(crate) timer: Option<(TimerKey, u64)>,
-    /// Doublings of the retransmission timeout.
-    pub(crate) backoff: u32,
-    /// Retransmissions and window probes since the peer was heard.
-    pub(crate) unanswered: u32,
-    /// When what is now unacknowledged was first lost.
-    pub(crate) stalled_since: Option<u64>,
+    pub(crate) recovery: Recovery,
+    pub(crate) round_trip: RoundTrip,
+    /// What had been sent when a tail loss probe was last needed; zero is never.
+    pub(crate) tail_probed_until: u64,
+    /// Segments that were sent again, ever.
+    pub(crate) retransmissions: u32,
+    /// `TCP_USER_TIMEOUT`, which stays when the program has closed the socket; zero is none.
+    pub(crate) user_timeout_ns: u64,
     /// When the last SYN or SYN-ACK was sent.
     pub(crate) handshake_at: u64,
     /// When the peer was heard last.
     pub(crate) heard_at: u64,
+    /// When the peer last acknowledged something new.
+    pub(crate) answered_at: u64,
     /// Its last acknowledgement was lost: its next segment carries it.
     pub(crate) acknowledgement_lost: bool,
     pub(crate) keepalive: Option<TimerKey>,
@@ -163,16 +167,29 @@ impl End {
             segment_bytes_max: 1,
             send_capacity: 0,
             window: 0,
-            timer: None,
-            backoff: 0,
-            unanswered: 0,
-            stalled_since: None,
+            recovery: Recovery::default(),
+            round_trip: RoundTrip::default(),
+            tail_probed_until: 0,
+            retransmissions: 0,
+            user_timeout_ns: 0,
             handshake_at: 0,
             heard_at: 0,
+            answered_at: 0,
             acknowledgement_lost: false,
             keepalive: None,
             keepalive_probes: 0,
             orphan: None,
+        }
+    }
+
+    /// The handshake is over: its last message has come, which is the first round trip that was measured.
+    pub(super) fn greeted(&mut self, cx: &mut Cx<'_>) {
+        self.phase = Phase::Open;
+        self.heard_at = cx.now;
+        self.answered_at = cx.now;
+        self.round_trip.sample(cx.now - self.handshake_at, 0, 0);
+        if let Some(alarm) = std::mem::take(&mut self.recovery).alarm {
+            cx.timers.cancel(alarm.key);
         }
     }
 
@@ -188,6 +205,8 @@ pub(crate) struct Segment {
     pub(crate) end: u64,
     /// When it arrives, or [`LOST`].
     pub(crate) at: u64,
+    /// When it was sent last.
+    pub(crate) sent_at: u64,
     /// When it has left a narrow link's queue.
     pub(crate) leaves: u64,
 }
@@ -199,6 +218,8 @@ pub(crate) struct Acknowledgement {
     pub(crate) position: u64,
     /// Right edge of the advertised window.
     pub(crate) edge: u64,
+    /// When what it answers was sent: the timestamp that it echoes (RFC 7323 §3).
+    pub(crate) sent_at: u64,
 }
 
 /// Bytes from one end to the other. Positions count from the connection's beginning; a FIN takes the position after
@@ -209,6 +230,8 @@ pub(crate) struct Streamed {
     buffer: VecDeque<u8>,
     pub(crate) read: u64,
     pub(crate) arrived: u64,
+    /// When the first of the segments that arrived last was sent.
+    pub(crate) arrived_sent_at: u64,
     pub(crate) acknowledged: u64,
     pub(crate) sent: u64,
     pub(crate) written: u64,
@@ -242,8 +265,8 @@ impl Streamed {
     #[inline]
     pub(crate) fn acknowledge_at(&mut self, at: u64) {
         let at = at.max(self.acknowledgements.back().map_or(0, |last| last.at));
-        let (position, edge) = (self.arrived, self.advertised);
-        self.acknowledgements.push_back(Acknowledgement { at, position, edge });
+        let (position, edge, sent_at) = (self.arrived, self.advertised, self.arrived_sent_at);
+        self.acknowledgements.push_back(Acknowledgement { at, position, edge, sent_at });
     }
 
     /// Bytes that have arrived and are not read.
@@ -336,6 +359,31 @@ impl Streamed {
         }
     }
 
+    /// Whether something was sent that is not acknowledged as far as the writer knows.
+    #[inline]
+    pub(crate) fn outstanding(&self) -> bool {
+        self.acknowledged < self.sent
+    }
+
+    /// When the first outstanding segment was sent last.
+    pub(crate) fn first_sent_at(&self) -> u64 {
+        match self.flight.front() {
+            Some(first) if self.acknowledged >= self.arrived => first.sent_at,
+            Some(_) | None => self.arrived_sent_at,
+        }
+    }
+
+    /// When the last outstanding segment was sent last.
+    pub(crate) fn last_sent_at(&self) -> u64 {
+        self.flight.back().map_or(self.arrived_sent_at, |last| last.sent_at)
+    }
+
+    /// How many segments are outstanding, at least.
+    pub(crate) fn segments_out(&self, segment_bytes_max: u64) -> u64 {
+        let pieces = self.flight.len() as u64 + u64::from(self.acknowledged < self.arrived);
+        pieces.max((self.sent - self.acknowledged).div_ceil(segment_bytes_max.max(1)))
+    }
+
     /// Whether bytes wait that the window does not let out.
     pub(crate) fn window_closed(&self) -> bool {
         self.sent < self.written && self.edge <= self.sent
@@ -358,7 +406,7 @@ impl Streamed {
 
     /// Puts a segment in flight.
     #[inline]
-    pub(crate) fn launch(&mut self, end: u64, at: u64, leaves: u64) {
+    pub(crate) fn launch(&mut self, end: u64, (sent_at, at): (u64, u64), leaves: u64) {
         self.sent = end;
         if at == LOST {
             self.lost += 1;
@@ -371,7 +419,7 @@ impl Streamed {
                 return;
             }
         }
-        self.flight.push_back(Segment { end, at, leaves });
+        self.flight.push_back(Segment { end, at, sent_at, leaves });
     }
 }
 
@@ -413,8 +461,8 @@ mod tests {
     fn only_what_has_arrived_can_be_read() {
         let mut stream = Streamed::default();
         write(&mut stream, b"hello world");
-        stream.launch(5, 10, 0);
-        stream.launch(11, 20, 0);
+        stream.launch(5, (0, 10), 0);
+        stream.launch(11, (0, 20), 0);
         assert_eq!(read(&mut stream, 100), b"");
         stream.arrived = 5;
         assert_eq!(read(&mut stream, 3), b"hel");
@@ -448,9 +496,10 @@ mod tests {
     fn segments_that_arrive_together_are_one() {
         let mut stream = Streamed::default();
         for (end, at) in [(10, 5), (20, 5), (30, LOST), (40, LOST), (50, 6)] {
-            stream.launch(end, at, 0);
+            stream.launch(end, (0, at), 0);
         }
-        let expected = [(20, 5), (30, LOST), (40, LOST), (50, 6)].map(|(end, at)| Segment { end, at, leaves: 0 });
+        let expected =
+            [(20, 5), (30, LOST), (40, LOST), (50, 6)].map(|(end, at)| Segment { end, at, sent_at: 0, leaves: 0 });
         assert_eq!(stream.flight, expected);
         assert_eq!(stream.lost, 2);
     }
@@ -459,9 +508,9 @@ mod tests {
     fn purging_keeps_what_still_travels() {
         let mut stream = Streamed::default();
         write(&mut stream, &[7; 50]);
-        stream.launch(10, 5, 0);
-        stream.launch(20, LOST, 0);
-        stream.launch(30, 6, 0);
+        stream.launch(10, (0, 5), 0);
+        stream.launch(20, (0, LOST), 0);
+        stream.launch(30, (0, 6), 0);
         stream.fin = true;
         stream.purge();
         assert_eq!((stream.written, stream.sent, stream.lost, stream.fin), (10, 10, 0, false));

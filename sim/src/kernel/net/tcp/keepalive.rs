@@ -38,8 +38,7 @@ impl Network {
         let next = if unsent || silence < idle {
             if unsent { cx.now + idle } else { end.heard_at + idle }
         } else {
-            let user_timeout = u64::from(options.user_timeout_ms) * 1_000_000;
-            let enough = match user_timeout {
+            let enough = match end.user_timeout_ns {
                 0 => end.keepalive_probes >= options.keepalive_probes_max,
                 timeout => silence >= timeout && end.keepalive_probes > 0,
             };

@@ -94,7 +94,7 @@ impl Network {
     /// net/ipv4/tcp_minisocks.c).
     pub(super) fn tcp_establish(&mut self, cx: &mut Cx<'_>, id: ConnectionId, with_data: bool) -> bool {
         let Some(listener) = self.connections[id].ends[Side::Acceptor].listener else { return false };
-        let tried = self.connections[id].ends[Side::Acceptor].backoff > 0;
+        let tried = self.connections[id].ends[Side::Acceptor].recovery.backoff > 0;
         let state = &mut self.sockets[listener];
         let deferred = state.options.defer_accept_s > 0 && !with_data;
         let Protocol::Tcp(Tcp::Listening(queue)) = &mut state.protocol else { return false };
@@ -106,12 +106,7 @@ impl Network {
         queue.queue.push_back((id, state.options.clone()));
         let connection = &mut self.connections[id];
         let end = &mut connection.ends[Side::Acceptor];
-        end.phase = Phase::Open;
-        end.backoff = 0;
-        end.heard_at = cx.now;
-        if let Some((key, _)) = end.timer.take() {
-            cx.timers.cancel(key);
-        }
+        end.greeted(cx);
         self.deliveries.push_back((0, connection.serial << 1));
         self.notify(listener, DATA);
         self.tcp_finish_if_shut(cx, id, Side::Acceptor);

@@ -18,6 +18,7 @@ mod listener;
 mod loss;
 mod open;
 mod receive;
+mod round_trip;
 mod transmission;
 
 pub(crate) use connection::{Connection, ConnectionId, LOST, Phase, Side};

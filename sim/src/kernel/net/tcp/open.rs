@@ -4,7 +4,7 @@ use super::super::link::{Fate, Parcel};
 use super::super::stack::Route;
 use super::super::{Cx, Endpoint, NetEvent, Network, Socket};
 use super::connection::{Both, Connection, ConnectionId, End, Phase, Side, Streamed};
-use super::loss::TIMEOUT_NS_MAX;
+use super::loss::{Expiry, TIMEOUT_NS_MAX};
 use super::{CHANGE, Standing, Tcp};
 use crate::kernel::entropy::mix;
 use crate::kernel::net::ports::Claim;
@@ -94,6 +94,7 @@ impl Network {
         end.listener = None;
         end.nagle = !options.no_delay;
         end.cork = options.cork;
+        end.user_timeout_ns = options.user_timeout_ns();
         end.segment_bytes_max = match options.segment_bytes_max {
             0 => segment,
             asked => segment.min(u64::from(asked)),
@@ -126,9 +127,9 @@ impl Network {
     /// A SYN or its answer was lost: the opener will send another.
     pub(super) fn tcp_await_syn_retry(&mut self, cx: &mut Cx<'_>, id: ConnectionId) {
         let end = &mut self.connections[id].ends[Side::Opener];
-        if end.phase == Phase::SynSent && end.timer.is_none() {
-            let at = (end.handshake_at + syn_timeout_ns(end.backoff)).max(cx.now);
-            end.timer = Some((cx.schedule(at, NetEvent::Retransmit(id, Side::Opener)), at));
+        if end.phase == Phase::SynSent && end.recovery.alarm.is_none() {
+            let at = (end.handshake_at + syn_timeout_ns(end.recovery.backoff)).max(cx.now);
+            self.tcp_set_alarm(cx, id, Side::Opener, at, Expiry::Timeout);
         }
     }
 
@@ -137,10 +138,11 @@ impl Network {
         let end = &mut self.connections[id].ends[Side::Opener];
         let asked = end.socket.map_or(0, |socket| self.sockets[socket].options.syn_retries);
         let retries = if asked == 0 { SYN_RETRIES } else { asked } + SYN_LINEAR_TIMEOUTS;
-        if end.backoff >= retries {
+        if end.recovery.backoff >= retries {
             return self.tcp_abort(cx, id, Side::Opener, ETIMEDOUT);
         }
-        end.backoff += 1;
+        end.recovery.backoff += 1;
+        end.retransmissions += 1;
         self.tcp_send_syn(cx, id);
     }
 
@@ -197,20 +199,20 @@ impl Network {
     /// The acceptor will hear nothing: it sends its SYN-ACK again.
     pub(super) fn tcp_await_syn_ack_retry(&mut self, cx: &mut Cx<'_>, id: ConnectionId) {
         let end = &mut self.connections[id].ends[Side::Acceptor];
-        if end.phase == Phase::SynReceived && end.timer.is_none() {
-            let timeout = (HANDSHAKE_TIMEOUT_NS << end.backoff).min(TIMEOUT_NS_MAX);
+        if end.phase == Phase::SynReceived && end.recovery.alarm.is_none() {
+            let timeout = (HANDSHAKE_TIMEOUT_NS << end.recovery.backoff).min(TIMEOUT_NS_MAX);
             let at = (end.handshake_at + timeout).max(cx.now);
-            end.timer = Some((cx.schedule(at, NetEvent::Retransmit(id, Side::Acceptor)), at));
+            self.tcp_set_alarm(cx, id, Side::Acceptor, at, Expiry::Timeout);
         }
     }
 
     /// The acceptor's SYN-ACK timer fires.
     pub(super) fn tcp_retry_syn_ack(&mut self, cx: &mut Cx<'_>, id: ConnectionId) {
         let end = &mut self.connections[id].ends[Side::Acceptor];
-        if end.backoff >= SYN_ACK_RETRIES {
+        if end.recovery.backoff >= SYN_ACK_RETRIES {
             return self.tcp_end(cx, id, Side::Acceptor); // silently: the opener finds out when it sends
         }
-        end.backoff += 1;
+        end.recovery.backoff += 1;
         self.tcp_send_syn_ack(cx, id);
         self.tcp_await_syn_ack_retry(cx, id);
     }
@@ -227,12 +229,7 @@ impl Network {
                 return self.tcp_refuse_segment(cx, id, Side::Opener);
             }
             Phase::SynSent => {
-                end.phase = Phase::Open;
-                end.backoff = 0;
-                end.heard_at = cx.now;
-                if let Some((key, _)) = end.timer.take() {
-                    cx.timers.cancel(key);
-                }
+                end.greeted(cx);
                 self.deliveries.push_back((0, connection.serial << 1 | 1));
                 self.tcp_changed(id, Side::Opener);
                 self.tcp_start_keepalive(cx, id, Side::Opener);
@@ -257,8 +254,7 @@ impl Network {
     fn tcp_open_itself(&mut self, cx: &mut Cx<'_>, id: ConnectionId) {
         let end = &mut self.connections[id].ends[Side::Itself];
         if end.phase == Phase::SynSent {
-            end.phase = Phase::Open;
-            end.heard_at = cx.now;
+            end.greeted(cx);
             self.tcp_changed(id, Side::Itself);
             self.tcp_start_keepalive(cx, id, Side::Itself);
             self.tcp_finish_if_shut(cx, id, Side::Itself);

@@ -32,6 +32,9 @@ impl Network {
         while let Some(first) = stream.flight.front()
             && first.at <= cx.now
         {
+            if stream.arrived == arrived {
+                stream.arrived_sent_at = first.sent_at;
+            }
             stream.arrived = first.end;
             stream.flight.pop_front();
         }

@@ -102,17 +102,19 @@ impl Network {
             match self.links.passage(end.link, Parcel::stream(cx.now, until - stream.sent)) {
                 Some(Passage { delay, leaves, flipped: None, .. }) => {
                     let at = (cx.now + delay).max(stream.not_before);
-                    stream.launch(until, at, leaves);
+                    stream.launch(until, (cx.now, at), leaves);
                     let (overtakes, owes) = (stream.lost > 0, end.acknowledgement_lost);
                     if overtakes {
                         self.tcp_hasten(cx, id, side, at);
+                    } else if end.user_timeout_ns > 0 {
+                        self.tcp_watch(cx, id, side, at);
                     }
                     if owes {
                         self.tcp_acknowledge_along(cx, id, side, at);
                     }
                 }
                 Some(_) | None => {
-                    stream.launch(until, LOST, 0);
+                    stream.launch(until, (cx.now, LOST), 0);
                     self.tcp_arm(cx, id, side);
                 }
             }
@@ -124,10 +126,11 @@ impl Network {
     fn tcp_sent(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
         self.tcp_schedule_arrival(cx, id, side);
         let stream = &self.connections[id].streams[side];
-        if stream.wants_acknowledgements() {
-            if stream.stuck() {
-                self.tcp_arm(cx, id, side);
-            }
+        let wants = stream.wants_acknowledgements();
+        if stream.stuck() {
+            self.tcp_arm(cx, id, side);
+        }
+        if wants {
             self.tcp_schedule_acknowledged(cx, id, side);
         }
     }
@@ -230,10 +233,20 @@ impl Network {
             }
             Fate::Lost => {
                 end.acknowledgement_lost = true;
-                if stream.stuck() {
-                    self.tcp_arm(cx, id, by.other());
-                }
+                self.tcp_miss_acknowledgement(cx, id, by.other());
             }
+        }
+    }
+
+    /// An acknowledgement for `side` was lost. If no other is on its way its timer will find out.
+    #[cold]
+    fn tcp_miss_acknowledgement(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+        self.tcp_take_acknowledgements(cx, id, side);
+        let stream = &self.connections[id].streams[side];
+        if stream.stuck() {
+            self.tcp_arm(cx, id, side);
+        } else if stream.flight.is_empty() {
+            self.tcp_schedule_acknowledged(cx, id, side); // and look again when that has come
         }
     }
 
@@ -251,29 +264,31 @@ impl Network {
 
     /// Takes note of the acknowledgements that have come by now.
     #[inline]
-    pub(super) fn tcp_take_acknowledgements(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
+    pub(in super::super) fn tcp_take_acknowledgements(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
         let connection = &mut self.connections[id];
         let (end, stream) = (&mut connection.ends[side], &mut connection.streams[side]);
-        let mut progress = false;
+        let (mut heard, mut progress) = (false, false);
         while let Some(first) = stream.acknowledgements.front()
             && first.at <= cx.now
         {
-            progress |= first.position > stream.acknowledged || first.edge > stream.edge;
-            stream.acknowledged = stream.acknowledged.max(first.position);
-            stream.edge = stream.edge.max(first.edge);
+            if first.position > stream.acknowledged {
+                stream.acknowledged = first.position;
+                end.answered_at = first.at;
+                end.round_trip.sample(first.at - first.sent_at, first.position, stream.sent);
+                progress = true;
+            }
+            if first.edge > stream.edge {
+                stream.edge = first.edge;
+                progress |= !stream.outstanding(); // the window was closed
+            }
             end.heard_at = first.at;
-            end.unanswered = 0;
+            heard = true;
+            end.recovery.probes = 0;
             end.keepalive_probes = 0;
             stream.acknowledgements.pop_front();
         }
-        if progress && end.stalled_since.is_some() {
-            end.stalled_since = None;
-            end.backoff = 0;
-            if stream.lost == 0
-                && let Some((key, _)) = end.timer.take()
-            {
-                cx.timers.cancel(key);
-            }
+        if heard && end.recovery.is_troubled() {
+            self.tcp_answered(cx, id, side, progress);
         }
     }
 

@@ -1,0 +1,154 @@
+//! What is lost is sent again when Linux would send it again: the same on both kernels.
+//!
+//! A client sends a byte into a partition. It cannot see its kernel's retransmissions, but it sees when the answer
+//! comes: with the first of them that is sent after the partition has healed. They leave after one retransmission
+//! timeout (the tail loss probe, RFC 8985 §7), two (the first that counts, so the timeout doubles from here), four,
+//! eight, and so on; after one, three and seven if there is no probe, because the last one has only just been needed.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use windtunnel::{Chaos, chaos_test, tcp};
+
+const PORT: u16 = 7200;
+/// Of a link whose round trips are short: Linux's shortest (`TCP_RTO_MIN`).
+const TIMEOUT_S: f64 = 0.2;
+/// How far the timeouts of a busy machine may be off, and not be taken for those of another retransmission.
+const OFF: std::ops::Range<f64> = 0.8..1.45;
+
+/// Answers every byte, for any number of clients.
+fn echo() -> std::io::Result<()> {
+    let listener = TcpListener::bind(("0.0.0.0", PORT))?;
+    for stream in listener.incoming() {
+        let mut stream = stream?;
+        stream.set_nodelay(true)?;
+        thread::spawn(move || {
+            let mut byte = [0];
+            while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+        });
+    }
+    Ok(())
+}
+
+/// A connection over which some bytes went already, so that both kernels know how long that takes.
+fn connect() -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(("server", PORT))?;
+    stream.set_nodelay(true)?;
+    for _ in 0..5 {
+        ask(&mut stream)?;
+    }
+    Ok(stream)
+}
+
+/// Sends a byte and waits for it to come back. Answers how many seconds that took.
+fn ask(stream: &mut TcpStream) -> std::io::Result<f64> {
+    let asked = Instant::now();
+    stream.write_all(b"?")?;
+    stream.read_exact(&mut [0])?;
+    Ok(asked.elapsed().as_secs_f64())
+}
+
+/// Has a thread of the client's own ask at these times, in milliseconds. Answers how many seconds each took, in turn.
+async fn answers(cx: &Chaos, asked_at_ms: &'static [u64]) -> Result<Vec<f64>> {
+    cx.host("server").main(echo).ready(tcp(PORT)).start().await?;
+    let run = move || -> std::io::Result<Vec<f64>> {
+        let began = Instant::now();
+        let mut stream = connect()?;
+        let mut answers = Vec::new();
+        for at in asked_at_ms {
+            thread::sleep(Duration::from_millis(*at).saturating_sub(began.elapsed()));
+            answers.push(ask(&mut stream)?);
+        }
+        Ok(answers)
+    };
+    let answers = cx.storm(async || tokio::task::spawn_blocking(run).await).await?.context("the client fails")?;
+    println!("answered after {answers:.3?} s");
+    Ok(answers)
+}
+
+/// Whether an answer came with a retransmission that leaves after so many timeouts.
+fn came_with(answered_s: f64, timeouts: f64) -> Result<()> {
+    let off = answered_s / (timeouts * TIMEOUT_S);
+    ensure!(OFF.contains(&off), "answered after {answered_s:.3} s, which is not {timeouts} timeouts of {TIMEOUT_S} s");
+    Ok(())
+}
+
+#[chaos_test(
+    world = [sim, real],
+    cases = 2,
+    plan = "500ms partition test->server for 100ms
+            1s partition test->server for 300ms
+            2s partition test->server for 500ms
+            4s partition test->server for 1s
+            7s partition test->server for 2s"
+)]
+async fn a_stream_goes_on_with_the_first_retransmission_after_a_partition(cx: Chaos) -> Result<()> {
+    let answers = answers(&cx, &[550, 1050, 2050, 4050, 7050]).await?;
+    if !cx.is_calm() {
+        for (answered, timeouts) in answers.into_iter().zip([1.0, 3.0, 4.0, 8.0, 16.0]) {
+            came_with(answered, timeouts)?;
+        }
+    }
+    Ok(())
+}
+
+/// A timeout comes of the round trips that were measured, not of those that there will be.
+#[chaos_test(
+    world = [sim, real],
+    cases = 2,
+    plan = "500ms partition test->server for 2500ms
+            600ms latency test<->server 5s for 2400ms"
+)]
+async fn a_delay_that_no_answer_has_shown_does_not_stretch_the_timeout(cx: Chaos) -> Result<()> {
+    let answers = answers(&cx, &[550]).await?;
+    if !cx.is_calm() {
+        came_with(answers[0], 16.0)?;
+    }
+    Ok(())
+}
+
+/// What `TCP_USER_TIMEOUT` allows counts from the first retransmission that counts, and an answer that is only late is
+/// as bad as none.
+#[chaos_test(
+    world = [sim, real],
+    cases = 2,
+    plan = "500ms partition test->server for 10s
+            500ms latency test<->late 10s for 10s"
+)]
+async fn a_user_timeout_ends_what_is_lost_and_what_is_late(cx: Chaos) -> Result<()> {
+    const USER_TIMEOUT: Duration = Duration::from_millis(1500);
+    for name in ["server", "late"] {
+        cx.host(name).main(echo).ready(tcp(PORT)).start().await?;
+    }
+    let run = |name: &'static str| {
+        move || -> std::io::Result<Option<f64>> {
+            let mut stream = TcpStream::connect((name, PORT))?;
+            stream.set_nodelay(true)?;
+            socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+            ask(&mut stream)?;
+            thread::sleep(Duration::from_millis(600));
+            let asked = Instant::now();
+            match ask(&mut stream) {
+                Ok(_) => Ok(None),
+                Err(error) if error.kind() == ErrorKind::TimedOut => Ok(Some(asked.elapsed().as_secs_f64())),
+                Err(error) => Err(error),
+            }
+        }
+    };
+    let storm =
+        async || tokio::try_join!(tokio::task::spawn_blocking(run("server")), tokio::task::spawn_blocking(run("late")));
+    let (lost, late) = cx.storm(storm).await?;
+    for (what, ended) in [("lost", lost?), ("late", late?)] {
+        println!("what is {what} ends after {ended:.3?} s");
+        let Some(ended) = ended else {
+            ensure!(cx.is_calm(), "what is {what} was answered");
+            continue;
+        };
+        let expected = 2.0 * TIMEOUT_S + USER_TIMEOUT.as_secs_f64();
+        ensure!(OFF.contains(&(ended / expected)), "what is {what} ended after {ended:.3} s, not {expected} s");
+    }
+    Ok(())
+}
