@@ -45,7 +45,7 @@ enum Task {
         #[arg(long, default_value_t = 20)]
         seeds: u64,
     },
-    /// Searches for the bugs in `examples/pitfalls` from many seeds, and runs their remedies for long.
+    /// Searches for the bugs planted in `examples` from many seeds, and runs their remedies for long.
     Planted {
         /// How many searches for each bug.
         #[arg(long, default_value_t = 20)]
