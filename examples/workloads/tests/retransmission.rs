@@ -7,6 +7,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,24 +20,39 @@ const TIMEOUT_S: f64 = 0.2;
 /// How far the timeouts of a busy machine may be off, and not be taken for those of another retransmission.
 const OFF: std::ops::Range<f64> = 0.8..1.45;
 
-/// Answers every byte, for any number of clients.
+/// Answers every byte, for any number of clients; [`HEARD`] by how often it heard that byte from anybody, and [`IDLE`]
+/// by not reading any more.
 fn echo() -> std::io::Result<()> {
+    static HEARD_BYTES: AtomicU8 = AtomicU8::new(0);
     let listener = TcpListener::bind(("0.0.0.0", PORT))?;
     for stream in listener.incoming() {
         let mut stream = stream?;
         stream.set_nodelay(true)?;
         thread::spawn(move || {
             let mut byte = [0];
-            while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+            while stream.read_exact(&mut byte).is_ok() {
+                match byte {
+                    [HEARD] => byte = [HEARD_BYTES.fetch_add(1, Relaxed) + 1],
+                    [IDLE] => thread::sleep(Duration::from_secs(3600)),
+                    _ => {}
+                }
+                if stream.write_all(&byte).is_err() {
+                    break;
+                }
+            }
         });
     }
     Ok(())
 }
 
+const HEARD: u8 = b'h';
+const IDLE: u8 = b'i';
+
 /// A connection over which some bytes went already, so that both kernels know how long that takes.
-fn connect() -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(("server", PORT))?;
+fn connect(name: &str, user_timeout: Option<Duration>) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect((name, PORT))?;
     stream.set_nodelay(true)?;
+    socket2::SockRef::from(&stream).set_tcp_user_timeout(user_timeout)?;
     for _ in 0..5 {
         ask(&mut stream)?;
     }
@@ -56,7 +72,7 @@ async fn answers(cx: &Chaos, asked_at_ms: &'static [u64]) -> Result<Vec<f64>> {
     cx.host("server").main(echo).ready(tcp(PORT)).start().await?;
     let run = move || -> std::io::Result<Vec<f64>> {
         let began = Instant::now();
-        let mut stream = connect()?;
+        let mut stream = connect("server", None)?;
         let mut answers = Vec::new();
         for at in asked_at_ms {
             thread::sleep(Duration::from_millis(*at).saturating_sub(began.elapsed()));
@@ -78,7 +94,7 @@ fn came_with(answered_s: f64, timeouts: f64) -> Result<()> {
 
 #[chaos_test(
     world = [sim, real],
-    cases = 2,
+    cases = 1,
     plan = "500ms partition test->server for 100ms
             1s partition test->server for 300ms
             2s partition test->server for 500ms
@@ -110,8 +126,19 @@ async fn a_delay_that_no_answer_has_shown_does_not_stretch_the_timeout(cx: Chaos
     Ok(())
 }
 
-/// What `TCP_USER_TIMEOUT` allows counts from the first retransmission that counts, and an answer that is only late is
-/// as bad as none.
+/// As an option of the tests that want it.
+const USER_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Whether what did not get through ended when `TCP_USER_TIMEOUT` says, which counts from the first retransmission that
+/// counts, or from the first window probe.
+fn ended_in_time(what: &str, ended_s: f64, first_try_s: f64) -> Result<()> {
+    println!("what is {what} ends after {ended_s:.3} s");
+    let expected = first_try_s + USER_TIMEOUT.as_secs_f64();
+    ensure!(OFF.contains(&(ended_s / expected)), "what is {what} ended after {ended_s:.3} s, not {expected} s");
+    Ok(())
+}
+
+/// An answer that is only late is as bad as none.
 #[chaos_test(
     world = [sim, real],
     cases = 2,
@@ -119,17 +146,14 @@ async fn a_delay_that_no_answer_has_shown_does_not_stretch_the_timeout(cx: Chaos
             500ms latency test<->late 10s for 10s"
 )]
 async fn a_user_timeout_ends_what_is_lost_and_what_is_late(cx: Chaos) -> Result<()> {
-    const USER_TIMEOUT: Duration = Duration::from_millis(1500);
     for name in ["server", "late"] {
         cx.host(name).main(echo).ready(tcp(PORT)).start().await?;
     }
     let run = |name: &'static str| {
         move || -> std::io::Result<Option<f64>> {
-            let mut stream = TcpStream::connect((name, PORT))?;
-            stream.set_nodelay(true)?;
-            socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-            ask(&mut stream)?;
-            thread::sleep(Duration::from_millis(600));
+            let began = Instant::now();
+            let mut stream = connect(name, Some(USER_TIMEOUT))?;
+            thread::sleep(Duration::from_millis(600).saturating_sub(began.elapsed()));
             let asked = Instant::now();
             match ask(&mut stream) {
                 Ok(_) => Ok(None),
@@ -142,13 +166,58 @@ async fn a_user_timeout_ends_what_is_lost_and_what_is_late(cx: Chaos) -> Result<
         async || tokio::try_join!(tokio::task::spawn_blocking(run("server")), tokio::task::spawn_blocking(run("late")));
     let (lost, late) = cx.storm(storm).await?;
     for (what, ended) in [("lost", lost?), ("late", late?)] {
-        println!("what is {what} ends after {ended:.3?} s");
-        let Some(ended) = ended else {
-            ensure!(cx.is_calm(), "what is {what} was answered");
-            continue;
-        };
-        let expected = 2.0 * TIMEOUT_S + USER_TIMEOUT.as_secs_f64();
-        ensure!(OFF.contains(&(ended / expected)), "what is {what} ended after {ended:.3} s, not {expected} s");
+        match ended {
+            Some(ended) => ended_in_time(what, ended, 2.0 * TIMEOUT_S)?,
+            None => ensure!(cx.is_calm(), "what is {what} was answered"),
+        }
     }
+    Ok(())
+}
+
+/// A reader that answers window probes and never reads is as bad as none, too.
+#[chaos_test(world = [sim, real], cases = 2)]
+async fn a_user_timeout_ends_what_nobody_reads(cx: Chaos) -> Result<()> {
+    cx.host("server").main(echo).ready(tcp(PORT)).start().await?;
+    let run = || -> std::io::Result<(ErrorKind, f64)> {
+        let mut stream = connect("server", Some(USER_TIMEOUT))?;
+        stream.write_all(&[IDLE])?;
+        let (mut longest, mut tried) = (Duration::ZERO, Instant::now());
+        loop {
+            // A write that has taken some of it waits, too, and leaves the error to the next one.
+            let written = stream.write(&[0; 10_000]);
+            longest = longest.max(tried.elapsed());
+            tried = Instant::now();
+            if let Err(error) = written {
+                return Ok((error.kind(), longest.as_secs_f64()));
+            }
+        }
+    };
+    let (error, ended) = cx.storm(async || tokio::task::spawn_blocking(run).await).await??;
+    ensure!(error == ErrorKind::TimedOut, "it ends with {error}");
+    ended_in_time("not read", ended, TIMEOUT_S)
+}
+
+/// A program that has closed its socket does not hear of the end, but its kernel ends it all the same.
+#[chaos_test(world = [sim, real], cases = 1, plan = "500ms partition test->server for 2500ms")]
+async fn a_closed_socket_keeps_its_user_timeout(cx: Chaos) -> Result<()> {
+    cx.host("server").main(echo).ready(tcp(PORT)).start().await?;
+    let run = || -> std::io::Result<u8> {
+        let began = Instant::now();
+        let mut asks = connect("server", None)?;
+        let mut patient = connect("server", None)?;
+        let mut impatient = connect("server", Some(USER_TIMEOUT))?;
+        thread::sleep(Duration::from_millis(600).saturating_sub(began.elapsed()));
+        patient.write_all(&[HEARD])?;
+        impatient.write_all(&[HEARD])?;
+        drop((patient, impatient));
+        thread::sleep(Duration::from_millis(6000));
+        let mut heard = [HEARD];
+        asks.write_all(&heard)?;
+        asks.read_exact(&mut heard)?;
+        Ok(heard[0] - 1)
+    };
+    let heard = cx.storm(async || tokio::task::spawn_blocking(run).await).await??;
+    let expected = if cx.is_calm() { 2 } else { 1 };
+    ensure!(heard == expected, "{heard} of two messages were heard, not {expected}");
     Ok(())
 }

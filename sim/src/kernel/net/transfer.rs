@@ -173,6 +173,9 @@ impl Kernel {
             });
         };
         let (total, done) = (input.len(), self.threads[me].progress.done as usize);
+        if done > 0 && self.net.connections[connection].ends[side].error != 0 {
+            return Ok(done as i64); // the error is for the next call: `do_error` in tcp_sendmsg_locked
+        }
         let wait = self.send_waiting(file, socket, flags);
         let host = self.net.sockets[socket].host;
         let more = flags & libc::MSG_MORE != 0;
