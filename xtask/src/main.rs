@@ -53,6 +53,9 @@ enum Task {
         /// How many cases with each remedy.
         #[arg(long, default_value_t = 5_000)]
         cases: u32,
+        /// Only the bugs of this example.
+        #[arg(long)]
+        package: Option<String>,
     },
     /// Measures what each kind of fault does in both worlds, and prints them side by side.
     Parity {
@@ -92,7 +95,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::run(&root),
         Task::Bench { arguments } => bench::run(&root, &arguments),
         Task::Shrinking { plans, seeds } => shrinking::run(&root, plans, seeds),
-        Task::Planted { searches, cases } => planted::run(&root, searches, cases),
+        Task::Planted { searches, cases, package } => planted::run(&root, searches, cases, package.as_deref()),
         Task::Parity { write } => parity::run(&root, write),
         Task::Tidy => tidy::run(&root),
         Task::CodeMap => code_map::write(&root),

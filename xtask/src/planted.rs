@@ -136,19 +136,22 @@ struct Found {
     faults: Vec<String>,
 }
 
-/// Searches for each bug from so many seeds, and runs so many cases with its remedy.
+/// Searches for each bug, or each of one example, from so many seeds, and runs so many cases with its remedy.
 ///
 /// # Errors
 /// Something could not be built or run, or a promise does not hold.
-pub fn run(root: &Path, searches: usize, cases: u32) -> Result<()> {
+pub fn run(root: &Path, searches: usize, cases: u32, only: Option<&str>) -> Result<()> {
+    let chosen: Vec<&Planted> =
+        PLANTED.iter().filter(|planted| only.is_none_or(|only| planted.package == only)).collect();
+    ensure!(!chosen.is_empty(), "no bug is planted in {}", only.unwrap_or_default());
     let mut examples = BTreeMap::new();
-    for package in PLANTED.iter().map(|planted| planted.package) {
+    for package in chosen.iter().map(|planted| planted.package) {
         if let Entry::Vacant(missing) = examples.entry(package) {
             missing.insert(Example(Tests::build(root, package, "planted")?));
         }
     }
     let (mut broken, mut remedies) = (Vec::new(), BTreeMap::new());
-    for planted in &PLANTED {
+    for planted in chosen {
         let example = &examples[planted.package];
         println!("\n{} ({})", planted.family, planted.package);
         let mut found = Vec::new();
