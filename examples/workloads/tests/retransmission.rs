@@ -221,3 +221,31 @@ async fn a_closed_socket_keeps_its_user_timeout(cx: Chaos) -> Result<()> {
     ensure!(heard == expected, "{heard} of two messages were heard, not {expected}");
     Ok(())
 }
+
+/// With `SO_LINGER`, closing waits until what was written has arrived, or for as long as it was told to.
+#[chaos_test(world = [sim, real], cases = 1, plan = "500ms partition test->server for 1500ms")]
+async fn closing_lingers_over_what_has_not_arrived(cx: Chaos) -> Result<()> {
+    cx.host("server").main(echo).ready(tcp(PORT)).start().await?;
+    let close = |linger_s: u64| {
+        move || -> std::io::Result<f64> {
+            let began = Instant::now();
+            let mut stream = connect("server", None)?;
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::from_secs(linger_s)))?;
+            thread::sleep(Duration::from_millis(600).saturating_sub(began.elapsed()));
+            stream.write_all(b"!")?;
+            let closing = Instant::now();
+            drop(stream);
+            Ok(closing.elapsed().as_secs_f64())
+        }
+    };
+    let storm = async || tokio::try_join!(tokio::task::spawn_blocking(close(1)), tokio::task::spawn_blocking(close(5)));
+    let (briefly, long) = cx.storm(storm).await?;
+    let (briefly, long) = (briefly?, long?);
+    println!("closing takes {briefly:.3} s and {long:.3} s");
+    if cx.is_calm() {
+        ensure!(briefly < 0.5 && long < 0.5, "closing takes {briefly:.3} s and {long:.3} s in the calm");
+        return Ok(());
+    }
+    ensure!(OFF.contains(&briefly), "closing takes {briefly:.3} s, not the second that it was given");
+    came_with(long, 8.0)
+}

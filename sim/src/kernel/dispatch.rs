@@ -460,7 +460,7 @@ impl Kernel {
     /// Ends a blocked call so that its thread can run a signal handler: with what it has done, or as interrupted.
     pub(crate) fn interrupt(&mut self, thread: ThreadId) {
         let t = &mut self.threads[thread];
-        if t.progress.partial > 0 {
+        if t.progress.partial > 0 || t.progress.lingers.is_some() {
             t.progress.cut_short = true;
         } else {
             // signal(7): what waits for a limited time only is not restarted, whatever the handler asks for.

@@ -268,8 +268,28 @@ impl Kernel {
         Ok(file)
     }
 
-    /// close(2).
+    /// close(2). The last descriptor of a TCP socket with `SO_LINGER` waits, even of one that does not block
+    /// (`inet_release`, net/ipv4/af_inet.c).
     pub(crate) fn close(&mut self, me: ThreadId, fd: c_int) -> Step {
+        if self.threads[me].progress.lingers.is_some() {
+            return self.linger(me);
+        }
+        let file = self.table(me).get(fd).ok_or(EBADF)?.file;
+        let lingering = self.lingering(file);
+        self.close_at_once(me, fd)?;
+        match lingering {
+            Some((connection, side, seconds)) => {
+                self.threads[me].progress.lingers = Some((connection, side));
+                let until = self.after(me, u64::from(seconds) * 1_000_000_000);
+                self.deadline(me, Some(until));
+                self.linger(me)
+            }
+            None => Ok(0),
+        }
+    }
+
+    /// As close(2), of a socket that does not linger or a descriptor that is closed by the way.
+    fn close_at_once(&mut self, me: ThreadId, fd: c_int) -> Step {
         let descriptor = self.table(me).take(fd).ok_or(EBADF)?;
         self.unseen_if_own(descriptor.file);
         self.close_gives_up_locks(me, descriptor.file);
@@ -289,7 +309,7 @@ impl Kernel {
             if flags & CLOEXEC != 0 {
                 self.set_close_on_exec(me, fd, true)?;
             } else {
-                self.close(me, fd)?;
+                self.close_at_once(me, fd)?;
             }
         }
         Ok(0)

@@ -3,6 +3,7 @@
 use super::Stop;
 use super::dispatch::Kernel;
 use super::file::{FileId, TableId};
+use super::net::{ConnectionId, Side};
 use super::process::ProcessId;
 use super::slots::Id;
 use super::timers::TimerKey;
@@ -76,6 +77,8 @@ pub(crate) struct Progress {
     pub(crate) pinned: Option<(c_int, FileId)>,
     /// What of a file was written when its fsync(2) began.
     pub(crate) sync_mark: Option<u64>,
+    /// The end of a connection that has been closed, and that close(2) lingers over.
+    pub(crate) lingers: Option<(ConnectionId, Side)>,
     /// Signals that the call waits for, in sigwait(3) and its like.
     pub(crate) signals_awaited: u64,
 }
@@ -93,6 +96,7 @@ impl Progress {
         cut_short: false,
         pinned: None,
         sync_mark: None,
+        lingers: None,
         signals_awaited: 0,
     };
 }

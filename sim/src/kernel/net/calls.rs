@@ -3,11 +3,12 @@
 use super::link::{Draws, Harm};
 use super::names::Patience;
 use super::socket::Protocol;
-use super::tcp::{Phase, Side, Tcp};
+use super::tcp::{ConnectionId, Phase, Side, Tcp};
 use super::{Cx, Fail, NetEvent, Network, Socket};
 use crate::kernel::dispatch::Kernel;
 use crate::kernel::event::What;
 use crate::kernel::file::{FileId, Kind};
+use crate::kernel::thread::Woken;
 use crate::kernel::{Step, Stop, ThreadId};
 use crate::weather::Links;
 use crate::world::{FaultId, HostId};
@@ -32,6 +33,9 @@ impl Kernel {
             if let Some(file) = self.net.sockets.get(socket).and_then(|state| state.file) {
                 self.notify(file, bits);
             }
+        }
+        while let Some(thread) = self.net.lingered.pop() {
+            self.wake(thread, Woken::Event);
         }
         while let Some(file) = self.net.released.pop() {
             self.release_file(file);
@@ -146,6 +150,27 @@ impl Kernel {
             Protocol::Unix(unix) => Ok(unix.unread() as i64),
             Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) => Ok(0),
         }
+    }
+
+    /// What close(2) will linger over, and for how many seconds: this is the last reference to a TCP socket that has
+    /// been told to (`SO_LINGER` in socket(7)).
+    pub(crate) fn lingering(&self, file: FileId) -> Option<(ConnectionId, Side, u32)> {
+        let file = self.files.get(file).filter(|file| file.references == 1)?;
+        let Kind::Socket(socket) = file.kind else { return None };
+        let state = self.net.sockets.get(socket)?;
+        let seconds = state.options.linger_s.filter(|seconds| *seconds > 0)?;
+        match state.protocol {
+            Protocol::Tcp(Tcp::Connected { connection, side }) => Some((connection, side, seconds)),
+            Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Unix(_) => None,
+        }
+    }
+
+    /// Waits until the peer has acknowledged all that was written, and the end: `sk_stream_wait_close`,
+    /// net/core/stream.c.
+    pub(crate) fn linger(&mut self, me: ThreadId) -> Step {
+        let Some((connection, side)) = self.threads[me].progress.lingers else { return Ok(0) };
+        let closing = self.network(|net, cx| net.tcp_linger(cx, connection, side, me));
+        if closing && !self.expired(me) { Err(Stop::Block) } else { Ok(0) }
     }
 
     /// The last descriptor of a socket is closed.

@@ -35,25 +35,26 @@ mod tcp;
 mod transfer;
 mod udp;
 
-use super::FileId;
 use super::dispatch::Event;
 use super::entropy::{Purpose, Stream};
 use super::event::EventLog;
 use super::slots::{Id, Slots};
 use super::timers::{TimerKey, Timers};
 use super::unix::Unix;
+use super::{FileId, ThreadId};
 use crate::world::{HostId, Hush};
 pub(crate) use address::{Endpoint, RawAddress};
 use link::{LinkId, Links};
 use stack::Stack;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
-use tcp::{Connection, ConnectionId, Side};
+use tcp::Connection;
 
 pub(crate) use address::Family;
 pub(crate) use link::{Draws, Harm, delay_ns};
 pub(crate) use setup::SOCK_TYPE_MASK;
 pub(crate) use socket::{Protocol, SocketState};
+pub(crate) use tcp::{ConnectionId, Side};
 pub(crate) use transfer::{Incoming, Outgoing};
 pub(crate) use udp::options as options_of_datagrams;
 
@@ -172,6 +173,8 @@ pub(crate) struct Network {
     notices: VecDeque<(Socket, u32)>,
     /// What reached somebody, for the event stream: a value and an identity.
     deliveries: VecDeque<(i64, u64)>,
+    /// Threads whose close(2) need not linger any more.
+    lingered: Vec<ThreadId>,
     /// Files that messages referred to and that nobody will receive.
     pub(crate) released: Vec<FileId>,
     /// What the seed switched on for hosts.
@@ -199,6 +202,7 @@ impl Network {
             spare_buffers: Vec::new(),
             notices: VecDeque::new(),
             deliveries: VecDeque::new(),
+            lingered: Vec::new(),
             released: Vec::new(),
             rarities: Rarities::drawn(seed),
             hijacks: names::Hijacks::default(),

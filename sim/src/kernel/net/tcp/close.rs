@@ -4,6 +4,7 @@ use super::super::link::{Fate, Parcel};
 use super::super::{Cx, NetEvent, Network};
 use super::CHANGE;
 use super::connection::{ConnectionId, Phase, Side};
+use crate::kernel::ThreadId;
 use libc::{ECONNREFUSED, ECONNRESET, EPIPE};
 
 /// `TCP_TIMEWAIT_LEN` (include/net/tcp.h).
@@ -57,6 +58,29 @@ impl Network {
         }
     }
 
+    /// Whether a closed end still has something to be acknowledged. If so, whoever lingers is woken when it has not.
+    pub(in super::super) fn tcp_linger(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: ConnectionId,
+        side: Side,
+        lingerer: ThreadId,
+    ) -> bool {
+        if self.connections.get(id).is_none_or(|connection| connection.ends[side].phase != Phase::Open) {
+            return false;
+        }
+        self.tcp_take_acknowledgements(cx, id, side);
+        let connection = &mut self.connections[id];
+        let closing = !connection.streams[side].fin_acknowledged();
+        connection.ends[side].lingerer = closing.then_some(lingerer);
+        closing
+    }
+
+    /// Nothing of an end is left to linger over.
+    fn tcp_lingered(&mut self, id: ConnectionId, side: Side) {
+        self.lingered.extend(self.connections[id].ends[side].lingerer.take());
+    }
+
     /// A program lets go of a connection that closes by itself: nobody is told.
     pub(in super::super) fn tcp_leave(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
         self.connections[id].ends[side].socket = None;
@@ -76,6 +100,8 @@ impl Network {
         if connection.ends[side].phase != Phase::Open {
             return;
         }
+        self.tcp_lingered(id, side);
+        let connection = &mut self.connections[id];
         let finished = connection.streams[side.other()].finished();
         let end = &mut connection.ends[side];
         if finished && end.closes_second {
@@ -112,6 +138,8 @@ impl Network {
         if end.phase == Phase::Gone {
             return;
         }
+        self.tcp_lingered(id, side);
+        let end = &mut self.connections[id].ends[side];
         let had_port = end.phase != Phase::Absent;
         end.phase = Phase::Gone;
         if let Some(alarm) = end.recovery.alarm.take() {
@@ -120,6 +148,7 @@ impl Network {
         cx.cancel(&mut end.keepalive);
         cx.cancel(&mut end.orphan);
         cx.cancel(&mut end.uncork);
+        let connection = &mut self.connections[id];
         cx.cancel(&mut connection.streams[side].acknowledged_event);
         let end = &mut connection.ends[side];
         let (host, local, claim) = (end.host, end.local, end.claim);

@@ -6,6 +6,7 @@ use super::super::{Cx, Endpoint, Socket};
 use super::loss::Recovery;
 use super::round_trip::RoundTrip;
 use crate::abi::user::{In, Out};
+use crate::kernel::ThreadId;
 use crate::kernel::event::EventLog;
 use crate::kernel::slots::Id;
 use crate::kernel::timers::TimerKey;
@@ -141,6 +142,8 @@ pub(crate) struct End {
     /// Keepalive probes since the peer was heard.
     pub(crate) keepalive_probes: u32,
     pub(crate) orphan: Option<TimerKey>,
+    /// Whose close(2) waits for what was written to be acknowledged.
+    pub(crate) lingerer: Option<ThreadId>,
 }
 
 impl End {
@@ -179,6 +182,7 @@ impl End {
             keepalive: None,
             keepalive_probes: 0,
             orphan: None,
+            lingerer: None,
         }
     }
 
