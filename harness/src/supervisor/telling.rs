@@ -326,7 +326,8 @@ fn planned(tally: &Tally) -> String {
         ),
         _ if bit == 0 => text.push_str(
             "\nwarning: no fault bit on anything: this test has not been tested. Does the workload run inside \
-             `cx.storm(..)`, and does it take any virtual time?",
+             `cx.storm(..)`, and does it take any virtual time? Hosts and clients that are made after the storm has \
+             begun cannot be struck.",
         ),
         0 => {}
         cases => text.push_str(&format!("\nnote: in {} nothing bit", counted(cases as usize, "case"))),

@@ -58,15 +58,16 @@ hooks! {
     }
 
     /// `AT_RANDOM` points to 16 random bytes that the real kernel made (getauxval(3)). And there is no vDSO (vdso(7)),
-    /// whose functions would tell the real time: whoever looks for it falls back to calls.
+    /// whose functions would tell the real time: whoever looks for it falls back to calls. Who runs the test, and by
+    /// which path, is the machine's business.
     fn getauxval(kind: c_ulong) -> c_ulong {
         static FIXED: [u8; 16] = *b"windtunnel-fixed";
-        if kind == libc::AT_SYSINFO_EHDR {
-            return 0;
+        match kind {
+            libc::AT_SYSINFO_EHDR | libc::AT_EXECFN => 0,
+            libc::AT_RANDOM => FIXED.as_ptr() as c_ulong,
+            libc::AT_UID | libc::AT_EUID => c_ulong::from(libc::getuid()),
+            libc::AT_GID | libc::AT_EGID => c_ulong::from(libc::getgid()),
+            _ => crate::carrier::real::getauxval(kind),
         }
-        if kind == libc::AT_RANDOM {
-            return FIXED.as_ptr() as c_ulong;
-        }
-        crate::carrier::real::getauxval(kind)
     }
 }

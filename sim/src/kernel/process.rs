@@ -272,7 +272,8 @@ impl Kernel {
         let process = self.threads[me].process;
         self.threads[me].result = result;
         self.threads[me].pending = None;
-        if self.processes[process].threads.len() == 1 {
+        let lives = |id: &ThreadId| self.threads[*id].state != State::Zombie;
+        if !self.processes[process].threads.iter().any(|id| *id != me && lives(id)) {
             // pthread_exit(3): the last thread's end is the process's, with status 0.
             return self.exit_process(me, 0);
         }
@@ -373,6 +374,9 @@ impl Kernel {
     pub(crate) fn exit_by_itself(&mut self, process: ProcessId, exit: Exit) {
         let host = self.processes[process].host;
         let client = self.processes[process].image.is_none();
+        if client && host != TEST && exit == Exit::Code(0) {
+            self.leave_open(process);
+        }
         self.end_process(process, exit);
         if host == TEST {
             let host = self.hosts[host].name.clone();
@@ -422,6 +426,16 @@ impl Kernel {
         self.hosts[host].last_exit = Some(exit);
         self.dead_images.extend(image);
         self.dead_heaps.extend(heap);
+    }
+
+    /// What a client has opened is the test's when it is done: clients share what the test has, and the test what they
+    /// have given to it or put into a static.
+    fn leave_open(&mut self, client: ProcessId) {
+        let (table, Some(test)) = (self.processes[client].table, self.hosts[TEST].process) else { return };
+        for fd in self.tables[table].open() {
+            let file = self.tables[table].get(fd).and_then(|descriptor| self.files.get_mut(descriptor.file));
+            file.filter(|file| file.owner == client).into_iter().for_each(|file| file.owner = test);
+        }
     }
 
     /// Closes what a process has open: its table, or of a shared one what it opened itself.

@@ -101,20 +101,27 @@ fn mapped_code(maps: &[u8]) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// `/proc/self/maps`: the real one, with the executable at the path where hosts see it.
+/// `/proc/self/maps`: of the real one what is the same in each run, which is where the code lies, with the executable at
+/// the path where hosts see it. Stacks and heaps are as long, and data mapped, as the process outside has it.
 pub(super) fn maps(k: &mut Kernel, who: Who) -> Vec<u8> {
     let maps = outside::mappings();
-    let (from, to) = (k.own.executable.as_os_str().as_bytes(), program(k, who));
+    let to = program(k, who);
     let mut out = Vec::with_capacity(maps.capacity());
-    for line in maps.split_inclusive(|byte| *byte == b'\n') {
-        match line.strip_suffix(b"\n").and_then(|line| line.strip_suffix(from)) {
-            Some(head) => {
-                out.extend_from_slice(head);
-                out.extend_from_slice(to.as_os_str().as_bytes());
-                out.push(b'\n');
-            }
-            None => out.extend_from_slice(line),
+    for line in maps.split(|byte| *byte == b'\n') {
+        let Some(at) = line.iter().position(|byte| *byte == b'/') else { continue };
+        let path = Path::new(OsStr::from_bytes(&line[at..]));
+        if !k.own.code.contains(path) {
+            continue;
         }
+        // proc_pid_maps(5): addresses, permissions, offset, device, inode. The last two are the machine's.
+        line.split(|byte| *byte == b' ').take(3).for_each(|field| {
+            out.extend_from_slice(field);
+            out.push(b' ');
+        });
+        out.extend_from_slice(b"00:00 0 ");
+        let path = if path == k.own.executable { &to } else { path };
+        out.extend_from_slice(path.as_os_str().as_bytes());
+        out.push(b'\n');
     }
     out
 }

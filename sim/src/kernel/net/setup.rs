@@ -66,12 +66,15 @@ impl Kernel {
                 let state = self.new_unix_socket(me, kind, protocol)?;
                 return Ok(i64::from(self.open_socket(me, state, flags)?.0));
             }
-            libc::AF_NETLINK | libc::AF_PACKET | libc::AF_VSOCK => {
-                self.refuse(
-                    me,
-                    "socket",
-                    "netlink, packet and vsock sockets are not simulated: there are AF_INET, AF_INET6 and AF_UNIX",
-                );
+            libc::AF_NETLINK => {
+                let instead = "netlink sockets are not simulated. Crates that watch the machine's interfaces open them; \
+                               listening on the host's own address rather than on 0.0.0.0 spares libp2p's that";
+                self.refuse(me, "socket", instead);
+                return Err(Stop::Block);
+            }
+            libc::AF_PACKET | libc::AF_VSOCK => {
+                let instead = "packet and vsock sockets are not simulated: there are AF_INET, AF_INET6 and AF_UNIX";
+                self.refuse(me, "socket", instead);
                 return Err(Stop::Block);
             }
             _ => return Err(Stop::Errno(EAFNOSUPPORT)),

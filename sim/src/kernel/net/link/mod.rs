@@ -128,6 +128,8 @@ struct Link {
     to: HostId,
     base_ns: u64,
     jitter_ns: u64,
+    /// When the last datagram arrives in good weather: the next does not overtake it.
+    datagrams_until: u64,
     stream: Option<Box<Stream>>,
     /// The state of `Links::changes` that `harms` belongs to.
     seen: u64,
@@ -217,6 +219,7 @@ impl Links {
             to,
             base_ns: CALM_NS,
             jitter_ns: 0,
+            datagrams_until: 0,
             stream: None,
             seen,
             harms,
@@ -300,7 +303,13 @@ impl Links {
             Some(stream) if link.jitter_ns > 0 => stream.below(link.jitter_ns),
             _ => 0,
         };
-        let delay = link.base_ns + jitter;
+        let mut delay = link.base_ns + jitter;
+        if parcel.droppable {
+            // What leaves in order arrives in order, as through one queue after another; `net::reorderings()` and
+            // latencies that vary are there for the rest. Streams keep their order by themselves.
+            link.datagrams_until = link.datagrams_until.max(parcel.now + delay);
+            delay = link.datagrams_until - parcel.now;
+        }
         if link.seen != self.changes || !link.harms.is_empty() {
             return self.passage_in_bad_weather(id, delay, parcel);
         }
