@@ -10,6 +10,7 @@ use super::motion::Clocks;
 use super::threads::{DETOUR_BYTES, are_outside, call_in, poke_all, session, stop_one, stop_outside};
 use super::vdso::{Vdso, free_address, is_mapped, is_vdso, lacking};
 use crate::error::{Error, Result};
+use crate::step::reached;
 use crate::sys::{read_memory, stub_code, write_memory};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -170,14 +171,18 @@ impl Stub {
                 return Err(process_error("map a page in", "another process", error));
             }
         }
+        reached("a page is mapped in another process");
         self.write(TIE_WORD, &[tie_ns().cast_unsigned()])?;
         self.say(clocks, until_ns)?;
+        reached("a page in another process says the time");
         poke_all(&thread, code_at, &stub_code(page_at).bytes)?;
         drop(thread);
+        reached("there is code in a vDSO, and nobody is led to it");
         let threads = stop_outside(pid, &self.undo.heads())?;
         for Written { at, after, .. } in &self.undo.entries {
             poke_all(&threads[0], *at, after)?;
         }
+        reached("a vDSO leads elsewhere");
         Ok(())
     }
 
@@ -186,6 +191,7 @@ impl Stub {
         // Asked for: two processes may have one memory for a while (vfork(2)).
         let turn = self.read(TURN_WORD)?.wrapping_add(1);
         self.write(slot_word(turn), &slot(until_ns, clocks, None))?;
+        reached("a slot of a page in another process is filled");
         self.write(TURN_WORD, &[turn])
     }
 
@@ -324,6 +330,7 @@ impl Undo {
         if let Some(found) = foreign {
             return Err(Error::unlike("put a vDSO back", "what we wrote", found));
         }
+        reached("a vDSO leads where it did");
         // The clock is right. Somebody may still be on the way out of the code.
         if !are_outside(self.pid, &threads, &self.ours())? {
             drop(threads);
@@ -337,6 +344,7 @@ impl Undo {
         if is_mapped(self.pid, self.page_at, PAGE_BYTES as u64)? {
             let unmap = [self.page_at, PAGE_BYTES as u64, 0, 0, 0, 0];
             call_in(&mut thread, self.detour_at(), libc::SYS_munmap, unmap)?;
+            reached("a page is unmapped in another process");
         }
         poke_all(&thread, self.code_at, &vec![0; (self.code_bytes + DETOUR_BYTES) as usize])
     }
