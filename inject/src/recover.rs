@@ -152,7 +152,7 @@ pub(crate) fn undo_outstanding(
     let mut undo = |id: u64, undo: Undo| {
         let is_gone = !is_this_boot && !undo.survives_boot();
         reached("to be undone for the dead");
-        let outcome = if is_gone { Outcome::TargetGone } else { undo.undo() };
+        let outcome = if is_gone { Outcome::TargetGone } else { undo.undo_for_the_dead() };
         let one = Undone { undo, outcome };
         tell(file, id, &one);
         (id, one)

@@ -46,6 +46,8 @@ fn strike(_name: &'static str) {
     if STEP.fetch_add(1, Ordering::Relaxed) + 1 == FATAL.load(Ordering::Relaxed) {
         let is_stop = IS_STOP.load(Ordering::Relaxed) == 1;
         let _ = kill_process(getpid(), if is_stop { Signal::STOP } else { Signal::KILL });
+        // The signal may have gone to another thread first.
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

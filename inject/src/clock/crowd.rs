@@ -9,6 +9,7 @@ use crate::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{self, Journal};
 use crate::process::proc;
+use crate::step::reached;
 use crate::target::Process;
 use std::collections::BTreeMap;
 use std::io;
@@ -239,6 +240,7 @@ impl Crowd {
                 self.late.remove(&pid);
                 let renewed = Instant::now();
                 self.members.insert(pid, Member { process, image, stub, made, renewed, inherited_reads, reads: 0 });
+                reached("a process's clock is among those that are wrong");
                 Ok(())
             }
             Err(_) if !process.is_alive() || Image::of(pid).is_ok_and(|now| now != Some(image)) => Ok(()),
@@ -326,9 +328,11 @@ impl Crowd {
             }
             if self.members.is_empty() && self.late.is_empty() {
                 self.known.clear();
+                reached("processes' clocks are as they were found");
                 return Ok(());
             }
             self.say(clocks, |_| true)?;
+            reached("processes' clocks are right, and code is left in them");
             let mut failed = self.late.keys().next().map(|pid| cannot_stop(*pid));
             for (pid, mut member) in std::mem::take(&mut self.members) {
                 match member.made.undo() {
@@ -367,6 +371,7 @@ impl Face for Crowd {
     }
 
     fn show(&mut self, clocks: &Clocks) -> Result<()> {
+        reached("processes are to be shown other clocks");
         if clocks.wall.is_right_from(now_ns()) {
             return self.leave(clocks);
         }
@@ -380,7 +385,9 @@ impl Face for Crowd {
             thread::sleep(BETWEEN_TRIES);
             self.gather(clocks)?;
         }
-        self.say(clocks, |_| true)
+        self.say(clocks, |_| true)?;
+        reached("processes are shown other clocks");
+        Ok(())
     }
 
     fn check(&mut self, clocks: &Clocks) -> Result<()> {

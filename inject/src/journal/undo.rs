@@ -129,6 +129,22 @@ impl Undo {
         }
     }
 
+    /// Undoes it in the place of who has died, with what nobody has written down: what was forked meanwhile from a
+    /// process whose clock is wrong has that clock too, and who would have noticed is dead.
+    pub(crate) fn undo_for_the_dead(&self) -> Outcome {
+        let outcome = self.undo();
+        match (self, &outcome) {
+            (Self::Clock { process, stub }, Outcome::Recovered | Outcome::TargetGone) if process.is_comparable() => {
+                match stub.carry_out_for_heirs() {
+                    Ok(true) => Outcome::Recovered,
+                    Ok(false) => outcome,
+                    Err(error) => clock_outcome(error),
+                }
+            }
+            _ => outcome,
+        }
+    }
+
     /// Whether it is still to be undone after a boot.
     pub(crate) fn survives_boot(&self) -> bool {
         matches!(self, Self::RemoveFile { .. })
@@ -179,11 +195,14 @@ fn kill(process: &Process) -> Outcome {
 }
 
 fn put_right(stub: &clock::Undo) -> Outcome {
-    match stub.carry_out() {
-        Ok(()) => Outcome::Recovered,
-        Err(Error { kind: ErrorKind::TargetGone, .. }) => Outcome::TargetGone,
-        Err(Error { kind: ErrorKind::Unlike { found, .. }, .. }) => Outcome::Foreign { found },
-        Err(error) => Outcome::failed(error),
+    stub.carry_out().map_or_else(clock_outcome, |()| Outcome::Recovered)
+}
+
+fn clock_outcome(error: Error) -> Outcome {
+    match error.kind {
+        ErrorKind::TargetGone => Outcome::TargetGone,
+        ErrorKind::Unlike { found, .. } => Outcome::Foreign { found },
+        _ => Outcome::failed(error),
     }
 }
 
