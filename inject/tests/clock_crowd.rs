@@ -6,8 +6,8 @@ mod family;
 mod victim;
 mod victims;
 
-use rustix::process::Signal;
 use family::{APART, Family, SECOND, is_possible, now_ns};
+use rustix::process::Signal;
 use std::io::{Read, Write, pipe};
 use std::process::Command;
 use std::sync::Arc;

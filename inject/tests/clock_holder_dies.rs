@@ -68,8 +68,8 @@ fn holder(at: u32, scratch: &Scratch, family: &Family) -> Victim {
 /// Whether all threads of a process are stopped.
 fn stands_still(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let stats = tasks.map(|task| fs::read_to_string(task.path().join("stat")).unwrap_or_default());
-    stats.map(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))).all(|stopped| stopped)
+    let mut stats = tasks.map(|task| fs::read_to_string(task.path().join("stat")).unwrap_or_default());
+    stats.all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
 }
 
 fn has_ended(pid: u32) -> bool {

@@ -13,13 +13,14 @@ use rustix::process::{Pid, Rlimit, Signal, getpid, kill_process, prlimit};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use victim::Picture;
 use victims::{Scratch, Victim, holds_within};
 use windtunnel_inject::cgroup::{Controller, Frozen, Group, Layout, Limit, Limited};
 use windtunnel_inject::clock::ForeignClocks;
+use windtunnel_inject::disk::DirectoryFull;
 use windtunnel_inject::error::ErrorKind;
 use windtunnel_inject::journal::{Journal, Undo};
 use windtunnel_inject::process::Paused;
@@ -110,6 +111,11 @@ impl Scene {
             let guardian = Process::open(journal.guardian().expect("a guardian")).expect("a guardian");
             guardian.kill().expect("killed");
             assert!(guardian.ends_within(SOON));
+            // Who covers a directory would see to that itself.
+            for below in proc::tree(std::process::id()).into_iter().skip(1).filter_map(|pid| Process::open(pid).ok()) {
+                below.kill().expect("ours");
+                assert!(below.ends_within(SOON));
+            }
             // Nothing is dropped: as if it were killed here.
             end_now(0)
         });
@@ -148,6 +154,8 @@ impl Scene {
             keep(journal, Undo::Kill { process: member.again().identity()? })?;
         }
         keep(journal, Undo::Kill { process: helper.again().identity()? })?;
+        let target = Target::Process(victim.clone());
+        std::mem::forget(DirectoryFull::apply(journal, &target, Path::new("/mnt"))?);
         std::mem::forget(Paused::apply(journal, &victim)?);
         let clocks = ForeignClocks::new(journal, SOON)?;
         clocks.follow(&Target::Process(victim))?;

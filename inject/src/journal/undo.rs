@@ -2,6 +2,7 @@
 
 use super::restore::Restore;
 use crate::clock;
+use crate::disk::Covered;
 use crate::error::{Error, ErrorKind};
 use crate::process::identity::Identity;
 use crate::process::limit::Resource;
@@ -58,6 +59,8 @@ pub enum Undo {
         /// What was put into it.
         stub: clock::Undo,
     },
+    /// Take a mount away that hides somebody else's directory.
+    Uncover(Covered),
     /// Remove a file. The only thing that is still there after a boot. A file has its inode before it has a name
     /// (open(2), `O_TMPFILE`), so that it can be written down first.
     RemoveFile {
@@ -125,6 +128,7 @@ impl Undo {
             Self::Continue { process } => with(process, |process| signal(process, Signal::CONT)),
             Self::Kill { process } => with(process, kill),
             Self::Clock { process, stub } => with(process, |_| put_right(stub)),
+            Self::Uncover(covered) => covered.undo(),
             Self::RemoveFile { path, device, inode } => remove_file(path, *device, *inode),
         }
     }
