@@ -247,11 +247,6 @@ impl Stub {
     pub(super) fn read_at(&self) -> Result<u64> {
         self.read(READ_AT_WORD)
     }
-
-    /// Takes it away.
-    pub(super) fn remove(&self) -> Result<()> {
-        self.undo.carry_out()
-    }
 }
 
 /// A word that nobody else comes upon.
