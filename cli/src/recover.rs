@@ -68,6 +68,7 @@ fn describe(undo: &Undo) -> String {
         Undo::Continue { process } => format!("stop of process {}", process.pid),
         Undo::Kill { process } => format!("process {} of ours", process.pid),
         Undo::Clock { process, .. } => format!("clock of process {}", process.pid),
+        Undo::Uncover(covered) => format!("mount over {}", covered.directory.display()),
         Undo::RemoveFile { path, .. } => format!("file {}", path.display()),
     }
 }

@@ -168,7 +168,7 @@ impl Watch<'_> {
             Stopped::Since(since) if since.elapsed() >= stopped_max => {
                 reached("the guardian undoes for one that is stopped");
                 if let Ok(mut file) = self.directory.file(self.name, rustix::fs::OFlags::empty()) {
-                    let _ = recover::undo_outstanding(&mut file);
+                    let _ = recover::undo_outstanding(&mut file, |_, _, _| {});
                 }
                 self.stopped = Stopped::Undone;
             }

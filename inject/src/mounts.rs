@@ -26,6 +26,8 @@ pub struct Mounted {
     pub at: PathBuf,
     /// The file system's type: `ext4`, `tmpfs`.
     pub kind: String,
+    /// What it is a mount of: a device, or whatever whoever mounted it says.
+    pub source: String,
 }
 
 /// The mounts this process sees, in the order in which they were made.
@@ -48,8 +50,9 @@ fn parse_line(line: &[u8]) -> Option<Mounted> {
     let parent = number(words.next()?)?;
     let at = unescape(words.nth(2)?);
     // Optional fields end with a lone hyphen; the type follows.
-    let kind = words.skip_while(|word| *word != b"-").nth(1)?;
-    Some(Mounted { id, parent, at, kind: String::from_utf8_lossy(kind).into_owned() })
+    let mut words = words.skip_while(|word| *word != b"-").skip(1);
+    let mut text = || Some(String::from_utf8_lossy(words.next()?).into_owned());
+    Some(Mounted { id, parent, at, kind: text()?, source: text()? })
 }
 
 /// Blank, tab, newline and backslash are written as three octal digits.
@@ -182,7 +185,8 @@ mod tests {
                      22 27 0:21 / /proc rw - proc proc rw\nbroken\n";
         let read = parse(text);
         assert_eq!(read.len(), 2);
-        assert_eq!(read[0], Mounted { id: 36, parent: 35, at: "/mnt2 x".into(), kind: "ext3".into() });
+        let (at, kind, source) = ("/mnt2 x".into(), "ext3".into(), "/dev/root".into());
+        assert_eq!(read[0], Mounted { id: 36, parent: 35, at, kind, source });
         assert_eq!(read[1].kind, "proc");
     }
 

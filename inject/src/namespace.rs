@@ -28,11 +28,22 @@ pub fn leave_for_new(kinds: UnshareFlags) -> Result<()> {
     reached("namespaces are to be left");
     unshare(kinds)?;
     reached("namespaces are left");
-    if kinds.contains(UnshareFlags::NEWNS) {
-        let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
-        rustix::mount::mount_change("/", private).map_err(|error| Error::os("keep mounts from spreading", error))?;
-        reached("mounts do not spread");
-    }
+    if kinds.contains(UnshareFlags::NEWNS) { keep_mounts_from_spreading() } else { Ok(()) }
+}
+
+/// Leaves the mount namespace for a copy of it, from which nothing spreads.
+///
+/// # Errors
+/// This process lacks `CAP_SYS_ADMIN` where it is.
+pub(crate) fn leave_for_copy_of_mounts() -> Result<()> {
+    unshare(UnshareFlags::NEWNS)?;
+    keep_mounts_from_spreading()
+}
+
+fn keep_mounts_from_spreading() -> Result<()> {
+    let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private).map_err(|error| Error::os("keep mounts from spreading", error))?;
+    reached("mounts do not spread");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Finishing what dead processes left: what their guardians would have done, had these not died as well.
 
 use crate::error::{Error, Result};
-use crate::journal::file::{Contents, Line};
+use crate::journal::file::{self, Contents, Line};
 use crate::journal::{Directory, Outcome, Undo, default_path};
 use crate::process::identity::Identity;
 use crate::process::proc::{self, Stat};
@@ -93,14 +93,17 @@ pub fn recover_in(path: &Path) -> Result<Report> {
 }
 
 fn recover_one(directory: &Directory, name: &str, report: &mut Report) -> io::Result<()> {
+    reached("a journal is to be recovered from");
     let mut file = match directory.file(name, OFlags::empty()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         file => file?,
     };
+    reached("a journal to recover from is open");
     if fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         report.in_use.push(name.to_owned());
         return Ok(());
     }
+    reached("a journal to recover from is locked");
     if Contents::read(&mut file)?.is_some_and(|contents| is_alive(&contents)) {
         report.in_use.push(name.to_owned());
         return Ok(());
@@ -123,13 +126,14 @@ pub(crate) fn finish(directory: &Directory, name: &str, file: &mut File) -> io::
     if file.metadata()?.nlink() == 0 {
         return Ok(Vec::new()); // somebody else has finished it
     }
-    let mut undone = Vec::new();
-    for (id, one) in undo_outstanding(file)? {
+    file::mend(file)?;
+    let undone = undo_outstanding(file, |file, id, one| {
         reached("undone for the dead");
-        // On a full disk it stands nowhere that this is undone; then it is undone again, which does nothing.
+        // At once, so that whoever finishes this after us tells what came of each as it was. On a full disk it stands
+        // nowhere that this is undone; then it is undone again, which does nothing.
         let _ = Line::Done { id, outcome: one.outcome.clone() }.append(file);
-        undone.push(one);
-    }
+        reached("struck out for the dead");
+    })?;
     if undone.iter().all(|undone| undone.outcome.is_final()) {
         reached("the journal of the dead is to be removed");
         directory.remove(name)?;
@@ -138,14 +142,24 @@ pub(crate) fn finish(directory: &Directory, name: &str, file: &mut File) -> io::
     Ok(undone)
 }
 
-/// Undoes what stands in a journal and is not undone, newest first, with its numbers there. The journal stays as it is.
-pub(crate) fn undo_outstanding(file: &mut File) -> io::Result<Vec<(u64, Undone)>> {
+/// Undoes what stands in a journal and is not undone, newest first, and tells of each at once, with its number there.
+pub(crate) fn undo_outstanding(
+    file: &mut File,
+    mut tell: impl FnMut(&mut File, u64, &Undone),
+) -> io::Result<Vec<Undone>> {
     let Some(contents) = Contents::read(file)? else { return Ok(Vec::new()) };
     let is_this_boot = proc::boot_id().is_ok_and(|boot_id| boot_id == contents.boot_id);
-    let one = |undo: Undo| {
+    let mut undo = |id: u64, undo: Undo| {
         let is_gone = !is_this_boot && !undo.survives_boot();
-        let outcome = if is_gone { Outcome::TargetGone } else { undo.undo() };
-        Undone { undo, outcome }
+        reached("to be undone for the dead");
+        let outcome = if is_gone { Outcome::TargetGone } else { undo.undo_for_the_dead() };
+        let one = Undone { undo, outcome };
+        tell(file, id, &one);
+        (id, one)
     };
-    Ok(contents.outstanding.into_iter().rev().map(|(id, undo)| (id, one(undo))).collect())
+    let undone: Vec<_> = contents.outstanding.into_iter().rev().map(|(id, change)| undo(id, change)).collect();
+    // What failed once more: a process that was stopped while a thread of it was on a detour of ours (`clock`) gets out
+    // of that only when it goes on, which may have been undone after its clock.
+    let again = |(id, one): (u64, Undone)| if one.outcome.is_final() { one } else { undo(id, one.undo).1 };
+    Ok(undone.into_iter().map(again).collect())
 }

@@ -3,20 +3,25 @@
 mod common;
 #[path = "common/victim.rs"]
 mod victim;
+mod victims;
 
 use common::{is_in_force_and_gone_at_once, tenth_of_a_second};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
+use serde_json::Value;
+use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 use victim::{Picture, Victim};
-use windtunnel_inject::clock::{ForeignClock, Journal, Undo};
+use victims::Scratch;
+use windtunnel_inject::Injection;
+use windtunnel_inject::clock::{ForeignClocks, Undo};
 use windtunnel_inject::error::ErrorKind;
+use windtunnel_inject::journal::{Journal, Settings};
 use windtunnel_inject::sys::{Forked, fork, wait};
-use windtunnel_inject::{Injection, Target};
+use windtunnel_inject::target::Process;
 
 const MILLISECOND: i64 = 1_000_000;
 const SECOND: i64 = 1000 * MILLISECOND;
@@ -28,12 +33,26 @@ fn victim() {
     victim::be_one();
 }
 
-fn no_journal() -> Journal {
-    Box::new(|_| Ok(()))
+fn clock_of(victim: &Victim) -> ForeignClocks {
+    clock_with(victim, &Journal::of_world().expect("a journal"))
 }
 
-fn clock_of(victim: &Victim) -> ForeignClock {
-    ForeignClock::of(&victim.target(), LEASE, no_journal()).expect("a process that can be struck")
+fn clock_with(victim: &Victim, journal: &Journal) -> ForeignClocks {
+    let clock = ForeignClocks::new(journal, LEASE).expect("clocks");
+    clock.follow(&victim.target()).expect("a target");
+    clock
+}
+
+/// The last change of a clock that is written down in a directory's journals.
+fn written_down(scratch: &Scratch) -> Option<Undo> {
+    let names = scratch.journal_names().into_iter().filter(|name| !name.starts_with('.'));
+    let texts = names.filter_map(|name| fs::read_to_string(scratch.journals().join(name)).ok());
+    let text: String = texts.collect();
+    // A line that was not finished is one of something that was not begun.
+    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let changes = lines.map(|line| serde_json::from_str::<Value>(line).expect("a line of a journal"));
+    let mut clocks = changes.filter(|line| line["line"] == "change" && line["undo"]["undo"] == "clock");
+    clocks.next_back().map(|line| serde_json::from_value(line["undo"]["stub"].clone()).expect("what is to be undone"))
 }
 
 #[track_caller]
@@ -160,19 +179,19 @@ enum From {
     WhatIsWrittenDown,
 }
 
-/// Lets another process strike, and ends that by a signal; answers what it had written down.
+/// Lets another process strike, and ends that by a signal, its guardian before; answers what it had written down.
 fn strike_and_be_ended(victim: &Victim, by: Signal, from: From, after: Duration) -> Option<Undo> {
-    let (read, write) = rustix::pipe::pipe().expect("a pipe");
+    let scratch = Scratch::new("clock-ended");
+    let (mut read, mut write) = std::io::pipe().expect("a pipe");
     match fork().expect("a process") {
         Forked::Child => {
             drop(read);
-            let told = std::fs::File::from(write);
-            let journal: Journal = Box::new(move |undo| {
-                serde_json::to_writer(&told, undo).expect("a pipe");
-                std::io::Write::write_all(&mut &told, b"\n").expect("a pipe");
-                Ok(())
-            });
-            let clock = ForeignClock::of(&victim.target(), LEASE, journal).expect("a process that can be struck");
+            let settings = Settings { directory: scratch.journals(), stopped_max: None };
+            let journal = Journal::open_with(settings).expect("a journal");
+            journal.prepare().expect("a guardian");
+            let guardian = journal.guardian().expect("a guardian");
+            write.write_all(&guardian.to_ne_bytes()).expect("a reader");
+            let clock = clock_with(victim, &journal);
             loop {
                 let fault = clock.skew(50 * SECOND, false).expect("a skew");
                 thread::sleep(Duration::from_millis(3));
@@ -181,23 +200,25 @@ fn strike_and_be_ended(victim: &Victim, by: Signal, from: From, after: Duration)
         }
         Forked::Parent(pid) => {
             drop(write);
-            if from == From::WhatIsWrittenDown {
-                let mut told = [PollFd::new(&read, PollFlags::IN)];
-                assert_eq!(poll(&mut told, None).expect("a pipe"), 1);
+            let mut guardian = [0; 4];
+            read.read_exact(&mut guardian).expect("it begins");
+            let guardian = Process::open(u32::from_ne_bytes(guardian)).expect("a guardian");
+            // One that has ended would be replaced.
+            guardian.signal(Signal::STOP).expect("it is ours");
+            while from == From::WhatIsWrittenDown && written_down(&scratch).is_none() {
+                thread::yield_now();
             }
             thread::sleep(after);
-            let child = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a child");
-            rustix::process::kill_process(child, by).expect("it is ours");
+            let child = Process::open(pid).expect("a child");
+            child.signal(by).expect("it is ours");
             if by != Signal::KILL {
                 thread::sleep(2 * LEASE);
                 // The lease has run out while it cannot do anything.
-                rustix::process::kill_process(child, Signal::KILL).expect("it is ours");
+                child.kill().expect("it is ours");
             }
             wait(pid).expect("a child");
-            let told = std::io::read_to_string(std::fs::File::from(read)).expect("a pipe");
-            // An entry that was not finished is one of something that was not begun.
-            let mut entries = told.split_inclusive('\n').filter(|entry| entry.ends_with('\n'));
-            entries.next_back().map(|entry| serde_json::from_str(entry).expect("an entry of a journal"))
+            guardian.kill().expect("it is ours");
+            written_down(&scratch)
         }
     }
 }
@@ -242,14 +263,10 @@ fn a_clock_puts_itself_right_when_whoever_struck_it_is_stopped() {
 fn a_clock_that_somebody_else_puts_right_is_noticed() {
     let victim = Victim::start(0);
     let before = victim.picture();
-    let (told, undo) = channel();
-    let journal: Journal = Box::new(move |undo| {
-        told.send(undo.clone()).expect("somebody listens");
-        Ok(())
-    });
-    let clock = ForeignClock::of(&victim.target(), LEASE, journal).expect("a process that can be struck");
+    let scratch = Scratch::new("clock-noticed");
+    let clock = clock_with(&victim, &scratch.journal());
     let mut fault = clock.skew(SECOND, false).expect("a skew");
-    undo.recv().expect("it was written down").carry_out().expect("undone");
+    written_down(&scratch).expect("it was written down").carry_out().expect("undone");
     let error = fault.read_back().expect_err("it is not in force");
     assert!(matches!(error.kind, ErrorKind::Unlike { .. }), "{error}");
     fault.heal().expect("nothing is left to heal");
@@ -260,8 +277,9 @@ fn a_clock_that_somebody_else_puts_right_is_noticed() {
 fn what_cannot_be_written_down_is_not_done() {
     let victim = Victim::start(0);
     let before = victim.picture();
-    let journal: Journal = Box::new(|_| Err(windtunnel_inject::Error::gone("write a journal")));
-    let clock = ForeignClock::of(&victim.target(), LEASE, journal).expect("a process that can be struck");
+    let scratch = Scratch::new("clock-unwritten");
+    let clock = clock_with(&victim, &scratch.journal());
+    fs::remove_dir(scratch.journals()).expect("where journals are kept");
     assert!(clock.skew(SECOND, false).is_err());
     assert_as_it_was(&victim, &before);
 }
@@ -279,19 +297,17 @@ fn a_process_that_ends_has_nothing_left_to_heal() {
 
 #[test]
 fn a_second_striker_is_refused_while_the_first_one_is_there() {
-    let victim = Victim::start(0);
+    let mut victim = Victim::start(0);
+    let before = victim.picture();
     let clock = clock_of(&victim);
     let fault = clock.skew(SECOND, false).expect("a skew");
-    let refused = ForeignClock::of(&victim.target(), LEASE, no_journal());
+    let other = clock_of(&victim);
+    let refused = other.skew(2 * SECOND, false);
     assert!(matches!(refused.err().expect("refused").kind, ErrorKind::Unlike { .. }));
+    assert_near(victim.ahead_ns(), SECOND, MILLISECOND);
     drop(fault);
-    drop(clock_of(&victim));
-}
-
-#[test]
-fn a_clock_is_one_process_s() {
-    let refused = ForeignClock::of(&Target::Cgroup("/sys/fs/cgroup".into()), LEASE, no_journal());
-    assert!(matches!(refused.err().expect("refused").kind, ErrorKind::Lacking { .. }));
+    drop(other.skew(2 * SECOND, false).expect("a skew"));
+    assert_as_it_was(&victim, &before);
 }
 
 /// By every function that the vDSO has for it, in a program that the dynamic linker has nothing to do with.

@@ -11,6 +11,7 @@ use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::Path;
 use windtunnel_inject::disk::{DirectoryFull, DiskKind};
+use windtunnel_inject::journal::Journal;
 use windtunnel_inject::namespace::leave_for_new;
 use windtunnel_inject::target::Process;
 use windtunnel_inject::{Injection, Target};
@@ -56,11 +57,13 @@ fn has_no_room() {
 #[test]
 fn a_process_finds_no_room_until_it_is_healed() {
     common::in_namespaces(|| {
+        let journal = Journal::of_world().expect("a journal");
         let (holder, process) = service();
         let before = mounts_of(&process);
         as_the_service(&process, has_room);
         let started = std::time::Instant::now();
-        let mut full = DirectoryFull::apply(&Target::Process(process.clone()), Path::new(DIRECTORY)).expect("no room");
+        let mut full =
+            DirectoryFull::apply(&journal, &Target::Process(process.clone()), Path::new(DIRECTORY)).expect("no room");
         println!("in force after {:?}", started.elapsed());
         full.read_back().expect("in force");
         as_the_service(&process, has_no_room);
@@ -75,12 +78,13 @@ fn a_process_finds_no_room_until_it_is_healed() {
 #[test]
 fn a_host_on_a_disk_of_its_own_finds_no_room() {
     common::in_namespaces(|| {
+        let journal = Journal::of_world().expect("a journal");
         let own = disk::make(DiskKind::Memory);
         leave_for_new(UnshareFlags::NEWPID).expect("a PID namespace");
         let host = in_background(|| own.enter(&[]).expect("the disk"));
         let process = host.process.clone();
         let directory = Path::new("/var/lib");
-        let mut full = DirectoryFull::apply(&Target::Process(process.clone()), directory).expect("no room");
+        let mut full = DirectoryFull::apply(&journal, &Target::Process(process.clone()), directory).expect("no room");
         full.read_back().expect("in force");
         as_the_service(&process, || {
             let error = fs::write("/var/lib/new", "x").expect_err("no room");
@@ -99,7 +103,8 @@ fn it_is_unmounted_when_the_process_that_applied_it_is_killed() {
         let (holder, process) = service();
         let before = mounts_of(&process);
         let injector = in_background(|| {
-            DirectoryFull::apply(&Target::Process(process.clone()), Path::new(DIRECTORY)).expect("no room")
+            let journal = Journal::of_world().expect("a journal");
+            DirectoryFull::apply(&journal, &Target::Process(process.clone()), Path::new(DIRECTORY)).expect("no room")
         });
         assert_ne!(mounts_of(&process), before);
         injector.kill();
@@ -111,11 +116,12 @@ fn it_is_unmounted_when_the_process_that_applied_it_is_killed() {
 #[test]
 fn it_heals_when_its_child_is_killed_or_stopped() {
     common::in_namespaces(|| {
+        let journal = Journal::of_world().expect("a journal");
         let (holder, process) = service();
         let before = mounts_of(&process);
         for signal in [Signal::KILL, Signal::STOP] {
             let target = Target::Process(process.clone());
-            let mut full = DirectoryFull::apply(&target, Path::new(DIRECTORY)).expect("no room");
+            let mut full = DirectoryFull::apply(&journal, &target, Path::new(DIRECTORY)).expect("no room");
             let children = ok(fs::read_to_string("/proc/thread-self/children"));
             let child = children.split_whitespace().last().and_then(|child| Pid::from_raw(child.parse().ok()?));
             ok(kill_process(child.expect("a child"), signal));
@@ -130,9 +136,10 @@ fn it_heals_when_its_child_is_killed_or_stopped() {
 #[test]
 fn what_others_mount_is_noticed_and_stays() {
     common::in_namespaces(|| {
+        let journal = Journal::of_world().expect("a journal");
         let (holder, process) = service();
         let target = Target::Process(process.clone());
-        let mut full = DirectoryFull::apply(&target, Path::new(DIRECTORY)).expect("no room");
+        let mut full = DirectoryFull::apply(&journal, &target, Path::new(DIRECTORY)).expect("no room");
         as_the_service(&process, || {
             ok(rustix::mount::mount("x", DIRECTORY, "tmpfs", rustix::mount::MountFlags::empty(), None));
         });
@@ -151,8 +158,10 @@ fn what_others_mount_is_noticed_and_stays() {
 #[test]
 fn a_target_that_ends_is_no_failure_of_healing() {
     common::in_namespaces(|| {
+        let journal = Journal::of_world().expect("a journal");
         let (holder, process) = service();
-        let mut full = DirectoryFull::apply(&Target::Process(process), Path::new(DIRECTORY)).expect("no room");
+        let mut full =
+            DirectoryFull::apply(&journal, &Target::Process(process), Path::new(DIRECTORY)).expect("no room");
         holder.kill();
         full.read_back().expect_err("gone");
         full.heal().expect("nothing is left");

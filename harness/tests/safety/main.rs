@@ -6,7 +6,6 @@
 //!
 //! ```text
 //! sandbox.rs        a machine of one's own
-//! foreign.rs        what somebody else has there
 //! look.rs           what the machine looks like, before and after
 //! fixture.rs        tests with faults of every class
 //! kinds.rs          a test with one fault, for each kind
@@ -19,9 +18,12 @@
 //! noticed.rs        somebody else changes what a fault has put in force
 //! together.rs       four tests at once
 //! ```
+//!
+//! What somebody else has there is in `inject/tests/common/foreign.rs`, as tests of that crate put it in place as well.
 
 mod aftermath;
 mod fixture;
+#[path = "../../../inject/tests/common/foreign.rs"]
 mod foreign;
 mod interleavings;
 mod kinds;

@@ -40,6 +40,7 @@ pub(crate) fn undo(directories: &[PathBuf], members: &Members) -> Outcome {
 pub(super) fn empty(directory: &Path, members: &Members, directories: &[PathBuf]) {
     // A process that is frozen in v1 does not even die.
     let _ = write(directory, "freezer.state", "THAWED");
+    reached("a group is thawed");
     match members {
         Members::Kill => {
             let _ = write(directory, "cgroup.kill", "1");
@@ -52,6 +53,7 @@ pub(super) fn empty(directory: &Path, members: &Members, directories: &[PathBuf]
             every(directory, &mut |directory| {
                 for pid in members_of(directory) {
                     let _ = write(back, "cgroup.procs", &pid.to_string());
+                    reached("a group's member is sent back");
                 }
             });
         }

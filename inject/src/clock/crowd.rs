@@ -9,6 +9,7 @@ use crate::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{self, Journal};
 use crate::process::proc;
+use crate::step::reached;
 use crate::target::Process;
 use std::collections::BTreeMap;
 use std::io;
@@ -27,8 +28,9 @@ const LATE_MAX: Duration = Duration::from_secs(10);
 /// How often it is tried to leave a process meanwhile. Its clock is right by then.
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
-/// The wall clocks of a target that is none of ours: of each of its processes, as [`ForeignClock`](super::ForeignClock)
-/// has it, and of whoever comes to it while a fault is in force.
+/// The wall clocks of a target that is none of ours, of each of its processes and of whoever comes to it while a fault
+/// is in force: `CLOCK_REALTIME`, gettimeofday(2), time(2), by whatever runtime and in whatever language, if it asks
+/// through the vDSO.
 ///
 /// | whose clock | when it is wrong |
 /// | --- | --- |
@@ -38,8 +40,14 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 /// | who descends from a process, but by one that had ended before anybody noticed | never |
 ///
 /// Faults do not end with processes: [follow](Self::follow) another target, such as a program that was started again,
-/// and its clocks are as wrong. The lease and the [journal] are as for a single process; nothing is done before the
-/// first fault, and nothing is left after the last.
+/// and its clocks are as wrong. Nothing is done before the first fault, and nothing is left after the last.
+///
+/// A fault lives on a lease, which is renewed for as long as this lives: should this process be killed, stopped or
+/// starved, clocks put themselves right. The [journal] says what is left in processes then. Whoever is being changed
+/// stands still for a millisecond or so; should this process be stopped within that, for as long as it is.
+///
+/// `CLOCK_MONOTONIC` stays right, so a drift is one of the wall clock only: the kernel times whoever waits, and would
+/// not know. Not changed either: who waits for a time of day, raw system calls, `CLOCK_TAI`, timestamps of files.
 pub struct ForeignClocks {
     shown: Arc<Mutex<Shown<Crowd>>>,
     renewing: Option<Renewing>,
@@ -85,7 +93,8 @@ impl ForeignClocks {
         !lock(&self.shown).clocks.wall.is_right_from(now_ns())
     }
 
-    /// Sets the wall clocks off: see [`ForeignClock::skew`](super::ForeignClock::skew).
+    /// Sets the wall clocks off by so many nanoseconds, 200 years at most; positive when ahead. At once, or `slewed` at
+    /// 500 ppm, there and back: then it is a while until the processes are as they were.
     ///
     /// # Errors
     /// It is too much, or a process cannot be changed.
@@ -93,12 +102,21 @@ impl ForeignClocks {
         fault::skew(&self.shown, by_ns, slewed)
     }
 
-    /// Makes the wall clocks run faster, or slower: see [`ForeignClock::drift`](super::ForeignClock::drift).
+    /// Makes the wall clocks run faster by so many parts in a million, or slower. When that ends, they are put right at
+    /// once if `stepped`, or else at 500 ppm.
     ///
     /// # Errors
-    /// It is too much, or a process cannot be changed.
+    /// It is more than 500,000 ppm, or a process cannot be changed.
     pub fn drift(&self, ppm: i64, stepped: bool) -> Result<ClockFault> {
         fault::drift(&self.shown, ppm, stepped)
+    }
+
+    /// When one of the processes last read its wall clock while that was wrong: `CLOCK_MONOTONIC`. `None` if none of
+    /// those that still run ever did, or clocks are right.
+    pub fn last_read(&self) -> Option<Duration> {
+        let shown = lock(&self.shown);
+        let read = shown.face.members.values().filter_map(|member| member.stub.read_at().ok());
+        read.filter(|at| *at != 0).max().map(Duration::from_nanos)
     }
 
     /// Ends all faults at once, slewed or not, and leaves all processes as they were found.
@@ -239,6 +257,7 @@ impl Crowd {
                 self.late.remove(&pid);
                 let renewed = Instant::now();
                 self.members.insert(pid, Member { process, image, stub, made, renewed, inherited_reads, reads: 0 });
+                reached("a process's clock is among those that are wrong");
                 Ok(())
             }
             Err(_) if !process.is_alive() || Image::of(pid).is_ok_and(|now| now != Some(image)) => Ok(()),
@@ -298,21 +317,22 @@ impl Crowd {
         self.say(clocks, |member| member.renewed.elapsed() >= due)
     }
 
-    /// Tells members what their clocks show, for as long as a lease.
+    /// Tells members what their clocks show, for as long as a lease. The first error is told when all have been tried.
     fn say(&mut self, clocks: &Clocks, is_due: impl Fn(&Member) -> bool) -> Result<()> {
         let until_ns = self.until_ns();
+        let mut said = Ok(());
         for member in self.members.values_mut() {
             member.count();
             if !is_due(member) {
                 continue;
             }
             match member.stub.say(clocks, until_ns) {
-                Err(error) if !member.is_over() => return Err(error),
+                Err(error) if !member.is_over() => said = said.and(Err(error)),
                 // It is forgotten at the next look.
                 Ok(()) | Err(_) => member.renewed = Instant::now(),
             }
         }
-        Ok(())
+        said
     }
 
     /// Takes everything away. Clocks are right at once; who cannot be stopped to be left is waited for.
@@ -326,9 +346,12 @@ impl Crowd {
             }
             if self.members.is_empty() && self.late.is_empty() {
                 self.known.clear();
+                reached("processes' clocks are as they were found");
                 return Ok(());
             }
-            self.say(clocks, |_| true)?;
+            // Who cannot be told any more has been left by somebody else: undoing sees that.
+            let _told = self.say(clocks, |_| true);
+            reached("processes' clocks are right, and code is left in them");
             let mut failed = self.late.keys().next().map(|pid| cannot_stop(*pid));
             for (pid, mut member) in std::mem::take(&mut self.members) {
                 match member.made.undo() {
@@ -367,6 +390,7 @@ impl Face for Crowd {
     }
 
     fn show(&mut self, clocks: &Clocks) -> Result<()> {
+        reached("processes are to be shown other clocks");
         if clocks.wall.is_right_from(now_ns()) {
             return self.leave(clocks);
         }
@@ -380,7 +404,9 @@ impl Face for Crowd {
             thread::sleep(BETWEEN_TRIES);
             self.gather(clocks)?;
         }
-        self.say(clocks, |_| true)
+        self.say(clocks, |_| true)?;
+        reached("processes are shown other clocks");
+        Ok(())
     }
 
     fn check(&mut self, clocks: &Clocks) -> Result<()> {

@@ -14,6 +14,8 @@ pub(super) const PAGE_BYTES: usize = 4096;
 pub(super) const MAGIC: u64 = 0x316b_636f_6c63_7477;
 /// Words that are written once or counted up.
 pub(super) const MAGIC_WORD: usize = 0;
+/// Of a stub's page, which needs no name: whose it is.
+pub(super) const MARK_WORD: usize = MAGIC_WORD;
 /// Which slot holds: its last bit.
 pub(super) const TURN_WORD: usize = words::TURN;
 /// How often the wall clock was read, or waited for, while it was wrong.

@@ -6,7 +6,6 @@
 //! | `layout.rs` | how that is written down for whoever shows the time |
 //! | `fault.rs` | a skew or a drift in force |
 //! | `page.rs` | one's own hosts, whose libc hooks read a page |
-//! | `foreign.rs` | a process that is none of ours |
 //! | `crowd.rs` | all processes of a program or a container that is none of ours |
 //! | `lease.rs` | what keeps their clocks wrong |
 //! | `stub.rs` | what is put into such a process, and taken away |
@@ -15,7 +14,6 @@
 
 mod crowd;
 mod fault;
-mod foreign;
 mod layout;
 mod lease;
 mod motion;
@@ -26,7 +24,6 @@ mod vdso;
 
 pub use crowd::ForeignClocks;
 pub use fault::ClockFault;
-pub use foreign::{ForeignClock, Journal};
 pub use layout::LAYOUT;
 pub use page::ClockPage;
 pub use stub::{Undo, Written};

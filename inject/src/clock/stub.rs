@@ -5,18 +5,23 @@
 //! is left then, code that tells the right time, is taken away by whoever [undoes](Undo::carry_out) what was written
 //! down before.
 
-use super::layout::{PAGE_BYTES, READ_AT_WORD, TIE_WORD, TURN_WORD, WALL_READS_WORD, slot, slot_word};
+use super::layout::{MARK_WORD, PAGE_BYTES, READ_AT_WORD, TIE_WORD, TURN_WORD, WALL_READS_WORD, slot, slot_word};
 use super::motion::Clocks;
 use super::threads::{DETOUR_BYTES, are_outside, call_in, poke_all, session, stop_one, stop_outside};
 use super::vdso::{Vdso, free_address, is_mapped, is_vdso, lacking};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::process::proc;
+use crate::step::reached;
 use crate::sys::{read_memory, stub_code, write_memory};
+use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::ops::Range;
 
+/// How often it is looked for processes that were forked while others were put right.
+const HEIRS_ROUNDS_MAX: usize = 20;
 /// `jmp rel32`.
 const JUMP_BYTES: usize = 5;
 
@@ -35,6 +40,8 @@ pub struct Undo {
     pub code_bytes: u64,
     /// The page that was mapped for it.
     pub page_at: u64,
+    /// A word in that page which is in no other, but those of processes that were forked from this one.
+    mark: u64,
 }
 
 /// Eight bytes that were written over others.
@@ -136,7 +143,8 @@ pub(super) fn plan(pid: u32) -> Result<Undo> {
         let found = format!("that somebody has already changed it at {:#x}", entry.at);
         return Err(Error::unlike("change a vDSO", "the kernel's", found));
     }
-    Ok(Undo { pid, started_ticks: started_ticks(pid)?, entries, code_at: vdso.room.start, code_bytes, page_at })
+    let (started_ticks, code_at) = (started_ticks(pid)?, vdso.room.start);
+    Ok(Undo { pid, started_ticks, entries, code_at, code_bytes, page_at, mark: mark()? })
 }
 
 impl Stub {
@@ -170,14 +178,19 @@ impl Stub {
                 return Err(process_error("map a page in", "another process", error));
             }
         }
+        reached("a page is mapped in another process");
+        self.write(MARK_WORD, &[self.undo.mark])?;
         self.write(TIE_WORD, &[tie_ns().cast_unsigned()])?;
         self.say(clocks, until_ns)?;
+        reached("a page in another process says the time");
         poke_all(&thread, code_at, &stub_code(page_at).bytes)?;
         drop(thread);
+        reached("there is code in a vDSO, and nobody is led to it");
         let threads = stop_outside(pid, &self.undo.heads())?;
         for Written { at, after, .. } in &self.undo.entries {
             poke_all(&threads[0], *at, after)?;
         }
+        reached("a vDSO leads elsewhere");
         Ok(())
     }
 
@@ -186,6 +199,7 @@ impl Stub {
         // Asked for: two processes may have one memory for a while (vfork(2)).
         let turn = self.read(TURN_WORD)?.wrapping_add(1);
         self.write(slot_word(turn), &slot(until_ns, clocks, None))?;
+        reached("a slot of a page in another process is filled");
         self.write(TURN_WORD, &[turn])
     }
 
@@ -233,11 +247,14 @@ impl Stub {
     pub(super) fn read_at(&self) -> Result<u64> {
         self.read(READ_AT_WORD)
     }
+}
 
-    /// Takes it away.
-    pub(super) fn remove(&self) -> Result<()> {
-        self.undo.carry_out()
-    }
+/// A word that nobody else comes upon.
+fn mark() -> Result<u64> {
+    let mut word = [0; 8];
+    // getrandom(2): so few bytes are always all given.
+    getrandom(&mut word, GetRandomFlags::empty()).map_err(|error| Error::os("ask for randomness", error))?;
+    Ok(u64::from_le_bytes(word))
 }
 
 /// What the wall clock is ahead of the monotonic one by, as exactly as can be told.
@@ -305,6 +322,35 @@ impl Undo {
         session(|| self.put_back())
     }
 
+    /// The same in all processes that were forked meanwhile from this one and from those, whoever their parents are by
+    /// now; tells whether there were any. Nobody may have noticed them, and written them down.
+    ///
+    /// # Errors
+    /// As [`carry_out`](Self::carry_out), of the first one that is not as it was found.
+    pub(crate) fn carry_out_for_heirs(&self) -> Result<bool> {
+        let mut were_any = false;
+        for _ in 0..HEIRS_ROUNDS_MAX {
+            let heirs = proc::all().into_iter().filter(|pid| *pid != self.pid && self.is_heir(*pid));
+            let heirs: Vec<u32> = heirs.collect();
+            if heirs.is_empty() {
+                break;
+            }
+            were_any = true;
+            for pid in heirs {
+                reached("a fork of a process is to have its vDSO put back");
+                match self.for_fork(pid).and_then(|undo| undo.carry_out()) {
+                    Err(error) if !matches!(error.kind, ErrorKind::TargetGone) => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+        Ok(were_any)
+    }
+
+    fn is_heir(&self, pid: u32) -> bool {
+        read_word(pid, self.page_at + MARK_WORD as u64 * 8).is_ok_and(|word| word == self.mark.to_le_bytes())
+    }
+
     fn put_back(&self) -> Result<()> {
         self.check_process()?;
         if !is_vdso(self.pid, self.code_at)? {
@@ -324,20 +370,27 @@ impl Undo {
         if let Some(found) = foreign {
             return Err(Error::unlike("put a vDSO back", "what we wrote", found));
         }
+        reached("a vDSO leads where it did");
         // The clock is right. Somebody may still be on the way out of the code.
         if !are_outside(self.pid, &threads, &self.ours())? {
             drop(threads);
             threads = stop_outside(self.pid, &self.ours())?;
         }
-        // Nobody comes back to it, so the others may go on.
-        let mut thread = match threads.into_iter().find(|thread| !thread.is_signalled()) {
-            Some(thread) => thread,
-            None => stop_one(self.pid)?,
+        // Nobody comes back to it. The page goes last: by that it is known what was forked from whom. The others stay
+        // stopped until then, since what they fork meanwhile might have the page no more, and the rest still.
+        let mut borrowed = match threads.iter().rposition(|thread| !thread.is_signalled()) {
+            Some(at) => threads.swap_remove(at),
+            None => {
+                threads.clear();
+                stop_one(self.pid)?
+            }
         };
+        poke_all(&borrowed, self.code_at, &vec![0; (self.code_bytes + DETOUR_BYTES) as usize])?;
         if is_mapped(self.pid, self.page_at, PAGE_BYTES as u64)? {
             let unmap = [self.page_at, PAGE_BYTES as u64, 0, 0, 0, 0];
-            call_in(&mut thread, self.detour_at(), libc::SYS_munmap, unmap)?;
+            call_in(&mut borrowed, self.detour_at(), libc::SYS_munmap, unmap)?;
+            reached("a page is unmapped in another process");
         }
-        poke_all(&thread, self.code_at, &vec![0; (self.code_bytes + DETOUR_BYTES) as usize])
+        Ok(())
     }
 }

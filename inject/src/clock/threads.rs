@@ -3,6 +3,7 @@
 use super::stub::process_error;
 use super::vdso::lacking;
 use crate::error::{Error, Result};
+use crate::step::reached;
 use crate::sys::{Asked, Registers, Stopped, USER_CS, read_memory};
 use std::fs;
 use std::io;
@@ -72,6 +73,7 @@ pub(super) fn stop_outside(pid: u32, ranges: &[Range<u64>]) -> Result<Vec<Stoppe
     for _ in 0..TRIES_MAX {
         let stopped = stop_all(pid)?;
         if are_outside(pid, &stopped, ranges)? {
+            reached("all threads of another process are stopped");
             return Ok(stopped);
         }
         drop(stopped);
@@ -165,11 +167,15 @@ pub(super) fn call_in(thread: &mut Stopped, room: u64, number: i64, arguments: [
     }
     let back = going_on(stopped);
     poke_all(thread, room, &detour(&back))?;
+    reached("there is a detour in another process");
     let [rdi, rsi, rdx, r10, r8, r9] = arguments;
     let there = Registers { rip: room, rax: number.cast_unsigned(), rdi, rsi, rdx, r10, r8, r9, ..back };
     thread.set_registers(&there).map_err(failed)?;
+    reached("another process's thread is to make a detour");
     let answer = thread.run_call(room + 2).map_err(failed)?;
+    reached("another process's thread is on a detour");
     thread.set_registers(&back).map_err(failed)?;
+    reached("another process's thread is on its way again");
     poke_all(thread, room, &[0; DETOUR_BYTES as usize])?;
     Ok(answer)
 }
@@ -180,6 +186,7 @@ pub(super) fn poke_all(thread: &Stopped, address: u64, bytes: &[u8]) -> Result<(
         let mut whole = [0; 8];
         whole[..word.len()].copy_from_slice(word);
         thread.poke(at, whole).map_err(|error| process_error("write into", "the vDSO", error))?;
+        reached("a word of another process's vDSO is written");
     }
     Ok(())
 }
@@ -194,6 +201,7 @@ pub(super) fn stop_one(pid: u32) -> Result<Stopped> {
             Err(error) => return Err(cannot_stop(pid, error)),
         };
         if let Some(thread) = thread.filter(|thread| !thread.is_signalled()) {
+            reached("a thread of another process is stopped");
             return Ok(thread);
         }
         thread::sleep(BETWEEN_TRIES);

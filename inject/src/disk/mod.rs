@@ -24,6 +24,7 @@ mod power;
 mod rot;
 mod space;
 mod store;
+mod uncover;
 
 pub use cover::DirectoryFull;
 pub use full::DiskFull;
@@ -32,3 +33,4 @@ pub use own::OwnDisk;
 pub use rot::BitRot;
 pub use space::{Space, directory_of};
 pub use store::DiskKind;
+pub use uncover::Covered;

@@ -47,6 +47,17 @@ impl Line {
     }
 }
 
+/// Takes a line away that does not end. For whoever has the journal of a dead process and appends to it: what came
+/// after such a line would be read as a part of it. (A write(2) ends at a page when its writer is killed:
+/// `generic_perform_write`, mm/filemap.c.)
+pub(crate) fn mend(file: &mut File) -> io::Result<()> {
+    let mut text = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut text)?;
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    if whole < text.len() { file.set_len(whole as u64) } else { Ok(()) }
+}
+
 impl Contents {
     /// Reads a journal from its beginning. `None` if it does not even say whose it is: nothing was done then.
     pub(crate) fn read(file: &mut File) -> io::Result<Option<Self>> {

@@ -2,6 +2,7 @@
 
 use super::restore::Restore;
 use crate::clock;
+use crate::disk::Covered;
 use crate::error::{Error, ErrorKind};
 use crate::process::identity::Identity;
 use crate::process::limit::Resource;
@@ -58,6 +59,8 @@ pub enum Undo {
         /// What was put into it.
         stub: clock::Undo,
     },
+    /// Take a mount away that hides somebody else's directory.
+    Uncover(Covered),
     /// Remove a file. The only thing that is still there after a boot. A file has its inode before it has a name
     /// (open(2), `O_TMPFILE`), so that it can be written down first.
     RemoveFile {
@@ -125,7 +128,24 @@ impl Undo {
             Self::Continue { process } => with(process, |process| signal(process, Signal::CONT)),
             Self::Kill { process } => with(process, kill),
             Self::Clock { process, stub } => with(process, |_| put_right(stub)),
+            Self::Uncover(covered) => covered.undo(),
             Self::RemoveFile { path, device, inode } => remove_file(path, *device, *inode),
+        }
+    }
+
+    /// Undoes it in the place of who has died, with what nobody has written down: what was forked meanwhile from a
+    /// process whose clock is wrong has that clock too, and who would have noticed is dead.
+    pub(crate) fn undo_for_the_dead(&self) -> Outcome {
+        let outcome = self.undo();
+        match (self, &outcome) {
+            (Self::Clock { process, stub }, Outcome::Recovered | Outcome::TargetGone) if process.is_comparable() => {
+                match stub.carry_out_for_heirs() {
+                    Ok(true) => Outcome::Recovered,
+                    Ok(false) => outcome,
+                    Err(error) => clock_outcome(error),
+                }
+            }
+            _ => outcome,
         }
     }
 
@@ -179,11 +199,14 @@ fn kill(process: &Process) -> Outcome {
 }
 
 fn put_right(stub: &clock::Undo) -> Outcome {
-    match stub.carry_out() {
-        Ok(()) => Outcome::Recovered,
-        Err(Error { kind: ErrorKind::TargetGone, .. }) => Outcome::TargetGone,
-        Err(Error { kind: ErrorKind::Unlike { found, .. }, .. }) => Outcome::Foreign { found },
-        Err(error) => Outcome::failed(error),
+    stub.carry_out().map_or_else(clock_outcome, |()| Outcome::Recovered)
+}
+
+fn clock_outcome(error: Error) -> Outcome {
+    match error.kind {
+        ErrorKind::TargetGone => Outcome::TargetGone,
+        ErrorKind::Unlike { found, .. } => Outcome::Foreign { found },
+        _ => Outcome::failed(error),
     }
 }
 

@@ -4,7 +4,7 @@ use super::means::By;
 use super::scratch::Wire;
 use super::trial::{Verdict, attempt};
 use crate::cgroup::{Controller, Group, Layout, Version};
-use crate::clock::ForeignClock;
+use crate::clock::ForeignClocks;
 use crate::disk::{DiskKind, OwnDisk};
 use crate::error::{Error, Result};
 use crate::injection::Injection;
@@ -277,11 +277,11 @@ fn foreign_clock() -> Result<String> {
 
 fn skew(process: Process) -> Result<()> {
     // It ends at once, whatever is left in it.
-    let nowhere = Box::new(|_: &_| Ok(()));
-    let clock = ForeignClock::of(&Target::Process(process), LEASE, nowhere)?;
-    let mut ahead = clock.skew(1_000_000_000, false)?;
+    let clocks = ForeignClocks::new(&Journal::of_world()?, LEASE)?;
+    clocks.follow(&Target::Process(process))?;
+    let mut ahead = clocks.skew(1_000_000_000, false)?;
     ahead.read_back()?;
     ahead.heal()?;
     drop(ahead);
-    clock.release()
+    clocks.release()
 }

@@ -1,7 +1,7 @@
 //! The comparison of two transcripts.
 
-use crate::differences::{DIFFERENCES, Difference};
-use crate::sides::{Record, Script, Weather, in_a_world, on_the_real_kernel};
+use crate::differences::{DIFFERENCES, Difference, is_of_one_user};
+use crate::sides::{Record, Script, Weather, in_a_world, knows_one_user, on_the_real_kernel};
 use std::fmt::Write;
 
 /// In which weather a script's answers may not depend on the schedule.
@@ -45,6 +45,7 @@ pub fn differing(real: &Record, world: &Record) -> Vec<Found> {
             real: real.lines.get(at).cloned().unwrap_or_else(missing),
             world: world.lines.get(at).cloned().unwrap_or_else(missing),
         })
+        .filter(|found| !(knows_one_user() && is_of_one_user(found)))
         .collect()
 }
 

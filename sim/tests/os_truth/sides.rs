@@ -3,6 +3,7 @@
 use crate::common::{config, world_with};
 use crate::transcript::{Shared, Transcript};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 use std::time::Duration;
 use windtunnel_sim::world::Config;
 
@@ -97,6 +98,24 @@ pub fn on_the_real_kernel(settle_us: u32, script: Script<'_>) -> Record {
     Record { lines, aside }
 }
 
+/// Whether scripts run on the real kernel in a user namespace in which there is one user: whoever has no privilege can
+/// have no other.
+pub fn knows_one_user() -> bool {
+    static KNOWS: OnceLock<bool> = OnceLock::new();
+    *KNOWS.get_or_init(|| {
+        // SAFETY: libc's fork; the child leaves by `_exit`.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: as above.
+            unsafe { libc::_exit(i32::from(libc::unshare(isolation::KINDS) != 0)) };
+        }
+        let mut status = 0;
+        // SAFETY: our own child.
+        unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        status != 0
+    })
+}
+
 /// Reads what a child writes to its console until it ends; false when it takes too long.
 fn drain(reader: i32) -> (String, bool) {
     let mut text = Vec::new();
@@ -125,6 +144,9 @@ mod isolation {
 
     /// The user that programs of a world run as.
     const USER: u32 = 1000;
+
+    /// Namespaces of its own.
+    pub const KINDS: c_int = libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWIPC;
 
     /// Above the numbers that scripts use.
     const LOCK: c_int = 1000;
@@ -155,9 +177,8 @@ mod isolation {
         // SAFETY: as the caller promises.
         unsafe {
             let (user, group) = (libc::geteuid(), libc::getegid());
-            let kinds = libc::CLONE_NEWNET | libc::CLONE_NEWNS | libc::CLONE_NEWIPC;
-            let by_root = libc::unshare(kinds) == 0;
-            let alone = by_root || libc::unshare(kinds | libc::CLONE_NEWUSER) == 0;
+            let by_root = libc::unshare(KINDS) == 0;
+            let alone = by_root || libc::unshare(KINDS | libc::CLONE_NEWUSER) == 0;
             if alone && !by_root {
                 put(c"/proc/self/setgroups", "deny");
                 put(c"/proc/self/uid_map", &format!("{USER} {user} 1"));
