@@ -22,7 +22,8 @@ impl ClientBuilder {
     }
 
     /// Runs this on a host of the client's own, with a tokio runtime of its own. It may capture and share what the test
-    /// has. A panic in it fails the case at once.
+    /// has, statics among it; threads that it has started and files that it has opened outlive it. A panic in it fails
+    /// the case at once.
     ///
     /// ```no_run
     /// # use windtunnel::prelude::*;

@@ -504,6 +504,30 @@ unsafe fn describe(_: usize, _: &[u8]) -> i32 {
     0
 }
 
+/// Lines of `/proc/self/maps` that say something of the machine, or are no line of it (proc_pid_maps(5)).
+unsafe fn look_at_mappings(_: usize, _: &[u8]) -> i32 {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let odd = maps.lines().filter(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let [addresses, _, _, "00:00", "0", path] = fields[..] else { return true };
+        !addresses.contains('-') || !(path.starts_with("/usr/local/bin/") || path.contains(".so"))
+    });
+    let name = fs::read_to_string("/etc/hostname").unwrap();
+    println!("{} odd: {:?}", name.trim(), odd.collect::<Vec<_>>());
+    println!("{} code: {}", name.trim(), maps.lines().any(|line| line.contains(" r-xp ")));
+    0
+}
+
+#[test]
+fn mappings_are_those_of_code() {
+    let run = on_two_hosts(look_at_mappings);
+    assert!(
+        lines(&run).iter().all(|(what, said)| said == if what.ends_with("odd") { "[]" } else { "true" }),
+        "{run:#?}"
+    );
+    assert_eq!(lines(&run).len(), 4);
+}
+
 #[test]
 fn each_host_sees_its_own_facts() {
     let run = on_two_hosts(describe);

@@ -325,6 +325,31 @@ fn datagrams_arrive_are_refused_and_are_cut() {
 }
 
 #[test]
+fn datagrams_keep_their_order_in_good_weather() {
+    for seed in 0..10 {
+        let run = world(seed, || {
+            host("server", || {
+                let socket = UdpSocket::bind("0.0.0.0:80").unwrap();
+                let mut numbers = Vec::new();
+                for _ in 0..200 {
+                    let mut number = [0];
+                    socket.recv(&mut number).unwrap();
+                    numbers.push(number[0]);
+                }
+                println!("{}", numbers.is_sorted());
+            });
+            settle();
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            for number in 0..200 {
+                socket.send_to(&[number], "server:80").unwrap();
+            }
+            settle();
+        });
+        assert_eq!(run.output, "true\n", "seed {seed}: {run:#?}");
+    }
+}
+
+#[test]
 fn addresses_in_use_are_refused() {
     let run = world(1, || {
         let first = TcpListener::bind("0.0.0.0:80").unwrap();

@@ -17,7 +17,7 @@ const DISK_BYTES: u64 = 1 << 30;
 const MEMORY_INODES: u64 = 1 << 13;
 /// Of ext4, of whose inodes each is taken by a file: few enough that a fault has them all in a moment also on a machine
 /// that is busy. That takes 6 µs an inode where nothing else is to be done, and ten times that under load.
-const EXT4_INODES: u64 = 1 << 11;
+const EXT4_INODES: u64 = 1 << 12;
 
 /// What the keeper is asked to do to a disk.
 #[derive(Debug, Serialize, Deserialize)]
