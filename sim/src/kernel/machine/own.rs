@@ -101,8 +101,8 @@ fn mapped_code(maps: &[u8]) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// `/proc/self/maps`: of the real one what is the same in each run, which is where the code lies, with the executable at
-/// the path where hosts see it. Stacks and heaps are as long, and data mapped, as the process outside has it.
+/// `/proc/self/maps`: of the real one what is the same in each run, which is where the code lies, with the executable
+/// at the path where hosts see it. Stacks and heaps are as long, and data mapped, as the process outside has it.
 pub(super) fn maps(k: &mut Kernel, who: Who) -> Vec<u8> {
     let maps = outside::mappings();
     let to = program(k, who);
