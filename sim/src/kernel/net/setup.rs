@@ -67,8 +67,8 @@ impl Kernel {
                 return Ok(i64::from(self.open_socket(me, state, flags)?.0));
             }
             libc::AF_NETLINK => {
-                let instead = "netlink sockets are not simulated. Crates open them that watch the interfaces, as libp2p \
-                               does to listen on 0.0.0.0: let it listen on the host's own address";
+                let instead = "netlink sockets are not simulated. Crates open them that watch the interfaces, as \
+                               libp2p does to listen on 0.0.0.0: let it listen on the host's own address";
                 self.refuse(me, "socket", instead);
                 return Err(Stop::Block);
             }
