@@ -9,11 +9,15 @@ use crate::injection::Injection;
 use crate::journal::{Change, Journal, Restore, Undo};
 use crate::step::reached;
 use crate::target::{Process, Target};
+use rustix::fs::{MemfdFlags, memfd_create};
 use std::path::Path;
 use std::time::Duration;
 
 /// What more than its use a group is left at most, before somebody is killed.
 const SLACK_BYTES: u64 = 1 << 20;
+
+/// How long it may take until a process that was killed is seen to have ended.
+const DEAD_WITHIN: Duration = Duration::from_millis(50);
 
 /// How long the kernel may take to kill.
 const KILL_WITHIN: Duration = Duration::from_secs(5);
@@ -60,6 +64,7 @@ impl OomKill {
         if members.is_empty() {
             return Err(Error::gone("kill for want of memory"));
         }
+        let processes: Vec<Process> = members.iter().filter_map(|pid| Process::open(*pid).ok()).collect();
         let likely = members.iter().filter_map(|&pid| make_likely(group.journal(), pid).transpose());
         let likely = likely.collect::<Result<Vec<_>>>()?;
         let limit = lower(group)?;
@@ -72,6 +77,12 @@ impl OomKill {
             killed = group.oom_kills()?.saturating_sub(before);
         }
         eater.end()?;
+        // The kernel takes whoever is largest. In a group with little memory that may be the eater, if it may not ask to
+        // be spared: then what the kernel would have done without it is done by hand.
+        if killed > 0 && !any_ends_within(&processes, DEAD_WITHIN) {
+            let size = |process: &&Process| proc::resident_bytes(process.pid).unwrap_or(0);
+            processes.iter().max_by_key(size).map_or(Ok(()), Process::kill)?;
+        }
         if killed == 0 {
             return Err(Error::unlike("kill for want of memory", "a process killed", "none"));
         }
@@ -126,6 +137,20 @@ impl Injection for OomKill {
     }
 }
 
+/// Whether one of them ends within this time.
+fn any_ends_within(processes: &[Process], limit: Duration) -> bool {
+    let deadline = std::time::Instant::now() + limit;
+    loop {
+        if processes.iter().any(|process| process.ends_within(Duration::ZERO)) {
+            return true;
+        }
+        if std::time::Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Lowers the group's limit to its use, or as little above it as the kernel goes along with: it changes meanwhile.
 fn lower(group: &Group) -> Result<Limited> {
     for more in 0.. {
@@ -155,18 +180,19 @@ fn make_likely(journal: &Journal, pid: u32) -> Result<Option<Change>> {
     }
 }
 
-/// Takes page after page, up to this much.
+/// Takes page after page, up to this much: the group's, but not this process's own, by whose size the kernel judges.
 fn eat(watch: &Watch, bytes: u64) {
-    let page = rustix::param::page_size();
-    let mut memory: Vec<u8> = Vec::new();
-    let Ok(size) = usize::try_from(bytes) else { return };
-    if memory.try_reserve_exact(size).is_err() {
-        return;
-    }
+    // Nobody else's turn is ours (proc_pid_oom_score_adj(5)), where we may say so.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
+    let Ok(memory) = memfd_create(c"wt:eater", MemfdFlags::CLOEXEC) else { return };
+    let page = vec![0xA5; rustix::param::page_size()];
     reached("memory is to be eaten");
-    while memory.len() < size {
-        memory.resize((memory.len() + page).min(size), 0xA5);
-        std::hint::black_box(&memory);
+    let mut eaten = 0;
+    while eaten < bytes {
+        match rustix::io::write(&memory, &page) {
+            Ok(count) => eaten += count as u64,
+            Err(_) => break,
+        }
         if !watch.goes_on_after(Duration::ZERO) {
             return;
         }
