@@ -77,8 +77,8 @@ impl OomKill {
             killed = group.oom_kills()?.saturating_sub(before);
         }
         eater.end()?;
-        // The kernel takes whoever is largest. In a group with little memory that may be the eater, if it may not ask to
-        // be spared: then what the kernel would have done without it is done by hand.
+        // The kernel takes whoever is largest. In a group with little memory that may be the eater, if it may not ask
+        // to be spared: then what the kernel would have done without it is done by hand.
         if killed > 0 && !any_ends_within(&processes, DEAD_WITHIN) {
             let size = |process: &&Process| proc::resident_bytes(process.pid).unwrap_or(0);
             processes.iter().max_by_key(size).map_or(Ok(()), Process::kill)?;
