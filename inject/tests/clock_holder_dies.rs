@@ -1,6 +1,8 @@
 //! Who has the clocks of others wrong is killed or stopped at each step of that: all of them are as they were, also of
 //! processes that were forked meanwhile.
 
+#[path = "common/due.rs"]
+mod due;
 #[path = "common/family.rs"]
 mod family;
 #[path = "common/victim.rs"]
@@ -8,11 +10,10 @@ mod victim;
 mod victims;
 
 use family::{APART, Family, SECOND, is_possible};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::Signal;
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
 use victim::Picture;
 use victims::{Scratch, Victim, holds_within};
@@ -30,19 +31,12 @@ const SOON: Duration = Duration::from_secs(10);
 /// A clock is not set wrong and right again in fewer steps.
 const STEPS_MIN: u32 = 60;
 
-/// At which step this process stops, counted from 1.
-static STEP: AtomicU32 = AtomicU32::new(0);
-static LAST: AtomicU32 = AtomicU32::new(0);
-/// Who does: its guardian, which it forks, takes steps of its own.
+/// Who stops: its guardian, which it forks, takes steps of its own.
 static HOLDER: AtomicU32 = AtomicU32::new(0);
 
 fn stop(_name: &'static str) {
-    if std::process::id() == HOLDER.load(Ordering::Relaxed)
-        && STEP.fetch_add(1, Ordering::Relaxed) + 1 == LAST.load(Ordering::Relaxed)
-    {
-        let _ = kill_process(getpid(), Signal::STOP);
-        // The signal may have gone to another thread first.
-        thread::sleep(Duration::from_millis(20));
+    if std::process::id() == HOLDER.load(Ordering::Relaxed) {
+        due::comes(due::to_itself);
     }
 }
 
@@ -50,7 +44,7 @@ fn stop(_name: &'static str) {
 fn holder(at: u32, scratch: &Scratch, family: &Family) -> Victim {
     let (directory, target) = (scratch.journals(), family.target());
     Victim::ending_with(&[target.process().expect("a process").handle.as_fd()], || {
-        LAST.store(at, Ordering::Relaxed);
+        due::at(at, Signal::STOP);
         HOLDER.store(std::process::id(), Ordering::Relaxed);
         step::watch(stop);
         let journal = Journal::open_with(Settings { directory, stopped_max: Some(STOPPED_MAX) }).expect("a journal");

@@ -3,10 +3,12 @@
 
 mod common;
 mod disk;
+#[path = "common/due.rs"]
+mod due;
 mod victims;
 
 use disk::in_background;
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
 use std::fs;
 use std::os::fd::AsFd as _;
@@ -34,11 +36,9 @@ const HOLDER: u32 = 0;
 const CHILD: u32 = 1;
 const GUARDIAN: u32 = 2;
 
-/// What this process is, and at which step of whom it stops, counted from 1.
+/// What this process is, and what the one is that stops.
 static ROLE: AtomicU32 = AtomicU32::new(HOLDER);
-static STEP: AtomicU32 = AtomicU32::new(0);
 static WHOSE: AtomicU32 = AtomicU32::new(0);
-static LAST: AtomicU32 = AtomicU32::new(0);
 
 fn stop(name: &'static str) {
     match name {
@@ -46,10 +46,8 @@ fn stop(name: &'static str) {
         "guardian begun" => ROLE.store(GUARDIAN, Ordering::Relaxed),
         _ => {}
     }
-    if ROLE.load(Ordering::Relaxed) == WHOSE.load(Ordering::Relaxed)
-        && STEP.fetch_add(1, Ordering::Relaxed) + 1 == LAST.load(Ordering::Relaxed)
-    {
-        let _ = kill_process(getpid(), Signal::STOP);
+    if ROLE.load(Ordering::Relaxed) == WHOSE.load(Ordering::Relaxed) {
+        due::comes(due::to_itself);
     }
 }
 
@@ -78,7 +76,7 @@ fn holder(whose: u32, at: u32, scratch: &Scratch, service: &Process) -> Victim {
     let (directory, target) = (scratch.journals(), Target::Process(service.clone()));
     Victim::ending_with(&[service.handle.as_fd()], || {
         WHOSE.store(whose, Ordering::Relaxed);
-        LAST.store(at, Ordering::Relaxed);
+        due::at(at, Signal::STOP);
         step::watch(stop);
         let journal = Journal::open_with(Settings { directory, stopped_max: Some(STOPPED_MAX) }).expect("a journal");
         let cover = || DirectoryFull::apply(&journal, &target, Path::new(DIRECTORY)).expect("no room");

@@ -1,5 +1,7 @@
 //! Who applies faults is killed or stopped at each step of applying and healing them: nothing is left.
 
+#[path = "common/due.rs"]
+mod due;
 mod victims;
 
 use rustix::process::{Pid, Signal, kill_current_process_group, setpgid};
@@ -21,20 +23,12 @@ use windtunnel_inject::step;
 use windtunnel_inject::target::Process;
 use windtunnel_inject::{Error, Injection};
 
-/// At which step this process sends its group which signal, counted from 1.
-static STEP: AtomicU32 = AtomicU32::new(0);
-static FATAL: AtomicU32 = AtomicU32::new(0);
-static IS_STOP: AtomicU32 = AtomicU32::new(0);
-/// Who does: the guardian and helpers, which it forks, take steps of their own.
+/// Who sends its group a signal at a step: the guardian and helpers, which it forks, take steps of their own.
 static HOLDER: AtomicU32 = AtomicU32::new(0);
 
 fn strike(_name: &'static str) {
-    if std::process::id() != HOLDER.load(Ordering::Relaxed) {
-        return;
-    }
-    if STEP.fetch_add(1, Ordering::Relaxed) + 1 == FATAL.load(Ordering::Relaxed) {
-        let signal = if IS_STOP.load(Ordering::Relaxed) == 1 { Signal::STOP } else { Signal::KILL };
-        let _ = kill_current_process_group(signal);
+    if std::process::id() == HOLDER.load(Ordering::Relaxed) {
+        due::comes(|signal| _ = kill_current_process_group(signal));
     }
 }
 
@@ -118,8 +112,7 @@ fn holder(at: u32, is_stop: bool, scratch: &Scratch, changed: &Path, victim: &Vi
     let (directory, victim) = (scratch.journals(), victim.pid());
     Victim::ending(move || {
         setpgid(None, None::<Pid>).expect("a process group of its own");
-        FATAL.store(at, Ordering::Relaxed);
-        IS_STOP.store(u32::from(is_stop), Ordering::Relaxed);
+        due::at(at, if is_stop { Signal::STOP } else { Signal::KILL });
         HOLDER.store(std::process::id(), Ordering::Relaxed);
         step::watch(strike);
         apply_and_heal(&directory, victim, changed);

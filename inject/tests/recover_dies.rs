@@ -2,6 +2,8 @@
 //! it, and what is somebody else's stays.
 
 mod common;
+#[path = "common/due.rs"]
+mod due;
 #[path = "common/foreign.rs"]
 mod foreign;
 #[path = "common/victim.rs"]
@@ -9,12 +11,11 @@ mod victim;
 mod victims;
 
 use foreign::Foreign;
-use rustix::process::{Pid, Rlimit, Signal, getpid, kill_process, prlimit};
+use rustix::process::{Pid, Rlimit, Signal, prlimit};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use victim::Picture;
 use victims::{Scratch, Victim, holds_within};
@@ -37,20 +38,6 @@ use windtunnel_inject::{Result, Target};
 const SOON: Duration = Duration::from_secs(10);
 /// A journal with everything in it is not undone in fewer steps.
 const STEPS_MIN: u32 = 30;
-
-/// At which step this process sends itself which signal, counted from 1.
-static STEP: AtomicU32 = AtomicU32::new(0);
-static FATAL: AtomicU32 = AtomicU32::new(0);
-static IS_STOP: AtomicU32 = AtomicU32::new(0);
-
-fn strike(_name: &'static str) {
-    if STEP.fetch_add(1, Ordering::Relaxed) + 1 == FATAL.load(Ordering::Relaxed) {
-        let is_stop = IS_STOP.load(Ordering::Relaxed) == 1;
-        let _ = kill_process(getpid(), if is_stop { Signal::STOP } else { Signal::KILL });
-        // The signal may have gone to another thread first.
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// What becomes of a process that recovers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,14 +159,12 @@ impl Scene {
     fn recoverer(&self, fate: Fate) -> Victim {
         let (directory, told) = (self.scratch.journals(), self.scratch.path().join("report"));
         Victim::ending(move || {
-            let (at, is_stop) = match fate {
-                Fate::None => (0, false),
-                Fate::KilledAt(at) => (at, false),
-                Fate::StoppedAt(at) => (at, true),
-            };
-            FATAL.store(at, Ordering::Relaxed);
-            IS_STOP.store(u32::from(is_stop), Ordering::Relaxed);
-            step::watch(strike);
+            match fate {
+                Fate::None => {}
+                Fate::KilledAt(at) => due::at(at, Signal::KILL),
+                Fate::StoppedAt(at) => due::at(at, Signal::STOP),
+            }
+            step::watch(|_| due::comes(due::to_itself));
             let report = recover_in(&directory).expect("a report");
             fs::write(told, report.to_string()).expect("a file");
             i32::from(!report.is_clean())
