@@ -67,20 +67,32 @@ fn ask(stream: &mut TcpStream) -> std::io::Result<f64> {
     Ok(asked.elapsed().as_secs_f64())
 }
 
-/// Has a thread of the client's own ask at these times, in milliseconds. Answers how many seconds each took, in turn.
-async fn answers(cx: &Chaos, asked_at_ms: &'static [u64]) -> Result<Vec<f64>> {
+/// Waits until so long after something began.
+fn wait_until(began: Instant, after_ms: u64) {
+    thread::sleep(Duration::from_millis(after_ms).saturating_sub(began.elapsed()));
+}
+
+/// Starts the server, and has a thread of the client's own do something with it in the storm.
+async fn in_a_storm<T: Send + 'static>(
+    cx: &Chaos,
+    client: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T> {
     cx.host("server").main(echo).ready(tcp(PORT)).start().await?;
-    let run = move || -> std::io::Result<Vec<f64>> {
+    cx.storm(async || tokio::task::spawn_blocking(client).await).await?.context("the client fails")
+}
+
+/// Asks at these times, in milliseconds. Answers how many seconds each answer took, in turn.
+async fn answers(cx: &Chaos, asked_at_ms: &'static [u64]) -> Result<Vec<f64>> {
+    let client = move || {
         let began = Instant::now();
         let mut stream = connect("server", None)?;
-        let mut answers = Vec::new();
-        for at in asked_at_ms {
-            thread::sleep(Duration::from_millis(*at).saturating_sub(began.elapsed()));
-            answers.push(ask(&mut stream)?);
-        }
-        Ok(answers)
+        let asked = asked_at_ms.iter().map(|at| {
+            wait_until(began, *at);
+            ask(&mut stream)
+        });
+        asked.collect()
     };
-    let answers = cx.storm(async || tokio::task::spawn_blocking(run).await).await?.context("the client fails")?;
+    let answers = in_a_storm(cx, client).await?;
     println!("answered after {answers:.3?} s");
     Ok(answers)
 }
@@ -126,7 +138,7 @@ async fn a_delay_that_no_answer_has_shown_does_not_stretch_the_timeout(cx: Chaos
     Ok(())
 }
 
-/// As an option of the tests that want it.
+/// The `TCP_USER_TIMEOUT` of those connections that have one.
 const USER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Whether what did not get through ended when `TCP_USER_TIMEOUT` says, which counts from the first retransmission that
@@ -153,7 +165,7 @@ async fn a_user_timeout_ends_what_is_lost_and_what_is_late(cx: Chaos) -> Result<
         move || -> std::io::Result<Option<f64>> {
             let began = Instant::now();
             let mut stream = connect(name, Some(USER_TIMEOUT))?;
-            thread::sleep(Duration::from_millis(600).saturating_sub(began.elapsed()));
+            wait_until(began, 600);
             let asked = Instant::now();
             match ask(&mut stream) {
                 Ok(_) => Ok(None),
@@ -177,8 +189,7 @@ async fn a_user_timeout_ends_what_is_lost_and_what_is_late(cx: Chaos) -> Result<
 /// A reader that answers window probes and never reads is as bad as none, too.
 #[chaos_test(world = [sim, real], cases = 2)]
 async fn a_user_timeout_ends_what_nobody_reads(cx: Chaos) -> Result<()> {
-    cx.host("server").main(echo).ready(tcp(PORT)).start().await?;
-    let run = || -> std::io::Result<(ErrorKind, f64)> {
+    let client = || {
         let mut stream = connect("server", Some(USER_TIMEOUT))?;
         stream.write_all(&[IDLE])?;
         let (mut longest, mut tried) = (Duration::ZERO, Instant::now());
@@ -192,7 +203,7 @@ async fn a_user_timeout_ends_what_nobody_reads(cx: Chaos) -> Result<()> {
             }
         }
     };
-    let (error, ended) = cx.storm(async || tokio::task::spawn_blocking(run).await).await??;
+    let (error, ended) = in_a_storm(&cx, client).await?;
     ensure!(error == ErrorKind::TimedOut, "it ends with {error}");
     ended_in_time("not read", ended, TIMEOUT_S)
 }
@@ -200,13 +211,12 @@ async fn a_user_timeout_ends_what_nobody_reads(cx: Chaos) -> Result<()> {
 /// A program that has closed its socket does not hear of the end, but its kernel ends it all the same.
 #[chaos_test(world = [sim, real], cases = 1, plan = "500ms partition test->server for 2500ms")]
 async fn a_closed_socket_keeps_its_user_timeout(cx: Chaos) -> Result<()> {
-    cx.host("server").main(echo).ready(tcp(PORT)).start().await?;
-    let run = || -> std::io::Result<u8> {
+    let client = || {
         let began = Instant::now();
         let mut asks = connect("server", None)?;
         let mut patient = connect("server", None)?;
         let mut impatient = connect("server", Some(USER_TIMEOUT))?;
-        thread::sleep(Duration::from_millis(600).saturating_sub(began.elapsed()));
+        wait_until(began, 600);
         patient.write_all(&[HEARD])?;
         impatient.write_all(&[HEARD])?;
         drop((patient, impatient));
@@ -216,7 +226,7 @@ async fn a_closed_socket_keeps_its_user_timeout(cx: Chaos) -> Result<()> {
         asks.read_exact(&mut heard)?;
         Ok(heard[0] - 1)
     };
-    let heard = cx.storm(async || tokio::task::spawn_blocking(run).await).await??;
+    let heard = in_a_storm(&cx, client).await?;
     let expected = if cx.is_calm() { 2 } else { 1 };
     ensure!(heard == expected, "{heard} of two messages were heard, not {expected}");
     Ok(())
@@ -231,7 +241,7 @@ async fn closing_lingers_over_what_has_not_arrived(cx: Chaos) -> Result<()> {
             let began = Instant::now();
             let mut stream = connect("server", None)?;
             socket2::SockRef::from(&stream).set_linger(Some(Duration::from_secs(linger_s)))?;
-            thread::sleep(Duration::from_millis(600).saturating_sub(began.elapsed()));
+            wait_until(began, 600);
             stream.write_all(b"!")?;
             let closing = Instant::now();
             drop(stream);
