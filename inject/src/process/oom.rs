@@ -11,7 +11,8 @@ use crate::step::reached;
 use crate::target::{Process, Target};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What more than its use a group is left at most, before somebody is killed.
 const SLACK_BYTES: u64 = 1 << 20;
@@ -71,8 +72,8 @@ impl OomKill {
         let slack = group.memory_used_bytes()?.saturating_add(SLACK_BYTES);
         let mut eater = Helper::start(group.journal(), c"wt:eater", Some(group), |watch| eat(watch, slack))?;
         let mut killed = 0;
-        let deadline = std::time::Instant::now() + KILL_WITHIN;
-        while killed == 0 && std::time::Instant::now() < deadline {
+        let deadline = Instant::now() + KILL_WITHIN;
+        while killed == 0 && Instant::now() < deadline {
             eater.ends_within(Duration::from_millis(1));
             killed = group.oom_kills()?.saturating_sub(before);
         }
@@ -80,8 +81,7 @@ impl OomKill {
         // The kernel takes whoever is largest. In a group with little memory that may be the eater, if it may not ask
         // to be spared: then what the kernel would have done without it is done by hand.
         if killed > 0 && !any_ends_within(&processes, DEAD_WITHIN) {
-            let size = |process: &&Process| proc::resident_bytes(process.pid).unwrap_or(0);
-            processes.iter().max_by_key(size).map_or(Ok(()), Process::kill)?;
+            processes.iter().max_by_key(|process| size_of(process.pid)).map_or(Ok(()), Process::kill)?;
         }
         if killed == 0 {
             return Err(Error::unlike("kill for want of memory", "a process killed", "none"));
@@ -95,8 +95,7 @@ impl OomKill {
     /// It has ended, or is another user's.
     pub fn by_hand(process: &Process) -> Result<Self> {
         process.identity()?;
-        let size = |pid: &u32| proc::resident_bytes(*pid).unwrap_or(0);
-        let largest = proc::tree(process.pid).into_iter().max_by_key(size).unwrap_or(process.pid);
+        let largest = proc::tree(process.pid).into_iter().max_by_key(|pid| size_of(*pid)).unwrap_or(process.pid);
         let victim = if largest == process.pid { process.clone() } else { Process::open(largest)? };
         victim.kill()?;
         if !victim.ends_within(KILL_WITHIN) {
@@ -137,18 +136,21 @@ impl Injection for OomKill {
     }
 }
 
+/// By what victims are chosen; nothing for one that has ended.
+fn size_of(pid: u32) -> u64 {
+    proc::resident_bytes(pid).unwrap_or(0)
+}
+
 /// Whether one of them ends within this time.
 fn any_ends_within(processes: &[Process], limit: Duration) -> bool {
-    let deadline = std::time::Instant::now() + limit;
-    loop {
-        if processes.iter().any(|process| process.ends_within(Duration::ZERO)) {
-            return true;
-        }
-        if std::time::Instant::now() >= deadline {
+    let began = Instant::now();
+    while !processes.iter().any(|process| !process.is_alive()) {
+        if began.elapsed() >= limit {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
+    true
 }
 
 /// Lowers the group's limit to its use, or as little above it as the kernel goes along with: it changes meanwhile.
@@ -182,7 +184,7 @@ fn make_likely(journal: &Journal, pid: u32) -> Result<Option<Change>> {
 
 /// Takes page after page, up to this much: the group's, but not this process's own, by whose size the kernel judges.
 fn eat(watch: &Watch, bytes: u64) {
-    // Nobody else's turn is ours (proc_pid_oom_score_adj(5)), where we may say so.
+    // Never to be chosen (proc_pid_oom_score_adj(5)), if this user may ask for that.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     let Ok(memory) = memfd_create(c"wt:eater", MemfdFlags::CLOEXEC) else { return };
     let page = vec![0xA5; rustix::param::page_size()];

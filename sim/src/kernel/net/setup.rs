@@ -66,14 +66,13 @@ impl Kernel {
                 let state = self.new_unix_socket(me, kind, protocol)?;
                 return Ok(i64::from(self.open_socket(me, state, flags)?.0));
             }
-            libc::AF_NETLINK => {
-                let instead = "netlink sockets are not simulated. Crates open them that watch the interfaces, as \
-                               libp2p does to listen on 0.0.0.0: let it listen on the host's own address";
-                self.refuse(me, "socket", instead);
-                return Err(Stop::Block);
-            }
-            libc::AF_PACKET | libc::AF_VSOCK => {
-                let instead = "packet and vsock sockets are not simulated: there are AF_INET, AF_INET6 and AF_UNIX";
+            libc::AF_NETLINK | libc::AF_PACKET | libc::AF_VSOCK => {
+                let instead = if domain == libc::AF_NETLINK {
+                    "netlink sockets are not simulated. Crates open them that watch the interfaces, as libp2p does to \
+                     listen on 0.0.0.0: let it listen on the host's own address"
+                } else {
+                    "packet and vsock sockets are not simulated: there are AF_INET, AF_INET6 and AF_UNIX"
+                };
                 self.refuse(me, "socket", instead);
                 return Err(Stop::Block);
             }

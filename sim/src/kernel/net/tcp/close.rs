@@ -76,11 +76,6 @@ impl Network {
         closing
     }
 
-    /// Nothing of an end is left to linger over.
-    fn tcp_lingered(&mut self, id: ConnectionId, side: Side) {
-        self.lingered.extend(self.connections[id].ends[side].lingerer.take());
-    }
-
     /// A program lets go of a connection that closes by itself: nobody is told.
     pub(in super::super) fn tcp_leave(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
         self.connections[id].ends[side].socket = None;
@@ -100,10 +95,9 @@ impl Network {
         if connection.ends[side].phase != Phase::Open {
             return;
         }
-        self.tcp_lingered(id, side);
-        let connection = &mut self.connections[id];
         let finished = connection.streams[side.other()].finished();
         let end = &mut connection.ends[side];
+        self.lingered.extend(end.lingerer.take());
         if finished && end.closes_second {
             self.tcp_changed(id, side); // LAST_ACK is over
             self.tcp_end(cx, id, side);
@@ -138,17 +132,10 @@ impl Network {
         if end.phase == Phase::Gone {
             return;
         }
-        self.tcp_lingered(id, side);
-        let end = &mut self.connections[id].ends[side];
+        self.lingered.extend(end.lingerer.take());
         let had_port = end.phase != Phase::Absent;
         end.phase = Phase::Gone;
-        if let Some(alarm) = end.recovery.alarm.take() {
-            cx.timers.cancel(alarm.key);
-        }
-        cx.cancel(&mut end.keepalive);
-        cx.cancel(&mut end.orphan);
-        cx.cancel(&mut end.uncork);
-        let connection = &mut self.connections[id];
+        end.stop_timers(cx);
         cx.cancel(&mut connection.streams[side].acknowledged_event);
         let end = &mut connection.ends[side];
         let (host, local, claim) = (end.host, end.local, end.claim);
@@ -179,12 +166,7 @@ impl Network {
         let end = &mut connection.ends[side];
         end.phase = Phase::Gone;
         (end.socket, end.listener, end.holder) = (None, None, None);
-        if let Some(alarm) = end.recovery.alarm.take() {
-            cx.timers.cancel(alarm.key);
-        }
-        cx.cancel(&mut end.keepalive);
-        cx.cancel(&mut end.orphan);
-        cx.cancel(&mut end.uncork);
+        end.stop_timers(cx);
         cx.cancel(&mut connection.streams[side].acknowledged_event);
         self.tcp_forget(cx, id);
     }

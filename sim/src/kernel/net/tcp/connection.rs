@@ -197,6 +197,16 @@ impl End {
         }
     }
 
+    /// No timer of this end fires any more.
+    pub(super) fn stop_timers(&mut self, cx: &mut Cx<'_>) {
+        if let Some(alarm) = self.recovery.alarm.take() {
+            cx.timers.cancel(alarm.key);
+        }
+        cx.cancel(&mut self.keepalive);
+        cx.cancel(&mut self.orphan);
+        cx.cancel(&mut self.uncork);
+    }
+
     /// Whether no program will ever read from this end again.
     pub(crate) fn orphaned(&self) -> bool {
         self.socket.is_none() && self.listener.is_none()

@@ -189,10 +189,11 @@ impl Network {
             end.retransmissions += 1;
         }
         if stream.lost > 0 {
-            if alarm.expiry == Expiry::TailProbe {
+            let is_probe = alarm.expiry == Expiry::TailProbe;
+            if is_probe {
                 end.tail_probed_until = stream.sent;
             }
-            self.tcp_resend(cx, id, side, alarm.expiry == Expiry::TailProbe);
+            self.tcp_resend(cx, id, side, is_probe);
         } else if stuck {
             self.tcp_send_probe(cx, id, side);
         }

@@ -126,11 +126,10 @@ impl Network {
     fn tcp_sent(&mut self, cx: &mut Cx<'_>, id: ConnectionId, side: Side) {
         self.tcp_schedule_arrival(cx, id, side);
         let stream = &self.connections[id].streams[side];
-        let wants = stream.wants_acknowledgements();
         if stream.stuck() {
             self.tcp_arm(cx, id, side);
         }
-        if wants {
+        if self.connections[id].streams[side].wants_acknowledgements() {
             self.tcp_schedule_acknowledged(cx, id, side);
         }
     }
