@@ -15,7 +15,8 @@ const STACKS_SHOWN_MAX: usize = 32;
 
 /// Sources whose frames say nothing to a user: std and dependencies. Inlined functions have no path in their names, so
 /// that files tell more than names do.
-const MACHINERY: [&str; 3] = ["/rustc/", "/.cargo/registry/", "/.cargo/git/"];
+const MACHINERY: [&str; 3] = [STD, "/.cargo/registry/", "/.cargo/git/"];
+const STD: &str = "/rustc/";
 /// Windtunnel's own, when it is a part of the workspace.
 const OWN: [&str; 2] = ["/harness/src/", "/sim/src/"];
 
@@ -38,6 +39,11 @@ impl Frame {
         named || below.is_some_and(|below| OWN.iter().any(|source| below.starts_with(source)))
     }
 
+    /// Whether it belongs to a crate, rather than to std or to what has no name.
+    fn is_of_a_crate(&self) -> bool {
+        self.place.as_deref().is_some_and(|place| !place.contains(STD))
+    }
+
     fn is_machinery(&self) -> bool {
         let place = self.place.as_deref();
         place.is_none_or(|place| MACHINERY.iter().any(|source| place.contains(source)))
@@ -49,15 +55,16 @@ impl Symbols {
         Self { executable: Executable::of_this_process() }
     }
 
-    /// A paragraph for each thread.
-    pub(crate) fn paragraphs(&self, stacks: &[ThreadStack]) -> Vec<String> {
-        let shown = stacks.iter().take(STACKS_SHOWN_MAX).map(|stack| self.paragraph(stack));
+    /// A paragraph for each thread. Of one that made a call which it should not make, `with_caller`, the crate that
+    /// made it is told as well.
+    pub(crate) fn paragraphs(&self, stacks: &[ThreadStack], with_caller: bool) -> Vec<String> {
+        let shown = stacks.iter().take(STACKS_SHOWN_MAX).map(|stack| self.paragraph(stack, with_caller));
         let more = stacks.len().saturating_sub(STACKS_SHOWN_MAX);
         let rest = (more > 0).then(|| format!("  and {more} more threads"));
         shown.chain(rest).collect()
     }
 
-    fn paragraph(&self, stack: &ThreadStack) -> String {
+    fn paragraph(&self, stack: &ThreadStack, with_caller: bool) -> String {
         let ThreadStack { host, thread, tid, waits_for, .. } = stack;
         let name = if thread.is_empty() { String::new() } else { format!(" {thread}") };
         let waiting = if waits_for.is_empty() { String::new() } else { format!(": {waits_for}") };
@@ -66,7 +73,11 @@ impl Symbols {
             true => format!("  {host}{waiting}"),
             false => format!("  {host}, thread{name} ({tid}){waiting}"),
         };
-        for Frame { function, place } in if is_kernel { self.all(&stack.frames) } else { self.telling(&stack.frames) } {
+        let frames = match is_kernel {
+            true => self.all(&stack.frames),
+            false => self.telling(&stack.frames, with_caller),
+        };
+        for Frame { function, place } in frames {
             paragraph.push_str(&format!("\n      {function}"));
             if let Some(place) = place {
                 paragraph.push_str(&format!("\n        at {place}"));
@@ -80,12 +91,8 @@ impl Symbols {
         addresses.iter().flat_map(|frame| self.resolve(*frame)).take(FRAMES_SHOWN_MAX).collect()
     }
 
-    /// The frames that say something; when none does, where the machinery stands.
-    fn telling(&self, addresses: &[u64]) -> Vec<Frame> {
-        let frames = addresses.iter().flat_map(|frame| self.resolve(*frame)).filter(|frame| !frame.is_own());
-        let (machinery, mut telling): (Vec<Frame>, Vec<Frame>) = frames.partition(Frame::is_machinery);
-        telling.truncate(FRAMES_SHOWN_MAX);
-        if telling.is_empty() { machinery.into_iter().take(MACHINERY_SHOWN_MAX).collect() } else { telling }
+    fn telling(&self, addresses: &[u64], with_caller: bool) -> Vec<Frame> {
+        telling(addresses.iter().flat_map(|frame| self.resolve(*frame)), with_caller)
     }
 
     /// The function at an address, with those that were inlined into it.
@@ -105,6 +112,20 @@ impl Symbols {
         });
         frames
     }
+}
+
+/// The frames that say something, `with_caller` the innermost of a crate among them; when none does, where the
+/// machinery stands.
+fn telling(frames: impl Iterator<Item = Frame>, with_caller: bool) -> Vec<Frame> {
+    let mut caller = with_caller;
+    let (mut telling, machinery): (Vec<Frame>, Vec<Frame>) =
+        frames.filter(|frame| !frame.is_own()).partition(|frame| {
+            let is_caller = caller && frame.is_of_a_crate();
+            caller &= !is_caller;
+            is_caller || !frame.is_machinery()
+        });
+    telling.truncate(FRAMES_SHOWN_MAX);
+    if telling.is_empty() { machinery.into_iter().take(MACHINERY_SHOWN_MAX).collect() } else { telling }
 }
 
 #[cfg(test)]
@@ -130,17 +151,36 @@ mod tests {
             waits_for: "epoll_wait".to_owned(),
             frames: frames_here(),
         };
-        let paragraphs = Symbols::of_this_process().paragraphs(&vec![stack; STACKS_SHOWN_MAX + 3]);
+        let paragraphs = Symbols::of_this_process().paragraphs(&vec![stack; STACKS_SHOWN_MAX + 3], false);
         assert!(paragraphs[0].starts_with("  kv0, thread main (1): epoll_wait\n"), "{}", paragraphs[0]);
         assert!(paragraphs[0].contains("at "), "{}", paragraphs[0]);
         assert_eq!(paragraphs.last().map(String::as_str), Some("  and 3 more threads"));
     }
 
     #[test]
+    fn who_made_a_refused_call_is_told() {
+        let stack = [
+            ("windtunnel_sim::abi::socket", "/src/windtunnel/sim/src/abi/socket.rs"),
+            ("std::os::fd::owned", "/rustc/1234/library/std/src/os/fd/owned.rs"),
+            (
+                "netlink_sys::socket::Socket::new",
+                "/home/me/.cargo/registry/src/index/netlink-sys-0.9.1/src/socket.rs:30",
+            ),
+            ("if_watch::IfWatcher::new", "/home/me/.cargo/registry/src/index/if-watch-3.2.1/src/tokio.rs:9"),
+            ("service::listen", "/home/me/service/src/listen.rs:7"),
+        ];
+        let frames =
+            || stack.map(|(function, place)| Frame { function: function.to_owned(), place: Some(place.to_owned()) });
+        let told = |with_caller| telling(frames().into_iter(), with_caller).into_iter().map(|frame| frame.function);
+        assert_eq!(told(true).collect::<Vec<_>>(), ["netlink_sys::socket::Socket::new", "service::listen"]);
+        assert_eq!(told(false).collect::<Vec<_>>(), ["service::listen"]);
+    }
+
+    #[test]
     fn the_kernels_own_stack_keeps_its_own_frames() {
         let (waits_for, frames) = ("stands".to_owned(), frames_here());
         let stack = ThreadStack { host: KERNEL.to_owned(), thread: String::new(), tid: 0, waits_for, frames };
-        let paragraphs = Symbols::of_this_process().paragraphs(&[stack]);
+        let paragraphs = Symbols::of_this_process().paragraphs(&[stack], false);
         assert!(paragraphs[0].starts_with("  the simulated kernel: stands\n"), "{}", paragraphs[0]);
         assert!(paragraphs[0].contains("stacks::tests"), "{}", paragraphs[0]);
     }

@@ -187,7 +187,8 @@ impl<'a> Teller<'a> {
         if matches!(failure.kind, FailureKind::Panicked { .. }) && !asked {
             return Vec::new();
         }
-        Symbols::of_this_process().paragraphs(&failure.stacks)
+        let is_refused = matches!(failure.kind, FailureKind::Refused { .. });
+        Symbols::of_this_process().paragraphs(&failure.stacks, is_refused)
     }
 
     fn tails(&self, log: &Log, failed: Option<&str>) -> (Vec<HostTail>, usize) {

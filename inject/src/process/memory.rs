@@ -14,8 +14,9 @@ use std::time::Duration;
 const ATTEMPTS: u64 = 32;
 const STEP_BYTES: u64 = 64 << 10;
 
-/// How often a watcher looks how much memory a process has.
+/// How often a watcher looks how much memory a process has; and once that is half of what it may have.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(1);
 
 /// Only so much memory is left: what needs more gets the kernel's answer, be it the OOM kill.
 #[derive(Debug)]
@@ -178,7 +179,8 @@ pub struct MemoryWatch {
 }
 
 impl MemoryWatch {
-    /// Watches a process; kills it within 10 ms of its having more than this resident.
+    /// Watches a process; kills it within a millisecond or so of its having more than this resident. One that takes all
+    /// of it within 10 ms may have more for so long.
     ///
     /// # Errors
     /// It has ended, or no process can be made.
@@ -187,13 +189,16 @@ impl MemoryWatch {
         let helper = Helper::start(journal, c"wt:memwatch", None, move |watch| {
             // Descriptors of the parent were closed: it is found again by what tells it from all others.
             let Ok(Some(process)) = identity.open() else { return };
-            while watch.goes_on_after(LOOK_EVERY) && process.is_alive() {
-                if proc::resident_bytes(process.pid).is_ok_and(|resident| resident > bytes) {
+            let mut look_after = LOOK_EVERY;
+            while watch.goes_on_after(look_after) && process.is_alive() {
+                let Ok(resident) = proc::resident_bytes(process.pid) else { continue };
+                if resident > bytes {
                     if process.kill().is_ok() {
                         watch.count();
                     }
                     return;
                 }
+                look_after = if resident > bytes / 2 { LOOK_CLOSELY_EVERY } else { LOOK_EVERY };
             }
         })?;
         Ok(Self { helper, process: process.clone() })

@@ -409,7 +409,7 @@ impl Kernel {
         match &self.files[id].kind {
             Kind::Socket(socket) if bits & libc::EPOLLOUT as u32 != 0 => match self.net.sockets[*socket].protocol {
                 super::net::Protocol::Tcp(_) => 0,
-                super::net::Protocol::Udp(_) | super::net::Protocol::Unix(_) => libc::EPOLLWRBAND as u32,
+                _ => libc::EPOLLWRBAND as u32,
             },
             _ => 0,
         }

@@ -24,6 +24,7 @@ mod lack;
 mod limits;
 pub(crate) mod machine;
 pub(crate) mod net;
+mod netlink;
 mod pipe;
 mod poll;
 mod process;

@@ -129,6 +129,7 @@ impl Kernel {
             }
             Protocol::Udp(udp) => Ok(udp.first_bytes()),
             Protocol::Unix(unix) => Ok(unix.available()?),
+            Protocol::Netlink(_) => Err(Stop::Errno(libc::ENOTTY)),
         }
     }
 
@@ -148,6 +149,7 @@ impl Kernel {
             }
             Protocol::Tcp(Tcp::Listening(_)) => Err(Stop::Errno(libc::EINVAL)),
             Protocol::Unix(unix) => Ok(unix.unread() as i64),
+            Protocol::Netlink(_) => Err(Stop::Errno(libc::ENOTTY)),
             Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) => Ok(0),
         }
     }
@@ -161,7 +163,7 @@ impl Kernel {
         let seconds = state.options.linger_s.filter(|seconds| *seconds > 0)?;
         match state.protocol {
             Protocol::Tcp(Tcp::Connected { connection, side }) => Some((connection, side, seconds)),
-            Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Unix(_) => None,
+            _ => None,
         }
     }
 
@@ -267,6 +269,7 @@ impl Network {
             }
             Protocol::Udp(_) => self.udp_close(socket),
             Protocol::Unix(_) => self.unix_close(socket),
+            Protocol::Netlink(_) => self.netlink_close(socket),
         }
         self.sockets.remove(socket);
         self.stack(host).sockets.remove(&socket);
@@ -285,7 +288,7 @@ impl Network {
                 }
                 Protocol::Udp(_) => self.udp_close(socket),
                 Protocol::Unix(_) => self.unix_close(socket),
-                Protocol::Tcp(_) => {}
+                Protocol::Tcp(_) | Protocol::Netlink(_) => {}
             }
             self.sockets.remove(socket);
         }

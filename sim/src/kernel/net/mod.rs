@@ -46,6 +46,7 @@ use crate::world::{HostId, Hush};
 pub(crate) use address::{Endpoint, RawAddress};
 use link::{LinkId, Links};
 use stack::Stack;
+pub(crate) use stack::{LOOPBACK_BROADCAST, on_link};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use tcp::Connection;

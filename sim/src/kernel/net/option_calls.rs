@@ -8,9 +8,12 @@ use super::tcp::{Phase, Tcp};
 use super::{Cx, Network, Socket};
 use crate::carrier::outside::{self, Mapping};
 use crate::kernel::dispatch::Kernel;
+use crate::kernel::netlink::SOL_NETLINK;
 use crate::kernel::unix::Credentials;
 use crate::kernel::{Step, Stop, ThreadId};
-use libc::{EINVAL, ENODEV, ENOPROTOOPT, ENOTCONN, EPERM, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET, c_int};
+use libc::{
+    EINVAL, ENODEV, ENOPROTOOPT, ENOTCONN, ENOTTY, EPERM, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET, c_int,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Bytes of `struct tcp_info` up to `tcpi_total_retrans`, which is what libc declares.
@@ -62,6 +65,7 @@ impl Kernel {
         match self.net.sockets[socket].protocol {
             Protocol::Tcp(_) => Ok(0),
             Protocol::Udp(_) | Protocol::Unix(_) => Err(Stop::Errno(EINVAL)),
+            Protocol::Netlink(_) => Err(Stop::Errno(ENOTTY)),
         }
     }
 }
@@ -71,6 +75,7 @@ fn of(state: &SocketState) -> Of {
         Protocol::Tcp(_) => Of::Tcp(state.family),
         Protocol::Udp(_) => Of::Udp(state.family),
         Protocol::Unix(_) => Of::Unix,
+        Protocol::Netlink(_) => Of::Netlink,
     }
 }
 
@@ -89,6 +94,9 @@ fn int(value: &[u8]) -> Result<c_int, c_int> {
 impl Network {
     fn option(&mut self, cx: &mut Cx<'_>, socket: Socket, level: c_int, name: c_int) -> Result<Vec<u8>, c_int> {
         let number = |n: c_int| Ok(n.to_ne_bytes().to_vec());
+        if let (SOL_NETLINK, Protocol::Netlink(netlink)) = (level, &mut self.sockets[socket].protocol) {
+            return netlink.option(name);
+        }
         let state = &self.sockets[socket];
         of(state).check_level(level, libc::EOPNOTSUPP)?;
         match (level, name) {
@@ -98,11 +106,11 @@ impl Network {
             (SOL_SOCKET, libc::SO_PROTOCOL) => number(match state.protocol {
                 Protocol::Tcp(_) => IPPROTO_TCP,
                 Protocol::Udp(_) => libc::IPPROTO_UDP,
-                Protocol::Unix(_) => 0,
+                Protocol::Unix(_) | Protocol::Netlink(_) => 0, // NETLINK_ROUTE
             }),
             (SOL_SOCKET, libc::SO_ACCEPTCONN) => number(c_int::from(match &state.protocol {
                 Protocol::Tcp(tcp) => matches!(tcp, Tcp::Listening(_)),
-                Protocol::Udp(_) => false,
+                Protocol::Udp(_) | Protocol::Netlink(_) => false,
                 Protocol::Unix(unix) => unix.listens(),
             })),
             (SOL_SOCKET, libc::SO_LINGER) => {
@@ -119,7 +127,7 @@ impl Network {
             (SOL_SOCKET, libc::SO_MARK) => number(0),
             (SOL_SOCKET, libc::SO_PEERCRED) => match &state.protocol {
                 Protocol::Unix(unix) => Ok(unix.peer_credentials().unwrap_or(Credentials::NOBODY).bytes().to_vec()),
-                Protocol::Tcp(_) | Protocol::Udp(_) => Ok(Credentials::NOBODY.bytes().to_vec()),
+                Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Netlink(_) => Ok(Credentials::NOBODY.bytes().to_vec()),
             },
             (IPPROTO_TCP, _) if matches!(state.protocol, Protocol::Tcp(_)) => self.tcp_option(cx, socket, name),
             (IPPROTO_IP, libc::IP_MTU) | (IPPROTO_IPV6, libc::IPV6_MTU) => number(self.path_mtu(socket)?),
@@ -144,7 +152,7 @@ impl Network {
                         let end = &self.connections[*connection].ends[*side];
                         if end.phase == Phase::Open { end.segment_bytes_max as c_int } else { asked }
                     }
-                    Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Unix(_) => asked,
+                    Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Unix(_) | Protocol::Netlink(_) => asked,
                 };
                 Ok(actual.to_ne_bytes().to_vec())
             }
@@ -159,7 +167,7 @@ impl Network {
             Protocol::Tcp(Tcp::Connected { connection, side, .. }) => {
                 std::mem::take(&mut self.connections[connection].ends[side].error)
             }
-            Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Unix(_) => std::mem::take(&mut state.error),
+            _ => std::mem::take(&mut state.error),
         }
     }
 
@@ -169,7 +177,7 @@ impl Network {
         match self.sockets.get(socket).map(|state| &state.protocol) {
             Some(Protocol::Tcp(_)) if at.is_more_than_read() => Err(EPERM),
             Some(Protocol::Tcp(_)) => outside::map_copy(at.out_of_reach(), &[]),
-            Some(Protocol::Udp(_) | Protocol::Unix(_)) | None => Err(ENODEV),
+            Some(Protocol::Udp(_) | Protocol::Unix(_) | Protocol::Netlink(_)) | None => Err(ENODEV),
         }
     }
 
@@ -182,7 +190,7 @@ impl Network {
             }
             Protocol::Udp(udp) => udp.remote.map(|remote| remote.ip),
             Protocol::Tcp(_) => None,
-            Protocol::Unix(_) => return Err(ENOPROTOOPT),
+            Protocol::Unix(_) | Protocol::Netlink(_) => return Err(ENOPROTOOPT),
         };
         let own = self.stacks[state.host.0 as usize].owns(remote.ok_or(ENOTCONN)?);
         Ok(if own { 65_536 } else { 1500 })
@@ -235,7 +243,7 @@ impl Network {
                 info[3] = end.keepalive_probes.max(recovery.probes) as u8; // tcpi_probes
                 info[4] = recovery.backoff as u8; // tcpi_backoff
             }
-            Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) | Protocol::Unix(_) => {}
+            Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) | Protocol::Unix(_) | Protocol::Netlink(_) => {}
         }
         info[0] = state;
         info
@@ -251,6 +259,9 @@ impl Network {
         let state = &mut self.sockets[socket];
         let of = of(state);
         let udp = matches!(of, Of::Udp(_));
+        if let (SOL_NETLINK, Protocol::Netlink(netlink)) = (level, &mut state.protocol) {
+            return netlink.set_option(name, value);
+        }
         of.check_level(level, ENOPROTOOPT)?;
         match (level, name) {
             (SOL_SOCKET, libc::SO_LINGER) => {
@@ -339,7 +350,7 @@ impl Network {
                 self.connections[*connection].ends[*side].phase == Phase::Gone
             }
             Protocol::Tcp(Tcp::Listening(_)) => false,
-            Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) | Protocol::Unix(_) => true,
+            Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) | Protocol::Unix(_) | Protocol::Netlink(_) => true,
         }
     }
 

@@ -94,6 +94,7 @@ pub(crate) enum Of {
     Tcp(Family),
     Udp(Family),
     Unix,
+    Netlink,
 }
 
 impl Of {
@@ -104,8 +105,9 @@ impl Of {
             Of::Tcp(family) => (family, IPPROTO_TCP),
             Of::Udp(family) => (family, IPPROTO_UDP),
             // `unix_stream_ops` and its relatives have no options of their own (do_sock_getsockopt, net/socket.c).
-            Of::Unix if level == SOL_SOCKET => return Ok(()),
+            Of::Unix | Of::Netlink if level == SOL_SOCKET => return Ok(()),
             Of::Unix => return Err(libc::EOPNOTSUPP),
+            Of::Netlink => return Err(ENOPROTOOPT),
         };
         match (level, family) {
             (SOL_SOCKET | IPPROTO_IP, _) | (IPPROTO_IPV6, Family::V6) => Ok(()),
@@ -171,7 +173,7 @@ impl Options {
         Options::new(TCP_SEND_BUFFER, TCP_RECEIVE_BUFFER)
     }
 
-    /// A UDP or Unix socket's options at birth.
+    /// A UDP, Unix or netlink socket's options at birth.
     pub(crate) fn datagram() -> Options {
         Options::new(BUFFER_BYTES, BUFFER_BYTES)
     }
@@ -216,8 +218,12 @@ impl Options {
             (_, SOL_SOCKET, libc::SO_SNDLOWAT) => Ok(1),
             (_, SOL_SOCKET, libc::SO_PASSCRED) => on(self.pass_credentials),
             (Of::Tcp(_), IPPROTO_TCP, _) => self.get_tcp(name),
-            (Of::Udp(_), SOL_SOCKET, libc::SO_TIMESTAMP) => on(self.timestamps == Some(Timestamps::Microseconds)),
-            (Of::Udp(_), SOL_SOCKET, libc::SO_TIMESTAMPNS) => on(self.timestamps == Some(Timestamps::Nanoseconds)),
+            (Of::Udp(_) | Of::Netlink, SOL_SOCKET, libc::SO_TIMESTAMP) => {
+                on(self.timestamps == Some(Timestamps::Microseconds))
+            }
+            (Of::Udp(_) | Of::Netlink, SOL_SOCKET, libc::SO_TIMESTAMPNS) => {
+                on(self.timestamps == Some(Timestamps::Nanoseconds))
+            }
             (Of::Udp(_), IPPROTO_UDP, libc::UDP_SEGMENT) => Ok(c_int::from(self.segment)),
             (Of::Udp(_), IPPROTO_UDP, libc::UDP_CORK) => on(self.cork),
             (Of::Tcp(family) | Of::Udp(family), IPPROTO_IPV6, _) if family == Family::V6 => self.get_v6(name),
@@ -286,7 +292,7 @@ impl Options {
         match (of, level, name) {
             (_, SOL_SOCKET, libc::SO_REUSEADDR) => self.reuse_address = on,
             // sk_setsockopt, net/core/sock.c (since Linux 6.13)
-            (Of::Unix, SOL_SOCKET, libc::SO_REUSEPORT) if on => return Err(EOPNOTSUPP),
+            (Of::Unix | Of::Netlink, SOL_SOCKET, libc::SO_REUSEPORT) if on => return Err(EOPNOTSUPP),
             (_, SOL_SOCKET, libc::SO_REUSEPORT) => self.reuse_port = on,
             (_, SOL_SOCKET, libc::SO_BROADCAST) => self.broadcast = on,
             (_, SOL_SOCKET, libc::SO_KEEPALIVE) => self.keepalive = on,
@@ -316,10 +322,10 @@ impl Options {
             }
             (Of::Tcp(_), IPPROTO_IP, libc::IP_MULTICAST_TTL) => return Err(EINVAL),
             (Of::Tcp(_), IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS) => return Err(ENOPROTOOPT),
-            (Of::Udp(_), SOL_SOCKET, libc::SO_TIMESTAMP) => {
+            (Of::Udp(_) | Of::Netlink, SOL_SOCKET, libc::SO_TIMESTAMP) => {
                 self.timestamps = on.then_some(Timestamps::Microseconds);
             }
-            (Of::Udp(_), SOL_SOCKET, libc::SO_TIMESTAMPNS) => {
+            (Of::Udp(_) | Of::Netlink, SOL_SOCKET, libc::SO_TIMESTAMPNS) => {
                 self.timestamps = on.then_some(Timestamps::Nanoseconds);
             }
             (Of::Udp(_), IPPROTO_UDP, libc::UDP_CORK) => self.cork = on,
@@ -486,7 +492,7 @@ fn is_flag(level: c_int, name: c_int) -> bool {
 /// Options that are remembered and have no effect here: default, least, most, and the error beyond.
 fn inert(of: Of, level: c_int, name: c_int) -> Option<(c_int, c_int, c_int, c_int)> {
     const ANY: (c_int, c_int) = (c_int::MIN, c_int::MAX);
-    let internet = of != Of::Unix;
+    let internet = !matches!(of, Of::Unix | Of::Netlink);
     let udp = matches!(of, Of::Udp(_));
     let (default, (least, most), error) = match (level, name) {
         (SOL_SOCKET, libc::SO_OOBINLINE | libc::SO_DONTROUTE | libc::SO_NO_CHECK) => (0, ANY, EINVAL),

@@ -11,6 +11,7 @@ use super::udp::{Udp, loopback_like};
 use super::{Cx, Endpoint, Fail, Network, Socket};
 use crate::kernel::dispatch::Kernel;
 use crate::kernel::file::{FileId, Kind};
+use crate::kernel::netlink::kernel_address;
 use crate::kernel::{Step, Stop, ThreadId};
 use crate::world::HostId;
 use libc::{AF_INET, AF_INET6, AF_UNIX, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EALREADY, ECONNABORTED, EINPROGRESS};
@@ -66,14 +67,14 @@ impl Kernel {
                 let state = self.new_unix_socket(me, kind, protocol)?;
                 return Ok(i64::from(self.open_socket(me, state, flags)?.0));
             }
-            libc::AF_NETLINK | libc::AF_PACKET | libc::AF_VSOCK => {
-                let instead = if domain == libc::AF_NETLINK {
-                    "netlink sockets are not simulated. Crates open them that watch the interfaces, as libp2p does to \
-                     listen on 0.0.0.0: let it listen on the host's own address"
-                } else {
-                    "packet and vsock sockets are not simulated: there are AF_INET, AF_INET6 and AF_UNIX"
-                };
-                self.refuse(me, "socket", instead);
+            libc::AF_NETLINK => {
+                let state = self.new_netlink_socket(me, kind, protocol)?;
+                return Ok(i64::from(self.open_socket(me, state, flags)?.0));
+            }
+            libc::AF_PACKET | libc::AF_VSOCK => {
+                let remedy = "packet and vsock sockets are not simulated: there are AF_INET, AF_INET6, AF_UNIX and \
+                              AF_NETLINK";
+                self.refuse(me, "socket", remedy);
                 return Err(Stop::Block);
             }
             _ => return Err(Stop::Errno(EAFNOSUPPORT)),
@@ -101,6 +102,7 @@ impl Kernel {
         let state = &self.net.sockets[socket];
         match state.protocol {
             Protocol::Unix(_) => return self.unix_bind(me, socket, address),
+            Protocol::Netlink(_) => return self.netlink_bind(me, socket, address),
             Protocol::Udp(_) => return Ok(self.net.udp_bind_to(socket, address).map(|()| 0)?),
             Protocol::Tcp(_) => {}
         }
@@ -123,7 +125,7 @@ impl Kernel {
         let backlog = (backlog as u32).min(BACKLOG_MAX);
         match self.net.sockets[socket].protocol {
             Protocol::Tcp(_) => self.net.tcp_listen(socket, backlog)?,
-            Protocol::Udp(_) => return Err(Stop::Errno(EOPNOTSUPP)),
+            Protocol::Udp(_) | Protocol::Netlink(_) => return Err(Stop::Errno(EOPNOTSUPP)),
             Protocol::Unix(_) => return self.unix_listen(me, socket, backlog),
         }
         Ok(0)
@@ -140,7 +142,7 @@ impl Kernel {
         let listener = match &state.protocol {
             Protocol::Tcp(Tcp::Listening(listener)) => listener,
             Protocol::Tcp(_) => return Err(Stop::Errno(EINVAL)),
-            Protocol::Udp(_) => return Err(Stop::Errno(EOPNOTSUPP)),
+            Protocol::Udp(_) | Protocol::Netlink(_) => return Err(Stop::Errno(EOPNOTSUPP)),
             Protocol::Unix(_) => return self.unix_accept(me, (file, socket), flags, address),
         };
         if listener.queue.is_empty() {
@@ -169,6 +171,7 @@ impl Kernel {
                 Ok(0)
             }
             Protocol::Unix(_) => self.unix_connect(me, (file, socket), address),
+            Protocol::Netlink(_) => self.netlink_connect(me, socket, address),
         }
     }
 
@@ -193,7 +196,7 @@ impl Kernel {
             }
             Protocol::Tcp(Tcp::Closed) => None,
             Protocol::Tcp(Tcp::Listening(_)) => return Err(Stop::Errno(EISCONN)),
-            Protocol::Udp(_) | Protocol::Unix(_) => return Err(Stop::Errno(EINVAL)),
+            Protocol::Udp(_) | Protocol::Unix(_) | Protocol::Netlink(_) => return Err(Stop::Errno(EINVAL)),
         };
         match under_way {
             Some(Phase::Open) => {
@@ -231,6 +234,9 @@ impl Kernel {
     /// shutdown(2).
     pub(crate) fn shutdown(&mut self, me: ThreadId, fd: c_int, how: c_int) -> Step {
         let (_, socket) = self.socket_of(me, fd)?;
+        if let Protocol::Netlink(_) = self.net.sockets[socket].protocol {
+            return Err(Stop::Errno(EOPNOTSUPP)); // sock_no_shutdown
+        }
         let (reading, writing) = match how {
             libc::SHUT_RD => (true, false),
             libc::SHUT_WR => (false, true),
@@ -241,6 +247,7 @@ impl Kernel {
             Protocol::Tcp(_) => self.network(|net, cx| net.tcp_shutdown(cx, socket, reading, writing))?,
             Protocol::Udp(_) => self.network(|net, _| net.udp_shutdown(socket, reading, writing))?,
             Protocol::Unix(_) => self.network(|net, _| net.unix_shutdown(socket, reading, writing))?,
+            Protocol::Netlink(_) => {}
         }
         Ok(0)
     }
@@ -251,6 +258,7 @@ impl Kernel {
         let state = &self.net.sockets[socket];
         *address = match &state.protocol {
             Protocol::Unix(unix) => unix.name(),
+            Protocol::Netlink(netlink) => netlink.name(),
             Protocol::Tcp(_) | Protocol::Udp(_) => state.local.encode(state.family),
         };
         self.log.returned(address.bytes());
@@ -263,6 +271,7 @@ impl Kernel {
         let state = &self.net.sockets[socket];
         *address = match &state.protocol {
             Protocol::Unix(unix) => self.net.unix_peer_name(unix)?,
+            Protocol::Netlink(_) => kernel_address(),
             Protocol::Tcp(Tcp::Connected { connection, side, .. }) => {
                 let ends = &self.net.connections[*connection].ends;
                 if ends[*side].phase != Phase::Open {
@@ -315,7 +324,7 @@ impl Network {
                 Protocol::Tcp(Tcp::Connected { connection, side }) => {
                     self.connections[connection].ends[side].phase != Phase::Gone
                 }
-                Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Unix(_) => false,
+                _ => false,
             }
     }
 
@@ -498,7 +507,7 @@ impl Network {
                 self.notify(socket, CHANGE);
                 return Ok(());
             }
-            Protocol::Tcp(Tcp::Closed) | Protocol::Udp(_) | Protocol::Unix(_) => None,
+            _ => None,
         };
         let phase = connected.map_or(Phase::Gone, |(id, side)| self.connections[id].ends[side].phase);
         let state = &mut self.sockets[socket];

@@ -6,6 +6,7 @@ use super::tcp::{Standing, Tcp};
 use super::udp::Udp;
 use super::{Endpoint, Network, Socket};
 use crate::kernel::FileId;
+use crate::kernel::netlink::Netlink;
 use crate::kernel::unix::UnixSocket;
 use crate::world::HostId;
 use libc::{AF_UNIX, SOCK_STREAM, c_int};
@@ -18,6 +19,8 @@ pub(crate) enum Protocol {
     Udp(Box<Udp>),
     /// Unix domain, of any type.
     Unix(Box<UnixSocket>),
+    /// Questions to the kernel.
+    Netlink(Box<Netlink>),
 }
 
 /// A socket.
@@ -70,7 +73,7 @@ impl SocketState {
     pub(crate) fn tcp_mut(&mut self) -> Option<&mut Tcp> {
         match &mut self.protocol {
             Protocol::Tcp(tcp) => Some(tcp),
-            Protocol::Udp(_) | Protocol::Unix(_) => None,
+            Protocol::Udp(_) | Protocol::Unix(_) | Protocol::Netlink(_) => None,
         }
     }
 
@@ -83,6 +86,7 @@ impl SocketState {
     pub(crate) fn domain(&self) -> c_int {
         match self.protocol {
             Protocol::Unix(_) => AF_UNIX,
+            Protocol::Netlink(_) => libc::AF_NETLINK,
             Protocol::Tcp(_) | Protocol::Udp(_) => self.family.number(),
         }
     }
@@ -93,6 +97,7 @@ impl SocketState {
             Protocol::Tcp(_) => SOCK_STREAM,
             Protocol::Udp(_) => libc::SOCK_DGRAM,
             Protocol::Unix(unix) => unix.kind.number(),
+            Protocol::Netlink(netlink) => netlink.kind(),
         }
     }
 }
@@ -114,6 +119,7 @@ impl Network {
             Protocol::Tcp(tcp) => self.tcp_readiness(socket, tcp),
             Protocol::Udp(udp) => udp.readiness(state.error),
             Protocol::Unix(unix) => self.unix_readiness(socket, (state.error, state.options.send_buffer), unix),
+            Protocol::Netlink(netlink) => netlink.readiness(state.error),
         }
     }
 
@@ -135,6 +141,7 @@ impl Network {
             }
             Protocol::Udp(_) => format!("a UDP socket at {}", address(state.local)),
             Protocol::Unix(unix) => unix.describe(),
+            Protocol::Netlink(_) => "a netlink socket".to_owned(),
         }
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Stack {
     pub(crate) sockets: BTreeSet<Socket>,
     /// Multicast groups that the host's sockets have joined, and how many have.
     groups: BTreeMap<IpAddr, u32>,
+    /// Who has which `nl_pid`.
+    pub(crate) netlink_ports: BTreeSet<u32>,
     ports: Option<Box<Stream>>,
     pub(crate) rarities: Rarities,
     rarities_stream: Option<Box<Stream>>,
@@ -65,6 +67,7 @@ impl Stack {
             time_wait: VecDeque::new(),
             sockets: BTreeSet::new(),
             groups: BTreeMap::new(),
+            netlink_ports: BTreeSet::new(),
             ports: None,
             rarities,
             rarities_stream: None,
@@ -121,6 +124,7 @@ impl Stack {
         self.time_wait.clear();
         self.sockets.clear();
         self.groups.clear();
+        self.netlink_ports.clear();
     }
 
     /// A socket joins a group.
@@ -146,7 +150,7 @@ pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
 }
 
 /// Whether an address belongs to the hosts' common network: 10.0.0.0/16 and fd00::/64.
-fn on_link(ip: IpAddr) -> bool {
+pub(crate) fn on_link(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.octets()[..2] == [10, 0],
         IpAddr::V6(ip) => ip.segments()[..4] == [0xfd00, 0, 0, 0],

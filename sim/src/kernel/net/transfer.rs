@@ -83,14 +83,17 @@ impl Kernel {
         flags: c_int,
         incoming: &mut Incoming,
     ) -> Step {
-        if flags & libc::MSG_ERRQUEUE != 0 && !matches!(self.net.sockets[at.1].protocol, Protocol::Unix(_)) {
-            // Errors are reported by calls, not queued. Unix sockets know no such flag (net/unix/af_unix.c).
+        if flags & libc::MSG_ERRQUEUE != 0
+            && !matches!(self.net.sockets[at.1].protocol, Protocol::Unix(_) | Protocol::Netlink(_))
+        {
+            // Errors are reported by calls, not queued. The others know no such flag (net/unix/af_unix.c).
             return Err(Stop::Errno(EAGAIN));
         }
         match self.net.sockets[at.1].protocol {
             Protocol::Tcp(_) => self.receive_stream(me, at, out, flags),
             Protocol::Udp(_) => self.receive_datagram(me, at, out, flags, incoming),
             Protocol::Unix(_) => self.unix_receive(me, at, out, flags, incoming),
+            Protocol::Netlink(_) => self.netlink_receive(me, at, out, flags, incoming),
         }
     }
 
@@ -99,6 +102,7 @@ impl Kernel {
             Protocol::Tcp(_) => self.send_stream(me, at, input, outgoing.flags),
             Protocol::Udp(_) => self.send_datagram(me, at, input, outgoing),
             Protocol::Unix(_) => self.unix_send(me, at, input, outgoing),
+            Protocol::Netlink(_) => self.netlink_send(me, at.1, input, outgoing),
         }
     }
 

@@ -58,7 +58,7 @@ impl Network {
     fn unix_sockets(&self) -> impl Iterator<Item = (Socket, &UnixSocket)> {
         self.sockets.iter().filter_map(|(socket, state)| match &state.protocol {
             Protocol::Unix(unix) => Some((socket, &**unix)),
-            Protocol::Tcp(_) | Protocol::Udp(_) => None,
+            _ => None,
         })
     }
 

@@ -173,14 +173,14 @@ impl Network {
     fn unix_socket(&self, socket: Socket) -> Option<&UnixSocket> {
         match &self.sockets.get(socket)?.protocol {
             super::net::Protocol::Unix(unix) => Some(unix),
-            super::net::Protocol::Tcp(_) | super::net::Protocol::Udp(_) => None,
+            _ => None,
         }
     }
 
     fn unix_socket_mut(&mut self, socket: Socket) -> Option<&mut UnixSocket> {
         match &mut self.sockets.get_mut(socket)?.protocol {
             super::net::Protocol::Unix(unix) => Some(unix),
-            super::net::Protocol::Tcp(_) | super::net::Protocol::Udp(_) => None,
+            _ => None,
         }
     }
 

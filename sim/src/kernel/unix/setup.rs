@@ -42,7 +42,7 @@ impl Credentials {
 
 impl Kernel {
     /// The calling process's credentials.
-    pub(super) fn credentials(&self, me: ThreadId) -> Credentials {
+    pub(crate) fn credentials(&self, me: ThreadId) -> Credentials {
         Credentials { pid: self.processes[self.threads[me].process].pid, uid: USER, gid: USER }
     }
 
@@ -75,7 +75,7 @@ impl Kernel {
         }
         match domain {
             libc::AF_UNIX => {}
-            libc::AF_INET | libc::AF_INET6 => return Err(Stop::Errno(EOPNOTSUPP)),
+            libc::AF_INET | libc::AF_INET6 | libc::AF_NETLINK => return Err(Stop::Errno(EOPNOTSUPP)),
             _ => return Err(Stop::Errno(libc::EAFNOSUPPORT)),
         }
         let credentials = self.credentials(me);

@@ -128,6 +128,7 @@ impl Addr {
                 format!("unix @{}", name.escape_ascii())
             }
             AF_UNIX => format!("unix {}", self.bytes[2..len.min(128)].escape_ascii()),
+            libc::AF_NETLINK if len >= 12 => self.show_netlink(t),
             AF_UNSPEC => "unspecified".to_owned(),
             family => format!("family {family}, {len} bytes"),
         }

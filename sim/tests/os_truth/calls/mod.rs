@@ -9,6 +9,7 @@
 pub mod address;
 mod descriptors;
 pub mod files;
+pub mod netlink;
 pub mod options;
 pub mod readiness;
 mod sockets;

@@ -45,6 +45,7 @@ fn family(value: c_int) -> String {
         AF_INET => "INET".to_owned(),
         AF_INET6 => "INET6".to_owned(),
         AF_UNIX => "UNIX".to_owned(),
+        libc::AF_NETLINK => "NETLINK".to_owned(),
         other => other.to_string(),
     }
 }

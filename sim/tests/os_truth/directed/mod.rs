@@ -10,6 +10,7 @@ mod files;
 mod futex;
 mod inotify;
 mod locks;
+mod netlink;
 mod pipes;
 mod poll;
 mod ports;

@@ -50,6 +50,7 @@ kinds! {
     unix_stream_unbound unix_stream_bound unix_stream_listening unix_stream_pair unix_stream_with_bytes
     unix_stream_peer_gone unix_dgram_unbound unix_dgram_bound unix_dgram_pair unix_dgram_with_messages
     unix_dgram_peer_gone unix_seqpacket_pair
+    netlink_unbound netlink_bound netlink_with_answers
     regular_file dev_null dev_zero dev_urandom directory
     own_file own_file_read_only own_file_write_only own_file_append own_file_deleted own_file_unnamed own_file_path_only
     own_file_in_a_closed_directory own_directory own_directory_removed own_directory_path_only own_link_path_only

@@ -2,6 +2,7 @@
 
 use crate::calls::Addr;
 use crate::calls::files::c;
+use crate::calls::netlink::request;
 use crate::transcript::Transcript;
 use libc::{AF_INET, AF_INET6, AF_UNIX, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_SEQPACKET, SOCK_STREAM, c_int};
 
@@ -178,6 +179,19 @@ objects! {
         let (fd, peer) = t.socketpair(AF_UNIX, SOCK_STREAM | PAIR);
         t.send(peer, b"left", 0);
         t.close(peer);
+        fd
+    }
+    netlink_unbound(t) { t.netlink() }
+    netlink_bound(t) {
+        let fd = t.netlink();
+        t.bind(fd, Addr::netlink(0, 0));
+        fd
+    }
+    netlink_with_answers(t) {
+        let fd = t.netlink();
+        t.bind(fd, Addr::netlink(4242, 0));
+        // An acknowledgement of nothing, twice.
+        t.send(fd, &[request(3, 5, 1, &[]), request(3, 5, 2, &[])].concat(), 0);
         fd
     }
     unix_dgram_unbound(t) { t.unix(SOCK_DGRAM) }

@@ -112,7 +112,7 @@ impl Network {
     pub(in crate::kernel::net) fn udp(&mut self, socket: Socket) -> Option<&mut Udp> {
         match &mut self.sockets.get_mut(socket)?.protocol {
             Protocol::Udp(udp) => Some(udp),
-            Protocol::Tcp(_) | Protocol::Unix(_) => None,
+            _ => None,
         }
     }
 

@@ -99,7 +99,7 @@ impl Network {
     fn udp_shares_port(&self, socket: Socket) -> bool {
         match &self.sockets[socket].protocol {
             Protocol::Udp(udp) => udp.shares_port && udp.remote.is_none(),
-            Protocol::Tcp(_) | Protocol::Unix(_) => false,
+            _ => false,
         }
     }
 
@@ -112,7 +112,7 @@ impl Network {
                 let hears = |to: Endpoint| to.ip == datagram.from.ip && (to.port == 0 || to.port == datagram.from.port);
                 udp.remote.is_none_or(hears).then_some(socket)
             }
-            Protocol::Udp(_) | Protocol::Tcp(_) | Protocol::Unix(_) => None,
+            _ => None,
         };
         let matches_family = |claim: &Claim| claim.ip.is_ipv4() == datagram.to.is_ipv4() || !claim.v6_only;
         let receivers: Vec<Socket> =

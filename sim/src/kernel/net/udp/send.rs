@@ -61,7 +61,7 @@ impl Network {
         let state = &self.sockets[socket];
         let (host, write_shut) = match &state.protocol {
             Protocol::Udp(udp) => (state.host, udp.write_shut),
-            Protocol::Tcp(_) | Protocol::Unix(_) => return Err(Fail::Errno(EINVAL)),
+            _ => return Err(Fail::Errno(EINVAL)),
         };
         if let Some(source) = sent.source
             && !self.stacks[host.0 as usize].owns(source)
@@ -86,7 +86,7 @@ impl Network {
     fn udp_gathered(&self, socket: Socket) -> Option<IpAddr> {
         match &self.sockets[socket].protocol {
             Protocol::Udp(udp) => Some(udp.pending.as_ref()?.to.ip),
-            Protocol::Tcp(_) | Protocol::Unix(_) => None,
+            _ => None,
         }
     }
 
@@ -174,7 +174,7 @@ impl Network {
         let state = &self.sockets[socket];
         let remote = match &state.protocol {
             Protocol::Udp(udp) => udp.remote,
-            Protocol::Tcp(_) | Protocol::Unix(_) => None,
+            _ => None,
         };
         if state.family == Family::V4 {
             refused(bytes, flags)?;

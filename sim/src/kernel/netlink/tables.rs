@@ -1,0 +1,348 @@
+//! A host's interfaces, addresses and routes, as rtnetlink(7) shows them.
+//!
+//! What depends on the machine, or counts what has passed, is not said: statistics, queues, settings of protocols. All
+//! of it is optional in these messages.
+
+use crate::kernel::net::address::SUBNET_BROADCAST;
+use crate::kernel::net::control::{INTERFACE, LOOPBACK_INTERFACE};
+use crate::kernel::net::{LOOPBACK_BROADCAST, on_link};
+use crate::world::HostId;
+use libc::{ENETUNREACH, c_int};
+use netlink_packet_core::DefaultNla;
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
+};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkLayerType, LinkMessage, LinkMode, State};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RoutePreference, RouteProtocol, RouteScope,
+    RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// `RT_TABLE_MAIN` and `RT_TABLE_LOCAL` (include/uapi/linux/rtnetlink.h).
+const MAIN: u8 = 254;
+const LOCAL: u8 = 255;
+/// `IP6_RT_PRIO_ADDRCONF` (include/uapi/linux/ipv6_route.h).
+const PREFIX_PRIORITY: u32 = 256;
+/// For ever, of an address.
+const FOR_EVER: u32 = u32::MAX;
+/// `RTCF_LOCAL` and `RTCF_BROADCAST` (include/uapi/linux/in_route.h).
+const RTCF_LOCAL: u32 = 0x8000_0000;
+const RTCF_BROADCAST: u32 = 0x1000_0000;
+
+/// What a host has.
+pub(super) struct Tables {
+    pub(super) host: HostId,
+    pub(super) v4: Ipv4Addr,
+    pub(super) v6: Ipv6Addr,
+    /// Who asks, which may matter for the way a packet takes.
+    pub(super) uid: u32,
+}
+
+/// An interface, as far as one is told from another.
+#[derive(Clone, Copy)]
+pub(super) struct Device {
+    pub(super) index: u32,
+    pub(super) name: &'static str,
+}
+
+const LO: Device = Device { index: LOOPBACK_INTERFACE, name: "lo" };
+const ETH0: Device = Device { index: INTERFACE, name: "eth0" };
+
+/// Which routes are wanted.
+pub(super) struct RouteFilter {
+    pub(super) table: Option<u32>,
+    pub(super) protocol: Option<u8>,
+    pub(super) kind: Option<u8>,
+    pub(super) device: Option<u32>,
+}
+
+impl RouteFilter {
+    fn wants(&self, route: &Way) -> bool {
+        let same = |wanted: Option<u8>, is: u8| wanted.is_none_or(|wanted| wanted == is);
+        self.table.is_none_or(|table| table == u32::from(route.table))
+            && self.device.is_none_or(|device| device == route.device.index)
+            && same(self.protocol, RouteProtocol::Kernel.into())
+            && same(self.kind, route.kind.into())
+    }
+}
+
+/// A route that follows from an address: `fib_add_ifaddr` (net/ipv4/fib_frontend.c), `addrconf_prefix_route` and
+/// `addrconf_f6i_alloc` (net/ipv6).
+struct Way {
+    table: u8,
+    to: IpAddr,
+    prefix_bits: u8,
+    kind: RouteType,
+    /// The source that it suggests; IPv6 does not say.
+    from: Option<Ipv4Addr>,
+    device: Device,
+}
+
+impl Tables {
+    /// All interfaces.
+    pub(super) fn links(&self) -> Vec<RouteNetlinkMessage> {
+        vec![self.describe(LO), self.describe(ETH0)]
+    }
+
+    /// One of the interfaces.
+    pub(super) fn link(&self, wanted: impl Fn(&Device) -> bool) -> Option<RouteNetlinkMessage> {
+        [LO, ETH0].into_iter().find(wanted).map(|device| self.describe(device))
+    }
+
+    /// `rtnl_fill_ifinfo`.
+    fn describe(&self, device: Device) -> RouteNetlinkMessage {
+        let loopback = device.index == LOOPBACK_INTERFACE;
+        let up = LinkFlags::Up | LinkFlags::Running | LinkFlags::LowerUp;
+        let mut message = LinkMessage::default();
+        message.header = LinkHeader {
+            interface_family: AddressFamily::Unspec,
+            index: device.index,
+            link_layer_type: if loopback { LinkLayerType::Loopback } else { LinkLayerType::Ether },
+            flags: up | if loopback { LinkFlags::Loopback } else { LinkFlags::Broadcast | LinkFlags::Multicast },
+            change_mask: LinkFlags::empty(),
+        };
+        message.attributes = vec![
+            LinkAttribute::IfName(device.name.to_owned()),
+            LinkAttribute::TxQueueLen(1000),
+            LinkAttribute::OperState(if loopback { State::Unknown } else { State::Up }),
+            LinkAttribute::Mode(LinkMode::Default),
+            LinkAttribute::Mtu(if loopback { 65_536 } else { 1500 }),
+            LinkAttribute::MinMtu(if loopback { 0 } else { 68 }),
+            LinkAttribute::MaxMtu(if loopback { 0 } else { 65_535 }),
+            LinkAttribute::Group(0),
+            LinkAttribute::Promiscuity(0),
+            LinkAttribute::Carrier(1),
+            LinkAttribute::CarrierChanges(0),
+            LinkAttribute::Address(if loopback { vec![0; 6] } else { self.hardware_address().to_vec() }),
+            LinkAttribute::Broadcast(vec![if loopback { 0 } else { 0xff }; 6]),
+            LinkAttribute::Qdisc("noqueue".to_owned()),
+        ];
+        RouteNetlinkMessage::NewLink(message)
+    }
+
+    /// One that nobody was given (IEEE 802, locally administered).
+    fn hardware_address(&self) -> [u8; 6] {
+        let [.., high, low] = (self.host.0 + 1).to_be_bytes();
+        [0x02, b'w', b't', 0, high, low]
+    }
+
+    /// `inet_fill_ifaddr` and `inet6_fill_ifaddr`, of one interface or all.
+    pub(super) fn addresses(&self, family: u8, index: Option<u32>) -> Vec<RouteNetlinkMessage> {
+        let all: [(Device, IpAddr, u8, Option<Ipv4Addr>); 4] = [
+            (LO, Ipv4Addr::LOCALHOST.into(), 8, None),
+            (ETH0, self.v4.into(), 16, Some(SUBNET_BROADCAST)),
+            (LO, Ipv6Addr::LOCALHOST.into(), 128, None),
+            (ETH0, self.v6.into(), 64, None),
+        ];
+        let wanted = all
+            .into_iter()
+            .filter(|(device, ip, ..)| is_asked_for(family, *ip) && index.is_none_or(|index| index == device.index));
+        wanted.map(|(device, ip, bits, broadcast)| address(device, ip, bits, broadcast)).collect()
+    }
+
+    /// All routes, the main table first; IPv4 before IPv6.
+    pub(super) fn routes(&self, family: u8, filter: &RouteFilter) -> Vec<RouteNetlinkMessage> {
+        let (v4, v6) = (self.v4, self.v6);
+        let [a, b, ..] = v4.octets();
+        let mut network = [0; 16];
+        network[..8].copy_from_slice(&v6.octets()[..8]);
+        let (localhost, own) = (Some(Ipv4Addr::LOCALHOST), Some(v4));
+        let multicast = Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0);
+        let all: [(u8, IpAddr, u8, RouteType, Option<Ipv4Addr>, Device); 10] = [
+            (MAIN, Ipv4Addr::new(a, b, 0, 0).into(), 16, RouteType::Unicast, own, ETH0),
+            (LOCAL, v4.into(), 32, RouteType::Local, own, ETH0),
+            (LOCAL, SUBNET_BROADCAST.into(), 32, RouteType::Broadcast, own, ETH0),
+            (LOCAL, Ipv4Addr::new(127, 0, 0, 0).into(), 8, RouteType::Local, localhost, LO),
+            (LOCAL, Ipv4Addr::LOCALHOST.into(), 32, RouteType::Local, localhost, LO),
+            (LOCAL, LOOPBACK_BROADCAST.into(), 32, RouteType::Broadcast, localhost, LO),
+            (MAIN, Ipv6Addr::from(network).into(), 64, RouteType::Unicast, None, ETH0),
+            (LOCAL, Ipv6Addr::LOCALHOST.into(), 128, RouteType::Local, None, LO),
+            (LOCAL, v6.into(), 128, RouteType::Local, None, ETH0),
+            (LOCAL, multicast.into(), 8, RouteType::Multicast, None, ETH0),
+        ];
+        let all = all.into_iter().map(|(table, to, prefix_bits, kind, from, device)| Way {
+            table,
+            to,
+            prefix_bits,
+            kind,
+            from,
+            device,
+        });
+        all.filter(|way| is_asked_for(family, way.to) && filter.wants(way)).map(|way| way.message()).collect()
+    }
+
+    /// Which way a packet to this address takes.
+    ///
+    /// # Errors
+    /// `ENETUNREACH`: there is no default route.
+    pub(super) fn way(&self, to: IpAddr) -> Result<RouteNetlinkMessage, c_int> {
+        let (own, loopback) = (to == IpAddr::V4(self.v4) || to == IpAddr::V6(self.v6), to.is_loopback());
+        let broadcast = to == IpAddr::V4(SUBNET_BROADCAST) || to == IpAddr::V4(LOOPBACK_BROADCAST);
+        let multicast = matches!(to, IpAddr::V6(to) if to.is_multicast());
+        if !(own || loopback || on_link(to) || multicast) {
+            return Err(ENETUNREACH);
+        }
+        let kind = match () {
+            () if broadcast => RouteType::Broadcast,
+            () if own || loopback => RouteType::Local,
+            () if multicast => RouteType::Multicast,
+            () => RouteType::Unicast,
+        };
+        let device = if own || loopback { LO } else { ETH0 };
+        Ok(match to {
+            IpAddr::V4(to) => self.way_v4(to, kind, device),
+            IpAddr::V6(to) => self.way_v6(to, kind, device),
+        })
+    }
+
+    /// `rt_fill_info`, net/ipv4/route.c.
+    fn way_v4(&self, to: Ipv4Addr, kind: RouteType, device: Device) -> RouteNetlinkMessage {
+        let local = if kind == RouteType::Unicast { 0 } else { RTCF_LOCAL };
+        let broadcast = if kind == RouteType::Broadcast { RTCF_BROADCAST } else { 0 };
+        let from = match kind {
+            _ if to.is_loopback() => Ipv4Addr::LOCALHOST,
+            _ => self.v4,
+        };
+        let header = RouteHeader {
+            address_family: AddressFamily::Inet,
+            destination_prefix_length: 32,
+            table: MAIN,
+            kind,
+            flags: RouteFlags::from_bits_retain(RouteFlags::Cloned.bits() | local | broadcast),
+            ..RouteHeader::default()
+        };
+        route(
+            header,
+            vec![
+                RouteAttribute::Table(u32::from(MAIN)),
+                RouteAttribute::Destination(RouteAddress::Inet(to)),
+                RouteAttribute::Oif(device.index),
+                RouteAttribute::PrefSource(RouteAddress::Inet(from)),
+                RouteAttribute::Uid(self.uid),
+                usage(1),
+            ],
+        )
+    }
+
+    /// `rt6_fill_node`, net/ipv6/route.c.
+    fn way_v6(&self, to: Ipv6Addr, kind: RouteType, device: Device) -> RouteNetlinkMessage {
+        let local = kind != RouteType::Unicast;
+        let from = if device.index == LOOPBACK_INTERFACE { to } else { self.v6 };
+        let header = RouteHeader {
+            address_family: AddressFamily::Inet6,
+            destination_prefix_length: 128,
+            source_prefix_length: 128,
+            table: if local { LOCAL } else { MAIN },
+            protocol: RouteProtocol::Kernel,
+            kind,
+            ..RouteHeader::default()
+        };
+        let priority = if kind == RouteType::Local { 0 } else { PREFIX_PRIORITY };
+        route(
+            header.clone(),
+            vec![
+                RouteAttribute::Table(u32::from(header.table)),
+                RouteAttribute::Destination(RouteAddress::Inet6(to)),
+                RouteAttribute::Source(RouteAddress::Inet6(Ipv6Addr::UNSPECIFIED)),
+                RouteAttribute::PrefSource(RouteAddress::Inet6(from)),
+                RouteAttribute::Priority(priority),
+                RouteAttribute::Oif(device.index),
+                usage(1),
+                RouteAttribute::Preference(RoutePreference::Medium),
+            ],
+        )
+    }
+}
+
+impl Way {
+    /// `fib_dump_info` (net/ipv4/fib_semantics.c) and `rt6_fill_node` (net/ipv6/route.c).
+    fn message(&self) -> RouteNetlinkMessage {
+        let header = RouteHeader {
+            address_family: if self.to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 },
+            destination_prefix_length: self.prefix_bits,
+            table: self.table,
+            protocol: RouteProtocol::Kernel,
+            scope: match (self.to, self.kind) {
+                (IpAddr::V6(_), _) => RouteScope::Universe,
+                (_, RouteType::Local) => RouteScope::Host,
+                _ => RouteScope::Link,
+            },
+            kind: self.kind,
+            ..RouteHeader::default()
+        };
+        let table = RouteAttribute::Table(u32::from(self.table));
+        let device = RouteAttribute::Oif(self.device.index);
+        let attributes = match self.to {
+            IpAddr::V4(to) => {
+                let from = self.from.map(|from| RouteAttribute::PrefSource(RouteAddress::Inet(from)));
+                let to = RouteAttribute::Destination(RouteAddress::Inet(to));
+                [table, to].into_iter().chain(from).chain([device]).collect()
+            }
+            IpAddr::V6(to) => {
+                let priority = if self.kind == RouteType::Local { 0 } else { PREFIX_PRIORITY };
+                vec![
+                    table,
+                    RouteAttribute::Destination(RouteAddress::Inet6(to)),
+                    RouteAttribute::Priority(priority),
+                    device,
+                    usage(0),
+                    RouteAttribute::Preference(RoutePreference::Medium),
+                ]
+            }
+        };
+        route(header, attributes)
+    }
+}
+
+/// `rta_cacheinfo`: by how many a route is in use.
+fn usage(references: u32) -> RouteAttribute {
+    const RTA_CACHEINFO: u16 = 12;
+    let mut bytes = references.to_ne_bytes().to_vec();
+    bytes.resize(32, 0);
+    RouteAttribute::Other(DefaultNla::new(RTA_CACHEINFO, bytes))
+}
+
+fn route(header: RouteHeader, attributes: Vec<RouteAttribute>) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header = header;
+    message.attributes = attributes;
+    RouteNetlinkMessage::NewRoute(message)
+}
+
+/// Whether a request for this family is about an address: one that has none of these is about all
+/// (`rtnl_dump_all`, net/core/rtnetlink.c).
+fn is_asked_for(family: u8, ip: IpAddr) -> bool {
+    match c_int::from(family) {
+        libc::AF_INET => ip.is_ipv4(),
+        libc::AF_INET6 => ip.is_ipv6(),
+        _ => true,
+    }
+}
+
+fn address(device: Device, ip: IpAddr, prefix_bits: u8, broadcast: Option<Ipv4Addr>) -> RouteNetlinkMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.prefix_len = prefix_bits;
+    message.header.flags = AddressHeaderFlags::Permanent;
+    message.header.scope = if ip.is_loopback() { AddressScope::Host } else { AddressScope::Universe };
+    message.header.index = device.index;
+    let mut life = CacheInfo::default();
+    (life.ifa_preferred, life.ifa_valid) = (FOR_EVER, FOR_EVER);
+    let (life, flags) = (AddressAttribute::CacheInfo(life), AddressAttribute::Flags(AddressFlags::Permanent));
+    message.attributes = match ip {
+        IpAddr::V4(_) => {
+            let broadcast = broadcast.map(AddressAttribute::Broadcast);
+            let names = [AddressAttribute::Label(device.name.to_owned()), flags, life];
+            let own = [AddressAttribute::Address(ip), AddressAttribute::Local(ip)];
+            own.into_iter().chain(broadcast).chain(names).collect()
+        }
+        // The loopback's own was given by the kernel (IFAPROT_KERNEL_LO, include/uapi/linux/if_addr.h).
+        IpAddr::V6(_) => {
+            let by = ip.is_loopback().then_some(AddressAttribute::Protocol(AddressProtocol::Loopback));
+            [AddressAttribute::Address(ip), life, flags].into_iter().chain(by).collect()
+        }
+    };
+    RouteNetlinkMessage::NewAddress(message)
+}
