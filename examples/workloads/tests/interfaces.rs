@@ -2,7 +2,8 @@
 //! of both kernels.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
@@ -15,6 +16,8 @@ use netlink_sys::{Socket, SocketAddr};
 use windtunnel::{Chaos, chaos_test, tcp};
 
 const PORT: u16 = 7300;
+/// Nobody's (RFC 5737), and not of the network that hosts are in.
+const BEYOND: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// A socket that would also hear of changes of interfaces and addresses.
 fn listener() -> Result<Socket> {
@@ -113,6 +116,7 @@ fn look(own: &str, other: &str) -> Result<()> {
     ensure!(found.contains(&own.into()) && found.iter().any(IpAddr::is_ipv6), "{found:?}");
     ensure!(way(&socket, other)? == (eth0.index, own));
     ensure!(way(&socket, Ipv4Addr::LOCALHOST)? == (lo.index, Ipv4Addr::LOCALHOST));
+    ensure!(way(&socket, BEYOND)? == (eth0.index, own));
     println!("{found:?}, and {other} by eth0");
     // Nothing has changed, so nothing is told.
     socket.set_non_blocking(true)?;
@@ -139,4 +143,24 @@ fn server() -> Result<()> {
 async fn a_host_finds_its_interfaces(cx: Chaos) -> Result<()> {
     cx.host("server").main(server).ready(tcp(PORT)).start().await?;
     cx.storm(async || tokio::task::spawn_blocking(|| look("test", "server")).await).await?
+}
+
+/// A host has a way to everywhere, so it can find out its own address by where it would send from; at its end is a
+/// router that knows no further, and tells who connects.
+#[chaos_test(world = [sim, real], cases = 1)]
+async fn what_is_beyond_the_network_cannot_be_reached(cx: Chaos) -> Result<()> {
+    let own = resolve("test")?;
+    let look = move || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect((BEYOND, 53))?;
+        ensure!(socket.local_addr()?.ip() == own, "{:?}", socket.local_addr());
+        socket.send(b"?")?;
+        socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let heard = socket.recv(&mut [0]).expect_err("there is nobody");
+        ensure!(heard.kind() == ErrorKind::WouldBlock, "{heard}");
+        let refused = TcpStream::connect((BEYOND, 80)).expect_err("there is nobody");
+        ensure!(refused.kind() == ErrorKind::NetworkUnreachable, "{refused}");
+        Ok(())
+    };
+    cx.storm(async || tokio::task::spawn_blocking(look).await).await?
 }

@@ -17,6 +17,8 @@ const V6_BYTES_MIN: usize = 24;
 
 /// What the resolver and programs call the name server; `/etc/resolv.conf` names it.
 pub(crate) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 255, 53);
+/// The router on the way to whatever is beyond the hosts' common network; in IPv4 it is the name server.
+pub(crate) const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0xffff, 0x53);
 /// Broadcast address of the hosts' common network, 10.0.0.0/16.
 pub(crate) const SUBNET_BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 0, 255, 255);
 

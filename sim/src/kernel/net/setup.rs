@@ -5,7 +5,7 @@ use super::address::{Family, RawAddress};
 use super::options::Options;
 use super::ports::{Claim, Rule};
 use super::socket::{Protocol, SocketState};
-use super::stack::{Route, is_broadcast};
+use super::stack::is_broadcast;
 use super::tcp::{BACKLOG_MAX, CHANGE, DATA, Listener, Phase, SPACE, Side, Standing, Tcp};
 use super::udp::{Udp, loopback_like};
 use super::{Cx, Endpoint, Fail, Network, Socket};
@@ -424,9 +424,6 @@ impl Network {
             return Err(ENETUNREACH);
         }
         let route = self.route(host, to.ip);
-        if route == Route::None {
-            return Err(ENETUNREACH);
-        }
         let stack = self.stack(host);
         stack.end_time_wait(cx.now);
         if local.ip.is_unspecified() {

@@ -26,8 +26,8 @@ pub(crate) enum Route {
     NameServer,
     /// Into the hosts' common network, where nobody has it.
     Nobody,
-    /// Nowhere: hosts have no default route.
-    None,
+    /// To the router, which knows of nothing beyond that network and says so.
+    Router,
 }
 
 /// One host's share of the network.
@@ -183,7 +183,7 @@ impl Network {
             Some(host) => Route::Host(*host),
             None if ip == IpAddr::V4(NAME_SERVER) => Route::NameServer,
             None if on_link(ip) => Route::Nobody,
-            None => Route::None,
+            None => Route::Router,
         }
     }
 

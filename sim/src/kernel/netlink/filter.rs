@@ -10,6 +10,8 @@ use netlink_packet_route::RouteNetlinkMessage;
 // include/uapi/linux/if_link.h, rtnetlink.h
 const RTM_F_CLONED: u32 = 0x200;
 const RTM_F_PREFIX: u32 = 0x800;
+/// Size of `ndmsg`.
+const NEIGHBOUR_BYTES: usize = 12;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const RTA_OIF: u16 = 4;
@@ -63,6 +65,12 @@ impl Asked<'_> {
             return Err(ENODEV);
         }
         Ok(Found { messages: tables.addresses(family, index), filtered: index.is_some() })
+    }
+
+    /// `neigh_dump_info`: of nobody the address of the hardware is known, as when nobody has been spoken to of late.
+    pub(super) fn neighbours(&self) -> Result<Found, c_int> {
+        self.check_header(NEIGHBOUR_BYTES, |at| at >= 4)?;
+        Ok(Found::default())
     }
 
     /// `inet_dump_fib` and `inet6_dump_fib`.

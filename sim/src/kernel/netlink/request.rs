@@ -30,6 +30,7 @@ const F_DUMP_FILTERED: u16 = 0x20;
 const RTM_GETLINK: u16 = 18;
 const RTM_GETADDR: u16 = 22;
 const RTM_GETROUTE: u16 = 26;
+const RTM_GETNEIGH: u16 = 30;
 /// Types that `rtnetlink_rcv_msg` knows of: `RTM_BASE` to `RTM_MAX`.
 const RTM_MAX: u16 = 123;
 /// Which of the four types of an object are questions (`rtnl_msgtype_kind`).
@@ -48,7 +49,8 @@ const AF_INET6: u8 = libc::AF_INET6 as u8;
 pub(super) const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
 
 /// What to say to a question that has no answer here.
-const ONLY: &str = "of rtnetlink(7), interfaces, addresses and routes of hosts can be asked for, and nothing else";
+const ONLY: &str = "of rtnetlink(7), all interfaces, addresses, routes and neighbours of a host can be asked for, and \
+                    one interface or the way to an address";
 
 /// A message of a request.
 pub(super) struct Request<'a> {
@@ -149,6 +151,7 @@ impl Request<'_> {
             RTM_GETLINK => asked.links(tables, family),
             RTM_GETADDR => asked.addresses(tables, family),
             RTM_GETROUTE => asked.routes(tables, family),
+            RTM_GETNEIGH if family != AF_BRIDGE => asked.neighbours(),
             _ => return Err(ONLY),
         };
         let (error, Found { messages, filtered }) = match found {
@@ -219,11 +222,8 @@ impl Request<'_> {
                 Some(<[u8; 16]>::try_from(octets.get(..16).ok_or(EINVAL)?).map_err(|_| EINVAL)?.into())
             }
         };
-        tables.way(to.unwrap_or(if family == AF_INET {
-            Ipv4Addr::LOCALHOST.into()
-        } else {
-            Ipv6Addr::LOCALHOST.into()
-        }))
+        let any = if family == AF_INET { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        Ok(tables.way(to.unwrap_or(any)))
     }
 }
 

@@ -3,11 +3,11 @@
 //! What depends on the machine, or counts what has passed, is not said: statistics, queues, settings of protocols. All
 //! of it is optional in these messages.
 
-use crate::kernel::net::address::SUBNET_BROADCAST;
+use crate::kernel::net::address::{NAME_SERVER, ROUTER_V6, SUBNET_BROADCAST};
 use crate::kernel::net::control::{INTERFACE, LOOPBACK_INTERFACE};
 use crate::kernel::net::{LOOPBACK_BROADCAST, on_link};
 use crate::world::HostId;
-use libc::{ENETUNREACH, c_int};
+use libc::c_int;
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
@@ -25,10 +25,13 @@ const MAIN: u8 = 254;
 const LOCAL: u8 = 255;
 /// `IP6_RT_PRIO_ADDRCONF` (include/uapi/linux/ipv6_route.h).
 const PREFIX_PRIORITY: u32 = 256;
+/// `IP6_RT_PRIO_USER`: that of a route that was made by hand.
+const DEFAULT_PRIORITY: u32 = 1024;
 /// For ever, of an address.
 const FOR_EVER: u32 = u32::MAX;
-/// `RTCF_LOCAL` and `RTCF_BROADCAST` (include/uapi/linux/in_route.h).
+/// Whom a packet goes to (include/uapi/linux/in_route.h).
 const RTCF_LOCAL: u32 = 0x8000_0000;
+const RTCF_MULTICAST: u32 = 0x2000_0000;
 const RTCF_BROADCAST: u32 = 0x1000_0000;
 
 /// What a host has.
@@ -63,13 +66,13 @@ impl RouteFilter {
         let same = |wanted: Option<u8>, is: u8| wanted.is_none_or(|wanted| wanted == is);
         self.table.is_none_or(|table| table == u32::from(route.table))
             && self.device.is_none_or(|device| device == route.device.index)
-            && same(self.protocol, RouteProtocol::Kernel.into())
+            && same(self.protocol, route.protocol().into())
             && same(self.kind, route.kind.into())
     }
 }
 
-/// A route that follows from an address: `fib_add_ifaddr` (net/ipv4/fib_frontend.c), `addrconf_prefix_route` and
-/// `addrconf_f6i_alloc` (net/ipv6).
+/// A route: the default one, or one that follows from an address (`fib_add_ifaddr`, net/ipv4/fib_frontend.c;
+/// `addrconf_prefix_route` and `addrconf_f6i_alloc`, net/ipv6).
 struct Way {
     table: u8,
     to: IpAddr,
@@ -78,6 +81,38 @@ struct Way {
     /// The source that it suggests; IPv6 does not say.
     from: Option<Ipv4Addr>,
     device: Device,
+}
+
+impl Way {
+    /// The default route goes to the router; all others lead to where they say.
+    fn router(&self) -> Option<IpAddr> {
+        (self.prefix_bits == 0).then(|| router(self.to))
+    }
+
+    fn protocol(&self) -> RouteProtocol {
+        if self.prefix_bits == 0 { RouteProtocol::Static } else { RouteProtocol::Kernel }
+    }
+}
+
+/// The router for addresses of this family.
+fn router(of: IpAddr) -> IpAddr {
+    if of.is_ipv4() { NAME_SERVER.into() } else { ROUTER_V6.into() }
+}
+
+/// Which of IPv6's routes is preferred: the one with the lowest number.
+fn priority(kind: RouteType, router: Option<IpAddr>) -> RouteAttribute {
+    RouteAttribute::Priority(match (kind, router) {
+        (RouteType::Local, _) => 0,
+        (_, Some(_)) => DEFAULT_PRIORITY,
+        (_, None) => PREFIX_PRIORITY,
+    })
+}
+
+fn to_attribute(ip: IpAddr) -> RouteAddress {
+    match ip {
+        IpAddr::V4(ip) => RouteAddress::Inet(ip),
+        IpAddr::V6(ip) => RouteAddress::Inet6(ip),
+    }
 }
 
 impl Tables {
@@ -150,7 +185,9 @@ impl Tables {
         network[..8].copy_from_slice(&v6.octets()[..8]);
         let (localhost, own) = (Some(Ipv4Addr::LOCALHOST), Some(v4));
         let multicast = Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0);
-        let all: [(u8, IpAddr, u8, RouteType, Option<Ipv4Addr>, Device); 10] = [
+        let (any_v4, any_v6) = (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
+        let all: [(u8, IpAddr, u8, RouteType, Option<Ipv4Addr>, Device); 12] = [
+            (MAIN, any_v4.into(), 0, RouteType::Unicast, None, ETH0),
             (MAIN, Ipv4Addr::new(a, b, 0, 0).into(), 16, RouteType::Unicast, own, ETH0),
             (LOCAL, v4.into(), 32, RouteType::Local, own, ETH0),
             (LOCAL, SUBNET_BROADCAST.into(), 32, RouteType::Broadcast, own, ETH0),
@@ -158,6 +195,7 @@ impl Tables {
             (LOCAL, Ipv4Addr::LOCALHOST.into(), 32, RouteType::Local, localhost, LO),
             (LOCAL, LOOPBACK_BROADCAST.into(), 32, RouteType::Broadcast, localhost, LO),
             (MAIN, Ipv6Addr::from(network).into(), 64, RouteType::Unicast, None, ETH0),
+            (MAIN, any_v6.into(), 0, RouteType::Unicast, None, ETH0),
             (LOCAL, Ipv6Addr::LOCALHOST.into(), 128, RouteType::Local, None, LO),
             (LOCAL, v6.into(), 128, RouteType::Local, None, ETH0),
             (LOCAL, multicast.into(), 8, RouteType::Multicast, None, ETH0),
@@ -174,33 +212,31 @@ impl Tables {
     }
 
     /// Which way a packet to this address takes.
-    ///
-    /// # Errors
-    /// `ENETUNREACH`: there is no default route.
-    pub(super) fn way(&self, to: IpAddr) -> Result<RouteNetlinkMessage, c_int> {
+    pub(super) fn way(&self, to: IpAddr) -> RouteNetlinkMessage {
         let (own, loopback) = (to == IpAddr::V4(self.v4) || to == IpAddr::V6(self.v6), to.is_loopback());
         let broadcast = to == IpAddr::V4(SUBNET_BROADCAST) || to == IpAddr::V4(LOOPBACK_BROADCAST);
-        let multicast = matches!(to, IpAddr::V6(to) if to.is_multicast());
-        if !(own || loopback || on_link(to) || multicast) {
-            return Err(ENETUNREACH);
-        }
         let kind = match () {
             () if broadcast => RouteType::Broadcast,
             () if own || loopback => RouteType::Local,
-            () if multicast => RouteType::Multicast,
+            () if to.is_multicast() => RouteType::Multicast,
             () => RouteType::Unicast,
         };
         let device = if own || loopback { LO } else { ETH0 };
-        Ok(match to {
-            IpAddr::V4(to) => self.way_v4(to, kind, device),
-            IpAddr::V6(to) => self.way_v6(to, kind, device),
-        })
+        let router = (kind == RouteType::Unicast && !on_link(to)).then(|| router(to));
+        match to {
+            IpAddr::V4(to) => self.way_v4(to, kind, device, router),
+            IpAddr::V6(to) => self.way_v6(to, kind, device, router),
+        }
     }
 
     /// `rt_fill_info`, net/ipv4/route.c.
-    fn way_v4(&self, to: Ipv4Addr, kind: RouteType, device: Device) -> RouteNetlinkMessage {
-        let local = if kind == RouteType::Unicast { 0 } else { RTCF_LOCAL };
-        let broadcast = if kind == RouteType::Broadcast { RTCF_BROADCAST } else { 0 };
+    fn way_v4(&self, to: Ipv4Addr, kind: RouteType, device: Device, router: Option<IpAddr>) -> RouteNetlinkMessage {
+        let cast = match kind {
+            RouteType::Local => RTCF_LOCAL,
+            RouteType::Broadcast => RTCF_LOCAL | RTCF_BROADCAST,
+            RouteType::Multicast => RTCF_MULTICAST,
+            _ => 0,
+        };
         let from = match kind {
             _ if to.is_loopback() => Ipv4Addr::LOCALHOST,
             _ => self.v4,
@@ -210,24 +246,22 @@ impl Tables {
             destination_prefix_length: 32,
             table: MAIN,
             kind,
-            flags: RouteFlags::from_bits_retain(RouteFlags::Cloned.bits() | local | broadcast),
+            flags: RouteFlags::from_bits_retain(RouteFlags::Cloned.bits() | cast),
             ..RouteHeader::default()
         };
-        route(
-            header,
-            vec![
-                RouteAttribute::Table(u32::from(MAIN)),
-                RouteAttribute::Destination(RouteAddress::Inet(to)),
-                RouteAttribute::Oif(device.index),
-                RouteAttribute::PrefSource(RouteAddress::Inet(from)),
-                RouteAttribute::Uid(self.uid),
-                usage(1),
-            ],
-        )
+        let before = [
+            RouteAttribute::Table(u32::from(MAIN)),
+            RouteAttribute::Destination(RouteAddress::Inet(to)),
+            RouteAttribute::Oif(device.index),
+            RouteAttribute::PrefSource(RouteAddress::Inet(from)),
+        ];
+        let router = router.map(|router| RouteAttribute::Gateway(to_attribute(router)));
+        let behind = [RouteAttribute::Uid(self.uid), usage(1)];
+        route(header, before.into_iter().chain(router).chain(behind).collect())
     }
 
     /// `rt6_fill_node`, net/ipv6/route.c.
-    fn way_v6(&self, to: Ipv6Addr, kind: RouteType, device: Device) -> RouteNetlinkMessage {
+    fn way_v6(&self, to: Ipv6Addr, kind: RouteType, device: Device, router: Option<IpAddr>) -> RouteNetlinkMessage {
         let local = kind != RouteType::Unicast;
         let from = if device.index == LOOPBACK_INTERFACE { to } else { self.v6 };
         let header = RouteHeader {
@@ -235,63 +269,51 @@ impl Tables {
             destination_prefix_length: 128,
             source_prefix_length: 128,
             table: if local { LOCAL } else { MAIN },
-            protocol: RouteProtocol::Kernel,
+            protocol: if router.is_some() { RouteProtocol::Static } else { RouteProtocol::Kernel },
             kind,
             ..RouteHeader::default()
         };
-        let priority = if kind == RouteType::Local { 0 } else { PREFIX_PRIORITY };
-        route(
-            header.clone(),
-            vec![
-                RouteAttribute::Table(u32::from(header.table)),
-                RouteAttribute::Destination(RouteAddress::Inet6(to)),
-                RouteAttribute::Source(RouteAddress::Inet6(Ipv6Addr::UNSPECIFIED)),
-                RouteAttribute::PrefSource(RouteAddress::Inet6(from)),
-                RouteAttribute::Priority(priority),
-                RouteAttribute::Oif(device.index),
-                usage(1),
-                RouteAttribute::Preference(RoutePreference::Medium),
-            ],
-        )
+        let before = [
+            RouteAttribute::Table(u32::from(header.table)),
+            RouteAttribute::Destination(RouteAddress::Inet6(to)),
+            RouteAttribute::Source(RouteAddress::Inet6(Ipv6Addr::UNSPECIFIED)),
+            RouteAttribute::PrefSource(RouteAddress::Inet6(from)),
+            priority(kind, router),
+        ];
+        let router = router.map(|router| RouteAttribute::Gateway(to_attribute(router)));
+        let behind = [RouteAttribute::Oif(device.index), usage(1), RouteAttribute::Preference(RoutePreference::Medium)];
+        route(header, before.into_iter().chain(router).chain(behind).collect())
     }
 }
 
 impl Way {
     /// `fib_dump_info` (net/ipv4/fib_semantics.c) and `rt6_fill_node` (net/ipv6/route.c).
     fn message(&self) -> RouteNetlinkMessage {
+        let v4 = self.to.is_ipv4();
+        let router = self.router();
         let header = RouteHeader {
-            address_family: if self.to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 },
+            address_family: if v4 { AddressFamily::Inet } else { AddressFamily::Inet6 },
             destination_prefix_length: self.prefix_bits,
             table: self.table,
-            protocol: RouteProtocol::Kernel,
-            scope: match (self.to, self.kind) {
-                (IpAddr::V6(_), _) => RouteScope::Universe,
-                (_, RouteType::Local) => RouteScope::Host,
-                _ => RouteScope::Link,
+            protocol: self.protocol(),
+            scope: match self.kind {
+                RouteType::Local if v4 => RouteScope::Host,
+                _ if v4 && router.is_none() => RouteScope::Link,
+                _ => RouteScope::Universe,
             },
             kind: self.kind,
             ..RouteHeader::default()
         };
-        let table = RouteAttribute::Table(u32::from(self.table));
-        let device = RouteAttribute::Oif(self.device.index);
-        let attributes = match self.to {
-            IpAddr::V4(to) => {
-                let from = self.from.map(|from| RouteAttribute::PrefSource(RouteAddress::Inet(from)));
-                let to = RouteAttribute::Destination(RouteAddress::Inet(to));
-                [table, to].into_iter().chain(from).chain([device]).collect()
-            }
-            IpAddr::V6(to) => {
-                let priority = if self.kind == RouteType::Local { 0 } else { PREFIX_PRIORITY };
-                vec![
-                    table,
-                    RouteAttribute::Destination(RouteAddress::Inet6(to)),
-                    RouteAttribute::Priority(priority),
-                    device,
-                    usage(0),
-                    RouteAttribute::Preference(RoutePreference::Medium),
-                ]
-            }
-        };
+        let mut attributes = vec![RouteAttribute::Table(u32::from(self.table))];
+        let to = RouteAttribute::Destination(to_attribute(self.to));
+        attributes.extend((self.prefix_bits > 0).then_some(to));
+        attributes.extend((!v4).then_some(priority(self.kind, router)));
+        attributes.extend(self.from.map(|from| RouteAttribute::PrefSource(RouteAddress::Inet(from))));
+        attributes.extend(router.map(|router| RouteAttribute::Gateway(to_attribute(router))));
+        attributes.push(RouteAttribute::Oif(self.device.index));
+        if !v4 {
+            attributes.extend([usage(0), RouteAttribute::Preference(RoutePreference::Medium)]);
+        }
         route(header, attributes)
     }
 }

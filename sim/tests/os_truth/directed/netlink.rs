@@ -127,16 +127,24 @@ script! { Weathers::Calm;
             content[8..].copy_from_slice(&flags.to_ne_bytes());
             t.ask(fd, &request(GETROUTE, REQUEST | DUMP, 2, &content));
         }
-        for octets in [[127, 0, 0, 1], [127, 1, 2, 3], [192, 0, 2, 1], [224, 0, 0, 1]] {
+        for octets in [[127, 0, 0, 1], [127, 1, 2, 3], [127, 255, 255, 255]] {
             t.ask(fd, &request(GETROUTE, REQUEST, 3, &way(AF_INET, &octets)));
         }
         let mut local = [0; 16];
         local[15] = 1;
         t.ask(fd, &request(GETROUTE, REQUEST, 4, &way(AF_INET6, &local)));
-        local[..2].copy_from_slice(&[0x20, 1]);
-        t.ask(fd, &request(GETROUTE, REQUEST, 5, &way(AF_INET6, &local)));
         t.ask(fd, &request(GETROUTE, REQUEST, 6, &way(0, &[127, 0, 0, 1])));
         t.ask(fd, &request(GETROUTE, REQUEST, 7, &of(AF_INET, 8)));
+    }
+
+    fn nobody_is_a_neighbour_on_the_loopback(t) {
+        let fd = t.netlink();
+        t.bind(fd, Addr::netlink(0, 0));
+        t.ask(fd, &request(30, REQUEST | DUMP, 1, &of(AF_INET, 12)));
+        t.ask(fd, &request(30, REQUEST | DUMP, 2, &of(AF_INET6, 1)));
+        t.setopt(fd, option("NETLINK_GET_STRICT_CHK", 12), 1);
+        t.ask(fd, &request(30, REQUEST | DUMP, 3, &of(AF_INET, 12)));
+        t.ask(fd, &request(30, REQUEST | DUMP, 4, &of(AF_INET, 1)));
     }
 
     fn changes_are_for_the_privileged(t) {

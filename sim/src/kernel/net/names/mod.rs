@@ -10,6 +10,7 @@ mod services;
 
 pub(crate) use hijack::{Hijacks, Patience, Resolved};
 pub(crate) use lookup::{Answer, Query, SILENCE};
+pub(crate) use server::SERVER_NS;
 pub(crate) use services::{service_name, service_port};
 
 use super::Network;

@@ -7,8 +7,8 @@ use crate::world::HostId;
 use libc::ECONNREFUSED;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// One way between a host and the name server.
-const SERVER_NS: u64 = 250_000;
+/// One way between a host and the name server, which is also the router.
+pub(crate) const SERVER_NS: u64 = 250_000;
 const PORT: u16 = 53;
 /// How long an answer may be kept: not long, as hosts come and go.
 const TTL_S: u32 = 5;

@@ -1,6 +1,7 @@
 //! Opening connections: the handshake and its retries (RFC 9293 §3.5; connect(2), tcp(7)).
 
 use super::super::link::{Fate, Parcel};
+use super::super::names::SERVER_NS;
 use super::super::stack::Route;
 use super::super::{Cx, Endpoint, NetEvent, Network, Socket};
 use super::connection::{Both, Connection, ConnectionId, End, Phase, Side, Streamed};
@@ -8,7 +9,7 @@ use super::loss::{Expiry, TIMEOUT_NS_MAX};
 use super::{CHANGE, Standing, Tcp};
 use crate::kernel::entropy::mix;
 use crate::kernel::net::ports::Claim;
-use libc::{EHOSTUNREACH, ETIMEDOUT};
+use libc::{EHOSTUNREACH, ENETUNREACH, ETIMEDOUT};
 
 /// `TCP_TIMEOUT_INIT` (include/net/tcp.h): before a round trip has been measured.
 const HANDSHAKE_TIMEOUT_NS: u64 = 1_000_000_000;
@@ -44,7 +45,7 @@ impl Network {
         let host = self.sockets[socket].host;
         let peer = match route {
             Route::Host(peer) => peer,
-            Route::Nobody | Route::NameServer | Route::None => host,
+            Route::Nobody | Route::NameServer | Route::Router => host,
         };
         let (there, back) = (self.links.between(host, peer), self.links.between(peer, host));
         self.connections_ever += 1;
@@ -75,8 +76,11 @@ impl Network {
                 let Fate::Arrives(delay) = self.links.fate(link, Parcel::bare(cx.now)) else { return };
                 cx.schedule(cx.now + delay, NetEvent::Reset(id, Side::Opener));
             }
-            Route::Nobody | Route::None => {
+            Route::Nobody => {
                 cx.schedule(cx.now + UNREACHABLE_NS, NetEvent::Unreachable(id));
+            }
+            Route::Router => {
+                cx.schedule(cx.now + 2 * SERVER_NS, NetEvent::Unreachable(id));
             }
         }
     }
@@ -263,8 +267,11 @@ impl Network {
 
     /// Nobody answers to the address: what ICMP or the neighbour table report.
     pub(crate) fn tcp_unreachable(&mut self, cx: &mut Cx<'_>, id: ConnectionId) {
-        if self.connections.get(id).is_some_and(|c| c.ends[Side::Opener].phase == Phase::SynSent) {
-            self.tcp_abort(cx, id, Side::Opener, EHOSTUNREACH);
+        let Some(connection) = self.connections.get(id) else { return };
+        let (opener, to) = (&connection.ends[Side::Opener], connection.ends[Side::Acceptor].local.ip);
+        if opener.phase == Phase::SynSent {
+            let beyond = self.route(opener.host, to) == Route::Router;
+            self.tcp_abort(cx, id, Side::Opener, if beyond { ENETUNREACH } else { EHOSTUNREACH });
         }
     }
 

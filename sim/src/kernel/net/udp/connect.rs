@@ -187,7 +187,6 @@ impl Network {
             return Ok(route);
         }
         match route {
-            Route::None => Err(ENETUNREACH),
             // A loopback address must not leave its host (__mkroute_output).
             _ if local.is_ipv4() && to.is_ipv4() && local.is_loopback() && !stack.owns(to) => Err(EINVAL),
             route => Ok(route),

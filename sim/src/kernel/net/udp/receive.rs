@@ -172,7 +172,10 @@ impl Network {
         let Some(socket) = self.udp_receiver(host, own.port, (peer, own.ip)) else { return };
         let state = &mut self.sockets[socket];
         let Protocol::Udp(udp) = &state.protocol else { return };
-        if udp.remote.is_some() || state.options.receive_errors {
+        // That nobody listens is said to who is connected; that there is no way, only to who asks for all errors
+        // (`icmp_err_convert`, net/ipv4/icmp.c).
+        let fatal = errno == ECONNREFUSED;
+        if udp.remote.is_some() && fatal || state.options.receive_errors {
             state.error = errno;
             self.notify(socket, CHANGE);
         }

@@ -6,6 +6,7 @@ use crate::abi::user::In;
 use crate::kernel::net::address::{Family, RawAddress};
 use crate::kernel::net::control::Sent;
 use crate::kernel::net::link::{LinkId, Parcel, Passage, flip};
+use crate::kernel::net::names::SERVER_NS;
 use crate::kernel::net::socket::Protocol;
 use crate::kernel::net::stack::{LOOPBACK_BROADCAST, Route, is_broadcast};
 use crate::kernel::net::{Cx, Endpoint, Fail, NetEvent, Network, Socket};
@@ -272,8 +273,12 @@ impl Network {
                 self.name_server_hears(cx, host, from, to.port, &buffer);
                 self.recycle(buffer);
             }
-            Route::Nobody | Route::None => {
+            Route::Nobody => {
                 cx.schedule(cx.now + UNREACHABLE_NS, NetEvent::Icmp(Box::new((host, from, to, EHOSTUNREACH))));
+                self.recycle(buffer);
+            }
+            Route::Router => {
+                cx.schedule(cx.now + 2 * SERVER_NS, NetEvent::Icmp(Box::new((host, from, to, ENETUNREACH))));
                 self.recycle(buffer);
             }
         }
