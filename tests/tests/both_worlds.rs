@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use windtunnel_tests::{LIBTEST_FAILED, Output, tree};
-use xtask::examples::{self, Tests};
+use xtask::examples::{self, Build, Tests};
 
 const TEST: &str = "a_drawn_storm_in_either_world";
 const LOST: &str = "an acknowledged write was lost";
@@ -58,7 +58,7 @@ impl Kv {
     fn build(for_test: &str) -> Self {
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("both_worlds").join(for_test);
         std::fs::create_dir_all(&place).expect("a directory can be made");
-        Self(Tests::build_with(tree(), "kv", place, &[]).expect("kv builds"))
+        Self(Tests::build(tree(), "kv", Build::AS_TESTS, place).expect("kv builds"))
     }
 
     fn run(&self, world: &str, variables: &[(&str, &str)]) -> Output {

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use windtunnel_tests::{LIBTEST_FAILED, Output, tree};
-use xtask::examples::{self, Tests};
+use xtask::examples::{self, Build, Tests};
 
 const PACKAGE: &str = "ledger";
 /// Any will do.
@@ -53,7 +53,7 @@ enum Crashes {
 #[track_caller]
 fn shrinks_to(case: &str, expected: Crashes) {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("planted_bugs").join(case);
-    let ledger = Tests::build_with(tree(), PACKAGE, place, &[]).expect("ledger builds");
+    let ledger = Tests::build(tree(), PACKAGE, Build::AS_TESTS, place).expect("ledger builds");
     let test = format!("a_step_is_left_out::{case}");
     let found = fails(&ledger, &test, &[("CHAOS_SEED", SEED), ("CHAOS_CASES", "500")]);
     let crashes = examples::faults(&found.text);

@@ -6,7 +6,7 @@
 //! 3. The loop: a storm that is drawn loses a write, shrinks to what it takes, is kept in a file, and is replayed first
 //!    on the next run; the fixed version passes it, and with the file in place goes on to new storms.
 
-use crate::examples;
+use crate::examples::{self, Build};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -41,7 +41,8 @@ const KV_DRAWN_FIXED: Shown = kv("acknowledged_writes_survive_drawn_storms");
 /// # Errors
 /// One of them did not turn out as it has to.
 pub fn run(root: &Path) -> Result<()> {
-    let (redis, kv) = (examples::build(root, REDIS[0].package, &[])?, examples::build(root, KV_BUGGY.package, &[])?);
+    let build = |package| examples::build(root, package, Build::Alone);
+    let (redis, kv) = (build(REDIS[0].package)?, build(KV_BUGGY.package)?);
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string();
     let began = Instant::now();
     let run = |shown: Shown, variables: &[(&str, &str)]| {

@@ -5,20 +5,44 @@ use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+/// How a test binary is built. Packages together have other features of their dependencies, and are another build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build<'a> {
+    /// As the commands in the reports do: the package alone.
+    Alone,
+    /// Alone and optimised.
+    AloneReleased,
+    /// As the tree's own tests are, so that nothing is left to build where they run.
+    WithAll {
+        /// Cargo's name of a profile: `dev`, `release`.
+        profile: &'a str,
+    },
+}
+
+impl Build<'_> {
+    /// As the tree's own tests usually are.
+    pub const AS_TESTS: Build<'static> = Build::WithAll { profile: "dev" };
+}
+
 /// Builds the test binary `chaos` of a package; answers where it is.
-///
-/// One package at a time, as the commands in the reports do: several together would have other features of their
-/// dependencies, and would be another build.
 ///
 /// # Errors
 /// It does not build.
-pub fn build(root: &Path, package: &str, arguments: &[&str]) -> Result<PathBuf> {
-    let mut build = cargo(root, &["test", "--no-run", "--locked", "-p", package, "--test", "chaos"]);
-    build.args(arguments);
+pub fn build(root: &Path, package: &str, how: Build<'_>) -> Result<PathBuf> {
+    let mut build = cargo(root, &["test", "--no-run", "--locked", "--test", "chaos"]);
+    match how {
+        Build::Alone => build.args(["-p", package]),
+        Build::AloneReleased => build.args(["-p", package, "--release"]),
+        Build::WithAll { profile } => build.args(["--workspace", "--profile", profile]),
+    };
     for message in built(build, &format!("the chaos tests of {package}"))? {
         let text = |at: &str| message.pointer(at).and_then(serde_json::Value::as_str);
+        // `path+file:///…/kv#0.1.0`; `…/redis#redis-workload@0.1.0` in a directory of another name.
+        let names = |id: &str| id.contains(&format!("/{package}#")) || id.contains(&format!("#{package}@"));
         // Cargo builds a package's programs along with its tests, and names them too.
-        if let (Some("chaos"), Some(executable)) = (text("/target/name"), text("/executable")) {
+        if let (Some("chaos"), Some(executable)) = (text("/target/name"), text("/executable"))
+            && text("/package_id").is_some_and(names)
+        {
             return Ok(executable.into());
         }
     }
@@ -34,20 +58,12 @@ pub struct Tests {
 }
 
 impl Tests {
-    /// Builds them, optimised; what they write goes to `place`, below `target` unless that is a whole path.
+    /// Builds them; what they write goes to `place`, below `target` unless that is a whole path.
     ///
     /// # Errors
     /// They do not build.
-    pub fn build(root: &Path, package: &str, place: impl AsRef<Path>) -> Result<Self> {
-        Self::build_with(root, package, place, &["--release"])
-    }
-
-    /// Builds them as cargo is told to by these arguments.
-    ///
-    /// # Errors
-    /// They do not build.
-    pub fn build_with(root: &Path, package: &str, place: impl AsRef<Path>, arguments: &[&str]) -> Result<Self> {
-        let binary = build(root, package, arguments)?;
+    pub fn build(root: &Path, package: &str, how: Build<'_>, place: impl AsRef<Path>) -> Result<Self> {
+        let binary = build(root, package, how)?;
         Ok(Self { binary, directory: root.join("examples").join(package), place: root.join("target").join(place) })
     }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask planted`: the bugs planted in `examples` are found, from many seeds, and explained by what causes them;
 //! and their remedies are remedies.
 
-use crate::examples::{self, Tests};
+use crate::examples::{self, Build, Tests};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -147,7 +147,7 @@ pub fn run(root: &Path, searches: usize, cases: u32, only: Option<&str>) -> Resu
     let mut examples = BTreeMap::new();
     for package in chosen.iter().map(|planted| planted.package) {
         if let Entry::Vacant(missing) = examples.entry(package) {
-            missing.insert(Example(Tests::build(root, package, "planted")?));
+            missing.insert(Example(Tests::build(root, package, Build::AloneReleased, "planted")?));
         }
     }
     let (mut broken, mut remedies) = (Vec::new(), BTreeMap::new());

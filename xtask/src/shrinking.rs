@@ -4,7 +4,7 @@
 //! then looked at: does it still fail without one of its faults, with its own seed or with others? And are its numbers
 //! round?
 
-use crate::examples::{self, Tests};
+use crate::examples::{self, Build, Tests};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 
@@ -31,7 +31,7 @@ struct Shrunk {
 /// # Errors
 /// Something could not be built or run, or a promise does not hold.
 pub fn run(root: &Path, plans: usize, seeds: u64) -> Result<()> {
-    let kv = Kv(Tests::build(root, PACKAGE, "shrinking")?);
+    let kv = Kv(Tests::build(root, PACKAGE, Build::AloneReleased, "shrinking")?);
     std::fs::create_dir_all(&kv.0.place)?;
     let mut found = Vec::new();
     let (mut removals, mut superfluous) = (0, Vec::new());

@@ -13,7 +13,7 @@ pub mod readme;
 mod run;
 mod timeline;
 
-use crate::examples::Tests;
+use crate::examples::{Build, Tests};
 use anyhow::{Context, Result, ensure};
 use run::Run;
 use std::fmt::Write as _;
@@ -62,7 +62,7 @@ pub fn run(root: &Path, write: bool) -> Result<()> {
 /// # Errors
 /// A test does not build or pass, or what it prints cannot be read.
 pub fn measure(root: &Path) -> Result<Parity> {
-    let tests = Tests::build_with(root, PACKAGE, "parity", &[])?;
+    let tests = Tests::build(root, PACKAGE, Build::AS_TESTS, "parity")?;
     let (mut timelines, mut worlds) = (String::new(), Vec::new());
     for test in PROBES {
         let (sim, real) = in_both_worlds(&tests, test)?;
