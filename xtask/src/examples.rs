@@ -1,6 +1,6 @@
 //! The chaos tests of `examples/`, built and run one by one.
 
-use crate::process::{built, cargo};
+use crate::process::{built, cargo, is_of_package};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -37,11 +37,9 @@ pub fn build(root: &Path, package: &str, how: Build<'_>) -> Result<PathBuf> {
     };
     for message in built(build, &format!("the chaos tests of {package}"))? {
         let text = |at: &str| message.pointer(at).and_then(serde_json::Value::as_str);
-        // `path+file:///…/kv#0.1.0`; `…/redis#redis-workload@0.1.0` in a directory of another name.
-        let names = |id: &str| id.contains(&format!("/{package}#")) || id.contains(&format!("#{package}@"));
         // Cargo builds a package's programs along with its tests, and names them too.
         if let (Some("chaos"), Some(executable)) = (text("/target/name"), text("/executable"))
-            && text("/package_id").is_some_and(names)
+            && is_of_package(&message, package)
         {
             return Ok(executable.into());
         }

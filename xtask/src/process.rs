@@ -74,6 +74,14 @@ pub fn built(mut cargo: Command, what: &str) -> Result<Vec<serde_json::Value>> {
     messages.collect::<Result<_, _>>().context("failed to read what cargo built")
 }
 
+/// Whether a message of cargo's is about this package: its id is `path+file:///…/kv#0.1.0`, or
+/// `…/redis#redis-workload@0.1.0` in a directory of another name.
+#[must_use]
+pub fn is_of_package(message: &serde_json::Value, package: &str) -> bool {
+    let id = message.get("package_id").and_then(serde_json::Value::as_str);
+    id.is_some_and(|id| id.contains(&format!("/{package}#")) || id.contains(&format!("#{package}@")))
+}
+
 /// Whether a command starts and succeeds. Its output is dropped.
 #[must_use]
 pub fn succeeds(command: &mut Command) -> bool {

@@ -6,7 +6,7 @@
 use super::command::Command;
 use super::machine::Machine;
 use super::{Unpacked, User};
-use crate::process::{built, cargo, quoted};
+use crate::process::{built, cargo, is_of_package, quoted};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::fmt::Write;
@@ -137,10 +137,10 @@ fn script(list: &[(&Suite, Vec<String>)]) -> String {
     script
 }
 
-/// Builds the integration tests of all packages.
+/// Builds the integration tests of [`PACKAGES`]: with all others, so that where those have been run nothing is left to
+/// build.
 fn build(root: &Path) -> Result<Vec<Suite>> {
-    let mut build = cargo(root, &["test", "--no-run", "--locked", "--tests"]);
-    build.args(PACKAGES.iter().flat_map(|package| ["-p", package]));
+    let build = cargo(root, &["test", "--no-run", "--locked", "--workspace", "--tests"]);
     suites(&built(build, "the tests")?)
 }
 
@@ -149,7 +149,8 @@ fn suites(messages: &[Value]) -> Result<Vec<Suite>> {
     let mut suites = Vec::new();
     for message in messages {
         let text = |at: &str| message.pointer(at).and_then(Value::as_str);
-        if text("/target/kind/0") != Some("test") {
+        let wanted = PACKAGES.iter().any(|package| is_of_package(message, package));
+        if !wanted || text("/target/kind/0") != Some("test") {
             continue;
         }
         let found = (text("/target/name"), text("/executable"), text("/manifest_path"));
@@ -182,17 +183,19 @@ mod tests {
 
     #[test]
     fn integration_tests_are_found_among_what_was_built() {
-        let artifact = |binary: &str, kind: &str, name: &str| {
+        let artifact = |package: &str, binary: &str, kind: &str, name: &str| {
             json!({
                 "reason": "compiler-artifact",
+                "package_id": format!("path+file:///w/inject#{package}@0.1.0"),
                 "manifest_path": "/w/inject/Cargo.toml",
                 "executable": binary,
                 "target": { "kind": [kind], "name": name },
             })
         };
         let messages = [
-            artifact("/t/inject-1", "lib", "windtunnel_inject"),
-            artifact("/t/links-2", "test", "links"),
+            artifact("windtunnel-inject", "/t/inject-1", "lib", "windtunnel_inject"),
+            artifact("windtunnel-inject", "/t/links-2", "test", "links"),
+            artifact("windtunnel-sim", "/t/links-3", "test", "links"),
             json!({ "reason": "build-finished", "success": true }),
         ];
         let links = Suite { name: "links".to_owned(), binary: "/t/links-2".into(), directory: "/w/inject".into() };
