@@ -2,6 +2,7 @@
 
 mod common;
 use common::world;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,6 +45,46 @@ fn panics_stay_in_their_thread() {
         println!("{}", result.is_err());
     });
     assert!(run.output.ends_with("true\n"), "{}", run.output);
+}
+
+/// What glibc lets pthread_attr_setstacksize(3) ask for, and what is not much more.
+#[test]
+fn threads_live_and_end_on_the_smallest_stacks() {
+    let run = world(1, || {
+        for kib in [16, 32, 64, 128] {
+            let sum = thread::Builder::new().stack_size(kib << 10).spawn(|| (1..=4).sum::<u32>()).unwrap().join();
+            println!("{kib}: {sum:?}");
+        }
+    });
+    assert_eq!(run.output, "16: Ok(10)\n32: Ok(10)\n64: Ok(10)\n128: Ok(10)\n", "{}", run.outcome);
+}
+
+#[test]
+fn the_destructors_of_many_keys_run_when_their_thread_ends() {
+    static RAN: AtomicU32 = AtomicU32::new(0);
+    /// Its value is a number, which it adds.
+    unsafe extern "C" fn add(value: *mut libc::c_void) {
+        RAN.fetch_add(value.addr() as u32, Ordering::Relaxed);
+    }
+    let run = world(1, || {
+        let keys: Vec<libc::pthread_key_t> = (0..40)
+            .map(|_| {
+                let mut key = 0;
+                // SAFETY: a place for a key, and a destructor for such values.
+                assert_eq!(unsafe { libc::pthread_key_create(&raw mut key, Some(add)) }, 0);
+                key
+            })
+            .collect();
+        let set = move || {
+            for (key, value) in keys.into_iter().zip(1..) {
+                // SAFETY: a live key.
+                unsafe { libc::pthread_setspecific(key, std::ptr::without_provenance(value)) };
+            }
+        };
+        thread::spawn(set).join().unwrap();
+        println!("{}", RAN.load(Ordering::Relaxed));
+    });
+    assert_eq!(run.output, "820\n");
 }
 
 #[test]

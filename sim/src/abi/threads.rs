@@ -125,21 +125,30 @@ unsafe fn finish(result: usize) -> ! {
     real::die("an ended thread ran again")
 }
 
-/// bits/local_lim.h.
-const PTHREAD_KEYS_MAX: usize = 1024;
-
 /// Thread-specific data destructors, at most `PTHREAD_DESTRUCTOR_ITERATIONS` rounds (pthread_key_create(3)).
 unsafe fn run_key_destructors() {
     const ITERATIONS: usize = 4;
     for _ in 0..ITERATIONS {
-        // On the stack: see `take_start`. libc has at most `PTHREAD_KEYS_MAX` keys.
-        let mut keys = [(0u32, 0usize); PTHREAD_KEYS_MAX];
+        // SAFETY: as promised.
+        if !unsafe { run_key_destructors_once() } {
+            break;
+        }
+    }
+}
+
+/// One round; answers whether any had a value.
+unsafe fn run_key_destructors_once() -> bool {
+    // Few at a time and on the stack, of which there may be no more than `PTHREAD_STACK_MIN`: see `take_start`.
+    const AT_A_TIME: usize = 8;
+    let (mut ran, mut from) = (false, 0);
+    loop {
+        let mut keys = [(0u32, 0usize); AT_A_TIME];
         let count = look("keys", |k, me| {
-            let found = k.keys.destructors(k.image_of(me));
+            let found = k.keys.destructors(k.image_of(me), from);
             Ok(keys.iter_mut().zip(found).map(|(slot, key)| *slot = key).count() as i64)
         });
-        let mut ran = false;
-        for (key, destructor) in keys.into_iter().take(count as usize) {
+        let keys = &keys[..count as usize];
+        for &(key, destructor) in keys {
             // SAFETY: the key is live; the destructor is the one that its creator gave.
             unsafe {
                 let value = libc::pthread_getspecific(key);
@@ -151,8 +160,9 @@ unsafe fn run_key_destructors() {
                 }
             }
         }
-        if !ran {
-            break;
+        match keys.last() {
+            Some((last, _)) if keys.len() == AT_A_TIME => from = last + 1,
+            _ => return ran,
         }
     }
 }

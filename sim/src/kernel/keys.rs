@@ -78,9 +78,9 @@ impl Keys {
         self.keys.retain(|(image, _), _| *image != owner);
     }
 
-    /// An image's keys with destructors.
-    pub(crate) fn destructors(&self, owner: Owner) -> impl Iterator<Item = (u32, usize)> + '_ {
-        self.keys.range((owner, 0)..=(owner, u32::MAX)).filter_map(|((_, number), key)| match key {
+    /// An image's keys with destructors, from a number on.
+    pub(crate) fn destructors(&self, owner: Owner, from: u32) -> impl Iterator<Item = (u32, usize)> + '_ {
+        self.keys.range((owner, from)..=(owner, u32::MAX)).filter_map(|((_, number), key)| match key {
             Key::Live { destructor } if *destructor != 0 => Some((*number, *destructor)),
             Key::Live { .. } | Key::Spent => None,
         })
@@ -112,9 +112,9 @@ mod tests {
         let b = keys.create(Some(2), 0xb, &mut make).unwrap();
         assert_eq!(a, b);
         assert_ne!(keys.create(Some(1), 0, &mut make), Ok(a));
-        assert_eq!(keys.destructors(Some(1)).collect::<Vec<_>>(), [(a, 0xa)]);
-        assert_eq!(keys.destructors(Some(2)).collect::<Vec<_>>(), [(b, 0xb)]);
-        assert_eq!(keys.destructors(None).collect::<Vec<_>>(), [(3, 0x33)]);
+        assert_eq!(keys.destructors(Some(1), 0).collect::<Vec<_>>(), [(a, 0xa)]);
+        assert_eq!(keys.destructors(Some(2), 0).collect::<Vec<_>>(), [(b, 0xb)]);
+        assert_eq!(keys.destructors(None, 0).collect::<Vec<_>>(), [(3, 0x33)]);
     }
 
     #[test]
