@@ -5,13 +5,15 @@ use super::start::Start;
 use crate::cgroup::Device;
 use crate::disk::DiskKind;
 use crate::error::{Error, Result};
+use rustix::fs::MemfdFlags;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::io::{IoSlice, IoSliceMut};
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -47,9 +49,13 @@ impl Answer {
     }
 }
 
-/// Longest message. Linux's default for a socket's buffer is 208 KiB (`net.core.wmem_default`).
+/// Longest message that goes through the socket: Linux's default for a socket's buffer is 208 KiB
+/// (`net.core.wmem_default`). A longer one, whose arguments and environment may be megabytes (execve(2)), is a file
+/// without a name, whose descriptor comes last.
 const MESSAGE_BYTES_MAX: usize = 160 << 10;
-/// Most descriptors of one message.
+/// What is sent in its place. No message begins so.
+const IN_A_FILE: [u8; 1] = [0];
+/// Most descriptors of one message, that of a file among them.
 const FDS_MAX: usize = 8;
 
 /// Two ends.
@@ -61,15 +67,27 @@ pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
 pub(super) fn send(socket: impl AsFd, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> Result<()> {
     let bytes = serde_json::to_vec(message).map_err(|error| Error::os("write a message", error))?;
     if bytes.len() > MESSAGE_BYTES_MAX {
-        let wanted = format!("{} bytes of arguments and environment", bytes.len());
-        return Err(Error::unlike("send a message", wanted, format!("no more than {MESSAGE_BYTES_MAX} fit")));
+        let file = in_a_file(&bytes).map_err(|error| Error::os("write a long message", error))?;
+        let fds: Vec<_> = fds.iter().copied().chain([file.as_fd()]).collect();
+        return send_bytes(socket, &IN_A_FILE, &fds);
     }
+    send_bytes(socket, &bytes, fds)
+}
+
+fn in_a_file(bytes: &[u8]) -> std::io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create(c"wt:message", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn send_bytes(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(Error::unlike("send descriptors", fds.len().to_string(), format!("no more than {FDS_MAX} fit")));
     }
-    sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
         .map_err(|error| Error::os("send a message", error))?;
     Ok(())
 }
@@ -90,7 +108,7 @@ pub(super) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(
     if received == 0 {
         return Ok(None);
     }
-    let fds = control
+    let mut fds: Vec<OwnedFd> = control
         .drain()
         .filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(fds) => Some(fds),
@@ -98,6 +116,30 @@ pub(super) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(
         })
         .flatten()
         .collect();
-    let message = serde_json::from_slice(&bytes[..received]).map_err(|error| Error::os("read a message", error))?;
+    bytes.truncate(received);
+    if bytes == IN_A_FILE {
+        let file = fds.pop().ok_or_else(|| Error::unlike("read a message", "a file with it", "none"))?;
+        bytes.clear();
+        File::from(file).read_to_end(&mut bytes).map_err(|error| Error::os("read a long message", error))?;
+    }
+    let message = serde_json::from_slice(&bytes).map_err(|error| Error::os("read a message", error))?;
     Ok(Some((message, fds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_any_length_arrive_with_their_descriptors() {
+        let (here, there) = pair().unwrap();
+        for bytes in [0, MESSAGE_BYTES_MAX - 2, MESSAGE_BYTES_MAX, 3 << 20] {
+            let message = "x".repeat(bytes);
+            send(&here, &message, &[here.as_fd()]).unwrap();
+            let (received, fds) = receive::<String>(&there).unwrap().unwrap();
+            assert!(received == message && fds.len() == 1, "{bytes} bytes, {} descriptors", fds.len());
+        }
+        drop(here);
+        assert!(receive::<String>(&there).unwrap().is_none());
+    }
 }
