@@ -22,6 +22,18 @@ struct Layout {
     payload: Range<usize>,
 }
 
+impl Layout {
+    /// Whether a bit of it can be flipped. Not in the later fragments of a datagram: its checksum is in the first, and
+    /// would be wrong when it is put together.
+    fn is_flippable(&self) -> bool {
+        match self.protocol {
+            TCP => true,
+            UDP => self.transport.is_some() && !self.payload.is_empty(),
+            _ => !self.payload.is_empty(),
+        }
+    }
+}
+
 /// What the engine needs to know of a packet; `None` if it is no IP packet.
 pub(super) fn read(bytes: &[u8]) -> Option<Packet> {
     let layout = layout(bytes)?;
@@ -36,7 +48,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Packet> {
         to: layout.to,
         payload_bytes: payload as u64,
         stands_in_line: payload > 0 || ends_a_stream,
-        flippable: payload > 0 || layout.protocol == TCP,
+        flippable: layout.is_flippable(),
     })
 }
 
@@ -44,7 +56,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Packet> {
 /// checksum (RFC 768: zero), over IPv6, where there has to be one, with the new one. All else keeps its checksum, which
 /// is wrong now.
 pub(super) fn flip(bytes: &mut [u8], which: u64) {
-    let Some(layout) = layout(bytes) else { return };
+    let Some(layout) = layout(bytes).filter(Layout::is_flippable) else { return };
     let range = match layout.transport {
         // A segment without payload is lost as well when a bit of its sequence number is flipped.
         Some(at) if layout.protocol == TCP && layout.payload.is_empty() => at + 4..at + 8,
@@ -213,6 +225,27 @@ mod tests {
             flip(&mut changed, which);
             assert_ne!(changed[48..], bytes[48..]);
             assert_eq!(checksum(&changed), 0, "bit {which}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_fragment_of_a_datagram_is_changed() {
+        let (mut first, mut later) = (datagram(), datagram());
+        first[6..8].copy_from_slice(&[0x20, 0]);
+        later[6..8].copy_from_slice(&[0, 185]);
+        let mut later_v6 = vec![0x60, 0, 0, 0, 0, 16, 44, 64];
+        later_v6.extend([0; 32].into_iter().chain([17, 0, 0x05, 0xa8, 0, 0, 0, 1]).chain(*b"the rest"));
+        let mut first_v6 = later_v6.clone();
+        first_v6[40..48].copy_from_slice(&[17, 0, 0, 1, 0, 0, 0, 1]);
+        first_v6.splice(5..6, [20]);
+        first_v6.extend(b"some");
+        for (bytes, is_first) in
+            [(&mut first, true), (&mut later, false), (&mut first_v6, true), (&mut later_v6, false)]
+        {
+            let before = bytes.clone();
+            flip(bytes, 1);
+            assert_eq!(*bytes != before, is_first);
+            assert_eq!(read(bytes).unwrap().flippable, is_first);
         }
     }
 

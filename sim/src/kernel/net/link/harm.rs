@@ -202,7 +202,7 @@ impl Concern {
             }
             Harm::Flipping { probability } => {
                 let Some(stream) = &mut self.stream else { return false };
-                let (strikes, which) = (stream.chance(probability) && !lost, stream.next());
+                let (strikes, which) = (stream.chance(probability) && !lost && parcel.flippable, stream.next());
                 if strikes {
                     way.passage.flipped = Some(which);
                 }
@@ -216,7 +216,7 @@ impl Concern {
     /// First come, first served.
     fn queue(&mut self, bytes_per_second: u64, queue_bytes: u64, parcel: Parcel, way: &mut Way) -> bool {
         const SECOND_NS: u128 = 1_000_000_000;
-        let Parcel { now, bytes, droppable } = parcel;
+        let Parcel { now, bytes, droppable, .. } = parcel;
         let bytes = if way.passage.twice { bytes.saturating_mul(2) } else { bytes };
         let waits_ns = self.busy_until.saturating_sub(now);
         let waiting = u128::from(waits_ns) * u128::from(bytes_per_second) / SECOND_NS;

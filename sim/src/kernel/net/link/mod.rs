@@ -69,12 +69,14 @@ pub(crate) struct Parcel {
     /// It is dropped when a narrow link's queue is full. A TCP sender's own queue does not overflow: it holds back what
     /// would not leave soon (TCP small queues, `tcp_small_queue_check`, net/ipv4/tcp_output.c).
     pub(crate) droppable: bool,
+    /// A bit of it can be flipped: of a datagram in pieces only the first has the checksum, with which it is delivered.
+    pub(crate) flippable: bool,
 }
 
 impl Parcel {
     /// Of a stream.
     pub(crate) fn stream(now: u64, bytes: u64) -> Parcel {
-        Parcel { now, bytes, droppable: false }
+        Parcel { now, bytes, droppable: false, flippable: true }
     }
 
     /// A segment without payload.
@@ -83,8 +85,8 @@ impl Parcel {
     }
 
     /// A datagram, or a piece of one.
-    pub(crate) fn datagram(now: u64, bytes: u64) -> Parcel {
-        Parcel { now, bytes, droppable: true }
+    pub(crate) fn datagram(now: u64, bytes: u64, is_first_piece: bool) -> Parcel {
+        Parcel { now, bytes, droppable: true, flippable: is_first_piece && bytes > 0 }
     }
 }
 

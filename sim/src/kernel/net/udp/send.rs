@@ -305,14 +305,11 @@ impl Network {
         let twice = loop {
             let piece = left.min(piece_bytes);
             left -= piece;
-            let passage = self.links.passage(link, Parcel::datagram(cx.now, piece as u64));
+            let passage = self.links.passage(link, Parcel::datagram(cx.now, piece as u64, left == 0));
             if let Some(Passage { delay, leaves: later, flipped, .. }) = passage {
                 (arrives, leaves) = (arrives.max(delay), leaves.max(later));
-                match flipped.map(|which| (which, travelling.datagram.bytes.get_mut(left..left + piece))) {
-                    None => {}
-                    Some((which, Some(bytes))) if !bytes.is_empty() => flip(bytes, which),
-                    // Nothing but a header, whose checksum fails.
-                    Some(_) => lost = true,
+                if let (Some(which), Some(bytes)) = (flipped, travelling.datagram.bytes.get_mut(left..left + piece)) {
+                    flip(bytes, which);
                 }
             }
             lost |= passage.is_none();
