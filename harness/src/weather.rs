@@ -80,6 +80,7 @@ impl Forecast {
             let began_ns = report.began.map(|began| u64::try_from(began.as_nanos()).unwrap_or(u64::MAX));
             account.began_ns = account.began_ns.into_iter().chain(began_ns).min();
             account.bit += report.bit;
+            account.unseen |= report.unseen;
         }
         accounts
     }
@@ -290,9 +291,10 @@ mod tests {
     fn several_hosts_are_several_faults_with_one_account() {
         let forecast = forecast("0s crash {kv0,kv1} restart after 2s; 1s pause kv2 for 1s").expect("it can be done");
         assert_eq!(forecast.faults.len(), 3);
-        let report = |began: u64, bit| FaultReport { began: Some(Duration::from_nanos(began)), ended: None, bit };
+        let report =
+            |began: u64, bit| FaultReport { began: Some(Duration::from_nanos(began)), bit, ..FaultReport::default() };
         let accounts = forecast.accounts(&[report(7, 1), report(5, 1), report(9, 0)]);
-        let account = |began_ns, bit| FaultAccount { began_ns: Some(began_ns), bit };
+        let account = |began_ns, bit| FaultAccount { began_ns: Some(began_ns), bit, unseen: false };
         assert_eq!(accounts, [account(5, 2), account(9, 0)]);
     }
 
@@ -343,7 +345,7 @@ mod tests {
             forecast.faults.iter().map(|fault| &fault.kind).collect::<Vec<_>>(),
             [&FaultKind::Pause { host: HostId(0) }]
         );
-        let report = FaultReport { began: Some(Duration::from_secs(1)), ended: None, bit: 3 };
+        let report = FaultReport { began: Some(Duration::from_secs(1)), bit: 3, ..FaultReport::default() };
         let began: Vec<Option<u64>> = forecast.accounts(&[report]).iter().map(|account| account.began_ns).collect();
         assert_eq!(began, [None, Some(1_000_000_000), None]);
     }

@@ -323,6 +323,8 @@ pub struct FaultReport {
     /// for a time of day, if clocks drifted, or if it felled or paused its host, and 0 if the host was down, or to be
     /// paused and paused already.
     pub bit: u64,
+    /// It may have bitten on more: nobody counts what such a program is refused. Never in a simulated world.
+    pub unseen: bool,
 }
 
 impl FaultKind {

@@ -38,7 +38,7 @@ fn partition(from: HostId, to: HostId) -> FaultKind {
 
 /// When a fault was in force, in seconds, and what it bit on.
 fn spell(from_s: f64, to_s: f64, bit: u64) -> FaultReport {
-    FaultReport { began: Some(seconds(from_s)), ended: Some(seconds(to_s)), bit }
+    FaultReport { began: Some(seconds(from_s)), ended: Some(seconds(to_s)), bit, unseen: false }
 }
 
 /// A client host that runs a closure.
@@ -297,7 +297,7 @@ fn a_label_begins_its_fault_the_first_time() {
         let ms: Vec<u128> = report.faults.iter().filter_map(|f| f.began).map(|at| at.as_millis()).collect();
         println!("{ms:?}");
     });
-    let never = "FaultReport { began: None, ended: None, bit: 0 }";
+    let never = "FaultReport { began: None, ended: None, bit: 0, unseen: false }";
     let expected = format!("start 7\nup\nstart 7\ndown up paused\npaused up up\n2 {never}\n[1500, 1000]\n");
     assert_finished(&run, &expected);
 }

@@ -103,6 +103,16 @@ pub(crate) struct FaultAccount {
     pub(crate) began_ns: Option<u64>,
     /// Segments and datagrams that it dropped or delayed, or hosts that it struck while they ran.
     pub(crate) bit: u64,
+    /// It may have bitten on more, which nobody counts.
+    #[serde(default)]
+    pub(crate) unseen: bool,
+}
+
+impl FaultAccount {
+    /// Whether it bit on something, as far as anybody can tell.
+    pub(crate) fn may_have_bitten(&self) -> bool {
+        self.bit > 0 || self.unseen && self.began_ns.is_some()
+    }
 }
 
 /// A place in the source.

@@ -28,6 +28,8 @@ pub(crate) struct Tally {
     pub(crate) planned: BTreeMap<Kind, (u64, u64)>,
     /// How many of them never began.
     pub(crate) never_began: u64,
+    /// How many of them may have bitten, which nobody counts.
+    pub(crate) uncounted: u64,
     /// Cases with a plan of which nothing bit.
     pub(crate) unbitten: u64,
     /// Faults that this machine cannot do, and why.
@@ -46,9 +48,10 @@ impl Tally {
             let (count, bit) = self.planned.entry(fault.kind()).or_default();
             *count += 1;
             *bit += u64::from(account.bit > 0);
+            self.uncounted += u64::from(account.bit == 0 && account.may_have_bitten());
             self.never_began += u64::from(account.began_ns.is_none());
         }
-        let nothing_bit = !accounts.is_empty() && accounts.iter().all(|account| account.bit == 0);
+        let nothing_bit = !accounts.is_empty() && !accounts.iter().any(|account| account.may_have_bitten());
         self.unbitten += u64::from(nothing_bit);
     }
 }

@@ -251,7 +251,7 @@ pub(super) fn orders(context: &Context<'_>, case: Case, plan: &Plan, paths: &Pat
 fn observation(report: &CaseReport) -> Observation {
     let Some(storm) = &report.storm else { return Observation::default() };
     let accounts = storm.accounts();
-    let idle = (0..accounts.len()).filter(|at| accounts[*at].bit == 0).collect();
+    let idle = (0..accounts.len()).filter(|at| !accounts[*at].may_have_bitten()).collect();
     let failed_at = report.failure.as_ref().map(|failure| failure.at.now_ns.saturating_sub(storm.began.at_ns));
     Observation { failed_at: failed_at.map(Duration::from_nanos), idle }
 }

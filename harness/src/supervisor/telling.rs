@@ -251,6 +251,7 @@ fn faults(report: &CaseReport) -> Vec<String> {
             let effect = match accounts.get(at) {
                 None => return text,
                 Some(FaultAccount { began_ns: None, .. }) => "never began".to_owned(),
+                Some(FaultAccount { bit: 0, unseen: true, .. }) => "not counted for a command".to_owned(),
                 Some(FaultAccount { bit: 0, .. }) => "bit nothing".to_owned(),
                 // Segments and datagrams, or hosts.
                 Some(FaultAccount { bit, .. }) => format!("bit {}×", grouped(*bit)),
@@ -320,12 +321,16 @@ fn planned(tally: &Tally) -> String {
     let kinds = tally.planned.iter().map(|(kind, (count, _))| format!("{} {kind}", grouped(*count)));
     let kinds = kinds.collect::<Vec<_>>().join(", ");
     let mut text = format!("\nfaults: {kinds}; {} of {} bit", grouped(bit), grouped(all));
+    if tally.uncounted > 0 {
+        let (count, are) = (grouped(tally.uncounted), if tally.uncounted == 1 { "is" } else { "are" });
+        text.push_str(&format!(", {count} {are} not counted: what a command is refused, nobody tells"));
+    }
     match tally.unbitten {
         _ if tally.never_began == all => text.push_str(
             "\nwarning: no fault ever began: the storm's workload was over before their times, or the labels never \
              came that they wait for",
         ),
-        _ if bit == 0 => text.push_str(
+        _ if bit == 0 && tally.uncounted == 0 => text.push_str(
             "\nwarning: no fault bit on anything: this test has not been tested. Does the workload run inside \
              `cx.storm(..)`, and does it take any virtual time? Hosts and clients that are made after the storm has \
              begun cannot be struck.",

@@ -55,6 +55,30 @@ async fn slowest_answer(echo: &Host, until: std::time::Instant) -> std::io::Resu
     }
 }
 
+/// Writes to its disk again and again, and never says what became of it.
+#[chaos_test(world = real, cases = 1, plan = "100ms disk-full writes free 64KiB for 300ms")]
+#[ignore = "a fixture"]
+async fn a_command_has_no_room_for_what_it_appends(cx: Chaos) -> Result<()> {
+    let script = "while :; do head -c 4096 /dev/zero >> /var/log; sleep 0.01; done 2>/dev/null";
+    let _writes = cx.host("writes").command("sh").args(|_| ["-c", script]).start().await?;
+    cx.storm(async || tokio::time::sleep(Duration::from_millis(600)).await).await;
+    Ok(())
+}
+
+#[test]
+fn what_is_not_counted_for_a_command_is_not_said_to_have_bitten_nothing() {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("a test has a binary"));
+    command.args(["--exact", "commands::a_command_has_no_room_for_what_it_appends", "--include-ignored"]);
+    let printed = command.arg("--nocapture").env("CHAOS_SAVE", "never").output().expect("it can be executed");
+    let text = String::from_utf8_lossy(&printed.stderr);
+    if let Some(reason) = text.lines().find(|line| line.contains(" is skipped: ")) {
+        assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here: {reason}");
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    assert!(printed.status.success() && !text.contains("warning: no fault bit"), "{text}");
+}
+
 #[chaos_test(world = real, cases = 1, plan = "0s disk-errors idle reads 20% syncs 50% for 1s")]
 #[ignore = "a fixture"]
 async fn calls_of_a_command_do_not_fail(cx: Chaos) -> Result<()> {

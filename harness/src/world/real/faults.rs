@@ -174,6 +174,17 @@ impl World {
         })
     }
 
+    /// Whether what a fault of this kind refuses a host is counted by nobody: of a command neither the kernel nor its
+    /// own libc tells.
+    pub(super) fn counts_no_refusals_of(&self, kind: &FaultKind) -> bool {
+        let host = match kind {
+            FaultKind::Disk { host, trouble: DiskTrouble::Full { .. } | DiskTrouble::NoInodes { .. } }
+            | FaultKind::Lack { host, lack: Lack::Descriptors { .. } } => *host,
+            _ => return false,
+        };
+        self.pages(host).is_none()
+    }
+
     fn begin_on_disk(&self, host: HostId, trouble: &DiskTrouble) -> Result<Box<dyn Injection>, Refusal> {
         let name = self.name(host);
         Ok(match *trouble {

@@ -267,6 +267,7 @@ impl Run {
             if let Stage::InForce { begun, .. } = &mut planned.stage {
                 planned.report.bit = begun.bit();
             }
+            planned.report.unseen = self.world.counts_no_refusals_of(&planned.fault.kind);
             planned.report
         });
         let faults = faults.collect();
