@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use victims::{Scratch, Victim, group, holds_within, processor_share, runs_again};
 use windtunnel_inject::cgroup::{Controller, Device, Frozen, Group, Layout, Limit, Limited, Rates};
 use windtunnel_inject::error::ErrorKind;
-use windtunnel_inject::process::{Balloon, CpuBurn, MemoryPressure, OomKill, TaskLeak, proc};
+use windtunnel_inject::process::{Balloon, CpuBurn, MemoryPressure, OomKill, Paused, TaskLeak, proc};
 use windtunnel_inject::{Injection, Target};
 
 /// Within so long something has happened that happens at once on a machine with time for it.
@@ -72,6 +72,35 @@ fn a_quota_leaves_a_busy_group_so_much_and_its_throttling_is_counted() {
             assert!(share < 0.35 && bit >= 3, "{share}, {bit}");
         },
     );
+}
+
+/// A quota of what four processors are left would leave one process all that it can use.
+#[test]
+fn a_group_that_is_frozen_in_turn_has_so_much_of_each_processor_and_can_be_paused_and_killed_meanwhile() {
+    let scratch = Scratch::new("turns");
+    let Some(group) = group_with(&scratch, Controller::Freezer) else { return };
+    let mut victim = Victim::busy();
+    group.add(victim.pid()).expect("a member");
+    let mut burn = CpuBurn::by_freezing(&group, 800_000).expect("burning");
+    burn.read_back().expect("in force");
+    // The best of a few seconds: a busy machine takes a share of its own.
+    let shares: Vec<f64> = (0..3).map(|_| processor_share(victim.pid(), Duration::from_secs(1))).collect();
+    let share = shares.iter().copied().fold(0.0, f64::max);
+    let bit = burn.bit().expect("counted");
+    eprintln!("with 80 % taken, shares of {shares:.2?}; stood still {bit} times");
+    assert!((0.02..0.3).contains(&share) && bit > 20, "{shares:?}, {bit}");
+    // What is paused stays so, however often the group goes on.
+    let mut pause = Paused::apply(&scratch.journal(), &victim.process).expect("paused");
+    let share = processor_share(victim.pid(), Duration::from_millis(300));
+    assert!(share < 0.01, "{share} while it is paused");
+    pause.heal().expect("it goes on");
+    burn.heal().expect("it is left alone");
+    let share = processor_share(victim.pid(), Duration::from_millis(300));
+    assert!(share > 0.3, "{share} once nothing is taken any more");
+    let mut burn = CpuBurn::by_freezing(&group, 800_000).expect("burning again");
+    victim.process.kill().expect("killed");
+    assert_eq!(victim.end(), 128 + 9);
+    burn.heal().expect("nobody is there");
 }
 
 #[test]

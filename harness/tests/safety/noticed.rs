@@ -52,13 +52,13 @@ fn a_queue_that_somebody_takes_the_packets_from_is_missed() {
 }
 
 #[test]
-fn a_quota_that_somebody_lifts_is_missed() {
-    // Without a group there is no quota, but a process that stops and goes on.
+fn a_limit_that_somebody_lifts_is_missed() {
+    // Without a group it is a limit of the process.
     if !crate::run::is_root_of_the_machine() {
-        println!("skipped: quotas are of control groups, which this user cannot make");
+        println!("skipped: limits are of control groups, which this user cannot make");
         return;
     }
-    is_noticed(User::Root, "is_burnt", lift_quota, "cpu burn of busy is no longer in force");
+    is_noticed(User::Root, "has_no_threads_left", lift_limit, "leak of threads of busy is no longer in force");
 }
 
 /// Removes all tables that a case has made in its switch's namespace. Nobody can, where the kernel knows owners (Linux
@@ -147,17 +147,13 @@ fn removal(table: &str) -> Vec<u8> {
     [message(0x10, subsystem, &[]), message(10 << 8 | 2, [1, 0, 0, 0], &name), message(0x11, subsystem, &[])].concat()
 }
 
-/// Gives a host's group all processors back.
-fn lift_quota(_run: &Run) -> Result<(), String> {
+/// Gives a host's group all tasks back.
+fn lift_limit(_run: &Run) -> Result<(), String> {
     let mut lifted = 0;
-    for group in own_groups() {
-        for (file, nothing) in [("cpu.cfs_quota_us", "-1"), ("cpu.max", "max")] {
-            for group in hosts(Path::new(&group)) {
-                lifted += usize::from(fs::write(group.join(file), nothing).is_ok());
-            }
-        }
+    for group in own_groups().iter().flat_map(|group| hosts(Path::new(group))) {
+        lifted += usize::from(fs::write(group.join("pids.max"), "max").is_ok());
     }
-    if lifted == 0 { Err("there was no quota to lift".to_owned()) } else { Ok(()) }
+    if lifted == 0 { Err("there was no limit to lift".to_owned()) } else { Ok(()) }
 }
 
 /// The groups of the host `busy` below this one.

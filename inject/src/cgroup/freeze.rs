@@ -18,7 +18,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// [kills](Group::kill) or removes the group lets them go on first.
 #[derive(Debug)]
 pub struct Frozen {
-    mechanism: &'static str,
+    version: Version,
     /// Where it stands whether all have stopped, and what that line says then.
     settled: (PathBuf, &'static str),
     restore: Restore,
@@ -33,11 +33,11 @@ impl Frozen {
     /// The kernel or this user cannot, or somebody in it does not stop.
     pub fn apply(group: &Group) -> Result<Self> {
         let (version, directory) = group.directory(Controller::Freezer)?;
-        let (mechanism, file, text, reads, back) = match version {
-            Version::One => ("cgroup v1 freezer", "freezer.state", "FROZEN", "FROZEN", "THAWED"),
-            Version::Two => ("cgroup v2 freeze", "cgroup.freeze", "1", "1", "0"),
+        let (file, text, back) = match version {
+            Version::One => ("freezer.state", "FROZEN", "THAWED"),
+            Version::Two => ("cgroup.freeze", "1", "0"),
         };
-        let restore = Restore::remember(&directory.join(file), None, reads, "")?;
+        let restore = Restore::remember(&directory.join(file), None, text, "")?;
         if restore.prior != back {
             let found = format!("{} in {}", restore.prior, restore.file.display());
             return Err(Error::unlike("freeze a group", "one that is not frozen yet", found));
@@ -48,7 +48,7 @@ impl Frozen {
         };
         let change = set(group.journal(), restore.clone(), text)?;
         let members = group.members().len() as u64;
-        let mut frozen = Self { mechanism, settled, restore, change, members };
+        let mut frozen = Self { version, settled, restore, change, members };
         let deadline = Instant::now() + STOP_WITHIN;
         while let Err(error) = frozen.read_back() {
             if Instant::now() > deadline {
@@ -60,9 +60,60 @@ impl Frozen {
     }
 }
 
+/// Whether all of a group have stopped: whether a file has this line.
+fn stands_still((file, line): &(PathBuf, &'static str)) -> bool {
+    fs::read_to_string(file).unwrap_or_default().lines().any(|found| found == *line)
+}
+
+/// Lets a group that was frozen go on and stand still again, for who does that in turn. In whichever state it is left,
+/// it goes on once it is healed.
+#[derive(Debug, Clone)]
+pub(crate) struct Turns {
+    file: PathBuf,
+    frozen: String,
+    thawed: String,
+    settled: (PathBuf, &'static str),
+}
+
+impl Turns {
+    /// All of the group go on. One that is gone has nobody left.
+    pub(crate) fn go_on(&self) {
+        let _ = fs::write(&self.file, &self.thawed);
+    }
+
+    /// All of the group stop; waits until they have, or for so long.
+    pub(crate) fn stop(&self, within: Duration) {
+        const LOOK_EVERY: Duration = Duration::from_micros(100);
+        let _ = fs::write(&self.file, &self.frozen);
+        let since = Instant::now();
+        while !stands_still(&self.settled) && since.elapsed() < within {
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+impl Frozen {
+    /// How that is called which does it in turn.
+    pub(crate) fn mechanism_in_turn(&self) -> &'static str {
+        match self.version {
+            Version::One => "cgroup v1 freezer in turn",
+            Version::Two => "cgroup v2 freeze in turn",
+        }
+    }
+
+    /// What it takes to let the group go on and stop in turn.
+    pub(crate) fn turns(&self) -> Turns {
+        let Restore { file, ours, prior_text, .. } = self.restore.clone();
+        Turns { file, frozen: ours, thawed: prior_text, settled: self.settled.clone() }
+    }
+}
+
 impl Injection for Frozen {
     fn mechanism(&self) -> &'static str {
-        self.mechanism
+        match self.version {
+            Version::One => "cgroup v1 freezer",
+            Version::Two => "cgroup v2 freeze",
+        }
     }
 
     fn read_back(&mut self) -> Result<()> {
@@ -71,9 +122,7 @@ impl Injection for Frozen {
         if now != self.restore.ours || self.change.is_undone() {
             return unlike(now);
         }
-        let (file, wanted) = &self.settled;
-        let text = fs::read_to_string(file).unwrap_or_default();
-        if text.lines().any(|line| line == *wanted) { Ok(()) } else { unlike("somebody in it still runs".to_owned()) }
+        if stands_still(&self.settled) { Ok(()) } else { unlike("somebody in it still runs".to_owned()) }
     }
 
     /// Processes that were stopped.

@@ -16,6 +16,7 @@ mod v1;
 mod v2;
 
 pub use freeze::Frozen;
+pub(crate) use freeze::Turns;
 pub use group::{Group, join};
 pub use layout::{Controller, Hierarchy, Layout, Version};
 pub(crate) use limit::is_below_use;

@@ -209,7 +209,7 @@ fn in_group<G: Injection, P: Injection>(
 fn burn(scratch: &Scratch) -> Result<By> {
     in_group(
         scratch,
-        |group| CpuBurn::by_quota(group, SHARE_PPM, 1),
+        |group| CpuBurn::by_freezing(group, SHARE_PPM),
         |program| CpuBurn::by_stopping(&scratch.journal, program, SHARE_PPM),
     )
 }

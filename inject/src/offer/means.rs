@@ -106,9 +106,10 @@ impl Means {
             }
             Kind::DiskErrors => for_all(PAGE, OWN_CODE),
             Kind::BitRot => for_all("bits flipped in what the host has written", NOTHING),
-            Kind::CpuBurn => {
-                in_group("`cpu.cfs_quota_us` or `cpu.max` of the host's control group", "SIGSTOP and SIGCONT in turn")
-            }
+            Kind::CpuBurn => in_group(
+                "`cgroup.freeze` or `freezer.state` of its control group, in turn",
+                "SIGSTOP and SIGCONT in turn",
+            ),
             Kind::MemoryPressure => in_group(
                 "`memory.limit_in_bytes` or `memory.max` of the host's control group",
                 "SIGKILL above a limit of resident memory",

@@ -3,7 +3,7 @@
 use super::helper::{Helper, Watch};
 use super::identity::Identity;
 use super::proc;
-use crate::cgroup::{Group, Limit, Limited};
+use crate::cgroup::{Frozen, Group, Limit, Limited, Turns};
 use crate::error::{Error, Result};
 use crate::injection::Injection;
 use crate::journal::{Change, Journal, Undo};
@@ -16,9 +16,15 @@ use std::time::{Duration, Instant};
 /// `default_cfs_period()` (kernel/sched/fair.c).
 const PERIOD_US: u64 = 100_000;
 
+/// Over how long it is kept by freezing a group, which takes no looking for processes.
+const FREEZING_PERIOD_US: u64 = 25_000;
+
 /// Over how long it is kept by a quota, if that is not too little then. A period is the longest that a program goes on
 /// undisturbed after a quota has been set, and little more than the longest that it stands still.
 const QUOTA_PERIOD_US: u64 = 20_000;
+
+/// The longest that a group stands still at a time.
+const STANDS_FOR_MAX: Duration = Duration::from_secs(1);
 
 /// The kernel's longest period (`max_cfs_quota_period`, kernel/sched/core.c).
 const QUOTA_PERIOD_US_MAX: u64 = 1_000_000;
@@ -44,6 +50,7 @@ enum How {
     Quota(Limited),
     Burners,
     Stopping { process: Process, stopped: Vec<Change> },
+    Freezing(Frozen),
 }
 
 impl CpuBurn {
@@ -74,6 +81,22 @@ impl CpuBurn {
         let (quota_us, period_us) = quota(left_ppm);
         let limit = Limited::apply(group, &Limit::Processors { quota_us, period_us })?;
         Ok(Self { helpers: Vec::new(), how: How::Quota(limit), _around: None })
+    }
+
+    /// Freezes a group for that share of the time. So much is taken of each processor's time, however few of them the
+    /// group keeps busy; a quota, which is of all of them together, would leave who is busy on one alone.
+    ///
+    /// # Errors
+    /// As [`Frozen::apply`]; no process can be made.
+    ///
+    /// # Panics
+    /// The share is nothing or everything.
+    pub fn by_freezing(group: &Group, load_ppm: u32) -> Result<Self> {
+        let share = f64::from(checked(load_ppm)) / WHOLE_PPM as f64;
+        let frozen = Frozen::apply(group)?;
+        let turns = frozen.turns();
+        let helper = Helper::start(group.journal(), c"wt:freezer", None, |watch| freeze_and_go(watch, &turns, share))?;
+        Ok(Self { helpers: vec![helper], how: How::Freezing(frozen), _around: None })
     }
 
     /// Burns that share of so many processors within a group, which counts as the group's own use.
@@ -126,6 +149,7 @@ impl Injection for CpuBurn {
             How::Quota(limit) => limit.mechanism(),
             How::Burners => "burners in the group",
             How::Stopping { .. } => "SIGSTOP and SIGCONT in turn",
+            How::Freezing(frozen) => frozen.mechanism_in_turn(),
         }
     }
 
@@ -135,7 +159,7 @@ impl Injection for CpuBurn {
             How::Stopping { process, .. } if !process.is_alive() => {
                 return Err(Error::gone(format!("slow process {} down", process.pid)));
             }
-            How::Burners | How::Stopping { .. } => {}
+            How::Burners | How::Stopping { .. } | How::Freezing(_) => {}
         }
         match self.helpers.iter().find(|helper| !helper.is_alive()) {
             None => Ok(()),
@@ -147,7 +171,9 @@ impl Injection for CpuBurn {
     fn bit(&mut self) -> Result<u64> {
         match &mut self.how {
             How::Quota(limit) => limit.bit(),
-            How::Burners | How::Stopping { .. } => Ok(self.helpers.iter_mut().map(Helper::counted).sum()),
+            How::Burners | How::Stopping { .. } | How::Freezing(_) => {
+                Ok(self.helpers.iter_mut().map(Helper::counted).sum())
+            }
         }
     }
 
@@ -156,6 +182,7 @@ impl Injection for CpuBurn {
         match &mut self.how {
             How::Quota(limit) => limit.heal()?,
             How::Burners => {}
+            How::Freezing(frozen) => frozen.heal()?,
             How::Stopping { process, stopped } => {
                 stopped.iter_mut().try_for_each(|change| change.undo().map(|_| ()))?;
                 // Those that it had since.
@@ -194,14 +221,15 @@ fn burn(watch: &Watch, share: f64) {
     }
 }
 
-/// Stops the tree for this share of each period. Those that were stopped go on whenever this returns.
+/// Stops the tree for this share of the time, as [`freeze_and_go`] does. Those that were stopped go on whenever this
+/// returns.
 ///
 /// This process and the one that wanted it run on, should they be in the tree.
 fn stop_and_go(watch: &Watch, root: &Identity, share: f64) {
     // Descriptors of the parent were closed, so it is looked for once more.
     let Ok(Some(root)) = root.open() else { return };
-    let period = Duration::from_micros(PERIOD_US);
-    let stop = period.mul_f64(share);
+    let goes_on_for = Duration::from_micros(PERIOD_US).mul_f64(1.0 - share);
+    let mut stands_for = Duration::from_micros(PERIOD_US).mul_f64(share);
     let spared = [std::process::id(), watch.wanted_by()];
     loop {
         // Parents first: one that is stopped makes no more children.
@@ -214,14 +242,36 @@ fn stop_and_go(watch: &Watch, root: &Identity, share: f64) {
         }
         watch.count();
         reached("a tree is stopped");
-        let goes_on = watch.goes_on_after(stop);
+        let is_wanted = watch.goes_on_after(stands_for);
         for process in stopped.iter().rev() {
             let _ = process.signal(Signal::CONT);
         }
+        let since = Instant::now();
         reached("a tree goes on");
-        if !goes_on || !root.is_alive() || !watch.goes_on_after(period - stop) {
+        if !is_wanted || !root.is_alive() || !watch.goes_on_after(goes_on_for) {
             return;
         }
+        stands_for = since.elapsed().mul_f64(share / (1.0 - share)).min(STANDS_FOR_MAX);
+    }
+}
+
+/// Lets a group that is frozen go on and stop in turn, so that it stands still for this share of the time: for as long as
+/// it takes after however long it went on, which a busy machine may make longer than was meant.
+fn freeze_and_go(watch: &Watch, group: &Turns, share: f64) {
+    let goes_on_for = Duration::from_micros(FREEZING_PERIOD_US).mul_f64(1.0 - share);
+    let mut stands_for = Duration::from_micros(FREEZING_PERIOD_US).mul_f64(share);
+    loop {
+        watch.count();
+        reached("a group stands still");
+        let is_wanted = watch.goes_on_after(stands_for);
+        group.go_on();
+        let since = Instant::now();
+        reached("a group goes on");
+        if !is_wanted || !watch.goes_on_after(goes_on_for) {
+            return;
+        }
+        group.stop(STANDS_FOR_MAX);
+        stands_for = since.elapsed().mul_f64(share / (1.0 - share)).min(STANDS_FOR_MAX);
     }
 }
 

@@ -50,10 +50,8 @@ impl World {
 
     pub(super) fn begin_burn(&self, host: HostId, load: f64) -> std::result::Result<Begun, Refusal> {
         let load_ppm = (load * 1e6).clamp(1.0, LOAD_PPM_MAX) as u32;
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let processors = u32::try_from(processors).unwrap_or(u32::MAX);
         let burn = self.with_group(host, |group| match group {
-            Some(group) => CpuBurn::by_quota(group, load_ppm, processors),
+            Some(group) => CpuBurn::by_freezing(group, load_ppm),
             None => CpuBurn::by_stopping(&self.journal, self.child_of(host)?.process(), load_ppm),
         })?;
         Ok(Begun::Injected(Box::new(burn)))
