@@ -255,8 +255,8 @@ fn stop_and_go(watch: &Watch, root: &Identity, share: f64) {
     }
 }
 
-/// Lets a group that is frozen go on and stop in turn, so that it stands still for this share of the time: for as long as
-/// it takes after however long it went on, which a busy machine may make longer than was meant.
+/// Lets a group that is frozen go on and stop in turn, so that it stands still for this share of the time: for as long
+/// as it takes after however long it went on, which a busy machine may make longer than was meant.
 fn freeze_and_go(watch: &Watch, group: &Turns, share: f64) {
     let goes_on_for = Duration::from_micros(FREEZING_PERIOD_US).mul_f64(1.0 - share);
     let mut stands_for = Duration::from_micros(FREEZING_PERIOD_US).mul_f64(share);
