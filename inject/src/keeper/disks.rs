@@ -1,14 +1,14 @@
 //! Hosts' disks: the keeper has them, since they outlive the processes on them, and does what goes wrong with them.
 
 use super::protocol::Answer;
-use super::start::{Keeper, Start};
+use super::start::Keeper;
 use crate::cgroup::Device;
 use crate::disk::{BitRot, DiskFull, DiskKind, InodeExhaustion, OwnDisk};
 use crate::error::{Error, Result};
 use crate::injection::Injection;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// How large a host's disk is: sparse, so it takes memory as it is written.
@@ -56,29 +56,23 @@ pub(super) enum DiskOrder {
 #[derive(Default)]
 pub(super) struct Disks {
     disks: BTreeMap<String, OwnDisk>,
-    /// Files that the world writes, by host: they are not the host's.
-    given: BTreeMap<String, Vec<PathBuf>>,
-    faults: BTreeMap<u64, Box<dyn Injection>>,
+    /// With the hosts whose disks they strike.
+    faults: BTreeMap<u64, (String, Box<dyn Injection>)>,
     begun: u64,
 }
 
 impl Disks {
-    /// The disk for a start of a host, on which these files are the world's.
+    /// A host's disk.
     ///
     /// # Errors
     /// None has been made.
-    pub(super) fn for_start(&mut self, start: &Start) -> Result<&OwnDisk> {
-        let given = start.files.iter().map(|(path, _)| path.clone()).collect();
-        self.given.insert(start.host.clone(), given);
-        self.of(&start.host)
-    }
-
-    fn of(&self, host: &str) -> Result<&OwnDisk> {
+    pub(super) fn of(&self, host: &str) -> Result<&OwnDisk> {
         self.disks.get(host).ok_or_else(|| unknown(host))
     }
 
     fn fault(&mut self, id: u64) -> Result<&mut Box<dyn Injection>> {
-        self.faults.get_mut(&id).ok_or_else(|| Error::gone("find a fault of a disk"))
+        let (_, fault) = self.faults.get_mut(&id).ok_or_else(|| Error::gone("find a fault of a disk"))?;
+        Ok(fault)
     }
 
     pub(super) fn carry_out(&mut self, order: DiskOrder) -> Result<Answer> {
@@ -91,20 +85,24 @@ impl Disks {
             }
             DiskOrder::LosePower { host } => {
                 let disk = self.disks.get_mut(&host).ok_or_else(|| unknown(&host))?;
-                disk.lose_power().map(|()| Answer::Done)
+                disk.lose_power()?;
+                // What is in force stays so: the host is not to find room when it starts again.
+                for (_, fault) in self.faults.values_mut().filter(|(of, _)| *of == host) {
+                    fault.read_back()?;
+                }
+                Ok(Answer::Disk(disk.kind(), disk.device()))
             }
             DiskOrder::Fill { host, left_bytes } => {
                 let full = DiskFull::of(self.of(&host)?, left_bytes)?;
-                Ok(self.keep(Box::new(full)))
+                Ok(self.keep(host, Box::new(full)))
             }
             DiskOrder::TakeInodes { host, left } => {
                 let taken = InodeExhaustion::of(self.of(&host)?, left)?;
-                Ok(self.keep(Box::new(taken)))
+                Ok(self.keep(host, Box::new(taken)))
             }
             DiskOrder::Rot { host, bits, seed } => {
-                let given = self.given.get(&host).map_or(&[][..], Vec::as_slice);
-                let rot = BitRot::of(self.of(&host)?, bits, seed, given)?;
-                Ok(self.keep(Box::new(rot)))
+                let rot = BitRot::of(self.of(&host)?, bits, seed)?;
+                Ok(self.keep(host, Box::new(rot)))
             }
             DiskOrder::ReadBack(id) => self.fault(id)?.read_back().map(|()| Answer::Done),
             DiskOrder::Bit(id) => self.fault(id)?.bit().map(Answer::Count),
@@ -116,10 +114,10 @@ impl Disks {
         }
     }
 
-    fn keep(&mut self, fault: Box<dyn Injection>) -> Answer {
+    fn keep(&mut self, host: String, fault: Box<dyn Injection>) -> Answer {
         self.begun += 1;
         let mechanism = fault.mechanism().to_owned();
-        self.faults.insert(self.begun, fault);
+        self.faults.insert(self.begun, (host, fault));
         Answer::Fault { id: self.begun, mechanism }
     }
 }
@@ -142,18 +140,23 @@ impl Keeper {
     /// # Errors
     /// The kernel has no overlayfs for this user, or no memory.
     pub fn make_disk(&self, host: &str) -> Result<(DiskKind, Option<Device>)> {
-        match self.order_disk(DiskOrder::Make { host: host.to_owned() })? {
+        self.order_for_disk(DiskOrder::Make { host: host.to_owned() })
+    }
+
+    fn order_for_disk(&self, order: DiskOrder) -> Result<(DiskKind, Option<Device>)> {
+        match self.order_disk(order)? {
             Answer::Disk(kind, device) => Ok((kind, device)),
             other => Err(other.unexpected()),
         }
     }
 
-    /// Has a host's disk lose its power, while none of its programs runs.
+    /// Has a host's disk lose its power, while none of its programs runs. Faults that the keeper has in force on it
+    /// are so again when this returns. Answers as [`make_disk`](Self::make_disk): the device is another one.
     ///
     /// # Errors
-    /// It is of memory, or in use.
-    pub fn lose_power(&self, host: &str) -> Result<()> {
-        self.order_disk(DiskOrder::LosePower { host: host.to_owned() }).map(drop)
+    /// It is of memory, or in use; a fault could not be put in force again.
+    pub fn lose_power(&self, host: &str) -> Result<(DiskKind, Option<Device>)> {
+        self.order_for_disk(DiskOrder::LosePower { host: host.to_owned() })
     }
 
     /// Leaves so much space on a host's disk.

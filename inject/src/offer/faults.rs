@@ -184,7 +184,7 @@ fn rot(scratch: &Scratch) -> Result<By> {
             end => return Err(Error::unlike(WHAT, "a host that writes a file", format!("{end:?}"))),
         },
     }
-    let mut rot = BitRot::of(&scratch.disk, ROTTEN, 0, &[])?;
+    let mut rot = BitRot::of(&scratch.disk, ROTTEN, 0)?;
     match rot.bit()? {
         bits if bits == u64::from(ROTTEN) => prove(&mut rot).map(|_| By::Mechanism),
         bits => Err(Error::unlike(WHAT, format!("{ROTTEN} bits"), format!("{bits}"))),
