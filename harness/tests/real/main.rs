@@ -4,6 +4,7 @@ mod clocks;
 mod commands;
 mod kinds;
 mod overlaps;
+mod power;
 
 use std::time::Duration;
 use windtunnel::HostState;
