@@ -2,6 +2,7 @@
 
 mod clocks;
 mod commands;
+mod files;
 mod kinds;
 mod overlaps;
 mod power;

@@ -13,11 +13,20 @@ use std::sync::Arc;
 
 /// How large a host's disk is: sparse, so it takes memory as it is written.
 const DISK_BYTES: u64 = 1 << 30;
-/// Of memory, whose count of inodes is lowered at once.
-const MEMORY_INODES: u64 = 1 << 13;
-/// Of ext4, of whose inodes each is taken by a file: few enough that a fault has them all in a moment also on a machine
-/// that is busy. That takes 6 µs an inode where nothing else is to be done, and ten times that under load.
-const EXT4_INODES: u64 = 1 << 12;
+/// mke2fs's share, an inode for each 16 KiB (`inode_ratio` of mke2fs.conf(5)). A count of memory's is lowered at once.
+const USUAL_INODES: u64 = DISK_BYTES >> 14;
+/// On ext4 each inode that a fault takes is a file to be made, in 6 µs where nothing else is to be done, and twice that
+/// where processors are busy: few enough to have them all within 100 ms.
+const INODES_TO_BE_TAKEN: u64 = 1 << 13;
+
+/// How many files fit on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Inodes {
+    /// As many as on any disk of its size: 65,536.
+    Usual,
+    /// On ext4 fewer, 8,192, so that [taking them](Keeper::take_inodes) is done in a moment.
+    ToBeTaken,
+}
 
 /// What the keeper is asked to do to a disk.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +34,7 @@ pub(super) enum DiskOrder {
     /// Make one for a host.
     Make {
         host: String,
+        inodes: Inodes,
     },
     /// Have it lose its power: nothing runs on it.
     LosePower {
@@ -77,8 +87,8 @@ impl Disks {
 
     pub(super) fn carry_out(&mut self, order: DiskOrder) -> Result<Answer> {
         match order {
-            DiskOrder::Make { host } => {
-                let disk = make()?;
+            DiskOrder::Make { host, inodes } => {
+                let disk = make(inodes)?;
                 let answer = Answer::Disk(disk.kind(), disk.device());
                 self.disks.insert(host, disk);
                 Ok(answer)
@@ -127,20 +137,24 @@ fn unknown(host: &str) -> Error {
 }
 
 /// One that can lose its power where the machine and this user's privilege allow it, and else of memory.
-fn make() -> Result<OwnDisk> {
+fn make(inodes: Inodes) -> Result<OwnDisk> {
     let root = Path::new("/");
-    OwnDisk::make(root, DiskKind::Ext4, DISK_BYTES, EXT4_INODES)
-        .or_else(|_| OwnDisk::make(root, DiskKind::Memory, DISK_BYTES, MEMORY_INODES))
+    let on_ext4 = match inodes {
+        Inodes::Usual => USUAL_INODES,
+        Inodes::ToBeTaken => INODES_TO_BE_TAKEN,
+    };
+    OwnDisk::make(root, DiskKind::Ext4, DISK_BYTES, on_ext4)
+        .or_else(|_| OwnDisk::make(root, DiskKind::Memory, DISK_BYTES, USUAL_INODES))
 }
 
 impl Keeper {
-    /// Makes a disk for a host, which its programs are on from their next start on. Answers what it is made of, and the
-    /// device beneath it if there is one.
+    /// Makes a disk of 1 GiB for a host, which its programs are on from their next start on. Answers what it is made
+    /// of, and the device beneath it if there is one.
     ///
     /// # Errors
     /// The kernel has no overlayfs for this user, or no memory.
-    pub fn make_disk(&self, host: &str) -> Result<(DiskKind, Option<Device>)> {
-        self.order_for_disk(DiskOrder::Make { host: host.to_owned() })
+    pub fn make_disk(&self, host: &str, inodes: Inodes) -> Result<(DiskKind, Option<Device>)> {
+        self.order_for_disk(DiskOrder::Make { host: host.to_owned(), inodes })
     }
 
     fn order_for_disk(&self, order: DiskOrder) -> Result<(DiskKind, Option<Device>)> {

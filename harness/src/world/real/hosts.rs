@@ -10,11 +10,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
+use windtunnel_faults::{Effect, Fault};
 use windtunnel_inject::boundary;
 use windtunnel_inject::cgroup::{Device, Group, Limit, Limited};
 use windtunnel_inject::clock::{ClockPage, ForeignClocks};
 use windtunnel_inject::disk::DiskKind;
-use windtunnel_inject::keeper::{Child, Program as Executed, Start, StartFds};
+use windtunnel_inject::keeper::{Child, Inodes, Program as Executed, Start, StartFds};
 use windtunnel_inject::netlink::new_namespace;
 use windtunnel_inject::process::MemoryWatch;
 use windtunnel_inject::switch::PortId;
@@ -328,7 +329,7 @@ impl World {
             host.network = Some(self.plug_in(id, &host.name)?);
         }
         if host.disk.is_none() {
-            host.disk = Some(self.keeper.make_disk(&host.name).map_err(text)?);
+            host.disk = Some(self.keeper.make_disk(&host.name, self.inodes()).map_err(text)?);
             host.group = self.group_for(&host.name).map(Arc::new);
             host.limited = self.limited(host.group.as_deref(), host.limits)?;
         }
@@ -344,6 +345,12 @@ impl World {
             command: host.command.clone(),
             limits: host.limits,
         })
+    }
+
+    /// What disks have in this case.
+    fn inodes(&self) -> Inodes {
+        let are_taken = |fault: &Fault| matches!(fault.effect, Effect::InodeExhaustion(_));
+        if self.shared.plan().faults.iter().any(are_taken) { Inodes::ToBeTaken } else { Inodes::Usual }
     }
 
     /// Has a host's group hold it to its limits.
