@@ -257,6 +257,18 @@ impl World {
         self.engine.run(move || self.boot(id))
     }
 
+    /// Starts a host's program again because this start of it has ended by itself. Who was started meanwhile, and may
+    /// have been felled since, owes nothing to that end.
+    fn restart_after(&'static self, id: HostId, start: u32) -> Result<(), String> {
+        let power = self.power(id);
+        let _until_it_is_up = lock(&power);
+        let is_due = {
+            let host = &lock(&self.hosts.0)[index(id)];
+            host.starts == start && matches!(host.state, HostState::Down(_)) && !host.is_felled
+        };
+        if is_due { self.engine.run(move || self.boot(id)) } else { Ok(()) }
+    }
+
     fn boot(&'static self, id: HostId) -> Result<(), String> {
         let Machine { name, network, pages, foreign_clocks, group, program, command, limits } = self.machine(id)?;
         let (output, written) = std::io::pipe().map_err(|error| error.to_string())?;
@@ -403,12 +415,7 @@ impl World {
             Some(OnExit::Fail) => self.host_failed(name, exit),
             Some(OnExit::Restart { backoff }) => {
                 thread::sleep(restart_delay(backoff, restarts));
-                let is_due = {
-                    let host = &lock(&self.hosts.0)[index(id)];
-                    // Who was started meanwhile, and may have been killed since, owes nothing to this end.
-                    host.starts == start && matches!(host.state, HostState::Down(_)) && !host.is_felled
-                };
-                if is_due && let Err(reason) = self.restart(id) {
+                if let Err(reason) = self.restart_after(id, start) {
                     self.not_started_again(id, &reason);
                 }
             }
