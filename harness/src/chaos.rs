@@ -169,6 +169,10 @@ impl Shared {
         self.planned.is_drawn
     }
 
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.planned.plan
+    }
+
     pub(crate) fn seed(&self) -> u64 {
         self.seed
     }

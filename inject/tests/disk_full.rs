@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use windtunnel_inject::disk::{DiskFull, DiskKind, InodeExhaustion, directory_of};
+use windtunnel_inject::disk::{DiskFull, DiskKind, InodeExhaustion, OwnDisk, directory_of};
 use windtunnel_inject::target::Process;
 use windtunnel_inject::{Injection, Target};
 
@@ -52,6 +52,21 @@ fn a_host_can_write_what_was_left_and_everything_after_healing() {
         full.read_back().expect_err("healed");
         assert!(start(&disk, &[], || ok(fs::write("/var/lib/more", vec![7; 8 * MIB as usize]))));
         assert_eq!(full.bit().expect("a count"), bit, "what comes after healing does not count");
+    });
+}
+
+#[test]
+fn a_file_in_a_directory_that_is_there_takes_all_that_was_left() {
+    const LEFT: u64 = 64 << 10;
+    each_kind(|kind| {
+        for mib in [32, 1024] {
+            let disk = OwnDisk::make(Path::new("/"), kind, mib * MIB, 1000).expect("a disk");
+            // A directory takes a block of its own when it is first written to.
+            assert!(start(&disk, &[], || ok(File::create("/var/lib/before").and_then(|file| file.sync_all()))));
+            let full = DiskFull::of(&disk, LEFT).expect("a full disk");
+            assert_eq!(full.space().expect("space").free_bytes, LEFT, "{mib} MiB");
+            assert!(start(&disk, &[], || assert_eq!(fill("/var/lib/data"), LEFT)));
+        }
     });
 }
 

@@ -69,6 +69,40 @@ fn faults_are_in_force_again_after_a_loss_of_power() {
 }
 
 #[test]
+fn a_host_without_room_starts_again_whatever_was_lost_or_deleted() {
+    each_kind(|kind| {
+        let mut disk = make(kind);
+        let given: [(&Path, &[u8]); 3] = [
+            (Path::new("/etc/hosts"), b"10.0.0.1 kv1\n"),
+            (Path::new("/etc/new-windtunnel"), b"new\n"),
+            (Path::new("/etc/deep/windtunnel"), b"deep\n"),
+        ];
+        let finds_them = || {
+            for (path, contents) in given {
+                assert_eq!(ok(fs::read(path)), contents, "{}", path.display());
+            }
+            // As a program that does not know its place may.
+            for (path, _) in given {
+                let _ = fs::write(path, "mine");
+                let _ = fs::remove_file(path);
+            }
+        };
+        assert!(start(&disk, &given, finds_them));
+        let mut full = DiskFull::of(&disk, 0).expect("a full disk");
+        let mut few = InodeExhaustion::of(&disk, 0).expect("few inodes");
+        assert!(start(&disk, &given, finds_them));
+        if kind == DiskKind::Ext4 {
+            disk.lose_power().expect("power loss");
+        }
+        full.read_back().expect("in force");
+        few.read_back().expect("in force");
+        assert!(start(&disk, &given, finds_them));
+        few.heal().expect("healed");
+        full.heal().expect("healed");
+    });
+}
+
+#[test]
 fn nothing_of_a_disk_outlives_the_namespace_it_was_made_in() {
     if !disk::is_root() {
         return;

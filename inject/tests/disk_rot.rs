@@ -29,7 +29,7 @@ fn bits_flip_in_what_the_host_has_written_and_in_nothing_else() {
             ok(fs::File::open(FILES[0]).and_then(|file| file.sync_all()));
             ok(fs::create_dir("/var/lib/empty-windtunnel").and_then(|()| fs::write("/var/lib/empty-windtunnel/x", "")));
         }));
-        let mut rot = BitRot::of(&disk, 40, 7, &[PathBuf::from(GIVEN)]).expect("files");
+        let mut rot = BitRot::of(&disk, 40, 7).expect("files");
         assert_eq!(rot.bit().expect("a count"), 40);
         rot.read_back().expect("in force");
         rot.heal().expect("nothing to do");
@@ -50,7 +50,7 @@ fn bits_flip_in_what_the_host_has_written_and_in_nothing_else() {
 #[test]
 fn a_disk_without_files_does_not_rot() {
     each_kind(|kind| {
-        let mut rot = BitRot::of(&make(kind), 40, 7, &[]).expect("no files");
+        let mut rot = BitRot::of(&make(kind), 40, 7).expect("no files");
         assert_eq!(rot.bit().expect("a count"), 0);
     });
 }
@@ -63,7 +63,7 @@ fn the_same_seed_flips_the_same_bits_and_times_of_files_stay() {
             assert!(start(&disk, &[], || ok(fs::write(FILES[0], [0; 5000]))));
             let path = |file: &str| PathBuf::from(format!("/proc/self/fd/{}{file}", root(&disk)));
             let before = fs::metadata(path(FILES[0])).and_then(|file| file.modified()).expect("a file");
-            BitRot::of(&disk, 5, seed, &[]).expect("a file");
+            BitRot::of(&disk, 5, seed).expect("a file");
             let after = fs::metadata(path(FILES[0])).and_then(|file| file.modified()).expect("a file");
             assert_eq!(before, after);
             fs::read(path(FILES[0])).expect("a file")

@@ -8,7 +8,7 @@ use rustix::thread::UnshareFlags;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
-use windtunnel_inject::keeper::{Begins, Child, Keeper, Program, Start, StartFds};
+use windtunnel_inject::keeper::{Begins, Child, Inodes, Keeper, Program, Start, StartFds};
 use windtunnel_inject::process::proc::{self, Stat};
 use windtunnel_inject::sys::End;
 
@@ -39,7 +39,7 @@ fn start_as(keeper: &Keeper, script: &str, begins: Begins) -> (Child, File) {
         descriptors: Some(77),
         begins,
     };
-    keeper.make_disk("kv0").expect("a disk");
+    keeper.make_disk("kv0", Inodes::Usual).expect("a disk");
     let network = network();
     let nothing = File::open("/dev/null").expect("nothing");
     let fds = StartFds {
@@ -115,7 +115,7 @@ fn what_cannot_be_executed_is_an_error_that_says_so() {
         };
         let fd = nothing.as_fd();
         let fds = StartFds { network: network.as_fd(), output: fd, error_output: fd, more: &[] };
-        keeper.make_disk("kv0").expect("a disk");
+        keeper.make_disk("kv0", Inodes::Usual).expect("a disk");
         let error = keeper.start(&start, fds).expect_err("there is none").to_string();
         assert!(
             error.starts_with("failed to start no-such-program on kv0: ") && error.contains("No such file"),

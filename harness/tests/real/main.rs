@@ -2,8 +2,10 @@
 
 mod clocks;
 mod commands;
+mod files;
 mod kinds;
 mod overlaps;
+mod power;
 
 use std::time::Duration;
 use windtunnel::HostState;

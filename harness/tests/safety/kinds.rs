@@ -88,5 +88,9 @@ kinds! {
     thread_leak: "0ms task-leak busy 63534 threads for 40ms",
     pause: "0ms pause busy for 40ms",
     crash: "0ms crash busy restart after 20ms",
+    crash_without_room: "0ms disk-full busy for 60ms
+        0ms inode-exhaustion busy for 60ms
+        0ms io-throttle busy 1MiB/s for 60ms
+        10ms crash busy restart after 20ms",
     kill: "0ms crash busy by kill restart after 20ms",
 }

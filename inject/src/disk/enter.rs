@@ -1,18 +1,18 @@
 //! What a start of a host does to be on its disk: a root of its own, with fresh kernel file systems.
 
-use super::layers::{make_directories, make_directory};
+use super::given::mount_given;
+use super::layers::make_directory;
 use super::own::OwnDisk;
 use crate::error::{Error, Result};
 use crate::mounts;
 use crate::namespace::leave_for_new;
 use crate::step::reached;
 use crate::sys::set_mount_attributes;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, symlinkat, unlinkat};
+use rustix::fs::{CWD, Mode, OFlags, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use rustix::thread::UnshareFlags;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -33,12 +33,11 @@ impl OwnDisk {
     /// To be called by a process of one thread, a child of the disk's maker, which is still in the maker's mount
     /// namespace. `/proc` is of its PID namespace and `/sys` of its network namespace, so it enters these before.
     ///
-    /// The files given, by absolute path, are written unless they already say so: `/etc/hosts`, `/etc/resolv.conf`. A
-    /// link in their place is replaced.
+    /// The files given, by absolute path, are mounted over what is there: `/etc/hosts`, `/etc/resolv.conf`. What they
+    /// are mounted over is made on the disk where there is no plain file, and stays: later starts need no room on it.
     ///
     /// # Errors
-    /// The kernel refuses; the disk is full, and a given file has changed since the last start. The process is of no
-    /// use then.
+    /// The kernel refuses; the disk is full, and such a place has still to be made. The process is of no use then.
     pub fn enter(&self, files: &[(&Path, &[u8])]) -> Result<()> {
         let failed = |error| Error::os("enter a host's disk", error);
         let tree = mounts::copy_all(self.root()).map_err(|error| {
@@ -50,15 +49,11 @@ impl OwnDisk {
         })?;
         reached("a disk is to be entered");
         leave_for_new(UnshareFlags::NEWNS)?;
-        for (path, contents) in files {
-            reached("a host's file is to be written");
-            give(tree.as_fd(), path, contents)
-                .map_err(|error| Error::os(format!("write {}", path.display()), error))?;
-        }
         // Over the machine's root, where only this process's descriptor finds it.
         reached("the host's root is to be mounted");
         mounts::attach(tree.as_fd(), CWD, Path::new("/")).map_err(failed)?;
         reached("the host's root is mounted");
+        mount_given(tree.as_fd(), self.store(), files)?;
         mount_kernel_file_systems(tree.as_fd())?;
         mount_devices(tree.as_fd()).map_err(|error| Error::os("mount a host's /dev", error))?;
         reached("the host's /dev is mounted");
@@ -90,7 +85,6 @@ fn mount_kernel_file_systems(tree: BorrowedFd<'_>) -> Result<()> {
         let mount = mounts::new_mount(kind, &[], hardened)
             .or_else(|_| copy_with(&Path::new("/").join(path), attributes))
             .map_err(failed)?;
-        make_directory(tree, Path::new(path), 0o555).map_err(failed)?;
         mounts::attach(mount.as_fd(), tree, Path::new(path)).map_err(failed)?;
         reached("a kernel file system of the host's is mounted");
     }
@@ -116,7 +110,6 @@ fn copy_with(path: &Path, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
 fn mount_devices(tree: BorrowedFd<'_>) -> io::Result<()> {
     let none = MountAttrFlags::empty();
     let dev = mounts::new_mount("tmpfs", &[("mode", "0755"), ("size", "64k"), ("nr_inodes", "64")], none)?;
-    make_directory(tree, Path::new("dev"), 0o755)?;
     mounts::attach(dev.as_fd(), tree, Path::new("dev"))?;
     reached("the host's /dev is empty");
     for name in DEVICES {
@@ -137,30 +130,4 @@ fn mount_devices(tree: BorrowedFd<'_>) -> io::Result<()> {
         mounts::attach(terminals.as_fd(), dev.as_fd(), Path::new("pts"))?;
     }
     Ok(())
-}
-
-/// Has a file say this, and writes only if it does not.
-fn give(root: BorrowedFd<'_>, path: &Path, contents: &[u8]) -> io::Result<()> {
-    if !mounts::is_plain(path) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no absolute path"));
-    }
-    let path = path.strip_prefix("/").expect("an absolute path begins so");
-    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    if let Ok(file) = openat(root, path, OFlags::RDONLY | flags, Mode::empty()) {
-        let mut present = Vec::new();
-        if File::from(file).read_to_end(&mut present).is_ok() && present == contents {
-            return Ok(());
-        }
-    }
-    if let Some(parent) = path.parent() {
-        make_directories(root, parent)?;
-    }
-    // Replaced rather than overwritten: the machine's file may be a link, or a stranger's in a user namespace.
-    match unlinkat(root, path, AtFlags::empty()) {
-        Err(error) if error != Errno::NOENT => return Err(error.into()),
-        _ => {}
-    }
-    let created =
-        openat(root, path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | flags, Mode::from_raw_mode(0o644))?;
-    File::from(created).write_all(contents)
 }

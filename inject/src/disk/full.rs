@@ -21,6 +21,9 @@ const RESERVE_BYTES: u64 = 64 << 20;
 /// How often the goal may move while it is approached: others write and free, and file systems need space for knowing
 /// what is used.
 const ATTEMPTS: usize = 64;
+/// As much is taken last of all, in one small piece, since a large one takes more than was asked for: the file system
+/// writes down where its pieces lie (ext4's extents), a block for some hundreds of them.
+const LAST_BLOCKS: u64 = 16;
 /// How long it may take against others who free what is being taken.
 const CONTEST: Duration = Duration::from_millis(80);
 
@@ -51,6 +54,9 @@ enum Means {
 
 impl DiskFull {
     /// Leaves a host this many bytes on its own disk, rounded down to whole blocks.
+    ///
+    /// As on any full disk not all of it is for what files contain: a directory to which the host writes for the first
+    /// time takes a block, one that grows another, and a file in many pieces one for where they lie.
     ///
     /// # Errors
     /// The kernel refuses, or says afterwards that more is free.
@@ -149,7 +155,11 @@ impl DiskFull {
                     let size = (space.bytes - excess).to_string();
                     mounts::change_mount(self.directory.as_fd(), &[("size", &size)])
                 }
-                Some(Means::Balloon(balloon)) => inflate(balloon, excess, space.block_bytes),
+                Some(Means::Balloon(balloon)) => {
+                    let last = LAST_BLOCKS * space.block_bytes;
+                    let now = if excess > 2 * last { excess - last } else { excess };
+                    inflate(balloon, now, space.block_bytes)
+                }
             };
             reached("a disk's space is taken");
             match taken {

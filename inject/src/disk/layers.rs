@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 /// Kernel file systems stand here; each start mounts its own.
-const OF_THE_KERNEL: [&str; 3] = ["proc", "sys", "dev"];
+pub(super) const OF_THE_KERNEL: [&str; 3] = ["proc", "sys", "dev"];
 /// What a machine has to itself from its start: a host finds these empty. With their modes.
 const FRESH: [(&str, u32); 2] = [("tmp", 0o1777), ("run", 0o755)];
 /// Where services write. In a user namespace the machine's directories belong to a stranger, so these are given to the

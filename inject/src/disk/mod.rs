@@ -15,6 +15,7 @@
 mod cover;
 mod enter;
 mod full;
+mod given;
 mod ground;
 mod inodes;
 mod layers;

@@ -1,7 +1,7 @@
 //! A host's own disk: made once by whoever keeps the world, entered by each start of the host.
 
 use super::ground::{Footing, Ground};
-use super::layers::{Plan, make_directory};
+use super::layers::{OF_THE_KERNEL, Plan, make_directory};
 use super::store::{DiskKind, Store};
 use crate::cgroup::Device;
 use crate::error::{Error, Result};
@@ -82,6 +82,10 @@ impl OwnDisk {
         let plan = Plan::of(lower, &shown())?;
         let shelf = Shelf::make()?;
         let root = shelf.fill(&store, &plan)?;
+        for name in OF_THE_KERNEL {
+            make_directory(root.as_fd(), Path::new(name), 0o555)
+                .map_err(|error| Error::os(format!("make a host's /{name}"), error))?;
+        }
         // The disk as it is delivered is on the disk, also if power is lost at once.
         reached("a disk is mounted");
         rustix::fs::syncfs(store.directory()).map_err(|error| Error::os("sync a host's disk", error))?;

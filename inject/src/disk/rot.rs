@@ -27,16 +27,15 @@ pub struct BitRot {
 
 impl BitRot {
     /// Flips this many bits of regular files that a host has written on its own disk, each anywhere with the same
-    /// chance: by the seed, so that the same files rot in the same places. Files at the paths `but_not` stay. Where a
+    /// chance: by the seed, so that the same files rot in the same places. Where a
     /// file cannot be written (a program that runs), its bits are left out; [`bit`](Injection::bit) says how many were
     /// flipped.
     ///
     /// # Errors
     /// The disk cannot be read.
-    pub fn of(disk: &OwnDisk, bits: u32, seed: u64, but_not: &[PathBuf]) -> Result<Self> {
+    pub fn of(disk: &OwnDisk, bits: u32, seed: u64) -> Result<Self> {
         let failed = |error| Error::os("look for files on a host's disk", error);
-        let mut files = written(disk).map_err(failed)?;
-        files.retain(|file| !but_not.iter().any(|other| other.strip_prefix("/") == Ok(&file.path)));
+        let files = written(disk).map_err(failed)?;
         let sizes: Vec<u64> = files.iter().map(|file| file.bytes).collect();
         let mut flipped = 0;
         for (number, bit) in draw(&sizes, bits, seed) {

@@ -1,23 +1,32 @@
 //! Hosts' disks: the keeper has them, since they outlive the processes on them, and does what goes wrong with them.
 
 use super::protocol::Answer;
-use super::start::{Keeper, Start};
+use super::start::Keeper;
 use crate::cgroup::Device;
 use crate::disk::{BitRot, DiskFull, DiskKind, InodeExhaustion, OwnDisk};
 use crate::error::{Error, Result};
 use crate::injection::Injection;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// How large a host's disk is: sparse, so it takes memory as it is written.
 const DISK_BYTES: u64 = 1 << 30;
-/// Of memory, whose count of inodes is lowered at once.
-const MEMORY_INODES: u64 = 1 << 13;
-/// Of ext4, of whose inodes each is taken by a file: few enough that a fault has them all in a moment also on a machine
-/// that is busy. That takes 6 µs an inode where nothing else is to be done, and ten times that under load.
-const EXT4_INODES: u64 = 1 << 12;
+/// mke2fs's share, an inode for each 16 KiB (`inode_ratio` of mke2fs.conf(5)). A count of memory's is lowered at once.
+const USUAL_INODES: u64 = DISK_BYTES >> 14;
+/// On ext4 each inode that a fault takes is a file to be made, in 6 µs where nothing else is to be done, and twice that
+/// where processors are busy: few enough to have them all within 100 ms.
+const INODES_TO_BE_TAKEN: u64 = 1 << 13;
+
+/// How many files fit on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Inodes {
+    /// As many as on any disk of its size: 65,536.
+    Usual,
+    /// On ext4 fewer, 8,192, so that [taking them](Keeper::take_inodes) is done in a moment.
+    ToBeTaken,
+}
 
 /// What the keeper is asked to do to a disk.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +34,7 @@ pub(super) enum DiskOrder {
     /// Make one for a host.
     Make {
         host: String,
+        inodes: Inodes,
     },
     /// Have it lose its power: nothing runs on it.
     LosePower {
@@ -56,55 +66,53 @@ pub(super) enum DiskOrder {
 #[derive(Default)]
 pub(super) struct Disks {
     disks: BTreeMap<String, OwnDisk>,
-    /// Files that the world writes, by host: they are not the host's.
-    given: BTreeMap<String, Vec<PathBuf>>,
-    faults: BTreeMap<u64, Box<dyn Injection>>,
+    /// With the hosts whose disks they strike.
+    faults: BTreeMap<u64, (String, Box<dyn Injection>)>,
     begun: u64,
 }
 
 impl Disks {
-    /// The disk for a start of a host, on which these files are the world's.
+    /// A host's disk.
     ///
     /// # Errors
     /// None has been made.
-    pub(super) fn for_start(&mut self, start: &Start) -> Result<&OwnDisk> {
-        let given = start.files.iter().map(|(path, _)| path.clone()).collect();
-        self.given.insert(start.host.clone(), given);
-        self.of(&start.host)
-    }
-
-    fn of(&self, host: &str) -> Result<&OwnDisk> {
+    pub(super) fn of(&self, host: &str) -> Result<&OwnDisk> {
         self.disks.get(host).ok_or_else(|| unknown(host))
     }
 
     fn fault(&mut self, id: u64) -> Result<&mut Box<dyn Injection>> {
-        self.faults.get_mut(&id).ok_or_else(|| Error::gone("find a fault of a disk"))
+        let (_, fault) = self.faults.get_mut(&id).ok_or_else(|| Error::gone("find a fault of a disk"))?;
+        Ok(fault)
     }
 
     pub(super) fn carry_out(&mut self, order: DiskOrder) -> Result<Answer> {
         match order {
-            DiskOrder::Make { host } => {
-                let disk = make()?;
+            DiskOrder::Make { host, inodes } => {
+                let disk = make(inodes)?;
                 let answer = Answer::Disk(disk.kind(), disk.device());
                 self.disks.insert(host, disk);
                 Ok(answer)
             }
             DiskOrder::LosePower { host } => {
                 let disk = self.disks.get_mut(&host).ok_or_else(|| unknown(&host))?;
-                disk.lose_power().map(|()| Answer::Done)
+                disk.lose_power()?;
+                // What is in force stays so: the host is not to find room when it starts again.
+                for (_, fault) in self.faults.values_mut().filter(|(of, _)| *of == host) {
+                    fault.read_back()?;
+                }
+                Ok(Answer::Disk(disk.kind(), disk.device()))
             }
             DiskOrder::Fill { host, left_bytes } => {
                 let full = DiskFull::of(self.of(&host)?, left_bytes)?;
-                Ok(self.keep(Box::new(full)))
+                Ok(self.keep(host, Box::new(full)))
             }
             DiskOrder::TakeInodes { host, left } => {
                 let taken = InodeExhaustion::of(self.of(&host)?, left)?;
-                Ok(self.keep(Box::new(taken)))
+                Ok(self.keep(host, Box::new(taken)))
             }
             DiskOrder::Rot { host, bits, seed } => {
-                let given = self.given.get(&host).map_or(&[][..], Vec::as_slice);
-                let rot = BitRot::of(self.of(&host)?, bits, seed, given)?;
-                Ok(self.keep(Box::new(rot)))
+                let rot = BitRot::of(self.of(&host)?, bits, seed)?;
+                Ok(self.keep(host, Box::new(rot)))
             }
             DiskOrder::ReadBack(id) => self.fault(id)?.read_back().map(|()| Answer::Done),
             DiskOrder::Bit(id) => self.fault(id)?.bit().map(Answer::Count),
@@ -116,10 +124,10 @@ impl Disks {
         }
     }
 
-    fn keep(&mut self, fault: Box<dyn Injection>) -> Answer {
+    fn keep(&mut self, host: String, fault: Box<dyn Injection>) -> Answer {
         self.begun += 1;
         let mechanism = fault.mechanism().to_owned();
-        self.faults.insert(self.begun, fault);
+        self.faults.insert(self.begun, (host, fault));
         Answer::Fault { id: self.begun, mechanism }
     }
 }
@@ -129,31 +137,40 @@ fn unknown(host: &str) -> Error {
 }
 
 /// One that can lose its power where the machine and this user's privilege allow it, and else of memory.
-fn make() -> Result<OwnDisk> {
+fn make(inodes: Inodes) -> Result<OwnDisk> {
     let root = Path::new("/");
-    OwnDisk::make(root, DiskKind::Ext4, DISK_BYTES, EXT4_INODES)
-        .or_else(|_| OwnDisk::make(root, DiskKind::Memory, DISK_BYTES, MEMORY_INODES))
+    let on_ext4 = match inodes {
+        Inodes::Usual => USUAL_INODES,
+        Inodes::ToBeTaken => INODES_TO_BE_TAKEN,
+    };
+    OwnDisk::make(root, DiskKind::Ext4, DISK_BYTES, on_ext4)
+        .or_else(|_| OwnDisk::make(root, DiskKind::Memory, DISK_BYTES, USUAL_INODES))
 }
 
 impl Keeper {
-    /// Makes a disk for a host, which its programs are on from their next start on. Answers what it is made of, and the
-    /// device beneath it if there is one.
+    /// Makes a disk of 1 GiB for a host, which its programs are on from their next start on. Answers what it is made
+    /// of, and the device beneath it if there is one.
     ///
     /// # Errors
     /// The kernel has no overlayfs for this user, or no memory.
-    pub fn make_disk(&self, host: &str) -> Result<(DiskKind, Option<Device>)> {
-        match self.order_disk(DiskOrder::Make { host: host.to_owned() })? {
+    pub fn make_disk(&self, host: &str, inodes: Inodes) -> Result<(DiskKind, Option<Device>)> {
+        self.order_for_disk(DiskOrder::Make { host: host.to_owned(), inodes })
+    }
+
+    fn order_for_disk(&self, order: DiskOrder) -> Result<(DiskKind, Option<Device>)> {
+        match self.order_disk(order)? {
             Answer::Disk(kind, device) => Ok((kind, device)),
             other => Err(other.unexpected()),
         }
     }
 
-    /// Has a host's disk lose its power, while none of its programs runs.
+    /// Has a host's disk lose its power, while none of its programs runs. Faults that the keeper has in force on it
+    /// are so again when this returns. Answers as [`make_disk`](Self::make_disk): the device is another one.
     ///
     /// # Errors
-    /// It is of memory, or in use.
-    pub fn lose_power(&self, host: &str) -> Result<()> {
-        self.order_disk(DiskOrder::LosePower { host: host.to_owned() }).map(drop)
+    /// It is of memory, or in use; a fault could not be put in force again.
+    pub fn lose_power(&self, host: &str) -> Result<(DiskKind, Option<Device>)> {
+        self.order_for_disk(DiskOrder::LosePower { host: host.to_owned() })
     }
 
     /// Leaves so much space on a host's disk.

@@ -29,6 +29,7 @@ mod protocol;
 mod serve;
 mod start;
 
+pub use disks::Inodes;
 pub use start::{Begins, Child, Keeper, Program, Start, StartFds};
 
 use crate::disk::{DiskKind, OwnDisk};

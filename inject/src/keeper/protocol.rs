@@ -33,7 +33,7 @@ pub(super) enum Answer {
     Started,
     /// It is done.
     Done,
-    /// A disk has been made: of what, and on which device if it has one.
+    /// A disk has been made, or is there again: of what, and on which device if it has one.
     Disk(DiskKind, Option<Device>),
     /// A fault is in force.
     Fault { id: u64, mechanism: String },

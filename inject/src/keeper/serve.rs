@@ -40,7 +40,7 @@ pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<i
             let answer = match protocol::receive(socket) {
                 Ok(Some((Order::Start(start), fds))) => {
                     reached("a host is to be started");
-                    disks.for_start(&start).and_then(|disk| begin(&start, disk, fds))
+                    disks.of(&start.host).and_then(|disk| begin(&start, disk, fds))
                 }
                 Ok(Some((Order::Disk(order), _))) => disks.carry_out(order),
                 Ok(None) => continue,

@@ -11,6 +11,7 @@ use crate::disk::{BitRot, DiskKind};
 use crate::dns::{Answer, Asker, Responder};
 use crate::error::{Error, Result};
 use crate::injection::Injection;
+use crate::keeper::Inodes;
 use crate::process::{CpuBurn, MemoryPressure, MemoryWatch, Paused, TaskLeak};
 use crate::shape::{Endpoint, Links, Shaper, Spread, Trouble};
 use crate::switch::{Cut, Partition, Ways};
@@ -76,11 +77,11 @@ fn carry_out(kind: Kind, scratch: &Scratch) -> Result<By> {
             clock_of_a_command(scratch, |clocks| clocks.drift(DRIFT_PPM, true))
         }
         Kind::DiskFull => {
-            let (kind, _) = scratch.keeper.make_disk(HOST)?;
+            let (kind, _) = scratch.keeper.make_disk(HOST, Inodes::ToBeTaken)?;
             prove(&mut *scratch.keeper.fill_disk(HOST, LEFT)?).map(|_| of_disk(kind))
         }
         Kind::InodeExhaustion => {
-            let (kind, _) = scratch.keeper.make_disk(HOST)?;
+            let (kind, _) = scratch.keeper.make_disk(HOST, Inodes::ToBeTaken)?;
             prove(&mut *scratch.keeper.take_inodes(HOST, MANY)?).map(|_| of_disk(kind))
         }
         Kind::IoThrottle => throttle(scratch),
@@ -161,7 +162,7 @@ fn clock_of_a_command(scratch: &Scratch, fault: impl FnOnce(&ForeignClocks) -> R
 }
 
 fn throttle(scratch: &Scratch) -> Result<By> {
-    let (_, device) = scratch.keeper.make_disk(HOST)?;
+    let (_, device) = scratch.keeper.make_disk(HOST, Inodes::ToBeTaken)?;
     let by_group = |group: &Group, device| {
         let rates = Rates { read_bytes_per_s: Some(RATE), write_bytes_per_s: Some(RATE), ..Rates::default() };
         prove(&mut Limited::apply(group, &Limit::Io { device, rates })?)
@@ -184,7 +185,7 @@ fn rot(scratch: &Scratch) -> Result<By> {
             end => return Err(Error::unlike(WHAT, "a host that writes a file", format!("{end:?}"))),
         },
     }
-    let mut rot = BitRot::of(&scratch.disk, ROTTEN, 0, &[])?;
+    let mut rot = BitRot::of(&scratch.disk, ROTTEN, 0)?;
     match rot.bit()? {
         bits if bits == u64::from(ROTTEN) => prove(&mut rot).map(|_| By::Mechanism),
         bits => Err(Error::unlike(WHAT, format!("{ROTTEN} bits"), format!("{bits}"))),
@@ -233,7 +234,7 @@ fn leak(scratch: &Scratch) -> Result<By> {
 }
 
 fn crash(scratch: &Scratch) -> Result<By> {
-    let (kind, _) = scratch.keeper.make_disk(HOST)?;
+    let (kind, _) = scratch.keeper.make_disk(HOST, Inodes::ToBeTaken)?;
     let program = scratch.program(None)?;
     program.kill()?;
     if !program.ends_within(KILLED_WITHIN) {

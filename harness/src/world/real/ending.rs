@@ -104,8 +104,9 @@ impl World {
 
     /// The world itself is not what the test believes it to be.
     pub(super) fn broken(&'static self, reason: &str) -> ! {
+        self.claim_the_end();
         self.blackbox.findings().impossible(reason);
-        self.finish_as(EndedAs::Finished)
+        self.end_as(EndedAs::Finished)
     }
 
     /// A fault of the plan that this machine cannot do. A plan that was drawn goes without it, and the reader hears of
@@ -118,11 +119,18 @@ impl World {
     }
 
     fn finish_as(&'static self, outcome: EndedAs<'static>) -> ! {
-        if self.finish.0.swap(true, Ordering::AcqRel) {
-            loop {
-                std::thread::park();
-            }
+        self.claim_the_end();
+        self.end_as(outcome)
+    }
+
+    /// Returns to the first only: what goes wrong because the world ends is not to be told.
+    fn claim_the_end(&self) {
+        while self.finish.0.swap(true, Ordering::AcqRel) {
+            std::thread::park();
         }
+    }
+
+    fn end_as(&'static self, outcome: EndedAs<'static>) -> ! {
         let at = self.position();
         if let Some(weather) = self.weather_so_far() {
             self.shared.account_afterwards(&weather, at);

@@ -3,9 +3,11 @@
 use super::World;
 use super::faults::{Begun, Refusal};
 use super::hosts::KILLED_WITHIN;
+use super::throttle::Throttle;
 use std::path::PathBuf;
+use std::sync::Arc;
 use windtunnel_inject::boundary::Refusal as Refused;
-use windtunnel_inject::cgroup::{Group, Limit, Limited, Rates};
+use windtunnel_inject::cgroup::{Group, Rates};
 use windtunnel_inject::journal::Journal;
 use windtunnel_inject::process::proc;
 use windtunnel_inject::process::{CpuBurn, MemoryPressure, MemoryWatch, OomKill, TaskLeak};
@@ -108,7 +110,12 @@ impl World {
             write_bytes_per_s: Some(bytes_per_second),
             ..Rates::default()
         };
-        Ok(Box::new(Limited::apply(&group, &Limit::Io { device, rates })?))
+        let throttle = Throttle::begin(group, device, rates)?;
+        if let Some(now) = self.follows_disk(host, throttle.rule()) {
+            // It may have lost its power meanwhile.
+            throttle.rule().follow(now)?;
+        }
+        Ok(Box::new(throttle))
     }
 
     /// Leaves a host's program so much memory: one that has more, or takes more, is killed.
@@ -157,7 +164,7 @@ impl World {
         f(group.as_deref())
     }
 
-    fn child_of(&self, host: HostId) -> Result<std::sync::Arc<windtunnel_inject::keeper::Child>> {
+    fn child_of(&self, host: HostId) -> Result<Arc<windtunnel_inject::keeper::Child>> {
         self.child(host).ok_or_else(|| windtunnel_inject::Error::gone("strike a host's program"))
     }
 }

@@ -1,19 +1,21 @@
 //! Hosts: their programs' starts and ends.
 
+use super::throttle::Rule;
 use super::{World, clocks, files_of, lock};
 use crate::blackbox::Kind;
 use crate::system::HostProgram;
 use rustix::process::Signal;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
+use windtunnel_faults::{Effect, Fault};
 use windtunnel_inject::boundary;
 use windtunnel_inject::cgroup::{Device, Group, Limit, Limited};
 use windtunnel_inject::clock::{ClockPage, ForeignClocks};
 use windtunnel_inject::disk::DiskKind;
-use windtunnel_inject::keeper::{Child, Program as Executed, Start, StartFds};
+use windtunnel_inject::keeper::{Child, Inodes, Program as Executed, Start, StartFds};
 use windtunnel_inject::netlink::new_namespace;
 use windtunnel_inject::process::MemoryWatch;
 use windtunnel_inject::switch::PortId;
@@ -33,6 +35,11 @@ struct Host {
     network: Option<(Arc<OwnedFd>, PortId)>,
     /// What its disk is made of, when it has one.
     disk: Option<(DiskKind, Option<Device>)>,
+    /// What holds its disk to a rate: to be told of another device beneath it.
+    throttles: Vec<Weak<Rule>>,
+    /// Held while it loses its power or is started: whoever sees that it is down may start it at once, and a disk that
+    /// is about to lose its power is not to be started on.
+    power: Arc<Mutex<()>>,
     pages: Arc<Pages>,
     /// What its clocks show if it runs a command: made for the first fault of them.
     foreign_clocks: Option<Arc<ForeignClocks>>,
@@ -105,6 +112,8 @@ impl World {
             name: name.to_owned(),
             network: Some(network),
             disk: None,
+            throttles: Vec::new(),
+            power: Arc::default(),
             pages: Arc::new(Pages::make().map_err(|error| error.to_string())?),
             foreign_clocks: None,
             limits: Limits::default(),
@@ -184,6 +193,18 @@ impl World {
         lock(&self.hosts.0)[index(host)].disk.and_then(|(_, device)| device)
     }
 
+    /// From now on this is told when a host's disk is on another device. Answers the one that it is on now.
+    pub(super) fn follows_disk(&self, host: HostId, rule: &Arc<Rule>) -> Option<Device> {
+        let host = &mut lock(&self.hosts.0)[index(host)];
+        host.throttles.retain(|rule| rule.strong_count() > 0);
+        host.throttles.push(Arc::downgrade(rule));
+        host.disk.and_then(|(_, device)| device)
+    }
+
+    fn power(&self, host: HostId) -> Arc<Mutex<()>> {
+        Arc::clone(&lock(&self.hosts.0)[index(host)].power)
+    }
+
     /// A host's control group, if it has one.
     pub(super) fn group(&self, host: HostId) -> Option<Arc<Group>> {
         lock(&self.hosts.0)[index(host)].group.clone()
@@ -231,7 +252,21 @@ impl World {
 
     /// Starts a host's program, for the first time or again.
     pub(crate) fn restart(&'static self, id: HostId) -> Result<(), String> {
+        let power = self.power(id);
+        let _until_it_is_up = lock(&power);
         self.engine.run(move || self.boot(id))
+    }
+
+    /// Starts a host's program again because this start of it has ended by itself. Who was started meanwhile, and may
+    /// have been felled since, owes nothing to that end.
+    fn restart_after(&'static self, id: HostId, start: u32) -> Result<(), String> {
+        let power = self.power(id);
+        let _until_it_is_up = lock(&power);
+        let is_due = {
+            let host = &lock(&self.hosts.0)[index(id)];
+            host.starts == start && matches!(host.state, HostState::Down(_)) && !host.is_felled
+        };
+        if is_due { self.engine.run(move || self.boot(id)) } else { Ok(()) }
     }
 
     fn boot(&'static self, id: HostId) -> Result<(), String> {
@@ -306,7 +341,7 @@ impl World {
             host.network = Some(self.plug_in(id, &host.name)?);
         }
         if host.disk.is_none() {
-            host.disk = Some(self.keeper.make_disk(&host.name).map_err(text)?);
+            host.disk = Some(self.keeper.make_disk(&host.name, self.inodes()).map_err(text)?);
             host.group = self.group_for(&host.name).map(Arc::new);
             host.limited = self.limited(host.group.as_deref(), host.limits)?;
         }
@@ -322,6 +357,12 @@ impl World {
             command: host.command.clone(),
             limits: host.limits,
         })
+    }
+
+    /// What disks have in this case.
+    fn inodes(&self) -> Inodes {
+        let are_taken = |fault: &Fault| matches!(fault.effect, Effect::InodeExhaustion(_));
+        if self.shared.plan().faults.iter().any(are_taken) { Inodes::ToBeTaken } else { Inodes::Usual }
     }
 
     /// Has a host's group hold it to its limits.
@@ -374,15 +415,18 @@ impl World {
             Some(OnExit::Fail) => self.host_failed(name, exit),
             Some(OnExit::Restart { backoff }) => {
                 thread::sleep(restart_delay(backoff, restarts));
-                let is_due = {
-                    let host = &lock(&self.hosts.0)[index(id)];
-                    // Who was started meanwhile, and may have been killed since, owes nothing to this end.
-                    host.starts == start && matches!(host.state, HostState::Down(_)) && !host.is_felled
-                };
-                if is_due && let Err(reason) = self.restart(id) {
-                    self.note(&name, &format!("could not be started again: {reason}"));
+                if let Err(reason) = self.restart_after(id, start) {
+                    self.not_started_again(id, &reason);
                 }
             }
+        }
+    }
+
+    /// A host that was to be started again could not be: the service did not do that. Nothing is wrong if somebody else
+    /// was faster.
+    pub(super) fn not_started_again(&'static self, host: HostId, reason: &str) {
+        if matches!(self.state(host), HostState::Down(_)) {
+            self.broken(&format!("{} could not be started again: {reason}", self.name(host)));
         }
     }
 
@@ -398,6 +442,8 @@ impl World {
     /// Power loss: first nobody hears of the host any more, then it is gone, with its connections. When it starts again
     /// its kernel knows nothing of them.
     pub(crate) fn crash(&'static self, host: HostId) {
+        let power = self.power(host);
+        let _until_it_is_down = lock(&power);
         let network = lock(&self.hosts.0)[index(host)].network.take();
         if let Some((_, port)) = network
             && let Err(error) = self.network.leave(port)
@@ -405,15 +451,32 @@ impl World {
             self.note(&self.name(host), &format!("could not be taken off the network: {error}"));
         }
         self.kill(host);
+        self.lose_power_of_disk(host);
+    }
+
+    /// What is in force on a disk is so again when this returns.
+    fn lose_power_of_disk(&'static self, host: HostId) {
         let (name, disk) = {
             let hosts = lock(&self.hosts.0);
             (hosts[index(host)].name.clone(), hosts[index(host)].disk)
         };
         // A disk of memory keeps all that was written to it; the README says so.
-        if matches!(disk, Some((DiskKind::Ext4, _)))
-            && let Err(error) = self.keeper.lose_power(&name)
-        {
-            self.broken(&format!("the disk of {name} could not lose its power: {error}"));
+        if !matches!(disk, Some((DiskKind::Ext4, _))) {
+            return;
+        }
+        let throttles: Vec<Arc<Rule>> = match self.keeper.lose_power(&name) {
+            Ok(disk) => {
+                let host = &mut lock(&self.hosts.0)[index(host)];
+                host.disk = Some(disk);
+                host.throttles.iter().filter_map(Weak::upgrade).collect()
+            }
+            Err(error) => self.broken(&format!("the disk of {name} could not lose its power: {error}")),
+        };
+        let Some(device) = self.device(host).filter(|_| !throttles.is_empty()) else { return };
+        // Whoever is on a host sees no control groups.
+        let followed = self.engine.run(move || throttles.iter().try_for_each(|rule| rule.follow(device)));
+        if let Err(error) = followed {
+            self.broken(&format!("the disk of {name} could not be slow again after a loss of power: {error}"));
         }
     }
 

@@ -13,6 +13,7 @@
 //! usage.rs    what a program has, by /proc
 //! clocks.rs   clocks of functions and of commands
 //! groups.rs   control groups, and what is done by them
+//! throttle.rs disks that are held to a rate
 //! faults.rs   faults, by hand and by plan
 //! weather.rs  a plan, carried out
 //! ending.rs   how a world ends
@@ -27,6 +28,7 @@ mod faults;
 mod groups;
 mod hosts;
 mod network;
+mod throttle;
 mod usage;
 mod weather;
 

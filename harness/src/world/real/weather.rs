@@ -241,11 +241,7 @@ impl Run {
             Some(Plight::Felled { startable: true }) if felled == Felled::StartAgain => {
                 match self.world.restart(host) {
                     Ok(()) => self.holds.restarted(host),
-                    // It is reported as left down.
-                    Err(reason) => {
-                        let name = self.world.name(host);
-                        self.world.note(&name, &format!("could not be started again: {reason}"));
-                    }
+                    Err(reason) => self.world.not_started_again(host, &reason),
                 }
             }
             Some(Plight::Felled { .. }) | None => {}
