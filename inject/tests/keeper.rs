@@ -99,6 +99,36 @@ fn a_program_gets_sigterm_and_takes_its_children_along() {
 }
 
 #[test]
+fn nothing_of_a_program_is_left_when_its_end_is_told() {
+    in_world(|keeper| {
+        // Each holds the pipe, and children of its own that nobody waits for.
+        let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+                (sleep 1000 & sleep 1000) &
+            done
+            sleep 0.2; echo ready; wait";
+        for signal in [rustix::process::Signal::KILL, rustix::process::Signal::TERM] {
+            let (child, output) = start(keeper, script);
+            let mut ready = [0; 6];
+            (&output).read_exact(&mut ready).expect("it says so");
+            child.signal(signal).expect("it runs");
+            assert_eq!(child.wait().expect("a report"), End::Signal(signal.as_raw()));
+            let mut fds = [PollFd::new(&output, PollFlags::IN)];
+            poll(&mut fds, Some(&Timespec::default())).expect("a pipe");
+            assert_eq!(fds[0].revents(), PollFlags::HUP, "somebody still holds what the program had open");
+        }
+    });
+}
+
+#[test]
+fn a_stopped_child_does_not_outlive_its_program() {
+    in_world(|keeper| {
+        let (child, output) = start(keeper, "sleep 1000 & kill -STOP $!; echo ready; exit 3");
+        assert_eq!(child.wait().expect("a report"), End::Code(3));
+        assert_eq!(all(output), "ready\n");
+    });
+}
+
+#[test]
 fn what_cannot_be_executed_is_an_error_that_says_so() {
     in_world(|keeper| {
         let nothing = File::open("/dev/null").expect("nothing");

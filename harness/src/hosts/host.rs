@@ -203,8 +203,8 @@ impl Host {
         }
     }
 
-    /// Ends its program at once: SIGKILL. The kernel closes its sockets, so peers hear of it. A storm's end starts it
-    /// again.
+    /// Ends its program at once, with all that it has started: SIGKILL. The kernel closes its sockets, so peers hear of
+    /// it. A storm's end starts it again.
     pub fn kill(&self) {
         self.felled(true);
         crate::world::kill(self.id());

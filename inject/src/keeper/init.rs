@@ -9,7 +9,8 @@ use crate::disk::OwnDisk;
 use crate::error::{Error, Result};
 use crate::step::reached;
 use crate::sys::{
-    Executable, Forked, end_now, execute, fork, inherit, keep_from_program, leave_stopped, stop_at_execution, wait_any,
+    Executable, Forked, end_now, execute, fork, inherit, keep_from_program, kill_all_others, leave_stopped,
+    stop_at_execution, wait_any,
 };
 use crate::target::Process;
 use rustix::fs::{Mode, OFlags};
@@ -71,6 +72,9 @@ pub(super) fn run(start: &Start, disk: &OwnDisk, fds: Vec<OwnedFd>) -> i32 {
 }
 
 /// Tells of the program's beginning and end, and reaps what it leaves.
+///
+/// The end is told when nothing of the host is left: whoever starts it again finds its ports free, and nobody answers
+/// for it any more. Somebody whom the kernel lets sleep uninterruptibly delays it: whoever waits has a deadline.
 fn supervise(program: u32, reports: &OwnedFd) -> Result<()> {
     let process = Process::open(program)?;
     protocol::send(reports, &Report::Started, &[process.handle.as_fd()])?;
@@ -80,7 +84,8 @@ fn supervise(program: u32, reports: &OwnedFd) -> Result<()> {
         match wait_any(true) {
             Ok(Some((pid, end))) if pid == program => {
                 reached("the program has ended");
-                // The program's children end with the namespace.
+                end_the_rest()?;
+                reached("nothing of the host is left");
                 protocol::send(reports, &Report::Ended(end), &[])?;
                 reached("the program's end is told");
                 return Ok(());
@@ -88,6 +93,20 @@ fn supervise(program: u32, reports: &OwnedFd) -> Result<()> {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::os("wait for the program", error)),
+        }
+    }
+}
+
+/// Ends whatever the program has left in this namespace, and waits until that has closed what it had open.
+fn end_the_rest() -> Result<()> {
+    // What is about to be forked ends as well: a fork fails while a signal that kills is pending (fork(2), ERESTARTNOINTR).
+    kill_all_others().map_err(|error| Error::os("end what the program left", error))?;
+    loop {
+        match wait_any(true) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => return Ok(()),
+            Err(error) => return Err(Error::os("wait for what the program left", error)),
         }
     }
 }

@@ -73,7 +73,7 @@ pub(super) enum Report {
     Started,
     /// It could not be executed.
     Failed(String),
-    /// It has ended.
+    /// It has ended so, and nothing of the host is left.
     Ended(End),
 }
 
@@ -176,7 +176,7 @@ impl Child {
         self.process.signal(signal)
     }
 
-    /// Waits for its end. SIGKILL when its whole host was ended.
+    /// Waits for its end, and that of whatever it has left on its host. SIGKILL when its whole host was ended.
     ///
     /// # Errors
     /// The report cannot be read.
