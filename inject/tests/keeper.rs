@@ -120,6 +120,42 @@ fn nothing_of_a_program_is_left_when_its_end_is_told() {
 }
 
 #[test]
+fn a_program_that_ends_at_once_has_started() {
+    in_world(|keeper| {
+        for _ in 0..50 {
+            let (child, _output) = start(keeper, "exit 3");
+            assert_eq!(child.wait().expect("a report"), End::Code(3));
+        }
+    });
+}
+
+#[test]
+fn a_world_tells_how_its_case_ended() {
+    use windtunnel_inject::keeper::run_world;
+    use windtunnel_inject::sys::{Forked, end_now, fork, wait};
+    let ended = |case: fn()| {
+        let (mut told, tell) = std::io::pipe().expect("a pipe");
+        let Forked::Parent(pid) = fork().expect("a process") else {
+            let ended = run_world(|_, _| {
+                case();
+                3
+            });
+            std::io::Write::write_all(&mut &tell, format!("{ended:?}").as_bytes()).expect("somebody listens");
+            end_now(if ended.is_err() { 77 } else { 0 });
+        };
+        drop(tell);
+        let mut text = String::new();
+        told.read_to_string(&mut text).expect("text");
+        let is_possible = wait(pid).expect("a child").code() != 77;
+        assert!(is_possible || std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here: {text}");
+        is_possible.then_some(text)
+    };
+    let Some(text) = ended(|| ()) else { return };
+    assert_eq!(text, "Ok(Code(3))");
+    assert_eq!(ended(|| std::process::abort()).as_deref(), Some("Ok(Signal(6))"));
+}
+
+#[test]
 fn a_stopped_child_does_not_outlive_its_program() {
     in_world(|keeper| {
         let (child, output) = start(keeper, "sleep 1000 & kill -STOP $!; echo ready; exit 3");

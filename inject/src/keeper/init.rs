@@ -80,6 +80,10 @@ fn supervise(program: u32, reports: &OwnedFd) -> Result<()> {
     protocol::send(reports, &Report::Started, &[process.handle.as_fd()])?;
     reached("the program's start is told");
     drop(process);
+    // Before that it is not reaped, however soon it ends: nobody could ask for its number any more.
+    if protocol::receive::<()>(reports)?.is_none() {
+        return Err(Error::gone("tell of the program's start"));
+    }
     loop {
         match wait_any(true) {
             Ok(Some((pid, end))) if pid == program => {

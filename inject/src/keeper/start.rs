@@ -69,7 +69,7 @@ pub struct StartFds<'a> {
 /// What a host's first process says of the program.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// It runs; its pidfd comes along.
+    /// It runs; its pidfd comes along. Waits until that has been taken over.
     Started,
     /// It could not be executed.
     Failed(String),
@@ -123,7 +123,9 @@ impl Keeper {
         match protocol::receive(&reports)? {
             Some((Report::Started, fds)) => match fds.into_iter().next() {
                 Some(handle) => {
-                    Ok(Child { process: Process { pid: pid_of(&handle)?, handle: Arc::new(handle) }, reports })
+                    let pid = pid_of(&handle)?;
+                    protocol::send(&reports, &(), &[])?;
+                    Ok(Child { process: Process { pid, handle: Arc::new(handle) }, reports })
                 }
                 None => Err(Error::gone("take over the program's pidfd")),
             },
