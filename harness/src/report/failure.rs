@@ -159,8 +159,16 @@ fn ended(host: &str, how: &str, log: &Log) -> String {
         Some((place, message)) => {
             format!("host ended: {host} panicked at {place}: {message} ({how})")
         }
+        // What Rust's handler for that ends the process with is an abort.
+        None if log.of(host).any(|line| is_overflow(&line.text)) => {
+            format!("host ended: {host} overflowed its stack, and ended with {how}")
+        }
         None => format!("host ended: {host} ended by itself with {how}"),
     }
+}
+
+fn is_overflow(line: &str) -> bool {
+    line.starts_with("thread '") && line.ends_with(" has overflowed its stack")
 }
 
 fn wall_timeout(limit: Duration, running: &(String, String)) -> String {

@@ -4,14 +4,16 @@ use super::panics;
 use super::recorder::Recorder;
 use crate::__private::TestBody;
 use crate::arguments::{ArgumentOrders, Paths};
-use crate::blackbox::{BlackBox, Comparison, EndedAs, Ending, Finding, Orders, Verdict};
+use crate::blackbox::{BlackBox, Comparison, EndedAs, Ending, Finding, Kind, Orders, Verdict};
 use crate::chaos::{Chaos, Planned};
 use crate::world::real;
+use std::io::PipeReader;
 use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_faults::Plan;
+use windtunnel_inject::sys::End;
 use windtunnel_sim::worker::CPUS;
-use windtunnel_sim::world::{self, Config, HeapRecord, Outcome, Syncs};
+use windtunnel_sim::world::{self, Config, Exit, HeapRecord, Outcome, Syncs};
 
 /// A case that can begin.
 struct Prepared {
@@ -86,19 +88,39 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
 /// Runs the case that the flight recorder orders, in the real world: in processes of its own, below this one.
 pub(super) fn run_real(blackbox: &'static BlackBox, body: TestBody) {
     let Some(Prepared { cx, .. }) = prepare(blackbox) else { return };
+    let pipes = real::TestPipes::make().and_then(|pipes| Ok((pipes.readers()?, pipes)));
+    let (readers, pipes) = match pipes {
+        Ok(made) => made,
+        Err(error) => return blackbox.findings().impossible(format!("no pipes for the test's output: {error}")),
+    };
     let group = real::WorldGroup::make();
     let groups = group.directories();
     let case = |keeper, disk| {
         let shared = Arc::clone(cx.shared());
-        let outside = real::Outside { keeper, disk, groups };
+        let outside = real::Outside { keeper, disk, groups, pipes };
         real::run(outside, blackbox, shared, move || test_main(cx, body, blackbox))
     };
-    if let Err(error) = windtunnel_inject::keeper::run_world(case) {
-        blackbox.findings().impossible(format!("there is no real world here: {error}"));
+    match windtunnel_inject::keeper::run_world(case) {
+        Ok(end) => ended_without_a_word(blackbox, end, readers),
+        Err(error) => blackbox.findings().impossible(format!("there is no real world here: {error}")),
     }
     if let Err(error) = group.remove() {
         eprintln!("chaos: the world's control group is still there: {error}");
     }
+}
+
+/// Tells of the end of a case's process if it could not do so itself: it was killed, or left in the middle.
+fn ended_without_a_word(blackbox: &BlackBox, end: End, written: [(Kind, PipeReader); 2]) {
+    if blackbox.findings().read().iter().any(|finding| matches!(finding, Finding::Ending(_))) {
+        return;
+    }
+    real::record_last_words(blackbox, written);
+    let exit = match end {
+        End::Code(code) => Exit::Code(code),
+        End::Signal(signal) => Exit::Signal(signal),
+    };
+    let (at, outcome) = (blackbox.progress().at(), EndedAs::of_host("test".to_owned(), exit));
+    blackbox.findings().push(&Finding::Ending(Ending { digest: None, at, threads: 0, outcome }));
 }
 
 /// The environment of the host `test`, and what other hosts start from.
@@ -128,7 +150,7 @@ fn test_main(cx: Chaos, body: TestBody, blackbox: &'static BlackBox) {
         Ok(Err(error)) => Verdict::Error(error.into()),
         Err(panic) => panic.into_verdict(),
     };
-    blackbox.findings().push(&Finding::Verdict(verdict));
+    crate::world::conclude(blackbox, verdict);
     // The verdict is spoken. Dropping the runtime would run what is left of the test's tasks, or wait for them.
     std::mem::forget(runtime);
 }

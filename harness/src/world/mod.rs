@@ -9,6 +9,7 @@
 
 pub(crate) mod real;
 
+use crate::blackbox::{BlackBox, Finding, Verdict};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use windtunnel_sim::control::{self, FaultAccount};
@@ -150,6 +151,11 @@ pub(crate) fn mark(label: &str) {
 
 pub(crate) fn random_u64(purpose: &str) -> u64 {
     either!(world => world.random_u64(purpose), control::random_u64(purpose))
+}
+
+/// Tells what the test body, or a client, came to. Does not return when the world has ended for another reason before.
+pub(crate) fn conclude(blackbox: &BlackBox, verdict: Verdict<'_>) {
+    either!(world => world.conclude(verdict), blackbox.findings().push(&Finding::Verdict(verdict)));
 }
 
 pub(crate) fn finish() -> ! {

@@ -3,6 +3,7 @@
 use super::{World, clocks, files_of, lock};
 use crate::blackbox::Kind;
 use crate::system::HostProgram;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use windtunnel_inject::boundary;
 use windtunnel_inject::cgroup::{Device, Group, Limit, Limited};
 use windtunnel_inject::clock::{ClockPage, ForeignClocks};
 use windtunnel_inject::disk::DiskKind;
+use windtunnel_inject::error::{Error, ErrorKind};
 use windtunnel_inject::keeper::{Child, Program as Executed, Start, StartFds};
 use windtunnel_inject::netlink::new_namespace;
 use windtunnel_inject::process::MemoryWatch;
@@ -267,7 +269,11 @@ impl World {
         let child = Arc::new(self.keeper.start(&start, fds).map_err(|error| error.to_string())?);
         clocks::begin(foreign_clocks.as_deref(), &start, &child);
         let watch = match limits.memory_bytes.filter(|_| group.is_none()) {
-            Some(bytes) => MemoryWatch::apply(&self.journal, child.process(), bytes).map(Some),
+            Some(bytes) => match MemoryWatch::apply(&self.journal, child.process(), bytes) {
+                // It has ended already, which is told as any other end.
+                Err(Error { kind: ErrorKind::TargetGone, .. }) => Ok(None),
+                watch => watch.map(Some),
+            },
             None => Ok(None),
         };
         let watch = watch.map_err(|error| error.to_string())?;
@@ -353,14 +359,17 @@ impl World {
         let (name, policy, restarts) = {
             let mut hosts = lock(&self.hosts.0);
             let host = &mut hosts[index(id)];
-            host.child = None;
             host.watch = None;
-            host.state = HostState::Down(Some(exit));
             host.has_starved = host.may_be_killed > 0 && exit == Exit::Signal(libc::SIGKILL) && !host.is_felled;
             let ended_by_itself = !host.is_felled && !host.has_starved;
             let policy = host.program.as_ref().map(|program| program.on_exit).filter(|_| ended_by_itself);
             if policy.is_some() {
                 host.restarts += 1;
+            }
+            // Else nobody is to see it down, and fail for that reason, before the world ends for it.
+            if policy != Some(OnExit::Fail) {
+                host.child = None;
+                host.state = HostState::Down(Some(exit));
             }
             (host.name.clone(), policy, host.restarts)
         };
@@ -384,6 +393,22 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether a host has ended that must not, or does within this time.
+    pub(super) fn has_lost_a_host(&self, within: Duration) -> bool {
+        let must_not_end = |host: &&Host| {
+            let policy = host.program.as_ref().map(|program| program.on_exit);
+            policy == Some(OnExit::Fail) && !host.is_felled && host.may_be_killed == 0
+        };
+        let children: Vec<Arc<Child>> =
+            lock(&self.hosts.0).iter().filter(must_not_end).filter_map(|host| host.child.clone()).collect();
+        // Readable when the process has ended (pidfd_open(2)).
+        let mut ends: Vec<_> = children
+            .iter()
+            .map(|child| PollFd::from_borrowed_fd(child.process().handle.as_fd(), PollFlags::IN))
+            .collect();
+        Timespec::try_from(within).is_ok_and(|within| poll(&mut ends, Some(&within)).is_ok_and(|ended| ended > 0))
     }
 
     pub(crate) fn terminate(&self, host: HostId) {

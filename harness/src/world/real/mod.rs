@@ -47,6 +47,7 @@ use windtunnel_inject::journal::Journal;
 use windtunnel_inject::keeper::Keeper;
 use windtunnel_sim::world::Position;
 
+pub(crate) use console::{TestPipes, record_last_words};
 pub(crate) use ending::{Outside, run};
 pub(crate) use groups::WorldGroup;
 use network::files_of;
@@ -103,14 +104,13 @@ impl World {
         position
     }
 
-    fn record(&self, kind: Kind, host: &str, bytes: &[u8]) {
-        let at = self.event().into();
-        self.blackbox.tape().append(RecordRef { at, kind, host, bytes });
+    fn record_at(&self, at: Position, kind: Kind, host: &str, bytes: &[u8]) {
+        self.blackbox.tape().append(RecordRef { at: at.into(), kind, host, bytes });
     }
 
     /// Says something of a host among what it writes.
     fn note(&self, host: &str, text: &str) {
-        self.record(Kind::Note, host, text.as_bytes());
+        self.record_at(self.event(), Kind::Note, host, text.as_bytes());
     }
 
     /// Puts a label into the log of the host that calls.
