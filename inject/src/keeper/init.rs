@@ -103,7 +103,8 @@ fn supervise(program: u32, reports: &OwnedFd) -> Result<()> {
 
 /// Ends whatever the program has left in this namespace, and waits until that has closed what it had open.
 fn end_the_rest() -> Result<()> {
-    // What is about to be forked ends as well: a fork fails while a signal that kills is pending (fork(2), ERESTARTNOINTR).
+    // What is about to be forked ends as well: no fork succeeds while a signal is pending that kills (copy_process in
+    // kernel/fork.c).
     kill_all_others().map_err(|error| Error::os("end what the program left", error))?;
     loop {
         match wait_any(true) {

@@ -12,8 +12,8 @@ use windtunnel_sim::world::Position;
 /// What a pipe holds unless somebody changes that (pipe(7)).
 const PIPE_BYTES: usize = 64 << 10;
 
-/// How long what the test itself writes stays in its pipe. What kills the test kills the thread that reads it, with what
-/// that has read and not yet recorded; what is in the pipe then, [`record_last_words`] finds.
+/// How long what the test itself writes stays in its pipe. What kills the test kills the thread that reads it, with
+/// what that has read and not yet recorded; what is in the pipe then, [`record_last_words`] finds.
 const OWN_WORDS: Duration = Duration::from_millis(2);
 /// How long is waited for output at a time.
 const IDLE: Duration = Duration::from_secs(3600);

@@ -24,7 +24,7 @@ use windtunnel_sim::world::Exit;
 /// How long what hosts have written may take to arrive when their programs have been ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How long whoever has found a host dead waits for the kernel to say so: a process's connections are gone before it is.
+/// How long whoever has found a host dead waits for the kernel to say so: a process's connections end before it does.
 const DEATH_RATTLE: Duration = Duration::from_millis(100);
 /// How long the end of a process whose host must not end may take to become the world's.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
