@@ -183,9 +183,11 @@ fn what_cannot_be_executed_is_an_error_that_says_so() {
         let fds = StartFds { network: network.as_fd(), output: fd, error_output: fd, more: &[] };
         keeper.make_disk("kv0").expect("a disk");
         let error = keeper.start(&start, fds).expect_err("there is none").to_string();
-        assert!(
-            error.starts_with("failed to start no-such-program on kv0: ") && error.contains("No such file"),
-            "{error}"
+        assert_eq!(
+            error,
+            "failed to start no-such-program on kv0: failed to execute `no-such-program`: it is in no directory of the \
+             host's PATH (/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin); give its whole path, or set \
+             another PATH"
         );
     });
 }

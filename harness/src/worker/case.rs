@@ -15,6 +15,9 @@ use windtunnel_inject::sys::End;
 use windtunnel_sim::worker::CPUS;
 use windtunnel_sim::world::{self, Config, Exit, HeapRecord, Outcome, Syncs};
 
+/// `PATH` in the real world, as services have it (systemd.exec(5)): servers are often in a `sbin`.
+const SERVICES_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A case that can begin.
 struct Prepared {
     orders: Orders,
@@ -22,7 +25,7 @@ struct Prepared {
 }
 
 /// Reads the orders; nothing when they cannot be carried out, which has been said then.
-fn prepare(blackbox: &'static BlackBox) -> Option<Prepared> {
+fn prepare(blackbox: &'static BlackBox, path: &str) -> Option<Prepared> {
     let orders = blackbox.orders();
     panics::install();
     let impossible = |reason: String| {
@@ -39,13 +42,13 @@ fn prepare(blackbox: &'static BlackBox) -> Option<Prepared> {
     };
     let arguments = ArgumentOrders { paths, known: orders.known_arguments };
     let plan = Planned { plan, is_drawn: orders.plan_is_drawn, becalmed: orders.becalmed };
-    let cx = Chaos::new(orders.seed, orders.calm, environment(&orders), blackbox, plan, arguments);
+    let cx = Chaos::new(orders.seed, orders.calm, environment(&orders, path), blackbox, plan, arguments);
     Some(Prepared { orders, cx })
 }
 
 /// Runs the case that the flight recorder orders, in the simulated world.
 pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
-    let Some(Prepared { orders, cx }) = prepare(blackbox) else { return };
+    let Some(Prepared { orders, cx }) = prepare(blackbox, "/usr/local/bin:/usr/bin:/bin") else { return };
     let config = Config {
         seed: orders.seed,
         start_unix_ns: orders.start_unix_ns,
@@ -87,7 +90,7 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
 
 /// Runs the case that the flight recorder orders, in the real world: in processes of its own, below this one.
 pub(super) fn run_real(blackbox: &'static BlackBox, body: TestBody) {
-    let Some(Prepared { cx, .. }) = prepare(blackbox) else { return };
+    let Some(Prepared { cx, .. }) = prepare(blackbox, SERVICES_PATH) else { return };
     let pipes = real::TestPipes::make().and_then(|pipes| Ok((pipes.readers()?, pipes)));
     let (readers, pipes) = match pipes {
         Ok(made) => made,
@@ -124,8 +127,8 @@ fn ended_without_a_word(blackbox: &BlackBox, end: End, written: [(Kind, PipeRead
 }
 
 /// The environment of the host `test`, and what other hosts start from.
-fn environment(orders: &Orders) -> Vec<(String, String)> {
-    let fixed = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/"), ("LANG", "C.UTF-8")];
+fn environment(orders: &Orders, path: &str) -> Vec<(String, String)> {
+    let fixed = [("PATH", path), ("HOME", "/"), ("LANG", "C.UTF-8")];
     let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let logging = orders.rust_log.clone().map(|value| ("RUST_LOG".to_owned(), value));
     let backtrace = orders.rust_backtrace.clone().map(|value| ("RUST_BACKTRACE".to_owned(), value));

@@ -4,6 +4,7 @@ mod clocks;
 mod commands;
 mod endings;
 mod kinds;
+mod logs;
 mod overlaps;
 
 use std::time::Duration;
@@ -11,16 +12,16 @@ use windtunnel::HostState;
 use windtunnel::prelude::*;
 
 /// Runs a test of this binary that is ignored otherwise.
-fn output_of(test: &str, log: &str) -> std::process::Output {
+fn output_of(test: &str, environment: &[(&str, &str)]) -> std::process::Output {
     let mut command = std::process::Command::new(std::env::current_exe().expect("a test has a binary"));
     command.args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"]);
-    command.env("CHAOS_SAVE", "never").env("CHAOS_LOG", log);
+    command.env("CHAOS_SAVE", "never").envs(environment.iter().copied());
     command.output().expect("this binary can be executed")
 }
 
 /// What a fixture prints that fails; nothing where there is no real world.
 fn failure_of(fixture: &str) -> Option<String> {
-    let printed = output_of(fixture, "none");
+    let printed = output_of(fixture, &[]);
     let text = String::from_utf8_lossy(&printed.stderr).into_owned();
     if let Some(reason) = text.lines().find(|line| line.contains(" is skipped: ")) {
         assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here: {reason}");
@@ -45,7 +46,7 @@ fn notes(block: &str) -> Vec<&str> {
 /// Runs a test of this binary that is ignored otherwise, and whose plan names faults that a machine may not have; what
 /// it prints, or nothing if it is skipped for that. It has to pass, and each of its faults to bite.
 fn carried_out(test: &str) -> Option<String> {
-    let printed = output_of(test, "all");
+    let printed = output_of(test, &[("CHAOS_LOG", "all")]);
     let text = String::from_utf8_lossy(&printed.stderr).into_owned();
     if let Some(reason) =
         text.lines().find(|line| line.contains(" is skipped: ") || line.contains(" does nothing here: "))

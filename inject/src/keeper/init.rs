@@ -6,7 +6,7 @@
 use super::protocol;
 use super::start::{Begins, Program, Report, Start};
 use crate::disk::OwnDisk;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::step::reached;
 use crate::sys::{
     Executable, Forked, end_now, execute, fork, inherit, keep_from_program, kill_all_others, leave_stopped,
@@ -60,8 +60,13 @@ pub(super) fn run(start: &Start, disk: &OwnDisk, fds: Vec<OwnedFd>) -> i32 {
     let program = match made {
         Ok(program) => program,
         Err(error) => {
+            // What the program's process has said is the whole reason.
+            let reason = match error.kind {
+                ErrorKind::Os(ref reason) if reason.raw_os_error().is_none() => reason.to_string(),
+                _ => error.to_string(),
+            };
             // Nobody reads it: then the case has ended, and so does this process.
-            let _: Result<()> = protocol::send(&reports, &Report::Failed(error.to_string()), &[]);
+            let _: Result<()> = protocol::send(&reports, &Report::Failed(reason), &[]);
             return 1;
         }
     };
@@ -163,7 +168,7 @@ fn start_program(
             let mut reason = String::new();
             (&refusal).read_to_string(&mut reason).map_err(|error| Error::os("hear of the program", error))?;
             if !reason.is_empty() {
-                return Err(Error::os("execute it", std::io::Error::other(reason)));
+                return Err(Error::os("start the program", std::io::Error::other(reason)));
             }
             if start.begins == Begins::Stopped {
                 leave_stopped(pid).map_err(|error| Error::os("hold the program at its first instruction", error))?;
@@ -216,17 +221,28 @@ fn become_program(
             last = error;
         }
     }
-    Err(Error::os("execute the program", last))
+    Err(match &start.program {
+        Program::Command(command) if last.kind() == std::io::ErrorKind::NotFound && !command.contains('/') => {
+            let missing = format!("it is in no directory of the host's PATH ({})", path_of(&start.env));
+            Error::lacking(format!("execute `{command}`"), missing, "give its whole path, or set another PATH")
+        }
+        Program::Command(command) => Error::os(format!("execute `{command}`"), last),
+        Program::This => Error::os("execute the program", last),
+    })
 }
 
 /// Where a command may be, as execvp(3) looks for it.
 fn candidates(command: &str, env: &[(String, String)]) -> Vec<String> {
-    const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     if command.contains('/') {
         return vec![command.to_owned()];
     }
-    let path = env.iter().find(|(name, _)| name == "PATH").map_or(PATH, |(_, value)| value.as_str());
-    path.split(':').map(|directory| format!("{directory}/{command}")).collect()
+    path_of(env).split(':').map(|directory| format!("{directory}/{command}")).collect()
+}
+
+fn path_of(env: &[(String, String)]) -> &str {
+    // As service managers have it (systemd.exec(5)).
+    const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    env.iter().find(|(name, _)| name == "PATH").map_or(PATH, |(_, value)| value.as_str())
 }
 
 fn texts(texts: impl Iterator<Item = String>) -> Result<Vec<CString>> {

@@ -5,7 +5,7 @@ use crate::blackbox::{BlackBox, Kind, RecordRef};
 use crate::system::readable;
 use std::io::{self, PipeReader, PipeWriter, Read as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use windtunnel_sim::world::Position;
 
@@ -53,17 +53,23 @@ pub(crate) fn record_last_words(blackbox: &BlackBox, readers: [(Kind, PipeReader
 
 impl World {
     /// Takes what comes through a pipe for a host's output, until nobody can write into it any more.
-    pub(super) fn listen(&'static self, host: String, kind: Kind, pipe: PipeReader) -> io::Result<()> {
+    pub(super) fn listen(&'static self, host: String, kind: Kind, pipe: PipeReader) -> io::Result<JoinHandle<()>> {
         self.take(host, kind, pipe, Duration::ZERO)
     }
 
     /// The same for what the test itself writes.
-    pub(super) fn listen_to_test(&'static self, kind: Kind, pipe: PipeReader) -> io::Result<()> {
+    pub(super) fn listen_to_test(&'static self, kind: Kind, pipe: PipeReader) -> io::Result<JoinHandle<()>> {
         self.take("test".to_owned(), kind, pipe, OWN_WORDS)
     }
 
     /// Leaves what arrives in the pipe for so long before it is taken.
-    fn take(&'static self, host: String, kind: Kind, mut pipe: PipeReader, after: Duration) -> io::Result<()> {
+    fn take(
+        &'static self,
+        host: String,
+        kind: Kind,
+        mut pipe: PipeReader,
+        after: Duration,
+    ) -> io::Result<JoinHandle<()>> {
         OPEN.fetch_add(1, Ordering::AcqRel);
         let reader = thread::Builder::new().name("console".to_owned()).spawn(move || {
             let mut bytes = vec![0; PIPE_BYTES];
@@ -84,6 +90,6 @@ impl World {
         if reader.is_err() {
             OPEN.fetch_sub(1, Ordering::AcqRel);
         }
-        reader.map(drop)
+        reader
     }
 }
