@@ -194,6 +194,7 @@ impl Host {
     /// [`HostBuilder::stop_within`]: crate::HostBuilder::stop_within
     pub async fn stop_and_wait(&self) {
         self.stop();
+        let _waiting = crate::world::Waiting::begin(format!("{} to end", self.name()));
         let deadline = self.inner.waits.stop_within.map(|within| Instant::now() + within);
         while !matches!(self.sim_state(), SimState::Down(_)) {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {

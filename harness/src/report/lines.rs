@@ -104,6 +104,19 @@ impl Log {
         self.lines.iter().filter(move |line| line.host == host)
     }
 
+    /// The hosts whose program had started, and not ended, when the log did: by what was noted of them.
+    pub(crate) fn up(&self) -> Vec<&str> {
+        let is_end = |text: &str| {
+            let ends = ["killed", "crashed", "exited with code", "was killed by signal"];
+            ends.iter().any(|end| text.starts_with(end))
+        };
+        let is_up = |host: &&str| {
+            let mut notes = self.of(host).filter(|line| line.kind == Kind::Note);
+            notes.rfind(|line| line.text == "started" || is_end(&line.text)).is_some_and(|line| !is_end(&line.text))
+        };
+        self.hosts().into_iter().filter(is_up).collect()
+    }
+
     /// What the last panic on a host said, as std's hook prints it: place and message.
     pub(crate) fn last_panic(&self, host: &str) -> Option<(String, String)> {
         let lines: Vec<&str> =
@@ -158,6 +171,22 @@ mod tests {
             [(1, "hello"), (2, "other"), (3, "error"), (4, "next"), (4, "unfinished"), (5, "crashed")]
         );
         assert_eq!(log.hosts(), ["a", "b"]);
+    }
+
+    #[test]
+    fn who_has_started_and_not_ended_is_up() {
+        let note = |event, host, text| record(event, host, Kind::Note, text);
+        let records = [
+            note(1, "a", "started"),
+            note(2, "b", "started"),
+            note(3, "c", "started"),
+            note(4, "test", "phase inject"),
+            note(5, "b", "exited with code 3"),
+            note(6, "c", "killed"),
+            note(7, "c", "started"),
+            note(8, "c", "asked to stop"),
+        ];
+        assert_eq!(Log::new(&records, 0).up(), ["a", "c"]);
     }
 
     #[test]

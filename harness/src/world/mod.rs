@@ -149,6 +149,28 @@ pub(crate) fn mark(label: &str) {
     either!(world => world.mark(label), control::mark(label));
 }
 
+/// Something that the test waits for: until this is dropped. The simulated world knows by itself.
+pub(crate) struct Waiting(String);
+
+#[derive(Clone, Copy)]
+pub(crate) enum Turn {
+    Begins,
+    Over,
+}
+
+impl Waiting {
+    pub(crate) fn begin(what: String) -> Self {
+        either!(world => world.waits(what.clone(), Turn::Begins), ());
+        Self(what)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        either!(world => world.waits(std::mem::take(&mut self.0), Turn::Over), ());
+    }
+}
+
 pub(crate) fn random_u64(purpose: &str) -> u64 {
     either!(world => world.random_u64(purpose), control::random_u64(purpose))
 }

@@ -116,3 +116,23 @@ fn a_command_that_cannot_be_executed_is_told_once_with_the_reason() {
         "returned an error: failed to start x: failed to execute `/etc/passwd`: Permission denied (os error 13)"
     );
 }
+
+#[chaos_test(world = real, cases = 1, wall_timeout = "2s")]
+#[ignore = "a fixture"]
+async fn waits_too_long(cx: Chaos) -> Result<()> {
+    let _other = cx.host("other").main(does_not_stop).start().await?;
+    let host = cx.host("x").main(does_not_stop).start().await?;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    host.stop_and_wait().await;
+    Ok(())
+}
+
+#[test]
+fn a_wall_timeout_tells_how_long_the_case_ran_and_what_the_test_waited_for() {
+    let Some(block) = failure_of("logs::waits_too_long") else { return };
+    assert_eq!(
+        sentence(&block),
+        "wall timeout: the case took longer than 2.0 s of real time; the test waited for x to end; up: other, x"
+    );
+    assert!(block.contains(", after 2.000 s in the real world"), "{block}");
+}

@@ -85,6 +85,7 @@ pub(crate) fn run(outside: Outside, blackbox: &'static BlackBox, shared: Arc<Sha
         by_hand: ByHand::default(),
         weather: Weather::default(),
         random: Mutex::new(BTreeMap::new()),
+        waits: Mutex::default(),
         finish: Finish::default(),
     };
     let world = WORLD.get_or_init(|| world);

@@ -30,6 +30,7 @@ mod network;
 mod usage;
 mod weather;
 
+use super::Turn;
 use crate::blackbox::{BlackBox, Kind, RecordRef};
 use crate::chaos::Shared;
 use ending::Finish;
@@ -77,6 +78,8 @@ pub(crate) struct World {
     by_hand: ByHand,
     weather: Weather,
     random: Mutex<BTreeMap<String, ChaCha8Rng>>,
+    /// What the test waits for.
+    waits: Mutex<Vec<String>>,
     finish: Finish,
 }
 
@@ -100,7 +103,7 @@ impl World {
     fn event(&self) -> Position {
         let event = self.events.fetch_add(1, Ordering::Relaxed) + 1;
         let position = Position { event, ..self.position() };
-        self.blackbox.progress().reached(position.into(), "", "");
+        self.blackbox.progress().reached(position.into(), "", lock(&self.waits).last().map_or("", String::as_str));
         position
     }
 
@@ -117,6 +120,18 @@ impl World {
     pub(crate) fn mark(&self, label: &str) {
         self.note(&self.host_name(), label);
         self.weather_hears(label);
+    }
+
+    /// The test waits for something from now on, and until it says that it is over.
+    pub(crate) fn waits(&self, what: String, turn: Turn) {
+        {
+            let mut waits = lock(&self.waits);
+            match turn {
+                Turn::Begins => waits.push(what),
+                Turn::Over => waits.retain(|waited| *waited != what),
+            }
+        }
+        self.event();
     }
 
     /// A random number from the stream of this purpose: the one that the simulated world draws.
