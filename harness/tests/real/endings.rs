@@ -41,6 +41,22 @@ async fn a_host_ends_while_it_is_asked(cx: Chaos) -> Result<()> {
     Ok(())
 }
 
+#[chaos_test(world = real, cases = 1)]
+#[ignore = "a fixture"]
+async fn a_host_has_too_few_descriptors(cx: Chaos) -> Result<()> {
+    const OPENS: &str = r#"for (1..9) { open($kept[$_], "<", "/dev/null") or die "$!" } sleep 1000"#;
+    cx.host("poor").command("perl").args(|_| ["-e", OPENS]).descriptors(8).ready(tcp(7)).start().await?;
+    Ok(())
+}
+
+#[chaos_test(world = real, cases = 1)]
+#[ignore = "a fixture"]
+async fn a_host_has_too_little_memory(cx: Chaos) -> Result<()> {
+    const GROWS: &str = "push @kept, 'x' x (1 << 20) while 1";
+    cx.host("big").command("perl").args(|_| ["-e", GROWS]).memory("32MiB").ready(tcp(7)).start().await?;
+    Ok(())
+}
+
 /// A host that ends though it must not is the reason, whoever finds out first, and so two runs fail alike.
 #[test]
 fn the_end_of_a_host_is_told_in_one_way() {
@@ -48,6 +64,8 @@ fn the_end_of_a_host_is_told_in_one_way() {
         ("endings::a_host_ends_at_once", "host ended: brief ended by itself with exit code 3"),
         ("endings::a_host_goes_to_the_background", "host ended: daemon ended by itself with exit code 0"),
         ("endings::a_host_ends_while_it_is_asked", "host ended: shy ended by itself with exit code 4"),
+        ("endings::a_host_has_too_few_descriptors", "host ended: poor ended by itself with exit code 24"),
+        ("endings::a_host_has_too_little_memory", "host ended: big ended by itself with signal 9 (SIGKILL"),
     ];
     for (fixture, expected) in ends {
         for _ in 0..3 {
