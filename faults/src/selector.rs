@@ -191,6 +191,20 @@ impl Selector {
         })
     }
 
+    /// As [`Selector::resolve`], for what strikes hosts and not their links: patterns and parts of a group are of hosts
+    /// that run what is tested. Those that run a part of the test are meant only if nothing else can be.
+    ///
+    /// # Errors
+    /// As [`Selector::resolve`].
+    pub(crate) fn resolve_services<'t>(&self, topology: &'t Topology) -> Result<Vec<&'t Member>, ResolveError> {
+        let mut services = Topology::new();
+        topology.services().for_each(|host| services.add(&host.name, &host.group));
+        match self.resolve(&services) {
+            Ok(found) => Ok(topology.members().iter().filter(|host| found.contains(host)).collect()),
+            Err(_) => self.resolve(topology),
+        }
+    }
+
     /// Calls `change` for each name that stands by itself.
     pub(crate) fn rename(&mut self, change: &dyn Fn(&str) -> Option<String>) {
         match self {

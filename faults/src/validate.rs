@@ -58,7 +58,7 @@ pub enum InvalidKind {
     #[error(transparent)]
     Unresolved(#[from] ResolveError),
     /// It would strike a host that runs a part of the test.
-    #[error("{host} runs a part of the test, which could not be started again; let its links fail instead")]
+    #[error("{host} runs a part of the test, of which only the links can fail; name a host that runs a program")]
     StrikesClient {
         /// The host.
         host: String,
@@ -107,7 +107,7 @@ impl Fault {
     /// A host does not exist; the error names it, and what exists.
     pub fn resolve<'t>(&self, topology: &'t Topology) -> Result<Struck<'t>, ResolveError> {
         match self.effect.target() {
-            Target::Hosts(hosts) => hosts.resolve(topology).map(Struck::Hosts),
+            Target::Hosts(hosts) => hosts.resolve_services(topology).map(Struck::Hosts),
             Target::Links(links) => links.resolve(topology).map(Struck::Links),
             Target::Cut(partition) => partition.resolve(topology).map(Struck::Links),
         }

@@ -34,6 +34,29 @@ fn selectors_strike_hosts_in_the_topology_s_order() {
 }
 
 #[test]
+fn a_pattern_does_not_strike_what_is_a_part_of_the_test() {
+    let topology = Topology::new().group("kv", 4).client("test").client("c1");
+    let struck = |fault: &str| -> Result<String, String> {
+        let plan: Plan = fault.parse().expect("a plan");
+        plan.validate_for(&topology).map_err(|error| error.to_string())?;
+        match plan.faults[0].resolve(&topology).expect("hosts") {
+            Struck::Hosts(hosts) => Ok(hosts.into_iter().map(|host| host.name.as_str()).collect::<Vec<_>>().join(" ")),
+            Struck::Links(links) => Ok(links.len().to_string()),
+        }
+    };
+    assert_eq!(struck("0s clock-skew * +1h for 1s").as_deref(), Ok("kv0 kv1 kv2 kv3"));
+    assert_eq!(struck("0s pause a minority of * for 1s").as_deref(), Ok("kv0"));
+    // Links of the test's own hosts may fail.
+    assert_eq!(struck("0s loss * 30% for 1s").as_deref(), Ok("30"));
+    for meant in ["test", "c*", "{kv0,test}"] {
+        let refused = struck(&format!("0s clock-skew {meant} +1h for 1s")).expect_err("a part of the test");
+        assert!(refused.contains("runs a part of the test, of which only the links can fail"), "{refused}");
+    }
+    let unknown = struck("0s pause kv9 for 1s").expect_err("there is none");
+    assert!(unknown.contains("kv3") && unknown.contains("test"), "{unknown}");
+}
+
+#[test]
 fn hosts_may_be_called_like_words_of_the_grammar() {
     let topology =
         ["a", "ring", "for", "restart", "role", "by"].iter().fold(Topology::new(), |all, name| all.host(name));

@@ -273,7 +273,7 @@ impl Chaos {
 
     /// Ends the case with this verdict.
     pub(crate) fn give_up(&self, verdict: Verdict<'_>) -> ! {
-        self.shared.blackbox.findings().push(&Finding::Verdict(verdict));
+        crate::world::conclude(self.shared.blackbox, verdict);
         crate::world::finish()
     }
 

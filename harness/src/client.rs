@@ -63,7 +63,7 @@ impl ClientBuilder {
             // Nobody listens when the handle was dropped.
             Ok(value) => drop(sender.send(value)),
             Err(panic) => {
-                blackbox.findings().push(&crate::blackbox::Finding::Verdict(panic.into_verdict()));
+                crate::world::conclude(blackbox, panic.into_verdict());
                 crate::world::finish();
             }
         };

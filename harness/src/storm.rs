@@ -1,6 +1,6 @@
 //! Storms: the part of a case in which faults blow.
 
-use crate::blackbox::{Finding, Verdict};
+use crate::blackbox::Verdict;
 use crate::chaos::Chaos;
 use crate::duration::IntoDuration;
 use crate::eventually::Observation;
@@ -162,7 +162,7 @@ async fn unless_broken<T>(cx: &Chaos, mut checks: Vec<Check<'_>>, future: impl F
         broken = broken => {
             cx.mark("steady state broken");
             // First, since the case's first verdict counts: a host that does not come back would hide this one.
-            cx.shared().blackbox.findings().push(&Finding::Verdict(Verdict::Unsteady(broken.into())));
+            crate::world::conclude(cx.shared().blackbox, Verdict::Unsteady(broken.into()));
             recover(cx).await;
             crate::world::finish()
         }

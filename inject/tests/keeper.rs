@@ -99,6 +99,72 @@ fn a_program_gets_sigterm_and_takes_its_children_along() {
 }
 
 #[test]
+fn nothing_of_a_program_is_left_when_its_end_is_told() {
+    in_world(|keeper| {
+        // Each holds the pipe, and children of its own that nobody waits for.
+        let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+                (sleep 1000 & sleep 1000) &
+            done
+            sleep 0.2; echo ready; wait";
+        for signal in [rustix::process::Signal::KILL, rustix::process::Signal::TERM] {
+            let (child, output) = start(keeper, script);
+            let mut ready = [0; 6];
+            (&output).read_exact(&mut ready).expect("it says so");
+            child.signal(signal).expect("it runs");
+            assert_eq!(child.wait().expect("a report"), End::Signal(signal.as_raw()));
+            let mut fds = [PollFd::new(&output, PollFlags::IN)];
+            poll(&mut fds, Some(&Timespec::default())).expect("a pipe");
+            assert_eq!(fds[0].revents(), PollFlags::HUP, "somebody still holds what the program had open");
+        }
+    });
+}
+
+#[test]
+fn a_program_that_ends_at_once_has_started() {
+    in_world(|keeper| {
+        for _ in 0..50 {
+            let (child, _output) = start(keeper, "exit 3");
+            assert_eq!(child.wait().expect("a report"), End::Code(3));
+        }
+    });
+}
+
+#[test]
+fn a_world_tells_how_its_case_ended() {
+    use windtunnel_inject::keeper::run_world;
+    use windtunnel_inject::sys::{Forked, end_now, fork, wait};
+    let ended = |case: fn()| {
+        let (mut told, tell) = std::io::pipe().expect("a pipe");
+        let Forked::Parent(pid) = fork().expect("a process") else {
+            let ended = run_world(|_, _| {
+                case();
+                3
+            });
+            std::io::Write::write_all(&mut &tell, format!("{ended:?}").as_bytes()).expect("somebody listens");
+            end_now(if ended.is_err() { 77 } else { 0 });
+        };
+        drop(tell);
+        let mut text = String::new();
+        told.read_to_string(&mut text).expect("text");
+        let is_possible = wait(pid).expect("a child").code() != 77;
+        assert!(is_possible || std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here: {text}");
+        is_possible.then_some(text)
+    };
+    let Some(text) = ended(|| ()) else { return };
+    assert_eq!(text, "Ok(Code(3))");
+    assert_eq!(ended(|| std::process::abort()).as_deref(), Some("Ok(Signal(6))"));
+}
+
+#[test]
+fn a_stopped_child_does_not_outlive_its_program() {
+    in_world(|keeper| {
+        let (child, output) = start(keeper, "sleep 1000 & kill -STOP $!; echo ready; exit 3");
+        assert_eq!(child.wait().expect("a report"), End::Code(3));
+        assert_eq!(all(output), "ready\n");
+    });
+}
+
+#[test]
 fn what_cannot_be_executed_is_an_error_that_says_so() {
     in_world(|keeper| {
         let nothing = File::open("/dev/null").expect("nothing");
@@ -117,9 +183,11 @@ fn what_cannot_be_executed_is_an_error_that_says_so() {
         let fds = StartFds { network: network.as_fd(), output: fd, error_output: fd, more: &[] };
         keeper.make_disk("kv0", Inodes::Usual).expect("a disk");
         let error = keeper.start(&start, fds).expect_err("there is none").to_string();
-        assert!(
-            error.starts_with("failed to start no-such-program on kv0: ") && error.contains("No such file"),
-            "{error}"
+        assert_eq!(
+            error,
+            "failed to start no-such-program on kv0: failed to execute `no-such-program`: it is in no directory of the \
+             host's PATH (/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin); give its whole path, or set \
+             another PATH"
         );
     });
 }

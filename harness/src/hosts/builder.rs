@@ -186,8 +186,14 @@ impl<S: Started> HostBuilder<S> {
         self.function(move |member, runtime| Program::run(run, &arguments(member), runtime))
     }
 
-    /// Runs this executable: a service that is no Rust, or not this workspace's. It is looked for in the `PATH` of the
-    /// hosts unless it has a slash; [`args`](Self::args) and [`env`](Self::env) are its own.
+    /// Runs this executable: a service that is no Rust, or not this workspace's. [`args`](Self::args) and
+    /// [`env`](Self::env) are its own.
+    ///
+    /// Unless it has a slash it is looked for in the hosts' `PATH`, as services have it:
+    /// `/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`. It begins in `/`, and has to stay in the
+    /// foreground. Its files are the machine's, and what it writes is its host's own; where temporary files lie, and
+    /// what runs leaves its own (`/run`), is empty at first. The test body has a disk of its own as well: a file that
+    /// the test writes, a command does not see.
     ///
     /// In the real world only: the simulated one is beneath libc's functions of the test binary.
     ///
@@ -391,10 +397,11 @@ impl Shared {
     /// Makes a host of this name.
     pub(crate) fn add_host(&self, name: &str) -> Result<world::HostId, HostError> {
         let wrong = |reason: &str| HostError::Name { name: name.to_owned(), reason: reason.to_owned() };
-        // RFC 1123, section 2.1, and the dots that separate labels.
-        let letters = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-        if name.is_empty() || name.len() > 63 || !name.chars().all(letters) {
-            return Err(wrong("a host name has 1 to 63 letters, digits, hyphens and dots"));
+        if !is_host_name(name) {
+            return Err(wrong(
+                "a host name has at most 63 letters, digits and hyphens, with dots between its parts; no part begins \
+                 or ends with a hyphen, and the last is no number",
+            ));
         }
         let state = self.state();
         let taken = name == "test"
@@ -406,5 +413,34 @@ impl Shared {
             return Err(wrong("it is taken"));
         }
         crate::world::add_host(name).map_err(|reason| HostError::Start { host: name.to_owned(), reason })
+    }
+}
+
+/// Whether programs take this for a host's name, and not for an address (RFC 1123, section 2.1), and the kernel as a
+/// machine's (uname(2): 64 bytes).
+fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_inside = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        !label.is_empty() && label.chars().all(is_inside) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let is_number = |label: &str| label.chars().all(|c| c.is_ascii_digit());
+    name.len() <= 63 && name.split('.').all(is_label) && !name.rsplit('.').next().is_some_and(is_number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_name_is_none_of_an_address() {
+        let longest = "x".repeat(63);
+        let names = ["a", "kv0", "a-b", "0x", "1st", "kv.example", "10.0.0.x9", longest.as_str()];
+        assert!(names.iter().all(|name| is_host_name(name)), "{names:?}");
+        let too_long = "x".repeat(64);
+        let others = [
+            "", "-a", "a-", "a.-b", ".", "..", "a..b", "a.", ".a", "10.0.0.9", "7", "kv.7", "a_b", "k v", "ä",
+            &too_long,
+        ];
+        assert!(!others.iter().any(|name| is_host_name(name)), "{others:?}");
     }
 }

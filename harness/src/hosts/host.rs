@@ -194,6 +194,7 @@ impl Host {
     /// [`HostBuilder::stop_within`]: crate::HostBuilder::stop_within
     pub async fn stop_and_wait(&self) {
         self.stop();
+        let _waiting = crate::world::Waiting::begin(format!("{} to end", self.name()));
         let deadline = self.inner.waits.stop_within.map(|within| Instant::now() + within);
         while !matches!(self.sim_state(), SimState::Down(_)) {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -203,8 +204,8 @@ impl Host {
         }
     }
 
-    /// Ends its program at once: SIGKILL. The kernel closes its sockets, so peers hear of it. A storm's end starts it
-    /// again.
+    /// Ends its program at once, with all that it has started: SIGKILL. The kernel closes its sockets, so peers hear of
+    /// it. A storm's end starts it again.
     pub fn kill(&self) {
         self.felled(true);
         crate::world::kill(self.id());

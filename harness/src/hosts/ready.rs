@@ -1,6 +1,7 @@
 //! When a host is ready: probes that the test's own host makes.
 
 use super::Host;
+use crate::world::Waiting;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,6 +126,7 @@ pub enum NotReady {
 impl Probe {
     /// Waits until the host is ready.
     pub(super) async fn wait(&self, host: &Host, within: Duration) -> Result<(), NotReady> {
+        let _waiting = Waiting::begin(format!("{} to be ready ({})", host.name(), self.what));
         let deadline = Instant::now() + within;
         let mut pause = PAUSE_MIN;
         let mut last = "no attempt came back".to_owned();

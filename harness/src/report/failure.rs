@@ -33,6 +33,8 @@ pub(crate) enum FailureKind {
     /// The world's clock reached the test's limit.
     VirtualTimeout { limit: Duration },
     /// The case took too long in real time.
+    ///
+    /// Whom it ran, host and thread; in the real world, where all run at once, no host and what the test waited for.
     WallTimeout { limit: Duration, running: (String, String) },
     /// The case's process died.
     Died { how: Death, last_words: String },
@@ -102,7 +104,7 @@ impl Failure {
             FailureKind::VirtualTimeout { limit } => {
                 format!("virtual timeout: the test was not over after {} of virtual time", for_people(*limit))
             }
-            FailureKind::WallTimeout { limit, running } => wall_timeout(*limit, running),
+            FailureKind::WallTimeout { limit, running } => wall_timeout(*limit, running, log),
             FailureKind::Died { how, last_words } => died(*how, last_words),
             FailureKind::Vanished => {
                 "ended early: the test's process ended before its body had returned (did it call `std::process::exit`?)"
@@ -159,13 +161,27 @@ fn ended(host: &str, how: &str, log: &Log) -> String {
         Some((place, message)) => {
             format!("host ended: {host} panicked at {place}: {message} ({how})")
         }
+        // What Rust's handler for that ends the process with is an abort.
+        None if log.of(host).any(|line| is_overflow(&line.text)) => {
+            format!("host ended: {host} overflowed its stack, and ended with {how}")
+        }
         None => format!("host ended: {host} ended by itself with {how}"),
     }
 }
 
-fn wall_timeout(limit: Duration, running: &(String, String)) -> String {
+fn is_overflow(line: &str) -> bool {
+    line.starts_with("thread '") && line.ends_with(" has overflowed its stack")
+}
+
+fn wall_timeout(limit: Duration, running: &(String, String), log: &Log) -> String {
     let whom = match running {
-        (host, _) if host.is_empty() => String::new(),
+        (host, waits_for) if host.is_empty() => {
+            let waited = Some(waits_for).filter(|what| !what.is_empty());
+            let up = Some(log.up().join(", ")).filter(|hosts| !hosts.is_empty());
+            let waited = waited.map(|what| format!("; the test waited for {what}"));
+            let up = up.map(|hosts| format!("; up: {hosts}"));
+            waited.into_iter().chain(up).collect()
+        }
         (host, thread) if thread.is_empty() => format!("; last seen on {host}"),
         (host, thread) => format!("; last seen on {host}, thread {thread}"),
     };

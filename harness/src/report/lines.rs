@@ -72,7 +72,7 @@ impl LineAssembler {
 /// Everything that hosts wrote and that happened to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Log {
-    /// In order.
+    /// In the order of their times.
     pub(crate) lines: Vec<Line>,
     /// Bytes at the beginning that were not kept.
     pub(crate) dropped_bytes: u64,
@@ -83,6 +83,8 @@ impl Log {
         let mut assembler = LineAssembler::default();
         let mut lines: Vec<Line> = records.iter().flat_map(|record| assembler.feed(record)).collect();
         lines.extend(assembler.finish());
+        // A real host's output comes through pipes, each with a reader of its own. What is equally old stays in order.
+        lines.sort_by_key(|line| (line.at.now_ns, line.at.event));
         Self { lines, dropped_bytes }
     }
 
@@ -100,6 +102,19 @@ impl Log {
     /// A host's lines.
     pub(crate) fn of<'a>(&'a self, host: &'a str) -> impl DoubleEndedIterator<Item = &'a Line> {
         self.lines.iter().filter(move |line| line.host == host)
+    }
+
+    /// The hosts whose program had started, and not ended, when the log did: by what was noted of them.
+    pub(crate) fn up(&self) -> Vec<&str> {
+        let is_end = |text: &str| {
+            let ends = ["killed", "crashed", "exited with code", "was killed by signal"];
+            ends.iter().any(|end| text.starts_with(end))
+        };
+        let is_up = |host: &&str| {
+            let mut notes = self.of(host).filter(|line| line.kind == Kind::Note);
+            notes.rfind(|line| line.text == "started" || is_end(&line.text)).is_some_and(|line| !is_end(&line.text))
+        };
+        self.hosts().into_iter().filter(is_up).collect()
     }
 
     /// What the last panic on a host said, as std's hook prints it: place and message.
@@ -153,9 +168,25 @@ mod tests {
         let log = Log::new(&records, 0);
         assert_eq!(
             texts(&log),
-            [(2, "other"), (3, "error"), (1, "hello"), (4, "next"), (5, "crashed"), (4, "unfinished")]
+            [(1, "hello"), (2, "other"), (3, "error"), (4, "next"), (4, "unfinished"), (5, "crashed")]
         );
-        assert_eq!(log.hosts(), ["b", "a"]);
+        assert_eq!(log.hosts(), ["a", "b"]);
+    }
+
+    #[test]
+    fn who_has_started_and_not_ended_is_up() {
+        let note = |event, host, text| record(event, host, Kind::Note, text);
+        let records = [
+            note(1, "a", "started"),
+            note(2, "b", "started"),
+            note(3, "c", "started"),
+            note(4, "test", "phase inject"),
+            note(5, "b", "exited with code 3"),
+            note(6, "c", "killed"),
+            note(7, "c", "started"),
+            note(8, "c", "asked to stop"),
+        ];
+        assert_eq!(Log::new(&records, 0).up(), ["a", "c"]);
     }
 
     #[test]

@@ -85,11 +85,31 @@ fn run_really(
     let mut report = run_case(context, worker, case, &orders, Showing::Live)?;
     if report.failure.as_ref().is_some_and(|failure| super::is_of_the_case(&failure.kind)) {
         let again = run_case(context, worker, case, &orders, Showing::Nothing)?;
-        let came_back = report.fails_like(&again);
-        report.confirmation =
-            Some(if came_back { "failed so a second time" } else { "passed a second time" }.to_owned());
+        let failed = |report: &CaseReport| {
+            let sentence = report.failure.as_ref().map(|failure| failure.sentence(&report.log))?;
+            Some(Failed { identity: report.identity()?, sentence })
+        };
+        report.confirmation = failed(&report).map(|first| second_time(&first, failed(&again).as_ref()));
     }
     Ok(report)
+}
+
+/// A run that failed: as which bug, and what is said about it.
+struct Failed {
+    identity: String,
+    sentence: String,
+}
+
+/// What came of running a case again that failed.
+fn second_time(first: &Failed, again: Option<&Failed>) -> String {
+    match again {
+        None => "passed a second time".to_owned(),
+        Some(again) if again.identity == first.identity => "failed so a second time".to_owned(),
+        Some(again) => {
+            let otherwise = again.sentence.lines().next().unwrap_or_default();
+            format!("failed otherwise a second time: {otherwise}")
+        }
+    }
 }
 
 /// Orders for a run that another can follow.
@@ -143,4 +163,25 @@ fn first_difference(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_run_fails_so_or_otherwise_or_passes() {
+        let failed =
+            |identity: &str, sentence: &str| Failed { identity: identity.to_owned(), sentence: sentence.to_owned() };
+        let first = failed("panicked on test: read #", "panicked: read 3");
+        let second = |again: Option<Failed>| second_time(&first, again.as_ref());
+        assert_eq!(second(None), "passed a second time");
+        assert_eq!(second(Some(failed("panicked on test: read #", "panicked: read 4"))), "failed so a second time");
+        let otherwise =
+            failed("host ended on kv: exit code 1", "host ended: kv0 ended by itself with exit code 1\nmore");
+        assert_eq!(
+            second(Some(otherwise)),
+            "failed otherwise a second time: host ended: kv0 ended by itself with exit code 1"
+        );
+    }
 }

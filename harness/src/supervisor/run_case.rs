@@ -9,7 +9,7 @@ use crate::blackbox::{
     TapeReader, Verdict,
 };
 use crate::cases::Case;
-use crate::definition::TestDefinition;
+use crate::definition::{TestDefinition, World};
 use crate::report::{Argument, Death, Failure, FailureKind, LineAssembler, Log, ThreadStack, identity, live};
 use crate::settings::LogSetting;
 use crate::system::End;
@@ -132,6 +132,12 @@ pub(super) fn run_case(
         worker.run(orders, wall_timeout, None)?
     };
     let mut report = judge(context.definition, case, worker.blackbox(), &end);
+    if let Some(Failure { kind: FailureKind::WallTimeout { limit, .. }, at, .. }) = &mut report.failure
+        && context.definition.world == World::Real
+    {
+        // Nothing may have happened for long.
+        at.now_ns = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+    }
     // Written by this process; what cannot be read was refused by the case.
     report.plan = orders.plan.as_deref().and_then(|plan| plan.parse().ok()).unwrap_or_default();
     report.paths = orders.arguments.as_deref().and_then(|paths| paths.parse().ok()).unwrap_or_default();

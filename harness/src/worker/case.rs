@@ -4,14 +4,19 @@ use super::panics;
 use super::recorder::Recorder;
 use crate::__private::TestBody;
 use crate::arguments::{ArgumentOrders, Paths};
-use crate::blackbox::{BlackBox, Comparison, EndedAs, Ending, Finding, Orders, Verdict};
+use crate::blackbox::{BlackBox, Comparison, EndedAs, Ending, Finding, Kind, Orders, Verdict};
 use crate::chaos::{Chaos, Planned};
 use crate::world::real;
+use std::io::PipeReader;
 use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_faults::Plan;
+use windtunnel_inject::sys::End;
 use windtunnel_sim::worker::CPUS;
-use windtunnel_sim::world::{self, Config, HeapRecord, Outcome, Syncs};
+use windtunnel_sim::world::{self, Config, Exit, HeapRecord, Outcome, Syncs};
+
+/// `PATH` in the real world, as services have it (systemd.exec(5)): servers are often in a `sbin`.
+const SERVICES_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A case that can begin.
 struct Prepared {
@@ -20,7 +25,7 @@ struct Prepared {
 }
 
 /// Reads the orders; nothing when they cannot be carried out, which has been said then.
-fn prepare(blackbox: &'static BlackBox) -> Option<Prepared> {
+fn prepare(blackbox: &'static BlackBox, path: &str) -> Option<Prepared> {
     let orders = blackbox.orders();
     panics::install();
     let impossible = |reason: String| {
@@ -37,13 +42,13 @@ fn prepare(blackbox: &'static BlackBox) -> Option<Prepared> {
     };
     let arguments = ArgumentOrders { paths, known: orders.known_arguments };
     let plan = Planned { plan, is_drawn: orders.plan_is_drawn, becalmed: orders.becalmed };
-    let cx = Chaos::new(orders.seed, orders.calm, environment(&orders), blackbox, plan, arguments);
+    let cx = Chaos::new(orders.seed, orders.calm, environment(&orders, path), blackbox, plan, arguments);
     Some(Prepared { orders, cx })
 }
 
 /// Runs the case that the flight recorder orders, in the simulated world.
 pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
-    let Some(Prepared { orders, cx }) = prepare(blackbox) else { return };
+    let Some(Prepared { orders, cx }) = prepare(blackbox, "/usr/local/bin:/usr/bin:/bin") else { return };
     let config = Config {
         seed: orders.seed,
         start_unix_ns: orders.start_unix_ns,
@@ -85,25 +90,45 @@ pub(super) fn run(blackbox: &'static BlackBox, body: TestBody) {
 
 /// Runs the case that the flight recorder orders, in the real world: in processes of its own, below this one.
 pub(super) fn run_real(blackbox: &'static BlackBox, body: TestBody) {
-    let Some(Prepared { cx, .. }) = prepare(blackbox) else { return };
+    let Some(Prepared { cx, .. }) = prepare(blackbox, SERVICES_PATH) else { return };
+    let pipes = real::TestPipes::make().and_then(|pipes| Ok((pipes.readers()?, pipes)));
+    let (readers, pipes) = match pipes {
+        Ok(made) => made,
+        Err(error) => return blackbox.findings().impossible(format!("no pipes for the test's output: {error}")),
+    };
     let group = real::WorldGroup::make();
     let groups = group.directories();
     let case = |keeper, disk| {
         let shared = Arc::clone(cx.shared());
-        let outside = real::Outside { keeper, disk, groups };
+        let outside = real::Outside { keeper, disk, groups, pipes };
         real::run(outside, blackbox, shared, move || test_main(cx, body, blackbox))
     };
-    if let Err(error) = windtunnel_inject::keeper::run_world(case) {
-        blackbox.findings().impossible(format!("there is no real world here: {error}"));
+    match windtunnel_inject::keeper::run_world(case) {
+        Ok(end) => ended_without_a_word(blackbox, end, readers),
+        Err(error) => blackbox.findings().impossible(format!("there is no real world here: {error}")),
     }
     if let Err(error) = group.remove() {
         eprintln!("chaos: the world's control group is still there: {error}");
     }
 }
 
+/// Tells of the end of a case's process if it could not do so itself: it was killed, or left in the middle.
+fn ended_without_a_word(blackbox: &BlackBox, end: End, written: [(Kind, PipeReader); 2]) {
+    if blackbox.findings().read().iter().any(|finding| matches!(finding, Finding::Ending(_))) {
+        return;
+    }
+    real::record_last_words(blackbox, written);
+    let exit = match end {
+        End::Code(code) => Exit::Code(code),
+        End::Signal(signal) => Exit::Signal(signal),
+    };
+    let (at, outcome) = (blackbox.progress().at(), EndedAs::of_host("test".to_owned(), exit));
+    blackbox.findings().push(&Finding::Ending(Ending { digest: None, at, threads: 0, outcome }));
+}
+
 /// The environment of the host `test`, and what other hosts start from.
-fn environment(orders: &Orders) -> Vec<(String, String)> {
-    let fixed = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/"), ("LANG", "C.UTF-8")];
+fn environment(orders: &Orders, path: &str) -> Vec<(String, String)> {
+    let fixed = [("PATH", path), ("HOME", "/"), ("LANG", "C.UTF-8")];
     let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let logging = orders.rust_log.clone().map(|value| ("RUST_LOG".to_owned(), value));
     let backtrace = orders.rust_backtrace.clone().map(|value| ("RUST_BACKTRACE".to_owned(), value));
@@ -128,7 +153,7 @@ fn test_main(cx: Chaos, body: TestBody, blackbox: &'static BlackBox) {
         Ok(Err(error)) => Verdict::Error(error.into()),
         Err(panic) => panic.into_verdict(),
     };
-    blackbox.findings().push(&Finding::Verdict(verdict));
+    crate::world::conclude(blackbox, verdict);
     // The verdict is spoken. Dropping the runtime would run what is left of the test's tasks, or wait for them.
     std::mem::forget(runtime);
 }

@@ -9,6 +9,7 @@
 
 pub(crate) mod real;
 
+use crate::blackbox::{BlackBox, Finding, Verdict};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use windtunnel_sim::control::{self, FaultAccount};
@@ -148,8 +149,35 @@ pub(crate) fn mark(label: &str) {
     either!(world => world.mark(label), control::mark(label));
 }
 
+/// Something that the test waits for: until this is dropped. The simulated world knows by itself.
+pub(crate) struct Waiting(String);
+
+#[derive(Clone, Copy)]
+pub(crate) enum Turn {
+    Begins,
+    Over,
+}
+
+impl Waiting {
+    pub(crate) fn begin(what: String) -> Self {
+        either!(world => world.waits(what.clone(), Turn::Begins), ());
+        Self(what)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        either!(world => world.waits(std::mem::take(&mut self.0), Turn::Over), ());
+    }
+}
+
 pub(crate) fn random_u64(purpose: &str) -> u64 {
     either!(world => world.random_u64(purpose), control::random_u64(purpose))
+}
+
+/// Tells what the test body, or a client, came to. Does not return when the world has ended for another reason before.
+pub(crate) fn conclude(blackbox: &BlackBox, verdict: Verdict<'_>) {
+    either!(world => world.conclude(verdict), blackbox.findings().push(&Finding::Verdict(verdict)));
 }
 
 pub(crate) fn finish() -> ! {

@@ -40,6 +40,28 @@ async fn a_host_can_be_any_program(cx: Chaos) -> Result<()> {
     Ok(())
 }
 
+/// Children that all wait at the same socket.
+const FORKS: &str = r#"
+    use IO::Socket::INET;
+    my $listener = IO::Socket::INET->new(LocalPort => 7, Listen => 8, ReuseAddr => 1) or die "cannot listen: $!";
+    for (1..30) { fork() // die $! or last }
+    while (1) { my $stream = $listener->accept() or next; $stream->syswrite("hello") }
+"#;
+
+#[chaos_test(world = real, cases = 1, plan = "50ms crash forks by kill restart after 1ms")]
+async fn a_host_that_is_killed_is_dead_with_its_children(cx: Chaos) -> Result<()> {
+    let forks = cx.host("forks").command("perl").args(|_| ["-e", FORKS]).ready(tcp(7)).start().await?;
+    cx.storm(async || tokio::time::sleep(Duration::from_millis(300)).await).await;
+    eventually!(within = "5s", tokio::net::TcpStream::connect(forks.addr(7)).await.is_ok());
+    for _ in 0..5 {
+        forks.kill();
+        let refused = tokio::net::TcpStream::connect(forks.addr(7)).await.expect_err("it is dead").kind();
+        assert_eq!(refused, std::io::ErrorKind::ConnectionRefused);
+        forks.restart().await?;
+    }
+    Ok(())
+}
+
 /// How long the host takes to answer at worst, asked again and again until then and once at least.
 async fn slowest_answer(echo: &Host, until: std::time::Instant) -> std::io::Result<Duration> {
     let mut stream = tokio::net::TcpStream::connect(echo.addr(7)).await?;

@@ -2,8 +2,10 @@
 
 mod clocks;
 mod commands;
+mod endings;
 mod files;
 mod kinds;
+mod logs;
 mod overlaps;
 mod power;
 
@@ -11,13 +13,42 @@ use std::time::Duration;
 use windtunnel::HostState;
 use windtunnel::prelude::*;
 
+/// Runs a test of this binary that is ignored otherwise.
+fn output_of(test: &str, environment: &[(&str, &str)]) -> std::process::Output {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("a test has a binary"));
+    command.args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"]);
+    command.env("CHAOS_SAVE", "never").envs(environment.iter().copied());
+    command.output().expect("this binary can be executed")
+}
+
+/// What a fixture prints that fails; nothing where there is no real world.
+fn failure_of(fixture: &str) -> Option<String> {
+    let printed = output_of(fixture, &[]);
+    let text = String::from_utf8_lossy(&printed.stderr).into_owned();
+    if let Some(reason) = text.lines().find(|line| line.contains(" is skipped: ")) {
+        assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here: {reason}");
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    assert!(!printed.status.success(), "it passed:\n{text}");
+    let block = text.rfind("\nthread '").unwrap_or_else(|| panic!("no block:\n{text}"));
+    Some(text[block + 1..].to_owned())
+}
+
+/// The second line of a block.
+fn sentence(block: &str) -> &str {
+    block.lines().nth(1).unwrap_or_default()
+}
+
+/// What is remarked in a block.
+fn notes(block: &str) -> Vec<&str> {
+    block.lines().filter_map(|line| Some(line.strip_prefix("  note ")?.trim())).collect()
+}
+
 /// Runs a test of this binary that is ignored otherwise, and whose plan names faults that a machine may not have; what
 /// it prints, or nothing if it is skipped for that. It has to pass, and each of its faults to bite.
 fn carried_out(test: &str) -> Option<String> {
-    let mut command = std::process::Command::new(std::env::current_exe().expect("a test has a binary"));
-    command.args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"]);
-    command.env("CHAOS_SAVE", "never").env("CHAOS_LOG", "all");
-    let printed = command.output().expect("this binary can be executed");
+    let printed = output_of(test, &[("CHAOS_LOG", "all")]);
     let text = String::from_utf8_lossy(&printed.stderr).into_owned();
     if let Some(reason) =
         text.lines().find(|line| line.contains(" is skipped: ") || line.contains(" does nothing here: "))

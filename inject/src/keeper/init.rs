@@ -6,10 +6,11 @@
 use super::protocol;
 use super::start::{Begins, Program, Report, Start};
 use crate::disk::OwnDisk;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::step::reached;
 use crate::sys::{
-    Executable, Forked, end_now, execute, fork, inherit, keep_from_program, leave_stopped, stop_at_execution, wait_any,
+    Executable, Forked, end_now, execute, fork, inherit, keep_from_program, kill_all_others, leave_stopped,
+    stop_at_execution, wait_any,
 };
 use crate::target::Process;
 use rustix::fs::{Mode, OFlags};
@@ -59,8 +60,13 @@ pub(super) fn run(start: &Start, disk: &OwnDisk, fds: Vec<OwnedFd>) -> i32 {
     let program = match made {
         Ok(program) => program,
         Err(error) => {
+            // What the program's process has said is the whole reason.
+            let reason = match error.kind {
+                ErrorKind::Os(ref reason) if reason.raw_os_error().is_none() => reason.to_string(),
+                _ => error.to_string(),
+            };
             // Nobody reads it: then the case has ended, and so does this process.
-            let _: Result<()> = protocol::send(&reports, &Report::Failed(error.to_string()), &[]);
+            let _: Result<()> = protocol::send(&reports, &Report::Failed(reason), &[]);
             return 1;
         }
     };
@@ -71,16 +77,24 @@ pub(super) fn run(start: &Start, disk: &OwnDisk, fds: Vec<OwnedFd>) -> i32 {
 }
 
 /// Tells of the program's beginning and end, and reaps what it leaves.
+///
+/// The end is told when nothing of the host is left: whoever starts it again finds its ports free, and nobody answers
+/// for it any more. Somebody whom the kernel lets sleep uninterruptibly delays it: whoever waits has a deadline.
 fn supervise(program: u32, reports: &OwnedFd) -> Result<()> {
     let process = Process::open(program)?;
     protocol::send(reports, &Report::Started, &[process.handle.as_fd()])?;
     reached("the program's start is told");
     drop(process);
+    // Before that it is not reaped, however soon it ends: nobody could ask for its number any more.
+    if protocol::receive::<()>(reports)?.is_none() {
+        return Err(Error::gone("tell of the program's start"));
+    }
     loop {
         match wait_any(true) {
             Ok(Some((pid, end))) if pid == program => {
                 reached("the program has ended");
-                // The program's children end with the namespace.
+                end_the_rest()?;
+                reached("nothing of the host is left");
                 protocol::send(reports, &Report::Ended(end), &[])?;
                 reached("the program's end is told");
                 return Ok(());
@@ -88,6 +102,21 @@ fn supervise(program: u32, reports: &OwnedFd) -> Result<()> {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::os("wait for the program", error)),
+        }
+    }
+}
+
+/// Ends whatever the program has left in this namespace, and waits until that has closed what it had open.
+fn end_the_rest() -> Result<()> {
+    // What is about to be forked ends as well: no fork succeeds while a signal is pending that kills (copy_process in
+    // kernel/fork.c).
+    kill_all_others().map_err(|error| Error::os("end what the program left", error))?;
+    loop {
+        match wait_any(true) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => return Ok(()),
+            Err(error) => return Err(Error::os("wait for what the program left", error)),
         }
     }
 }
@@ -139,7 +168,7 @@ fn start_program(
             let mut reason = String::new();
             (&refusal).read_to_string(&mut reason).map_err(|error| Error::os("hear of the program", error))?;
             if !reason.is_empty() {
-                return Err(Error::os("execute it", std::io::Error::other(reason)));
+                return Err(Error::os("start the program", std::io::Error::other(reason)));
             }
             if start.begins == Begins::Stopped {
                 leave_stopped(pid).map_err(|error| Error::os("hold the program at its first instruction", error))?;
@@ -192,17 +221,28 @@ fn become_program(
             last = error;
         }
     }
-    Err(Error::os("execute the program", last))
+    Err(match &start.program {
+        Program::Command(command) if last.kind() == std::io::ErrorKind::NotFound && !command.contains('/') => {
+            let missing = format!("it is in no directory of the host's PATH ({})", path_of(&start.env));
+            Error::lacking(format!("execute `{command}`"), missing, "give its whole path, or set another PATH")
+        }
+        Program::Command(command) => Error::os(format!("execute `{command}`"), last),
+        Program::This => Error::os("execute the program", last),
+    })
 }
 
 /// Where a command may be, as execvp(3) looks for it.
 fn candidates(command: &str, env: &[(String, String)]) -> Vec<String> {
-    const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     if command.contains('/') {
         return vec![command.to_owned()];
     }
-    let path = env.iter().find(|(name, _)| name == "PATH").map_or(PATH, |(_, value)| value.as_str());
-    path.split(':').map(|directory| format!("{directory}/{command}")).collect()
+    path_of(env).split(':').map(|directory| format!("{directory}/{command}")).collect()
+}
+
+fn path_of(env: &[(String, String)]) -> &str {
+    // As service managers have it (systemd.exec(5)).
+    const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    env.iter().find(|(name, _)| name == "PATH").map_or(PATH, |(_, value)| value.as_str())
 }
 
 fn texts(texts: impl Iterator<Item = String>) -> Result<Vec<CString>> {

@@ -40,6 +40,7 @@ use crate::sys::{End, Forked, end_now, fork, wait};
 use rustix::mount::MountFlags;
 use rustix::thread::UnshareFlags;
 use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// How much a case can write on the disk that it is given.
@@ -55,7 +56,7 @@ pub(crate) const WORLD: UnshareFlags = UnshareFlags::NEWNS
 
 /// Runs a world: in namespaces of its own, and in a process of its own in these, calls `case` with what it starts
 /// hosts with, and a disk for whoever is not to write on the machine's. Answers how that process ended, when the whole
-/// world is gone.
+/// world is gone. What `case` has, its descriptors among it, that process has alone from its beginning.
 ///
 /// Only for processes of one thread. The world dies with the calling thread.
 ///
@@ -67,28 +68,36 @@ pub fn run_world(case: impl FnOnce(Keeper, OwnDisk) -> i32) -> Result<End> {
     // that was before the keeper could ask the kernel for a signal.
     let (lifeline, held) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| Error::os("make a pipe", error))?;
+    // An exit code of the keeper's could not tell a signal from a code.
+    let (told, tell) = protocol::pair()?;
     match fork().map_err(|error| Error::os("fork the world's first process", error))? {
         Forked::Child => {
             reached("keeper begun");
-            drop(held);
-            let code = first_process(lifeline, case).unwrap_or_else(|error| {
-                eprintln!("{error}");
-                1
-            });
-            end_now(code)
+            drop((held, told));
+            let end = first_process(lifeline, case).map_err(|error| error.to_string());
+            // Nobody reads it: then whoever ordered the world is gone.
+            let is_told = protocol::send(&tell, &end, &[]).is_ok();
+            end_now(i32::from(!is_told))
         }
         Forked::Parent(pid) => {
             reached("the keeper is forked");
-            drop(lifeline);
+            drop((lifeline, tell, case));
             let end = wait(pid).map_err(|error| Error::os("wait for the world", error));
             reached("the world has ended");
             drop(held);
-            end
+            match protocol::receive(&told)? {
+                Some((Ok(end), _)) => Ok(end),
+                Some((Err::<End, String>(reason), _)) => {
+                    Err(Error::os("keep the world", std::io::Error::other(reason)))
+                }
+                // What ended the keeper has ended the case.
+                None => end,
+            }
         }
     }
 }
 
-fn first_process(lifeline: std::os::fd::OwnedFd, case: impl FnOnce(Keeper, OwnDisk) -> i32) -> Result<i32> {
+fn first_process(lifeline: OwnedFd, case: impl FnOnce(Keeper, OwnDisk) -> i32) -> Result<End> {
     mount_proc()?;
     let disk = OwnDisk::make(Path::new("/"), DiskKind::Memory, CASE_BYTES, CASE_INODES)?;
     let (ours, theirs) = protocol::pair()?;
@@ -100,7 +109,7 @@ fn first_process(lifeline: std::os::fd::OwnedFd, case: impl FnOnce(Keeper, OwnDi
         }
         Forked::Parent(pid) => {
             reached("the case is forked");
-            drop(theirs);
+            drop((theirs, case));
             serve::serve(&ours, &lifeline, pid)
         }
     }

@@ -7,7 +7,7 @@ use super::start::Start;
 use crate::disk::OwnDisk;
 use crate::error::{Error, Result};
 use crate::step::reached;
-use crate::sys::{Forked, clone_into, end_now, wait_any};
+use crate::sys::{End, Forked, clone_into, end_now, wait_any};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::UnshareFlags;
 use std::os::fd::OwnedFd;
@@ -15,15 +15,15 @@ use std::os::fd::OwnedFd;
 /// How often children that have ended are looked for when nothing happens.
 const REAP_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// Serves until the case ends, and answers its code.
-pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<i32> {
+/// Serves until the case ends, and answers how.
+pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<End> {
     let mut disks = Disks::default();
     loop {
         // Children of hosts' first processes come here when these end, since this is their namespace's first process.
         while let Ok(Some((pid, end))) = wait_any(false) {
             if pid == case {
                 reached("the case has ended");
-                return Ok(end.code());
+                return Ok(end);
             }
         }
         let mut fds = [PollFd::new(socket, PollFlags::IN), PollFd::new(lifeline, PollFlags::IN)];
@@ -34,7 +34,7 @@ pub(super) fn serve(socket: &OwnedFd, lifeline: &OwnedFd, case: u32) -> Result<i
         let [orders, life] = fds.map(|fd| fd.revents());
         if !life.is_empty() {
             // Whoever ordered the world is gone; with this process, so is the rest.
-            return Ok(1);
+            return Ok(End::Code(1));
         }
         if orders.contains(PollFlags::IN) {
             let answer = match protocol::receive(socket) {

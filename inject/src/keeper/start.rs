@@ -69,11 +69,11 @@ pub struct StartFds<'a> {
 /// What a host's first process says of the program.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// It runs; its pidfd comes along.
+    /// It runs; its pidfd comes along. Waits until that has been taken over.
     Started,
     /// It could not be executed.
     Failed(String),
-    /// It has ended.
+    /// It has ended so, and nothing of the host is left.
     Ended(End),
 }
 
@@ -123,7 +123,9 @@ impl Keeper {
         match protocol::receive(&reports)? {
             Some((Report::Started, fds)) => match fds.into_iter().next() {
                 Some(handle) => {
-                    Ok(Child { process: Process { pid: pid_of(&handle)?, handle: Arc::new(handle) }, reports })
+                    let pid = pid_of(&handle)?;
+                    protocol::send(&reports, &(), &[])?;
+                    Ok(Child { process: Process { pid, handle: Arc::new(handle) }, reports })
                 }
                 None => Err(Error::gone("take over the program's pidfd")),
             },
@@ -176,7 +178,7 @@ impl Child {
         self.process.signal(signal)
     }
 
-    /// Waits for its end. SIGKILL when its whole host was ended.
+    /// Waits for its end, and that of whatever it has left on its host. SIGKILL when its whole host was ended.
     ///
     /// # Errors
     /// The report cannot be read.

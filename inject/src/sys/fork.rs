@@ -97,6 +97,24 @@ fn wait_for(pid: libc::pid_t, options: libc::c_int) -> io::Result<Option<(u32, E
     }
 }
 
+/// Sends SIGKILL to every other process of this PID namespace, whose first process this is (kill(2)).
+///
+/// # Errors
+/// This is not the first process of a namespace, for which that would be everybody: `EPERM`.
+pub fn kill_all_others() -> io::Result<()> {
+    if std::process::id() != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    // SAFETY: takes no memory.
+    match unsafe { libc::kill(-1, libc::SIGKILL) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            nobody if nobody.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
 /// Ends the process at once: no destructors, no handlers.
 pub fn end_now(code: i32) -> ! {
     // SAFETY: ends the process.

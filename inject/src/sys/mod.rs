@@ -20,7 +20,7 @@ pub use block::{attach_loop_device, cut_power_of_ext4, free_loop_device};
 pub use clone::clone_into;
 pub use device_mapper::target_version;
 pub use exec::{Executable, execute};
-pub use fork::{End, Forked, end_now, fork, wait, wait_any};
+pub use fork::{End, Forked, end_now, fork, kill_all_others, wait, wait_any};
 pub use inherit::{inherit, keep_from_program};
 pub use mount::set_mount_attributes;
 pub use orphan::{fork_orphan, stand_alone};

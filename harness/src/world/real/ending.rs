@@ -1,18 +1,18 @@
 //! A real world's beginning and end.
 
-use super::console::OPEN;
+use super::console::{OPEN, TestPipes};
 use super::engine::Engine;
 use super::faults::ByHand;
 use super::hosts::Hosts;
 use super::network::Network;
 use super::weather::Weather;
-use super::{WORLD, World};
-use crate::blackbox::{BlackBox, EndedAs, Ending, Finding, Kind};
+use super::{WORLD, World, lock};
+use crate::blackbox::{BlackBox, EndedAs, Ending, Finding, Verdict};
 use crate::chaos::Shared;
 use crate::system;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use windtunnel_inject::cgroup::join;
@@ -24,9 +24,26 @@ use windtunnel_sim::world::Exit;
 /// How long what hosts have written may take to arrive when their programs have been ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Who ends the world. The first counts; the others wait for the end.
+/// How long whoever has found a host dead waits for the kernel to say so: a process's connections end before it does.
+const DEATH_RATTLE: Duration = Duration::from_millis(100);
+/// How long the end of a process whose host must not end may take to become the world's.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+
+/// Whether somebody ends the world. The first counts; the others wait for the end.
 #[derive(Default)]
-pub(super) struct Finish(AtomicBool);
+pub(super) struct Finish(Mutex<bool>);
+
+impl Finish {
+    fn is_begun(&self) -> bool {
+        *lock(&self.0)
+    }
+}
+
+fn wait_for_the_end() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
 
 /// What a world is given from outside.
 pub(crate) struct Outside {
@@ -35,11 +52,13 @@ pub(crate) struct Outside {
     pub(crate) disk: OwnDisk,
     /// Directories of the world's control group, if it has one.
     pub(crate) groups: Vec<PathBuf>,
+    /// For what the test itself writes.
+    pub(crate) pipes: TestPipes,
 }
 
 /// Runs a case's test body as host `test` of a new world; the exit code of the case's process.
 pub(crate) fn run(outside: Outside, blackbox: &'static BlackBox, shared: Arc<Shared>, body: impl FnOnce()) -> i32 {
-    let Outside { keeper, disk, groups } = outside;
+    let Outside { keeper, disk, groups, pipes } = outside;
     let prepare = || {
         join(&groups)?;
         // Threads stay where they began: this one where the machine's files are.
@@ -66,10 +85,11 @@ pub(crate) fn run(outside: Outside, blackbox: &'static BlackBox, shared: Arc<Sha
         by_hand: ByHand::default(),
         weather: Weather::default(),
         random: Mutex::new(BTreeMap::new()),
+        waits: Mutex::default(),
         finish: Finish::default(),
     };
     let world = WORLD.get_or_init(|| world);
-    if let Err(reason) = world.become_test_host(&disk) {
+    if let Err(reason) = world.become_test_host(&disk, pipes) {
         blackbox.findings().impossible(reason);
         return 1;
     }
@@ -79,12 +99,12 @@ pub(crate) fn run(outside: Outside, blackbox: &'static BlackBox, shared: Arc<Sha
 
 impl World {
     /// Makes the calling thread that of the host `test`, and this process's output that host's.
-    fn become_test_host(&'static self, disk: &OwnDisk) -> Result<(), String> {
+    fn become_test_host(&'static self, disk: &OwnDisk, pipes: TestPipes) -> Result<(), String> {
         let host = self.add_host("test")?;
-        for (fd, kind) in [(libc::STDOUT_FILENO, Kind::Output), (libc::STDERR_FILENO, Kind::ErrorOutput)] {
-            let (pipe, written) = std::io::pipe().map_err(|error| format!("no pipe for the test's output: {error}"))?;
+        let fds = [libc::STDOUT_FILENO, libc::STDERR_FILENO];
+        for (fd, (kind, pipe, written)) in fds.into_iter().zip(pipes.0) {
             system::become_descriptor(&written, fd).map_err(|error| format!("no output for the test: {error}"))?;
-            self.listen("test".to_owned(), kind, pipe).map_err(|error| error.to_string())?;
+            self.listen_to_test(kind, pipe).map_err(|error| error.to_string())?;
         }
         self.enter_network(host)?;
         let files = super::files_of("test");
@@ -102,11 +122,30 @@ impl World {
         self.finish_as(EndedAs::of_host(host, exit))
     }
 
+    /// Tells what the test body, or a client, came to, unless the world ends for another reason.
+    ///
+    /// That a host has ended, a test may find out before this world does, by a connection that is reset. What it makes
+    /// of that differs from run to run, and the host's end is the reason.
+    pub(crate) fn conclude(&'static self, verdict: Verdict<'_>) {
+        if verdict != Verdict::Passed && self.has_lost_a_host(DEATH_RATTLE) {
+            Self::until(TOLD_WITHIN, || self.finish.is_begun());
+        }
+        self.say(verdict);
+    }
+
+    fn say(&'static self, verdict: Verdict<'_>) {
+        let is_ending = lock(&self.finish.0);
+        if *is_ending {
+            drop(is_ending);
+            wait_for_the_end();
+        }
+        self.blackbox.findings().push(&Finding::Verdict(verdict));
+    }
+
     /// The world itself is not what the test believes it to be.
     pub(super) fn broken(&'static self, reason: &str) -> ! {
-        self.claim_the_end();
-        self.blackbox.findings().impossible(reason);
-        self.end_as(EndedAs::Finished)
+        self.say(Verdict::Impossible(reason.into()));
+        self.finish_as(EndedAs::Finished)
     }
 
     /// A fault of the plan that this machine cannot do. A plan that was drawn goes without it, and the reader hears of
@@ -119,18 +158,9 @@ impl World {
     }
 
     fn finish_as(&'static self, outcome: EndedAs<'static>) -> ! {
-        self.claim_the_end();
-        self.end_as(outcome)
-    }
-
-    /// Returns to the first only: what goes wrong because the world ends is not to be told.
-    fn claim_the_end(&self) {
-        while self.finish.0.swap(true, Ordering::AcqRel) {
-            std::thread::park();
+        if std::mem::replace(&mut *lock(&self.finish.0), true) {
+            wait_for_the_end();
         }
-    }
-
-    fn end_as(&'static self, outcome: EndedAs<'static>) -> ! {
         let at = self.position();
         if let Some(weather) = self.weather_so_far() {
             self.shared.account_afterwards(&weather, at);

@@ -4,26 +4,34 @@ use super::throttle::Rule;
 use super::{World, clocks, files_of, lock};
 use crate::blackbox::Kind;
 use crate::system::HostProgram;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use windtunnel_faults::{Effect, Fault};
 use windtunnel_inject::boundary;
 use windtunnel_inject::cgroup::{Device, Group, Limit, Limited};
 use windtunnel_inject::clock::{ClockPage, ForeignClocks};
 use windtunnel_inject::disk::DiskKind;
+use windtunnel_inject::error::{Error, ErrorKind};
 use windtunnel_inject::keeper::{Child, Inodes, Program as Executed, Start, StartFds};
 use windtunnel_inject::netlink::new_namespace;
 use windtunnel_inject::process::MemoryWatch;
 use windtunnel_inject::switch::PortId;
 use windtunnel_inject::sys::End;
-use windtunnel_sim::world::{Exit, HostId, HostState, Limits, OnExit, Program, restart_delay};
+use windtunnel_sim::world::{Exit, HostId, HostState, Limits, OnExit, Position, Program, restart_delay};
 
 /// How long a process may take to end when it was killed: the kernel closes what it had open.
 pub(super) const KILLED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long reading what a program wrote may take when it has ended: that comes before its end.
+const READ_WITHIN: Duration = Duration::from_millis(100);
+/// A command that ends with success has probably left its work to a child.
+const BACKGROUND: &str =
+    "exited with code 0 (if it goes to the background: on a host it has to stay in the foreground)";
 
 /// All hosts of the world, by number.
 #[derive(Default)]
@@ -297,15 +305,20 @@ impl World {
             error_output: error_written.as_fd(),
             more: own.as_ref().map_or(&[], |own| own.as_slice()),
         };
-        self.listen(name.clone(), Kind::Output, output).map_err(|error| error.to_string())?;
-        self.listen(name.clone(), Kind::ErrorOutput, error_output).map_err(|error| error.to_string())?;
-        let child = Arc::new(self.keeper.start(&start, fds).map_err(|error| error.to_string())?);
+        let listeners = [(Kind::Output, output), (Kind::ErrorOutput, error_output)]
+            .map(|(kind, pipe)| self.listen(name.clone(), kind, pipe).map_err(|error| error.to_string()));
+        let [out, errors] = listeners;
+        let listeners = [out?, errors?];
+        let now_ns = self.position().now_ns;
+        let child = self.keeper.start(&start, fds).map_err(|error| match &error.kind {
+            // What was being done, whoever asked for it says.
+            ErrorKind::Os(reason) if reason.raw_os_error().is_none() => reason.to_string(),
+            _ => error.to_string(),
+        });
+        let child = Arc::new(child?);
         clocks::begin(foreign_clocks.as_deref(), &start, &child);
-        let watch = match limits.memory_bytes.filter(|_| group.is_none()) {
-            Some(bytes) => MemoryWatch::apply(&self.journal, child.process(), bytes).map(Some),
-            None => Ok(None),
-        };
-        let watch = watch.map_err(|error| error.to_string())?;
+        let watch = limits.memory_bytes.filter(|_| group.is_none()).map(|bytes| self.watch(&child, bytes));
+        let watch = watch.transpose()?.flatten();
         let (number, foreign_clocks) = {
             let mut hosts = lock(&self.hosts.0);
             let host = &mut hosts[index(id)];
@@ -320,12 +333,22 @@ impl World {
         if let Some(foreign_clocks) = foreign_clocks {
             clocks::follow(&foreign_clocks, &child);
         }
-        self.note(&name, if number == 1 { "started" } else { "started again" });
+        // Before whatever it may have written since.
+        self.record_at(Position { now_ns, ..self.event() }, Kind::Note, &name, b"started");
         thread::Builder::new()
             .name(format!("waits for {name}"))
-            .spawn(move || self.wait_for(id, number, &child))
+            .spawn(move || self.wait_for(id, number, &child, &listeners))
             .map(drop)
             .map_err(|error| error.to_string())
+    }
+
+    /// Has a program killed when it has more memory than that, unless it has ended already: that is told as any end.
+    fn watch(&self, child: &Child, bytes: u64) -> Result<Option<MemoryWatch>, String> {
+        match MemoryWatch::apply(&self.journal, child.process(), bytes) {
+            Ok(watch) => Ok(Some(watch)),
+            Err(Error { kind: ErrorKind::TargetGone, .. }) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Makes what a host does not have yet, or not any more.
@@ -385,31 +408,37 @@ impl World {
     }
 
     /// Waits for the end of a start, and does what is due then.
-    fn wait_for(&'static self, id: HostId, start: u32, child: &Child) {
+    fn wait_for(&'static self, id: HostId, start: u32, child: &Child, listeners: &[JoinHandle<()>]) {
         let exit = match child.wait() {
             Ok(End::Code(code)) => Exit::Code(code),
             Ok(End::Signal(signal)) => Exit::Signal(signal),
             Err(_) => Exit::Signal(libc::SIGKILL),
         };
-        let (name, policy, restarts) = {
+        Self::until(READ_WITHIN, || listeners.iter().all(JoinHandle::is_finished));
+        let (name, policy, restarts, is_felled, is_command) = {
             let mut hosts = lock(&self.hosts.0);
             let host = &mut hosts[index(id)];
-            host.child = None;
             host.watch = None;
-            host.state = HostState::Down(Some(exit));
             host.has_starved = host.may_be_killed > 0 && exit == Exit::Signal(libc::SIGKILL) && !host.is_felled;
             let ended_by_itself = !host.is_felled && !host.has_starved;
             let policy = host.program.as_ref().map(|program| program.on_exit).filter(|_| ended_by_itself);
             if policy.is_some() {
                 host.restarts += 1;
             }
-            (host.name.clone(), policy, host.restarts)
+            // Else nobody is to see it down, and fail for that reason, before the world ends for it.
+            if policy != Some(OnExit::Fail) {
+                host.child = None;
+                host.state = HostState::Down(Some(exit));
+            }
+            (host.name.clone(), policy, host.restarts, host.is_felled, host.command.is_some())
         };
-        let ended = match exit {
-            Exit::Code(code) => format!("ended with code {code}"),
-            Exit::Signal(signal) => format!("was ended by signal {signal}"),
-        };
-        self.note(&name, &ended);
+        match exit {
+            Exit::Code(0) if policy == Some(OnExit::Fail) && is_command => self.note(&name, BACKGROUND),
+            Exit::Code(code) => self.note(&name, &format!("exited with code {code}")),
+            // That was noted when it was done.
+            Exit::Signal(libc::SIGKILL) if is_felled => {}
+            Exit::Signal(signal) => self.note(&name, &format!("was killed by signal {signal}")),
+        }
         match policy {
             None | Some(OnExit::Ignore) => {}
             Some(OnExit::Fail) => self.host_failed(name, exit),
@@ -430,11 +459,39 @@ impl World {
         }
     }
 
+    /// Whether a host has ended that must not, or does within this time.
+    pub(super) fn has_lost_a_host(&self, within: Duration) -> bool {
+        let must_not_end = |host: &&Host| {
+            let policy = host.program.as_ref().map(|program| program.on_exit);
+            policy == Some(OnExit::Fail) && !host.is_felled && host.may_be_killed == 0
+        };
+        let children: Vec<Arc<Child>> =
+            lock(&self.hosts.0).iter().filter(must_not_end).filter_map(|host| host.child.clone()).collect();
+        // Readable when the process has ended (pidfd_open(2)).
+        let mut ends: Vec<_> = children
+            .iter()
+            .map(|child| PollFd::from_borrowed_fd(child.process().handle.as_fd(), PollFlags::IN))
+            .collect();
+        Timespec::try_from(within).is_ok_and(|within| poll(&mut ends, Some(&within)).is_ok_and(|ended| ended > 0))
+    }
+
     pub(crate) fn terminate(&self, host: HostId) {
+        self.note_if_up(host, "asked to stop");
         self.fell(host, Signal::TERM);
     }
 
     pub(crate) fn kill(&'static self, host: HostId) {
+        self.note_if_up(host, "killed");
+        self.end(host);
+    }
+
+    fn note_if_up(&self, host: HostId, text: &str) {
+        if self.child(host).is_some() {
+            self.note(&self.name(host), text);
+        }
+    }
+
+    fn end(&'static self, host: HostId) {
         self.fell(host, Signal::KILL);
         self.wait_down(host);
     }
@@ -442,6 +499,7 @@ impl World {
     /// Power loss: first nobody hears of the host any more, then it is gone, with its connections. When it starts again
     /// its kernel knows nothing of them.
     pub(crate) fn crash(&'static self, host: HostId) {
+        self.note(&self.name(host), "crashed");
         let power = self.power(host);
         let _until_it_is_down = lock(&power);
         let network = lock(&self.hosts.0)[index(host)].network.take();
@@ -450,7 +508,7 @@ impl World {
         {
             self.note(&self.name(host), &format!("could not be taken off the network: {error}"));
         }
-        self.kill(host);
+        self.end(host);
         self.lose_power_of_disk(host);
     }
 
@@ -504,21 +562,27 @@ impl World {
     }
 
     pub(crate) fn pause(&self, host: HostId) {
-        self.suspend(host, Signal::STOP, HostState::Up, HostState::Paused);
+        if self.suspend(host, Signal::STOP, HostState::Up, HostState::Paused) {
+            self.note(&self.name(host), "paused");
+        }
     }
 
     pub(crate) fn resume(&self, host: HostId) {
-        self.suspend(host, Signal::CONT, HostState::Paused, HostState::Up);
+        if self.suspend(host, Signal::CONT, HostState::Paused, HostState::Up) {
+            self.note(&self.name(host), "resumed");
+        }
     }
 
-    fn suspend(&self, host: HostId, signal: Signal, from: HostState, to: HostState) {
+    /// Whether it was done.
+    fn suspend(&self, host: HostId, signal: Signal, from: HostState, to: HostState) -> bool {
         let mut hosts = lock(&self.hosts.0);
         let host = &mut hosts[index(host)];
-        if let (Some(child), true) = (&host.child, host.state == from)
-            && child.signal(signal).is_ok()
-        {
+        let Some(child) = host.child.as_ref().filter(|_| host.state == from) else { return false };
+        let is_done = child.signal(signal).is_ok();
+        if is_done {
             host.state = to;
         }
+        is_done
     }
 
     /// Ends all programs, for the world's end.

@@ -32,6 +32,7 @@ mod throttle;
 mod usage;
 mod weather;
 
+use super::Turn;
 use crate::blackbox::{BlackBox, Kind, RecordRef};
 use crate::chaos::Shared;
 use ending::Finish;
@@ -49,6 +50,7 @@ use windtunnel_inject::journal::Journal;
 use windtunnel_inject::keeper::Keeper;
 use windtunnel_sim::world::Position;
 
+pub(crate) use console::{TestPipes, record_last_words};
 pub(crate) use ending::{Outside, run};
 pub(crate) use groups::WorldGroup;
 use network::files_of;
@@ -78,6 +80,8 @@ pub(crate) struct World {
     by_hand: ByHand,
     weather: Weather,
     random: Mutex<BTreeMap<String, ChaCha8Rng>>,
+    /// What the test waits for.
+    waits: Mutex<Vec<String>>,
     finish: Finish,
 }
 
@@ -101,24 +105,35 @@ impl World {
     fn event(&self) -> Position {
         let event = self.events.fetch_add(1, Ordering::Relaxed) + 1;
         let position = Position { event, ..self.position() };
-        self.blackbox.progress().reached(position.into(), "", "");
+        self.blackbox.progress().reached(position.into(), "", lock(&self.waits).last().map_or("", String::as_str));
         position
     }
 
-    fn record(&self, kind: Kind, host: &str, bytes: &[u8]) {
-        let at = self.event().into();
-        self.blackbox.tape().append(RecordRef { at, kind, host, bytes });
+    fn record_at(&self, at: Position, kind: Kind, host: &str, bytes: &[u8]) {
+        self.blackbox.tape().append(RecordRef { at: at.into(), kind, host, bytes });
     }
 
     /// Says something of a host among what it writes.
     fn note(&self, host: &str, text: &str) {
-        self.record(Kind::Note, host, text.as_bytes());
+        self.record_at(self.event(), Kind::Note, host, text.as_bytes());
     }
 
     /// Puts a label into the log of the host that calls.
     pub(crate) fn mark(&self, label: &str) {
         self.note(&self.host_name(), label);
         self.weather_hears(label);
+    }
+
+    /// The test waits for something from now on, and until it says that it is over.
+    pub(crate) fn waits(&self, what: String, turn: Turn) {
+        {
+            let mut waits = lock(&self.waits);
+            match turn {
+                Turn::Begins => waits.push(what),
+                Turn::Over => waits.retain(|waited| *waited != what),
+            }
+        }
+        self.event();
     }
 
     /// A random number from the stream of this purpose: the one that the simulated world draws.
