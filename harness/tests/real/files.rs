@@ -26,7 +26,7 @@ async fn a_host_can_have_many_files(cx: Chaos) -> Result<()> {
 
 #[chaos_test(world = [sim, real], cases = 1, plan = "1h inode-exhaustion makes for 1s")]
 async fn a_host_whose_inodes_will_be_taken_can_have_many_files(cx: Chaos) -> Result<()> {
-    makes(&cx, 7_000).await?;
+    makes(&cx, 3_000).await?;
     cx.storm(async || {}).await;
     Ok(())
 }

@@ -147,5 +147,5 @@ fn a_host_that_cannot_be_started_again_fails_the_case() {
         return;
     }
     assert!(!printed.status.success(), "{text}");
-    assert!(text.contains("once could not be started again: failed to start perl on once"), "{text}");
+    assert!(text.contains("once could not be started again: failed to execute `perl`"), "{text}");
 }

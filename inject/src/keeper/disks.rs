@@ -17,14 +17,14 @@ const DISK_BYTES: u64 = 1 << 30;
 const USUAL_INODES: u64 = DISK_BYTES >> 14;
 /// On ext4 each inode that a fault takes is a file to be made, in 6 µs where nothing else is to be done, and twice that
 /// where processors are busy: few enough to have them all within 100 ms.
-const INODES_TO_BE_TAKEN: u64 = 1 << 13;
+const INODES_TO_BE_TAKEN: u64 = 1 << 12;
 
 /// How many files fit on a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Inodes {
     /// As many as on any disk of its size: 65,536.
     Usual,
-    /// On ext4 fewer, 8,192, so that [taking them](Keeper::take_inodes) is done in a moment.
+    /// On ext4 fewer, 4,096, so that [taking them](Keeper::take_inodes) is done in a moment.
     ToBeTaken,
 }
 
