@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 /// What more than its use a group is left at most, before somebody is killed.
 const SLACK_BYTES: u64 = 1 << 20;
 
-/// How long it may take until a process that was killed is seen to have ended.
+/// How long it may take until a process that was killed is seen to have ended; and where another has ended, so that this
+/// one was hardly killed.
 const DEAD_WITHIN: Duration = Duration::from_millis(50);
+const DEAD_BESIDE_WITHIN: Duration = Duration::from_millis(10);
 
 /// How long the kernel may take to kill.
 const KILL_WITHIN: Duration = Duration::from_secs(5);
@@ -77,10 +79,11 @@ impl OomKill {
             eater.ends_within(Duration::from_millis(1));
             killed = group.oom_kills()?.saturating_sub(before);
         }
+        let is_dead = killed > 0 && one_of_them_is_dead(&processes, &eater);
         eater.end()?;
         // The kernel takes whoever is largest. In a group with little memory that may be the eater, if it may not ask
         // to be spared: then what the kernel would have done without it is done by hand.
-        if killed > 0 && !any_ends_within(&processes, DEAD_WITHIN) {
+        if killed > 0 && !is_dead {
             processes.iter().max_by_key(|process| size_of(process.pid)).map_or(Ok(()), Process::kill)?;
         }
         if killed == 0 {
@@ -132,6 +135,22 @@ impl Injection for OomKill {
                 likely.iter_mut().try_for_each(|change| change.undo().map(|_| ()))
             }
             How::Hand => Ok(()),
+        }
+    }
+}
+
+/// Whether the kernel has killed one of these, rather than who ate the memory: waits for whoever it was.
+fn one_of_them_is_dead(processes: &[Process], eater: &Helper) -> bool {
+    let deadline = Instant::now() + DEAD_WITHIN;
+    loop {
+        if any_ends_within(processes, Duration::from_millis(1)) {
+            return true;
+        }
+        if eater.ends_within(Duration::ZERO) {
+            return any_ends_within(processes, DEAD_BESIDE_WITHIN);
+        }
+        if Instant::now() > deadline {
+            return false;
         }
     }
 }

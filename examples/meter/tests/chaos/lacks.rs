@@ -34,10 +34,10 @@ const BURNT: f64 = 0.8;
 /// proc_pid_stat(5): `sysconf(_SC_CLK_TCK)` is 100 on every x86-64.
 const TICKS_PER_S: f64 = 100.0;
 
-/// For so long at a time a quota is kept.
-const PERIOD_S: f64 = 0.02;
-/// Half of the time that a quota of a fifth has everybody wait in each.
-const HELD_UP_MS: f64 = 8.0;
+/// For so long at a time a share is kept.
+const PERIOD_S: f64 = 0.025;
+/// Less than the time for which everybody stands still in each, and more than a turn takes.
+const HELD_UP_MS: f64 = 15.0;
 
 /// Few, and seldom: what comes and goes when somebody counts it makes another leak of it.
 const OPEN: Question = Question { task: Task::Open, amount: 4, pause: ms(5), ..Question::of("opens") };
@@ -71,6 +71,8 @@ async fn programs_lack_as_much_as_they_are_asked_to(cx: Chaos) -> Result<()> {
                     grow(began, &pressure_at),
                     ask("victim", began, around(&kill_at, ms(50), ms(1000)), NEVER),
                     take_turns(work, began, around(&burn_at, ms(200), ms(600))),
+                    // It is to have something to do whenever it may.
+                    take_turns(work, began, around(&burn_at, ms(200), ms(600))),
                 )
             };
             tokio::join!(probes, mark_all(&cx, PLAN, began)).0
@@ -79,7 +81,7 @@ async fn programs_lack_as_much_as_they_are_asked_to(cx: Chaos) -> Result<()> {
     if cx.is_calm() {
         return Ok(());
     }
-    let (opened, started, grown, asked, worked) = probes;
+    let (opened, started, grown, asked, worked, _) = probes;
     let level = leak_level("descriptors it can have", DESCRIPTORS_LEFT);
     let mut rows = leak(level, &descriptors_at, &opened, EMFILE, descriptors);
     let level = leak_level("threads it can have", THREADS_LEFT);
@@ -150,7 +152,7 @@ fn burn(planned: &Range<Duration>, turns: &[Turn], is_real: bool) -> Vec<Row> {
     let before: Vec<f64> =
         turns.iter().filter(|turn| turn.ended < planned.start).map(|turn| turn.took_s() * 1e3).collect();
     let usual_ms = percentile(&before, 0.5).unwrap_or(f64::NAN);
-    // A quota lets nobody run for most of a period, and then everybody.
+    // Nobody runs for most of a period, and then everybody.
     let long_ms = if is_real { HELD_UP_MS } else { 3.0 * usual_ms };
     let is_held_up = |turn: &Turn| turn.took_s() * 1e3 > long_ms;
     let sightings = turns.iter().map(|turn| (turn.sent, is_held_up(turn)));
@@ -165,13 +167,13 @@ fn burn(planned: &Range<Duration>, turns: &[Turn], is_real: bool) -> Vec<Row> {
         Some((1.0 - got_s / wall_s / processors) * 100.0)
     });
     let row = Row::new("cpu-burn", "processors' time taken", "%");
-    // The ends may stand anywhere in a period of the quota, and in a tick.
+    // The ends may stand anywhere in a period, and in a tick.
     let bound = ((1.0 - BURNT) * PERIOD_S + 1.0 / TICKS_PER_S) / wall_s * 100.0;
     let row = if is_real { row.asked(BURNT * 100.0, (10.0, 20.0)).measured(taken).bound(bound) } else { row };
     let longest_ms = within.iter().map(|turn| turn.took_s() * 1e3).fold(f64::NAN, f64::max);
     let wait = Row::new("cpu-burn", "longest turn", "ms").measured(Some(longest_ms).filter(|ms| ms.is_finite()));
     let mut rows = vec![row, wait];
-    // Who has to wait for a busy machine's processors has no quota to use up.
+    // Turns are late on a busy machine, too.
     rows.extend(watch.delays().into_iter().map(|row| if is_real { row.unjudged() } else { row }));
     rows
 }
