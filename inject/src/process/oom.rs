@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 /// What more than its use a group is left at most, before somebody is killed.
 const SLACK_BYTES: u64 = 1 << 20;
 
-/// How long it may take until a process that was killed is seen to have ended; and where another has ended, so that this
-/// one was hardly killed.
+/// How long it may take until a process that was killed is seen to have ended; and where another has ended, so that
+/// this one was hardly killed.
 const DEAD_WITHIN: Duration = Duration::from_millis(50);
 const DEAD_BESIDE_WITHIN: Duration = Duration::from_millis(10);
 
