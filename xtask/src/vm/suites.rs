@@ -21,12 +21,15 @@ const TEST_SECONDS_MAX: u32 = 120;
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
 
 /// Tests of ours that take long on an emulated processor and ask nothing of the kernel that others do not ask as well.
-const LONG: [&str; 10] = [
+const LONG: [&str; 13] = [
     "a_directory_is_as_it_was_when_the_process_that_covers_it_is_struck_at_any_step",
     "a_directory_is_as_it_was_when_who_leaves_no_room_in_it_is_struck_at_any_step",
     "a_hundred_hosts_join_in_no_time",
+    "a_partition_ends_while_its_holder_stands_still_and_goes_on_with_it",
+    "a_process_that_does_nothing_but_read_its_clock_survives_being_struck_often",
     "a_trouble_may_concern_thousands_of_links",
     "clocks_are_as_they_were_when_who_has_them_wrong_is_killed_or_stopped_at_any_step",
+    "nothing_is_left_when_the_holder_and_its_process_group_are_killed_at_any_step",
     "nothing_is_left_when_the_holder_is_stopped_at_any_step_and_it_can_go_on_or_die",
     "where_nobody_is_there_is_no_way_and_a_host_that_has_left_cannot_be_reached",
     "who_recovers_may_be_killed_at_any_step",
