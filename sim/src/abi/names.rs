@@ -5,7 +5,7 @@
 
 use super::handed::Handed;
 use super::{answer_int, call, hooks, look, refuse};
-use crate::kernel::net::control::{INTERFACE, LOOPBACK_INTERFACE};
+use crate::kernel::net::interfaces::{self, INTERFACES, LOOPBACK};
 use crate::kernel::net::names::{Answer, Patience, Query, SILENCE};
 use crate::kernel::net::{Endpoint, Family, RawAddress};
 use libc::{addrinfo, c_char, c_int, c_uint, c_void, ifaddrs, sockaddr, socklen_t};
@@ -74,15 +74,6 @@ unsafe fn put_text(value: &str, to: *mut c_char, room: usize) -> bool {
         }
     }
     fits
-}
-
-/// An interface's name with its zero.
-fn interface_name(index: u32) -> Option<&'static CStr> {
-    match index {
-        LOOPBACK_INTERFACE => Some(c"lo"),
-        INTERFACE => Some(c"eth0"),
-        _ => None,
-    }
 }
 
 /// The calling thread's addresses.
@@ -221,24 +212,17 @@ hooks! {
         let up = (libc::IFF_UP | libc::IFF_RUNNING) as c_uint;
         let lo = up | libc::IFF_LOOPBACK as c_uint;
         let eth = up | (libc::IFF_BROADCAST | libc::IFF_MULTICAST) as c_uint;
-        // Address, mask, and broadcast address of each: 127.0.0.0/8, 10.0.0.0/16, ::1/128, fd00::/64.
-        let list: [(u32, c_uint, IpAddr, IpAddr, Option<Ipv4Addr>); 4] = [
-            (LOOPBACK_INTERFACE, lo, Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(255, 0, 0, 0).into(), None),
-            (INTERFACE, eth, v4.into(), Ipv4Addr::new(255, 255, 0, 0).into(),
-                Some(crate::kernel::net::address::SUBNET_BROADCAST)),
-            (LOOPBACK_INTERFACE, lo, Ipv6Addr::LOCALHOST.into(), Ipv6Addr::from(u128::MAX).into(), None),
-            (INTERFACE, eth, v6.into(), Ipv6Addr::from(u128::MAX << 64).into(), None),
-        ];
+        let list = interfaces::addresses(v4, v6);
         const { assert!(align_of::<Interface>() <= 16) };
         let block: *mut Interface = allocate(list.len() * size_of::<Interface>()).cast();
-        for (at, (index, flags, ip, mask, broadcast)) in list.into_iter().enumerate() {
+        for (at, address) in list.iter().enumerate() {
             let this = &mut *block.add(at);
             this.entry.ifa_next = if at + 1 < list.len() { block.add(at + 1).cast() } else { ptr::null_mut() };
-            this.entry.ifa_name = interface_name(index).unwrap_or(c"").as_ptr().cast_mut();
-            this.entry.ifa_flags = flags;
-            this.entry.ifa_addr = place(&mut this.address, ip);
-            this.entry.ifa_netmask = place(&mut this.mask, mask);
-            this.entry.ifa_ifu = match broadcast {
+            this.entry.ifa_name = address.interface.name.as_ptr().cast_mut();
+            this.entry.ifa_flags = if address.interface == LOOPBACK { lo } else { eth };
+            this.entry.ifa_addr = place(&mut this.address, address.ip);
+            this.entry.ifa_netmask = place(&mut this.mask, address.mask());
+            this.entry.ifa_ifu = match address.broadcast {
                 Some(ip) => place(&mut this.broadcast, ip.into()),
                 None => ptr::null_mut(),
             };
@@ -250,16 +234,16 @@ hooks! {
 
     fn if_nametoindex(name: *const c_char) -> c_uint {
         let name = CStr::from_ptr(name);
-        let known = [LOOPBACK_INTERFACE, INTERFACE].into_iter().find(|index| interface_name(*index) == Some(name));
-        known.unwrap_or_else(|| {
+        let known = INTERFACES.iter().find(|interface| interface.name == name);
+        known.map(|interface| interface.index).unwrap_or_else(|| {
             answer_int(-i64::from(libc::ENODEV));
             0
         })
     }
     fn if_indextoname(index: c_uint, name: *mut c_char) -> *mut c_char {
-        match interface_name(index) {
+        match INTERFACES.iter().find(|interface| interface.index == index) {
             Some(known) => {
-                ptr::copy_nonoverlapping(known.as_ptr(), name, known.count_bytes() + 1);
+                ptr::copy_nonoverlapping(known.name.as_ptr(), name, known.name.count_bytes() + 1);
                 name
             }
             None => {
@@ -269,10 +253,12 @@ hooks! {
         }
     }
     fn if_nameindex() -> *mut libc::if_nameindex {
-        let block: *mut libc::if_nameindex = allocate(3 * size_of::<libc::if_nameindex>()).cast();
-        for (at, index) in [LOOPBACK_INTERFACE, INTERFACE].into_iter().enumerate() {
-            (*block.add(at)).if_index = index;
-            (*block.add(at)).if_name = interface_name(index).unwrap_or(c"").as_ptr().cast_mut();
+        // And one of zeros at the end.
+        let bytes = (INTERFACES.len() + 1) * size_of::<libc::if_nameindex>();
+        let block: *mut libc::if_nameindex = allocate(bytes).cast();
+        for (at, interface) in INTERFACES.iter().enumerate() {
+            (*block.add(at)).if_index = interface.index;
+            (*block.add(at)).if_name = interface.name.as_ptr().cast_mut();
         }
         block
     }

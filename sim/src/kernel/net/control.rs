@@ -1,6 +1,7 @@
 //! Control messages (cmsg(3)): what travels beside the bytes of `sendmsg` and `recvmsg`.
 
 use super::address::Family;
+use super::interfaces::Interface;
 use super::options::{Options, Timestamps};
 use libc::{EINVAL, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, c_int};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,9 +9,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Size of `cmsghdr`, and what each message is aligned to.
 const HEADER_BYTES: usize = 16;
 const ALIGNMENT: usize = 8;
-/// Index of the loopback interface, and of the one to the other hosts.
-pub(crate) const LOOPBACK_INTERFACE: u32 = 1;
-pub(crate) const INTERFACE: u32 = 2;
 
 /// One control message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,7 +136,7 @@ pub(crate) fn describe_datagram(
     (to, own, loopback): (IpAddr, IpAddr, bool),
     tos: u8,
 ) {
-    let interface = if loopback { LOOPBACK_INTERFACE } else { INTERFACE };
+    let interface = Interface::by(loopback).index;
     if options.packet_info
         && let (IpAddr::V4(to), IpAddr::V4(own)) = (to, own)
     {

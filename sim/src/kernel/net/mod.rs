@@ -7,6 +7,7 @@
 //! | file | what is in it |
 //! | --- | --- |
 //! | `address.rs` | `sockaddr` and back |
+//! | `interfaces.rs` | the interfaces that a host has |
 //! | `link.rs` | latency, loss and cuts between hosts |
 //! | `stack.rs` | what each host has of its own: addresses, ports, routes |
 //! | `ports.rs` | who may share which port |
@@ -22,6 +23,7 @@
 pub(crate) mod address;
 mod calls;
 pub(crate) mod control;
+pub(crate) mod interfaces;
 mod link;
 pub(crate) mod names;
 mod option_calls;
@@ -45,8 +47,7 @@ use super::{FileId, ThreadId};
 use crate::world::{HostId, Hush};
 pub(crate) use address::{Endpoint, RawAddress};
 use link::{LinkId, Links};
-use stack::Stack;
-pub(crate) use stack::{LOOPBACK_BROADCAST, on_link};
+pub(crate) use stack::{LOOPBACK_BROADCAST, Stack, on_link};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use tcp::Connection;

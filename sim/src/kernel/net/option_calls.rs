@@ -1,7 +1,7 @@
 //! getsockopt(2) and setsockopt(2): options that are no plain number, and what a change does to a connection.
 
 use super::address::Family;
-use super::control::{INTERFACE, LOOPBACK_INTERFACE};
+use super::interfaces::{INTERFACES, Interface};
 use super::options::{Of, Options};
 use super::socket::{Protocol, SocketState};
 use super::tcp::{Phase, Tcp};
@@ -193,7 +193,7 @@ impl Network {
             Protocol::Unix(_) | Protocol::Netlink(_) => return Err(ENOPROTOOPT),
         };
         let own = self.stacks[state.host.0 as usize].owns(remote.ok_or(ENOTCONN)?);
-        Ok(if own { 65_536 } else { 1500 })
+        Ok(Interface::by(own).mtu as c_int)
     }
 
     /// `tcp_get_info`: state, retransmissions, timeouts, buffers; the rest is zero.
@@ -232,7 +232,7 @@ impl Network {
                 word(20, end.segment_bytes_max as u32); // tcpi_rcv_mss
                 word(24, segments as u32); // tcpi_unacked
                 word(32, stream.lost); // tcpi_lost
-                word(60, if end.segment_bytes_max > 1460 { 65_536 } else { 1500 }); // tcpi_pmtu
+                word(60, Interface::by(end.segment_bytes_max > 1460).mtu); // tcpi_pmtu
                 word(68, (round_trip.smoothed_ns() / 1000) as u32); // tcpi_rtt, µs
                 word(72, (round_trip.deviation_ns() / 1000) as u32); // tcpi_rttvar
                 word(80, 10); // tcpi_snd_cwnd: the initial window
@@ -387,16 +387,12 @@ impl Network {
 /// `SO_BINDTODEVICE`: the interfaces there are; which one packets take is a matter of the address only.
 fn device(name: &[u8]) -> Result<(), c_int> {
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    match &name[..end] {
-        b"" | b"lo" | b"eth0" => Ok(()),
-        _ => Err(ENODEV),
-    }
+    let is_named = |interface: &Interface| interface.name.to_bytes() == &name[..end];
+    if end == 0 || INTERFACES.iter().any(is_named) { Ok(()) } else { Err(ENODEV) }
 }
 
 /// An interface's number; zero stands for any.
 fn interface(index: c_int) -> Result<(), c_int> {
-    match u32::try_from(index) {
-        Ok(0 | LOOPBACK_INTERFACE | INTERFACE) => Ok(()),
-        _ => Err(ENODEV),
-    }
+    let is_numbered = |interface: &Interface| u32::try_from(index) == Ok(interface.index);
+    if index == 0 || INTERFACES.iter().any(is_numbered) { Ok(()) } else { Err(ENODEV) }
 }

@@ -1,12 +1,13 @@
 //! What each host has of its own of the network: addresses, ports, connections, and routes.
 
 use super::address::{NAME_SERVER, SUBNET_BROADCAST};
+use super::names::SERVER_NS;
 use super::ports::{Claim, EPHEMERAL, Ports, Rule};
 use super::tcp::{ConnectionId, Side};
 use super::{Endpoint, Network, Rarities, Socket};
 use crate::kernel::entropy::{Purpose, Stream};
 use crate::world::HostId;
-use libc::EADDRNOTAVAIL;
+use libc::{EADDRNOTAVAIL, EHOSTUNREACH, ENETUNREACH, c_int};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -24,10 +25,36 @@ pub(crate) enum Route {
     Host(HostId),
     /// To the name server.
     NameServer,
-    /// Into the hosts' common network, where nobody has it.
+    /// To where nothing comes back but that there is no way.
+    DeadEnd(DeadEnd),
+}
+
+/// Why there is no way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DeadEnd {
+    /// In the hosts' common network nobody has the address.
     Nobody,
-    /// To the router, which knows of nothing beyond that network and says so.
+    /// It is beyond that network, and its router knows no further.
     Router,
+}
+
+impl DeadEnd {
+    /// After how many nanoseconds who sends there is told.
+    pub(crate) fn told_after_ns(self) -> u64 {
+        match self {
+            // Address resolution gives up after three tries of a second (arp(7), `mcast_solicit`, `retrans_time_ms`).
+            DeadEnd::Nobody => 3_000_000_000,
+            DeadEnd::Router => 2 * SERVER_NS,
+        }
+    }
+
+    /// What they are told.
+    pub(crate) fn errno(self) -> c_int {
+        match self {
+            DeadEnd::Nobody => EHOSTUNREACH,
+            DeadEnd::Router => ENETUNREACH,
+        }
+    }
 }
 
 /// One host's share of the network.
@@ -182,8 +209,8 @@ impl Network {
         match self.by_address.get(&ip) {
             Some(host) => Route::Host(*host),
             None if ip == IpAddr::V4(NAME_SERVER) => Route::NameServer,
-            None if on_link(ip) => Route::Nobody,
-            None => Route::Router,
+            None if on_link(ip) => Route::DeadEnd(DeadEnd::Nobody),
+            None => Route::DeadEnd(DeadEnd::Router),
         }
     }
 

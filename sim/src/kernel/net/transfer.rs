@@ -27,6 +27,14 @@ impl Incoming {
         let control = Builder { room: control_room, ..Builder::default() };
         Incoming { address: RawAddress::empty(), control, flags: 0 }
     }
+
+    /// How long a datagram is of which so many bytes were copied, as the call answers it (recv(2), `MSG_TRUNC`).
+    pub(crate) fn length(&mut self, copied: usize, bytes: usize, flags: c_int) -> i64 {
+        if copied < bytes {
+            self.flags |= libc::MSG_TRUNC;
+        }
+        if flags & libc::MSG_TRUNC != 0 { bytes as i64 } else { copied as i64 }
+    }
 }
 
 /// What a sending call brings beside the bytes.
@@ -235,11 +243,7 @@ impl Kernel {
         control::describe_datagram(&mut incoming.control, &state.options, state.family, beside, taken.tos);
         self.log.returned(incoming.address.bytes());
         self.log.returned(&incoming.control.bytes);
-        if taken.copied < taken.bytes {
-            incoming.flags |= libc::MSG_TRUNC;
-        }
-        // recv(2), MSG_TRUNC: the real length.
-        Ok(if flags & libc::MSG_TRUNC != 0 { taken.bytes } else { taken.copied } as i64)
+        Ok(incoming.length(taken.copied, taken.bytes, flags))
     }
 
     fn send_datagram(

@@ -4,18 +4,11 @@
 use super::request::{ADDRESS_BYTES, AF_BRIDGE, LINK_BYTES, ROUTE_BYTES, attribute};
 use super::tables::{RouteFilter, Tables};
 use super::word;
-use libc::{EINVAL, ENODEV, c_int};
+use libc::{EINVAL, ENODEV, IFLA_LINKINFO, IFLA_MASTER, RTA_OIF, RTA_TABLE, RTM_F_CLONED, RTM_F_PREFIX, c_int};
 use netlink_packet_route::RouteNetlinkMessage;
 
-// include/uapi/linux/if_link.h, rtnetlink.h
-const RTM_F_CLONED: u32 = 0x200;
-const RTM_F_PREFIX: u32 = 0x800;
 /// Size of `ndmsg`.
 const NEIGHBOUR_BYTES: usize = 12;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const RTA_OIF: u16 = 4;
-const RTA_TABLE: u16 = 15;
 
 /// What a request for everything asks for.
 pub(super) struct Asked<'a> {
@@ -47,7 +40,7 @@ impl Asked<'_> {
     }
 
     /// `rtnl_dump_ifinfo`.
-    pub(super) fn links(&self, tables: &Tables, family: u8) -> Result<Found, c_int> {
+    pub(super) fn links(&self, tables: &Tables<'_>, family: u8) -> Result<Found, c_int> {
         self.check_header(LINK_BYTES, |_| false)?;
         // No interface is part of another, or of a kind that was made by hand; and nothing is a bridge.
         let filters = [IFLA_MASTER, IFLA_LINKINFO];
@@ -58,7 +51,7 @@ impl Asked<'_> {
     }
 
     /// `inet_dump_ifaddr` and `inet6_dump_ifaddr`.
-    pub(super) fn addresses(&self, tables: &Tables, family: u8) -> Result<Found, c_int> {
+    pub(super) fn addresses(&self, tables: &Tables<'_>, family: u8) -> Result<Found, c_int> {
         self.check_header(ADDRESS_BYTES, |at| at >= 4)?;
         let index = word(self.content, 4).filter(|index| self.strict && *index != 0);
         if index.is_some_and(|index| tables.link(|device| device.index == index).is_none()) {
@@ -74,7 +67,7 @@ impl Asked<'_> {
     }
 
     /// `inet_dump_fib` and `inet6_dump_fib`.
-    pub(super) fn routes(&self, tables: &Tables, family: u8) -> Result<Found, c_int> {
+    pub(super) fn routes(&self, tables: &Tables<'_>, family: u8) -> Result<Found, c_int> {
         self.check_header(ROUTE_BYTES, |at| at >= 4 && at != 6)?;
         let byte = |at: usize| self.content.get(at).copied().filter(|byte| self.strict && *byte != 0);
         let flags = if self.content.len() < ROUTE_BYTES { 0 } else { word(self.content, 8).unwrap_or(0) };

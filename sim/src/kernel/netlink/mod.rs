@@ -27,7 +27,6 @@ use super::net::{Family, options_of_datagrams};
 use super::unix::true_size;
 use super::{Step, Stop, ThreadId};
 use crate::abi::user::{In, Out};
-use crate::world::HostId;
 use libc::{AF_NETLINK, EADDRINUSE, EBUSY, EINVAL, EMSGSIZE, ENODATA, EOPNOTSUPP, EPERM, c_int};
 use std::collections::VecDeque;
 
@@ -265,10 +264,7 @@ impl Kernel {
         netlink.flags.describe(&mut incoming.control);
         self.log.returned(incoming.address.bytes());
         self.log.returned(&incoming.control.bytes);
-        if copied < bytes {
-            incoming.flags |= libc::MSG_TRUNC;
-        }
-        Ok(if flags & libc::MSG_TRUNC != 0 { bytes } else { copied } as i64)
+        Ok(incoming.length(copied, bytes, flags))
     }
 }
 
@@ -315,12 +311,20 @@ impl Network {
         let host = self.sockets[socket].host;
         let Ok(netlink) = self.netlink(socket) else { return Ok(()) };
         let (port, flags, busy) = (netlink.port, netlink.flags, netlink.rest.is_some());
-        let error = match request.ask(&self.tables(host, uid), flags.strict_check, port)? {
+        let tables = tables::Tables { host, stack: &self.stacks[host.0 as usize], uid };
+        let error = match request.ask(&tables, flags.strict_check, port)? {
             request::Answer::Parts(..) if busy => EBUSY, // __netlink_dump_start
+            // Its end is the acknowledgement.
+            request::Answer::Parts(content, end) if content.is_empty() => {
+                self.netlink_deliver(socket, end);
+                return Ok(());
+            }
             request::Answer::Parts(content, end) => {
-                let first = if content.is_empty() { end } else { self.netlink_rest(socket, end, content) };
-                self.netlink_deliver(socket, first);
-                return Ok(()); // its end is the acknowledgement
+                if let Ok(netlink) = self.netlink(socket) {
+                    netlink.rest = Some(end);
+                }
+                self.netlink_deliver(socket, content);
+                return Ok(());
             }
             request::Answer::One(content) => {
                 self.netlink_deliver(socket, content);
@@ -335,14 +339,6 @@ impl Network {
         Ok(())
     }
 
-    /// Keeps the end of an answer until its `content` is looked at.
-    fn netlink_rest(&mut self, socket: Socket, end: Vec<u8>, content: Vec<u8>) -> Vec<u8> {
-        if let Ok(netlink) = self.netlink(socket) {
-            netlink.rest = Some(end);
-        }
-        content
-    }
-
     /// Puts an answer into a socket's queue. One that overflows is lost, which the next call says (netlink(7)).
     fn netlink_deliver(&mut self, socket: Socket, message: Vec<u8>) {
         let room = self.sockets[socket].options.receive_buffer as usize;
@@ -351,10 +347,5 @@ impl Network {
             self.sockets[socket].error = libc::ENOBUFS;
         }
         self.notify(socket, DATA);
-    }
-
-    fn tables(&self, host: HostId, uid: u32) -> tables::Tables {
-        let stack = &self.stacks[host.0 as usize];
-        tables::Tables { host, v4: stack.v4, v6: stack.v6, uid }
     }
 }

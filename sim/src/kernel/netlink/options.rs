@@ -6,18 +6,6 @@ use libc::{EINVAL, ENOPROTOOPT, EPERM, c_int};
 
 /// The level (include/linux/socket.h).
 pub(crate) const SOL_NETLINK: c_int = 270;
-// include/uapi/linux/netlink.h
-const ADD_MEMBERSHIP: c_int = 1;
-const DROP_MEMBERSHIP: c_int = 2;
-const PKTINFO: c_int = 3;
-const BROADCAST_ERROR: c_int = 4;
-const NO_ENOBUFS: c_int = 5;
-const LISTEN_ALL_NSID: c_int = 8;
-const LIST_MEMBERSHIPS: c_int = 9;
-const CAP_ACK: c_int = 10;
-const EXT_ACK: c_int = 11;
-const GET_STRICT_CHK: c_int = 12;
-
 /// Groups of listeners that there are (`RTNLGRP_MAX`, include/uapi/linux/rtnetlink.h).
 const GROUPS: u32 = 39;
 /// Those that are for the privileged (`rtnetlink_bind`): `RTNLGRP_IPV4_MROUTE_R` and `RTNLGRP_IPV6_MROUTE_R`.
@@ -41,12 +29,12 @@ pub(super) struct Flags {
 impl Flags {
     fn of(&mut self, name: c_int) -> Option<&mut bool> {
         Some(match name {
-            PKTINFO => &mut self.packet_info,
-            BROADCAST_ERROR => &mut self.broadcast_error,
-            NO_ENOBUFS => &mut self.no_overflow_error,
-            CAP_ACK => &mut self.short_acknowledgements,
-            EXT_ACK => &mut self.extended_acknowledgements,
-            GET_STRICT_CHK => &mut self.strict_check,
+            libc::NETLINK_PKTINFO => &mut self.packet_info,
+            libc::NETLINK_BROADCAST_ERROR => &mut self.broadcast_error,
+            libc::NETLINK_NO_ENOBUFS => &mut self.no_overflow_error,
+            libc::NETLINK_CAP_ACK => &mut self.short_acknowledgements,
+            libc::NETLINK_EXT_ACK => &mut self.extended_acknowledgements,
+            libc::NETLINK_GET_STRICT_CHK => &mut self.strict_check,
             _ => return None,
         })
     }
@@ -54,7 +42,7 @@ impl Flags {
     /// Tells a receiver which group a message came by: none, as nothing but answers comes.
     pub(super) fn describe(&self, control: &mut Builder) {
         if self.packet_info {
-            control.put(SOL_NETLINK, PKTINFO, &0_u32.to_ne_bytes());
+            control.put(SOL_NETLINK, libc::NETLINK_PKTINFO, &0_u32.to_ne_bytes());
         }
     }
 }
@@ -75,19 +63,19 @@ impl Netlink {
     pub(crate) fn set_option(&mut self, name: c_int, value: &[u8]) -> Result<(), c_int> {
         let number = super::word(value, 0).unwrap_or(0); // too short, it counts as zero
         match name {
-            ADD_MEMBERSHIP | DROP_MEMBERSHIP => {
+            libc::NETLINK_ADD_MEMBERSHIP | libc::NETLINK_DROP_MEMBERSHIP => {
                 if !(1..=GROUPS).contains(&number) {
                     return Err(EINVAL);
                 }
                 let group = 1 << (number - 1);
-                if name == ADD_MEMBERSHIP {
+                if name == libc::NETLINK_ADD_MEMBERSHIP {
                     may_listen(group)?;
                     self.groups |= group;
                 } else {
                     self.groups &= !group;
                 }
             }
-            LISTEN_ALL_NSID => return Err(EPERM),
+            libc::NETLINK_LISTEN_ALL_NSID => return Err(EPERM),
             _ => *self.flags.of(name).ok_or(ENOPROTOOPT)? = number != 0,
         }
         Ok(())
@@ -98,10 +86,10 @@ impl Netlink {
     /// # Errors
     /// `ENOPROTOOPT`.
     pub(crate) fn option(&mut self, name: c_int) -> Result<Vec<u8>, c_int> {
-        if name == LIST_MEMBERSHIPS {
+        if name == libc::NETLINK_LIST_MEMBERSHIPS {
             return Ok(self.groups.to_le_bytes().to_vec());
         }
-        let on = name != LISTEN_ALL_NSID && *self.flags.of(name).ok_or(ENOPROTOOPT)?;
+        let on = name != libc::NETLINK_LISTEN_ALL_NSID && *self.flags.of(name).ok_or(ENOPROTOOPT)?;
         Ok(c_int::from(on).to_ne_bytes().to_vec())
     }
 }

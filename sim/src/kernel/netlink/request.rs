@@ -5,6 +5,7 @@ use super::filter::{Asked, Found};
 use super::tables::Tables;
 use super::word;
 use libc::{EINVAL, ENODEV, EOPNOTSUPP, EPERM, c_int};
+use libc::{IFLA_ALT_IFNAME, IFLA_IFNAME, RTA_DST, RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE};
 use netlink_packet_core::{NetlinkSerializable, NlasIterator};
 use netlink_packet_route::RouteNetlinkMessage;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,32 +14,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub(super) const ALIGNMENT: usize = 4;
 /// Size of `nlmsghdr`.
 const HEADER_BYTES: usize = 16;
-// include/uapi/linux/netlink.h
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const TYPE_MIN: u16 = 16;
-const F_REQUEST: u16 = 1;
-const F_MULTI: u16 = 2;
-const F_ACK: u16 = 4;
+// As a header has them.
+const NLMSG_ERROR: u16 = libc::NLMSG_ERROR as u16;
+const NLMSG_DONE: u16 = libc::NLMSG_DONE as u16;
+const TYPE_MIN: u16 = libc::NLMSG_MIN_TYPE as u16;
+const F_REQUEST: u16 = libc::NLM_F_REQUEST as u16;
+const F_MULTI: u16 = libc::NLM_F_MULTI as u16;
+const F_ACK: u16 = libc::NLM_F_ACK as u16;
 /// `NLM_F_ROOT` and `NLM_F_MATCH`, either of which asks for all.
-const F_DUMP: u16 = 0x300;
+const F_DUMP: u16 = libc::NLM_F_DUMP as u16;
 /// Of an acknowledgement: it comes without the request's content.
-const F_CAPPED: u16 = 0x100;
+const F_CAPPED: u16 = libc::NLM_F_CAPPED as u16;
 /// Of an answer: filters were heeded.
-const F_DUMP_FILTERED: u16 = 0x20;
-// include/uapi/linux/rtnetlink.h
-const RTM_GETLINK: u16 = 18;
-const RTM_GETADDR: u16 = 22;
-const RTM_GETROUTE: u16 = 26;
-const RTM_GETNEIGH: u16 = 30;
+const F_DUMP_FILTERED: u16 = libc::NLM_F_DUMP_FILTERED as u16;
 /// Types that `rtnetlink_rcv_msg` knows of: `RTM_BASE` to `RTM_MAX`.
 const RTM_MAX: u16 = 123;
 /// Which of the four types of an object are questions (`rtnl_msgtype_kind`).
 const KIND_GET: u16 = 2;
-// include/uapi/linux/if_link.h
-const IFLA_IFNAME: u16 = 3;
-const IFLA_ALT_IFNAME: u16 = 53;
-const RTA_DST: u16 = 1;
 /// Sizes of `ifinfomsg`, `ifaddrmsg` and `rtmsg`.
 pub(super) const LINK_BYTES: usize = 16;
 pub(super) const ADDRESS_BYTES: usize = 8;
@@ -129,7 +121,7 @@ impl Request<'_> {
     ///
     /// # Errors
     /// What it asks for is not simulated: a remedy.
-    pub(super) fn ask(&self, tables: &Tables, strict: bool, port: u32) -> Result<Answer, &'static str> {
+    pub(super) fn ask(&self, tables: &Tables<'_>, strict: bool, port: u32) -> Result<Answer, &'static str> {
         if self.flags & F_REQUEST == 0 || self.kind < TYPE_MIN {
             return Ok(Answer::Nothing);
         }
@@ -144,7 +136,7 @@ impl Request<'_> {
     }
 
     /// Everything of a kind: `netlink_dump`.
-    fn all(&self, tables: &Tables, family: u8, strict: bool, port: u32) -> Result<Answer, &'static str> {
+    fn all(&self, tables: &Tables<'_>, family: u8, strict: bool, port: u32) -> Result<Answer, &'static str> {
         let asked = Asked { content: self.content(), strict };
         let found = match self.kind {
             RTM_GETLINK if family == AF_INET6 => return Err(ONLY),
@@ -171,7 +163,7 @@ impl Request<'_> {
     }
 
     /// One of a kind.
-    fn one(&self, tables: &Tables, family: u8, port: u32) -> Result<Answer, &'static str> {
+    fn one(&self, tables: &Tables<'_>, family: u8, port: u32) -> Result<Answer, &'static str> {
         let found = match self.kind {
             RTM_GETLINK => self.link(tables),
             RTM_GETADDR if family == AF_INET6 => return Err(ONLY),
@@ -190,21 +182,21 @@ impl Request<'_> {
     }
 
     /// `rtnl_getlink`: by its number, or its name.
-    fn link(&self, tables: &Tables) -> Result<RouteNetlinkMessage, c_int> {
+    fn link(&self, tables: &Tables<'_>) -> Result<RouteNetlinkMessage, c_int> {
         let content = self.content();
         let index = word(content, 4).filter(|_| content.len() >= LINK_BYTES).ok_or(EINVAL)?;
         let name = attribute(content, LINK_BYTES, IFLA_IFNAME).or(attribute(content, LINK_BYTES, IFLA_ALT_IFNAME));
         let name = name.map(|name| name.into_iter().take_while(|byte| *byte != 0).collect::<Vec<u8>>());
         match (index.cast_signed(), name) {
             (1.., _) => tables.link(|device| device.index == index),
-            (_, Some(name)) => tables.link(|device| device.name.as_bytes() == name),
+            (_, Some(name)) => tables.link(|device| device.name.to_bytes() == name),
             (_, None) => return Err(EINVAL),
         }
         .ok_or(ENODEV)
     }
 
     /// `inet_rtm_getroute` and `inet6_rtm_getroute`: which way a packet takes.
-    fn route(&self, tables: &Tables, family: u8) -> Result<RouteNetlinkMessage, c_int> {
+    fn route(&self, tables: &Tables<'_>, family: u8) -> Result<RouteNetlinkMessage, c_int> {
         let content = self.content();
         if family != AF_INET && family != AF_INET6 {
             return Err(EOPNOTSUPP);

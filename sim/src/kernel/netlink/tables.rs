@@ -4,8 +4,8 @@
 //! of it is optional in these messages.
 
 use crate::kernel::net::address::{NAME_SERVER, ROUTER_V6, SUBNET_BROADCAST};
-use crate::kernel::net::control::{INTERFACE, LOOPBACK_INTERFACE};
-use crate::kernel::net::{LOOPBACK_BROADCAST, on_link};
+use crate::kernel::net::interfaces::{self, ETHERNET, INTERFACES, Interface, InterfaceAddress, LOOPBACK};
+use crate::kernel::net::{LOOPBACK_BROADCAST, Stack, on_link};
 use crate::world::HostId;
 use libc::c_int;
 use netlink_packet_core::DefaultNla;
@@ -21,8 +21,8 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `RT_TABLE_MAIN` and `RT_TABLE_LOCAL` (include/uapi/linux/rtnetlink.h).
-const MAIN: u8 = 254;
-const LOCAL: u8 = 255;
+const MAIN: u8 = libc::RT_TABLE_MAIN;
+const LOCAL: u8 = libc::RT_TABLE_LOCAL;
 /// `IP6_RT_PRIO_ADDRCONF` (include/uapi/linux/ipv6_route.h).
 const PREFIX_PRIORITY: u32 = 256;
 /// `IP6_RT_PRIO_USER`: that of a route that was made by hand.
@@ -35,23 +35,12 @@ const RTCF_MULTICAST: u32 = 0x2000_0000;
 const RTCF_BROADCAST: u32 = 0x1000_0000;
 
 /// What a host has.
-pub(super) struct Tables {
+pub(super) struct Tables<'a> {
     pub(super) host: HostId,
-    pub(super) v4: Ipv4Addr,
-    pub(super) v6: Ipv6Addr,
+    pub(super) stack: &'a Stack,
     /// Who asks, which may matter for the way a packet takes.
     pub(super) uid: u32,
 }
-
-/// An interface, as far as one is told from another.
-#[derive(Clone, Copy)]
-pub(super) struct Device {
-    pub(super) index: u32,
-    pub(super) name: &'static str,
-}
-
-const LO: Device = Device { index: LOOPBACK_INTERFACE, name: "lo" };
-const ETH0: Device = Device { index: INTERFACE, name: "eth0" };
 
 /// Which routes are wanted.
 pub(super) struct RouteFilter {
@@ -80,7 +69,7 @@ struct Way {
     kind: RouteType,
     /// The source that it suggests; IPv6 does not say.
     from: Option<Ipv4Addr>,
-    device: Device,
+    device: Interface,
 }
 
 impl Way {
@@ -115,20 +104,20 @@ fn to_attribute(ip: IpAddr) -> RouteAddress {
     }
 }
 
-impl Tables {
+impl Tables<'_> {
     /// All interfaces.
     pub(super) fn links(&self) -> Vec<RouteNetlinkMessage> {
-        vec![self.describe(LO), self.describe(ETH0)]
+        INTERFACES.into_iter().map(|interface| self.describe(interface)).collect()
     }
 
     /// One of the interfaces.
-    pub(super) fn link(&self, wanted: impl Fn(&Device) -> bool) -> Option<RouteNetlinkMessage> {
-        [LO, ETH0].into_iter().find(wanted).map(|device| self.describe(device))
+    pub(super) fn link(&self, wanted: impl Fn(&Interface) -> bool) -> Option<RouteNetlinkMessage> {
+        INTERFACES.into_iter().find(wanted).map(|interface| self.describe(interface))
     }
 
     /// `rtnl_fill_ifinfo`.
-    fn describe(&self, device: Device) -> RouteNetlinkMessage {
-        let loopback = device.index == LOOPBACK_INTERFACE;
+    fn describe(&self, device: Interface) -> RouteNetlinkMessage {
+        let loopback = device == LOOPBACK;
         let up = LinkFlags::Up | LinkFlags::Running | LinkFlags::LowerUp;
         let mut message = LinkMessage::default();
         message.header = LinkHeader {
@@ -139,11 +128,11 @@ impl Tables {
             change_mask: LinkFlags::empty(),
         };
         message.attributes = vec![
-            LinkAttribute::IfName(device.name.to_owned()),
+            LinkAttribute::IfName(name(device)),
             LinkAttribute::TxQueueLen(1000),
             LinkAttribute::OperState(if loopback { State::Unknown } else { State::Up }),
             LinkAttribute::Mode(LinkMode::Default),
-            LinkAttribute::Mtu(if loopback { 65_536 } else { 1500 }),
+            LinkAttribute::Mtu(device.mtu),
             LinkAttribute::MinMtu(if loopback { 0 } else { 68 }),
             LinkAttribute::MaxMtu(if loopback { 0 } else { 65_535 }),
             LinkAttribute::Group(0),
@@ -165,40 +154,34 @@ impl Tables {
 
     /// `inet_fill_ifaddr` and `inet6_fill_ifaddr`, of one interface or all.
     pub(super) fn addresses(&self, family: u8, index: Option<u32>) -> Vec<RouteNetlinkMessage> {
-        let all: [(Device, IpAddr, u8, Option<Ipv4Addr>); 4] = [
-            (LO, Ipv4Addr::LOCALHOST.into(), 8, None),
-            (ETH0, self.v4.into(), 16, Some(SUBNET_BROADCAST)),
-            (LO, Ipv6Addr::LOCALHOST.into(), 128, None),
-            (ETH0, self.v6.into(), 64, None),
-        ];
-        let wanted = all
-            .into_iter()
-            .filter(|(device, ip, ..)| is_asked_for(family, *ip) && index.is_none_or(|index| index == device.index));
-        wanted.map(|(device, ip, bits, broadcast)| address(device, ip, bits, broadcast)).collect()
+        let wanted = interfaces::addresses(self.stack.v4, self.stack.v6).into_iter().filter(|address| {
+            is_asked_for(family, address.ip) && index.is_none_or(|index| index == address.interface.index)
+        });
+        wanted.map(|address| describe_address(&address)).collect()
     }
 
     /// All routes, the main table first; IPv4 before IPv6.
     pub(super) fn routes(&self, family: u8, filter: &RouteFilter) -> Vec<RouteNetlinkMessage> {
-        let (v4, v6) = (self.v4, self.v6);
+        let (v4, v6) = (self.stack.v4, self.stack.v6);
         let [a, b, ..] = v4.octets();
         let mut network = [0; 16];
         network[..8].copy_from_slice(&v6.octets()[..8]);
         let (localhost, own) = (Some(Ipv4Addr::LOCALHOST), Some(v4));
         let multicast = Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0);
         let (any_v4, any_v6) = (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
-        let all: [(u8, IpAddr, u8, RouteType, Option<Ipv4Addr>, Device); 12] = [
-            (MAIN, any_v4.into(), 0, RouteType::Unicast, None, ETH0),
-            (MAIN, Ipv4Addr::new(a, b, 0, 0).into(), 16, RouteType::Unicast, own, ETH0),
-            (LOCAL, v4.into(), 32, RouteType::Local, own, ETH0),
-            (LOCAL, SUBNET_BROADCAST.into(), 32, RouteType::Broadcast, own, ETH0),
-            (LOCAL, Ipv4Addr::new(127, 0, 0, 0).into(), 8, RouteType::Local, localhost, LO),
-            (LOCAL, Ipv4Addr::LOCALHOST.into(), 32, RouteType::Local, localhost, LO),
-            (LOCAL, LOOPBACK_BROADCAST.into(), 32, RouteType::Broadcast, localhost, LO),
-            (MAIN, Ipv6Addr::from(network).into(), 64, RouteType::Unicast, None, ETH0),
-            (MAIN, any_v6.into(), 0, RouteType::Unicast, None, ETH0),
-            (LOCAL, Ipv6Addr::LOCALHOST.into(), 128, RouteType::Local, None, LO),
-            (LOCAL, v6.into(), 128, RouteType::Local, None, ETH0),
-            (LOCAL, multicast.into(), 8, RouteType::Multicast, None, ETH0),
+        let all: [(u8, IpAddr, u8, RouteType, Option<Ipv4Addr>, Interface); 12] = [
+            (MAIN, any_v4.into(), 0, RouteType::Unicast, None, ETHERNET),
+            (MAIN, Ipv4Addr::new(a, b, 0, 0).into(), 16, RouteType::Unicast, own, ETHERNET),
+            (LOCAL, v4.into(), 32, RouteType::Local, own, ETHERNET),
+            (LOCAL, SUBNET_BROADCAST.into(), 32, RouteType::Broadcast, own, ETHERNET),
+            (LOCAL, Ipv4Addr::new(127, 0, 0, 0).into(), 8, RouteType::Local, localhost, LOOPBACK),
+            (LOCAL, Ipv4Addr::LOCALHOST.into(), 32, RouteType::Local, localhost, LOOPBACK),
+            (LOCAL, LOOPBACK_BROADCAST.into(), 32, RouteType::Broadcast, localhost, LOOPBACK),
+            (MAIN, Ipv6Addr::from(network).into(), 64, RouteType::Unicast, None, ETHERNET),
+            (MAIN, any_v6.into(), 0, RouteType::Unicast, None, ETHERNET),
+            (LOCAL, Ipv6Addr::LOCALHOST.into(), 128, RouteType::Local, None, LOOPBACK),
+            (LOCAL, v6.into(), 128, RouteType::Local, None, ETHERNET),
+            (LOCAL, multicast.into(), 8, RouteType::Multicast, None, ETHERNET),
         ];
         let all = all.into_iter().map(|(table, to, prefix_bits, kind, from, device)| Way {
             table,
@@ -213,15 +196,15 @@ impl Tables {
 
     /// Which way a packet to this address takes.
     pub(super) fn way(&self, to: IpAddr) -> RouteNetlinkMessage {
-        let (own, loopback) = (to == IpAddr::V4(self.v4) || to == IpAddr::V6(self.v6), to.is_loopback());
+        let stays = self.stack.owns(to);
         let broadcast = to == IpAddr::V4(SUBNET_BROADCAST) || to == IpAddr::V4(LOOPBACK_BROADCAST);
         let kind = match () {
             () if broadcast => RouteType::Broadcast,
-            () if own || loopback => RouteType::Local,
+            () if stays => RouteType::Local,
             () if to.is_multicast() => RouteType::Multicast,
             () => RouteType::Unicast,
         };
-        let device = if own || loopback { LO } else { ETH0 };
+        let device = Interface::by(stays);
         let router = (kind == RouteType::Unicast && !on_link(to)).then(|| router(to));
         match to {
             IpAddr::V4(to) => self.way_v4(to, kind, device, router),
@@ -230,16 +213,12 @@ impl Tables {
     }
 
     /// `rt_fill_info`, net/ipv4/route.c.
-    fn way_v4(&self, to: Ipv4Addr, kind: RouteType, device: Device, router: Option<IpAddr>) -> RouteNetlinkMessage {
+    fn way_v4(&self, to: Ipv4Addr, kind: RouteType, device: Interface, router: Option<IpAddr>) -> RouteNetlinkMessage {
         let cast = match kind {
             RouteType::Local => RTCF_LOCAL,
             RouteType::Broadcast => RTCF_LOCAL | RTCF_BROADCAST,
             RouteType::Multicast => RTCF_MULTICAST,
             _ => 0,
-        };
-        let from = match kind {
-            _ if to.is_loopback() => Ipv4Addr::LOCALHOST,
-            _ => self.v4,
         };
         let header = RouteHeader {
             address_family: AddressFamily::Inet,
@@ -253,7 +232,7 @@ impl Tables {
             RouteAttribute::Table(u32::from(MAIN)),
             RouteAttribute::Destination(RouteAddress::Inet(to)),
             RouteAttribute::Oif(device.index),
-            RouteAttribute::PrefSource(RouteAddress::Inet(from)),
+            RouteAttribute::PrefSource(to_attribute(self.stack.source_for(to.into()))),
         ];
         let router = router.map(|router| RouteAttribute::Gateway(to_attribute(router)));
         let behind = [RouteAttribute::Uid(self.uid), usage(1)];
@@ -261,9 +240,8 @@ impl Tables {
     }
 
     /// `rt6_fill_node`, net/ipv6/route.c.
-    fn way_v6(&self, to: Ipv6Addr, kind: RouteType, device: Device, router: Option<IpAddr>) -> RouteNetlinkMessage {
+    fn way_v6(&self, to: Ipv6Addr, kind: RouteType, device: Interface, router: Option<IpAddr>) -> RouteNetlinkMessage {
         let local = kind != RouteType::Unicast;
-        let from = if device.index == LOOPBACK_INTERFACE { to } else { self.v6 };
         let header = RouteHeader {
             address_family: AddressFamily::Inet6,
             destination_prefix_length: 128,
@@ -277,7 +255,7 @@ impl Tables {
             RouteAttribute::Table(u32::from(header.table)),
             RouteAttribute::Destination(RouteAddress::Inet6(to)),
             RouteAttribute::Source(RouteAddress::Inet6(Ipv6Addr::UNSPECIFIED)),
-            RouteAttribute::PrefSource(RouteAddress::Inet6(from)),
+            RouteAttribute::PrefSource(to_attribute(self.stack.source_for(to.into()))),
             priority(kind, router),
         ];
         let router = router.map(|router| RouteAttribute::Gateway(to_attribute(router)));
@@ -320,10 +298,9 @@ impl Way {
 
 /// `rta_cacheinfo`: by how many a route is in use.
 fn usage(references: u32) -> RouteAttribute {
-    const RTA_CACHEINFO: u16 = 12;
     let mut bytes = references.to_ne_bytes().to_vec();
     bytes.resize(32, 0);
-    RouteAttribute::Other(DefaultNla::new(RTA_CACHEINFO, bytes))
+    RouteAttribute::Other(DefaultNla::new(libc::RTA_CACHEINFO, bytes))
 }
 
 fn route(header: RouteHeader, attributes: Vec<RouteAttribute>) -> RouteNetlinkMessage {
@@ -343,20 +320,27 @@ fn is_asked_for(family: u8, ip: IpAddr) -> bool {
     }
 }
 
-fn address(device: Device, ip: IpAddr, prefix_bits: u8, broadcast: Option<Ipv4Addr>) -> RouteNetlinkMessage {
+/// As text that messages have.
+fn name(interface: Interface) -> String {
+    interface.name.to_string_lossy().into_owned()
+}
+
+fn describe_address(
+    &InterfaceAddress { interface, ip, prefix_bits, broadcast }: &InterfaceAddress,
+) -> RouteNetlinkMessage {
     let mut message = AddressMessage::default();
     message.header.family = if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     message.header.prefix_len = prefix_bits;
     message.header.flags = AddressHeaderFlags::Permanent;
     message.header.scope = if ip.is_loopback() { AddressScope::Host } else { AddressScope::Universe };
-    message.header.index = device.index;
+    message.header.index = interface.index;
     let mut life = CacheInfo::default();
     (life.ifa_preferred, life.ifa_valid) = (FOR_EVER, FOR_EVER);
     let (life, flags) = (AddressAttribute::CacheInfo(life), AddressAttribute::Flags(AddressFlags::Permanent));
     message.attributes = match ip {
         IpAddr::V4(_) => {
             let broadcast = broadcast.map(AddressAttribute::Broadcast);
-            let names = [AddressAttribute::Label(device.name.to_owned()), flags, life];
+            let names = [AddressAttribute::Label(name(interface)), flags, life];
             let own = [AddressAttribute::Address(ip), AddressAttribute::Local(ip)];
             own.into_iter().chain(broadcast).chain(names).collect()
         }

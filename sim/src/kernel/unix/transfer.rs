@@ -174,10 +174,7 @@ impl Kernel {
         if taken.found {
             self.unix_deliver_control(me, socket, taken, flags, incoming);
         }
-        if copied < bytes {
-            incoming.flags |= libc::MSG_TRUNC;
-        }
-        Ok(if flags & libc::MSG_TRUNC != 0 { bytes } else { copied } as i64)
+        Ok(incoming.length(copied, bytes, flags))
     }
 
     /// Reads from a stream, and goes on while fewer bytes came than are wanted. Bytes copied by earlier tries are in

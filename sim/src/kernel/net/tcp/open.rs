@@ -1,15 +1,14 @@
 //! Opening connections: the handshake and its retries (RFC 9293 §3.5; connect(2), tcp(7)).
 
 use super::super::link::{Fate, Parcel};
-use super::super::names::SERVER_NS;
-use super::super::stack::Route;
+use super::super::stack::{DeadEnd, Route};
 use super::super::{Cx, Endpoint, NetEvent, Network, Socket};
 use super::connection::{Both, Connection, ConnectionId, End, Phase, Side, Streamed};
 use super::loss::{Expiry, TIMEOUT_NS_MAX};
 use super::{CHANGE, Standing, Tcp};
 use crate::kernel::entropy::mix;
 use crate::kernel::net::ports::Claim;
-use libc::{EHOSTUNREACH, ENETUNREACH, ETIMEDOUT};
+use libc::ETIMEDOUT;
 
 /// `TCP_TIMEOUT_INIT` (include/net/tcp.h): before a round trip has been measured.
 const HANDSHAKE_TIMEOUT_NS: u64 = 1_000_000_000;
@@ -20,8 +19,6 @@ const SYN_LINEAR_TIMEOUTS: u32 = 4;
 const SYN_RETRIES: u32 = 6;
 /// `tcp_synack_retries`.
 const SYN_ACK_RETRIES: u32 = 5;
-/// Address resolution gives up after three tries of a second (arp(7), `mcast_solicit` and `retrans_time_ms`).
-const UNREACHABLE_NS: u64 = 3_000_000_000;
 /// Bytes of data in a segment: Ethernet's 1,500 less 40 for IPv4 and TCP.
 const SEGMENT_BYTES: u64 = 1460;
 /// The same on loopback, whose segments Linux makes as long as a datagram can be.
@@ -45,7 +42,7 @@ impl Network {
         let host = self.sockets[socket].host;
         let peer = match route {
             Route::Host(peer) => peer,
-            Route::Nobody | Route::NameServer | Route::Router => host,
+            Route::NameServer | Route::DeadEnd(_) => host,
         };
         let (there, back) = (self.links.between(host, peer), self.links.between(peer, host));
         self.connections_ever += 1;
@@ -76,11 +73,8 @@ impl Network {
                 let Fate::Arrives(delay) = self.links.fate(link, Parcel::bare(cx.now)) else { return };
                 cx.schedule(cx.now + delay, NetEvent::Reset(id, Side::Opener));
             }
-            Route::Nobody => {
-                cx.schedule(cx.now + UNREACHABLE_NS, NetEvent::Unreachable(id));
-            }
-            Route::Router => {
-                cx.schedule(cx.now + 2 * SERVER_NS, NetEvent::Unreachable(id));
+            Route::DeadEnd(end) => {
+                cx.schedule(cx.now + end.told_after_ns(), NetEvent::Unreachable(id));
             }
         }
     }
@@ -270,8 +264,11 @@ impl Network {
         let Some(connection) = self.connections.get(id) else { return };
         let (opener, to) = (&connection.ends[Side::Opener], connection.ends[Side::Acceptor].local.ip);
         if opener.phase == Phase::SynSent {
-            let beyond = self.route(opener.host, to) == Route::Router;
-            self.tcp_abort(cx, id, Side::Opener, if beyond { ENETUNREACH } else { EHOSTUNREACH });
+            let end = match self.route(opener.host, to) {
+                Route::DeadEnd(end) => end,
+                Route::Host(_) | Route::NameServer => DeadEnd::Nobody, // the address is somebody's by now
+            };
+            self.tcp_abort(cx, id, Side::Opener, end.errno());
         }
     }
 

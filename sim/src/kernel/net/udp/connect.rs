@@ -6,7 +6,7 @@ use crate::kernel::net::address::{Family, RawAddress, V4_BYTES};
 use crate::kernel::net::control::Sent;
 use crate::kernel::net::ports::Rule;
 use crate::kernel::net::socket::Protocol;
-use crate::kernel::net::stack::{Route, is_broadcast};
+use crate::kernel::net::stack::{DeadEnd, Route, is_broadcast};
 use crate::kernel::net::{Cx, Endpoint, Network, Socket};
 use libc::{
     AF_INET, AF_INET6, AF_UNSPEC, EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EINVAL, ENETUNREACH,
@@ -166,7 +166,7 @@ impl Network {
             Some(pending) if pending.to.ip.is_ipv4() => {
                 (pending.to, pending.route, pending.sent.source) = (to, route, Some(from));
             }
-            Some(pending) => pending.route = Route::Nobody,
+            Some(pending) => pending.route = Route::DeadEnd(DeadEnd::Nobody),
             None => {}
         }
         Ok(())

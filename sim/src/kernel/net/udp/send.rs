@@ -6,12 +6,11 @@ use crate::abi::user::In;
 use crate::kernel::net::address::{Family, RawAddress};
 use crate::kernel::net::control::Sent;
 use crate::kernel::net::link::{LinkId, Parcel, Passage, flip};
-use crate::kernel::net::names::SERVER_NS;
 use crate::kernel::net::socket::Protocol;
 use crate::kernel::net::stack::{LOOPBACK_BROADCAST, Route, is_broadcast};
 use crate::kernel::net::{Cx, Endpoint, Fail, NetEvent, Network, Socket};
 use crate::world::HostId;
-use libc::{EDESTADDRREQ, EHOSTUNREACH, EINVAL, EMSGSIZE, ENETUNREACH, EOPNOTSUPP, EPIPE, c_int};
+use libc::{EDESTADDRREQ, EINVAL, EMSGSIZE, ENETUNREACH, EOPNOTSUPP, EPIPE, c_int};
 use std::net::IpAddr;
 
 /// Largest payload: 65,535 less the headers (udp(7), RFC 8200 §3).
@@ -22,8 +21,6 @@ const UNFRAGMENTED_BYTES: usize = 1472;
 const LOOPBACK_UNFRAGMENTED_BYTES: usize = 65_508;
 /// Segments that one call with `UDP_SEGMENT` may make (`UDP_MAX_SEGMENTS`, include/linux/udp.h).
 const SEGMENTS_MAX: usize = 128;
-/// Address resolution gives up after three tries of a second (arp(7)).
-const UNREACHABLE_NS: u64 = 3_000_000_000;
 
 /// What udp_sendmsg refuses before it looks any further; udpv6_sendmsg does not.
 fn refused(bytes: usize, flags: c_int) -> Result<(), c_int> {
@@ -273,12 +270,9 @@ impl Network {
                 self.name_server_hears(cx, host, from, to.port, &buffer);
                 self.recycle(buffer);
             }
-            Route::Nobody => {
-                cx.schedule(cx.now + UNREACHABLE_NS, NetEvent::Icmp(Box::new((host, from, to, EHOSTUNREACH))));
-                self.recycle(buffer);
-            }
-            Route::Router => {
-                cx.schedule(cx.now + 2 * SERVER_NS, NetEvent::Icmp(Box::new((host, from, to, ENETUNREACH))));
+            Route::DeadEnd(end) => {
+                let told = NetEvent::Icmp(Box::new((host, from, to, end.errno())));
+                cx.schedule(cx.now + end.told_after_ns(), told);
                 self.recycle(buffer);
             }
         }
