@@ -69,22 +69,20 @@ fn stands_still((file, line): &(PathBuf, &'static str)) -> bool {
 /// it goes on once it is healed.
 #[derive(Debug, Clone)]
 pub(crate) struct Turns {
-    file: PathBuf,
-    frozen: String,
-    thawed: String,
+    restore: Restore,
     settled: (PathBuf, &'static str),
 }
 
 impl Turns {
     /// All of the group go on. One that is gone has nobody left.
     pub(crate) fn go_on(&self) {
-        let _ = fs::write(&self.file, &self.thawed);
+        let _ = self.restore.write(&self.restore.prior_text);
     }
 
     /// All of the group stop; waits until they have, or for so long.
     pub(crate) fn stop(&self, within: Duration) {
         const LOOK_EVERY: Duration = Duration::from_micros(100);
-        let _ = fs::write(&self.file, &self.frozen);
+        let _ = self.restore.write(&self.restore.ours);
         let since = Instant::now();
         while !stands_still(&self.settled) && since.elapsed() < within {
             std::thread::sleep(LOOK_EVERY);
@@ -103,8 +101,7 @@ impl Frozen {
 
     /// What it takes to let the group go on and stop in turn.
     pub(crate) fn turns(&self) -> Turns {
-        let Restore { file, ours, prior_text, .. } = self.restore.clone();
-        Turns { file, frozen: ours, thawed: prior_text, settled: self.settled.clone() }
+        Turns { restore: self.restore.clone(), settled: self.settled.clone() }
     }
 }
 

@@ -23,7 +23,7 @@ const FREEZING_PERIOD_US: u64 = 25_000;
 /// undisturbed after a quota has been set, and little more than the longest that it stands still.
 const QUOTA_PERIOD_US: u64 = 20_000;
 
-/// The longest that a group stands still at a time.
+/// The longest that somebody stands still at a time.
 const STANDS_FOR_MAX: Duration = Duration::from_secs(1);
 
 /// The kernel's longest period (`max_cfs_quota_period`, kernel/sched/core.c).
@@ -221,57 +221,61 @@ fn burn(watch: &Watch, share: f64) {
     }
 }
 
-/// Stops the tree for this share of the time, as [`freeze_and_go`] does. Those that were stopped go on whenever this
-/// returns.
+/// Stops the tree in turn. Those that were stopped go on whenever this returns.
 ///
 /// This process and the one that wanted it run on, should they be in the tree.
 fn stop_and_go(watch: &Watch, root: &Identity, share: f64) {
     // Descriptors of the parent were closed, so it is looked for once more.
     let Ok(Some(root)) = root.open() else { return };
-    let goes_on_for = Duration::from_micros(PERIOD_US).mul_f64(1.0 - share);
-    let mut stands_for = Duration::from_micros(PERIOD_US).mul_f64(share);
     let spared = [std::process::id(), watch.wanted_by()];
-    loop {
+    let stop = || {
         // Parents first: one that is stopped makes no more children.
-        let mut stopped = Vec::new();
         let tree = proc::tree(root.pid).into_iter().filter(|pid| !spared.contains(pid));
-        for process in tree.filter_map(|pid| Process::open(pid).ok()) {
-            if process.signal(Signal::STOP).is_ok() {
-                stopped.push(process);
-            }
-        }
-        watch.count();
-        reached("a tree is stopped");
-        let is_wanted = watch.goes_on_after(stands_for);
+        let found = tree.filter_map(|pid| Process::open(pid).ok());
+        found.filter(|process| process.signal(Signal::STOP).is_ok()).collect::<Vec<_>>()
+    };
+    let go_on = |stopped: Vec<Process>| {
         for process in stopped.iter().rev() {
             let _ = process.signal(Signal::CONT);
         }
-        let since = Instant::now();
-        reached("a tree goes on");
-        if !is_wanted || !root.is_alive() || !watch.goes_on_after(goes_on_for) {
-            return;
-        }
-        stands_for = since.elapsed().mul_f64(share / (1.0 - share)).min(STANDS_FOR_MAX);
-    }
+        root.is_alive()
+    };
+    in_turn(watch, Duration::from_micros(PERIOD_US), share, stop, go_on);
 }
 
-/// Lets a group that is frozen go on and stop in turn, so that it stands still for this share of the time: for as long
-/// as it takes after however long it went on, which a busy machine may make longer than was meant.
+/// Freezes a group in turn; it is frozen before.
 fn freeze_and_go(watch: &Watch, group: &Turns, share: f64) {
-    let goes_on_for = Duration::from_micros(FREEZING_PERIOD_US).mul_f64(1.0 - share);
-    let mut stands_for = Duration::from_micros(FREEZING_PERIOD_US).mul_f64(share);
-    loop {
-        watch.count();
-        reached("a group stands still");
-        let is_wanted = watch.goes_on_after(stands_for);
+    let go_on = |()| {
         group.go_on();
-        let since = Instant::now();
-        reached("a group goes on");
-        if !is_wanted || !watch.goes_on_after(goes_on_for) {
+        true
+    };
+    in_turn(watch, Duration::from_micros(FREEZING_PERIOD_US), share, || group.stop(STANDS_FOR_MAX), go_on);
+}
+
+/// Stops somebody, and lets them go on, so that they stand still for this share of the time: for as long as it takes
+/// after however long they went on, which a busy machine may make longer than was meant. They go on whenever this
+/// returns: when it is not wanted any more, or `go_on` says that nobody is there.
+fn in_turn<S>(
+    watch: &Watch,
+    period: Duration,
+    share: f64,
+    mut stop: impl FnMut() -> S,
+    mut go_on: impl FnMut(S) -> bool,
+) {
+    let mut stood_until: Option<Instant> = None;
+    loop {
+        let stopped = stop();
+        watch.count();
+        reached("somebody stands still");
+        let went_on_for = stood_until.map_or(period.mul_f64(1.0 - share), |since| since.elapsed());
+        let stands_for = went_on_for.mul_f64(share / (1.0 - share)).min(STANDS_FOR_MAX);
+        let is_wanted = watch.goes_on_after(stands_for);
+        let is_there = go_on(stopped);
+        stood_until = Some(Instant::now());
+        reached("somebody goes on");
+        if !is_wanted || !is_there || !watch.goes_on_after(period.mul_f64(1.0 - share)) {
             return;
         }
-        group.stop(STANDS_FOR_MAX);
-        stands_for = since.elapsed().mul_f64(share / (1.0 - share)).min(STANDS_FOR_MAX);
     }
 }
 
