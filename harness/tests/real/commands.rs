@@ -1,5 +1,6 @@
 //! Hosts whose program is none of the test binary's functions.
 
+use super::{NO_REAL_WORLD, told_by};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use windtunnel::HostState;
@@ -89,16 +90,9 @@ async fn a_command_has_no_room_for_what_it_appends(cx: Chaos) -> Result<()> {
 
 #[test]
 fn what_is_not_counted_for_a_command_is_not_said_to_have_bitten_nothing() {
-    let mut command = std::process::Command::new(std::env::current_exe().expect("a test has a binary"));
-    command.args(["--exact", "commands::a_command_has_no_room_for_what_it_appends", "--include-ignored"]);
-    let printed = command.arg("--nocapture").env("CHAOS_SAVE", "never").output().expect("it can be executed");
-    let text = String::from_utf8_lossy(&printed.stderr);
-    if let Some(reason) = text.lines().find(|line| line.contains(" is skipped: ")) {
-        assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here: {reason}");
-        eprintln!("skipped: {reason}");
-        return;
-    }
-    assert!(printed.status.success() && !text.contains("warning: no fault bit"), "{text}");
+    let fixture = "commands::a_command_has_no_room_for_what_it_appends";
+    let Some((passed, text)) = told_by(fixture, &[], NO_REAL_WORLD) else { return };
+    assert!(passed && !text.contains("warning: no fault bit"), "{text}");
 }
 
 #[chaos_test(world = real, cases = 1, plan = "0s disk-errors idle reads 20% syncs 50% for 1s")]
@@ -111,17 +105,9 @@ async fn calls_of_a_command_do_not_fail(cx: Chaos) -> Result<()> {
 
 #[test]
 fn what_a_command_cannot_have_is_refused_with_what_to_do_instead() {
-    let mut command = std::process::Command::new(std::env::current_exe().expect("a test has a binary"));
-    command.args(["--exact", "commands::calls_of_a_command_do_not_fail", "--include-ignored", "--nocapture"]);
-    let printed = command.env("CHAOS_SAVE", "never").output().expect("this binary can be executed");
-    let text = String::from_utf8_lossy(&printed.stderr);
-    if let Some(reason) = text.lines().find(|line| line.contains(" is skipped: ")) {
-        assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here: {reason}");
-        eprintln!("skipped: {reason}");
-        return;
-    }
+    let Some((passed, text)) = told_by("commands::calls_of_a_command_do_not_fail", &[], NO_REAL_WORLD) else { return };
     let said = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let wanted = "failing disk of idle does nothing here: it is done at the boundary to libc";
-    assert!(!printed.status.success() && said.contains(wanted), "{text}");
+    assert!(!passed && said.contains(wanted), "{text}");
     assert!(said.contains("or fill this host's disk instead (`disk::full()`)"), "{text}");
 }

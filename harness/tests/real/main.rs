@@ -21,16 +21,25 @@ fn output_of(test: &str, environment: &[(&str, &str)]) -> std::process::Output {
     command.output().expect("this binary can be executed")
 }
 
-/// What a fixture prints that fails; nothing where there is no real world.
-fn failure_of(fixture: &str) -> Option<String> {
-    let printed = output_of(fixture, &[]);
+/// Whether it passed, and what it printed; nothing where one of these sentences says that this machine cannot do it.
+fn told_by(test: &str, environment: &[(&str, &str)], skips: &[&str]) -> Option<(bool, String)> {
+    let printed = output_of(test, environment);
     let text = String::from_utf8_lossy(&printed.stderr).into_owned();
-    if let Some(reason) = text.lines().find(|line| line.contains(" is skipped: ")) {
+    if let Some(reason) = text.lines().find(|line| skips.iter().any(|skip| line.contains(skip))) {
         assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here: {reason}");
         eprintln!("skipped: {reason}");
         return None;
     }
-    assert!(!printed.status.success(), "it passed:\n{text}");
+    Some((printed.status.success(), text))
+}
+
+/// How a test is skipped where there is no real world.
+const NO_REAL_WORLD: &[&str] = &[" is skipped: "];
+
+/// What a fixture prints that fails; nothing where there is no real world.
+fn failure_of(fixture: &str) -> Option<String> {
+    let (passed, text) = told_by(fixture, &[], NO_REAL_WORLD)?;
+    assert!(!passed, "it passed:\n{text}");
     let block = text.rfind("\nthread '").unwrap_or_else(|| panic!("no block:\n{text}"));
     Some(text[block + 1..].to_owned())
 }
@@ -48,18 +57,10 @@ fn notes(block: &str) -> Vec<&str> {
 /// Runs a test of this binary that is ignored otherwise, and whose plan names faults that a machine may not have; what
 /// it prints, or nothing if it is skipped for that. It has to pass, and each of its faults to bite.
 fn carried_out(test: &str) -> Option<String> {
-    let printed = output_of(test, &[("CHAOS_LOG", "all")]);
-    let text = String::from_utf8_lossy(&printed.stderr).into_owned();
-    if let Some(reason) =
-        text.lines().find(|line| line.contains(" is skipped: ") || line.contains(" does nothing here: "))
-    {
-        assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here: {reason}");
-        eprintln!("skipped: {reason}");
-        return None;
-    }
+    let (passed, text) = told_by(test, &[("CHAOS_LOG", "all")], &[" is skipped: ", " does nothing here: "])?;
     let idle: Vec<&str> = text.lines().filter(|line| line.ends_with(", and bit 0 times")).collect();
     assert!(idle.is_empty(), "these have not bitten on anything:\n{}\n\n{text}", idle.join("\n"));
-    assert!(printed.status.success(), "{text}");
+    assert!(passed, "{text}");
     Some(text)
 }
 

@@ -1,5 +1,6 @@
 //! What is wrong with a disk stays so when its host loses its power, and the host starts again.
 
+use super::{NO_REAL_WORLD, told_by};
 use std::io::{ErrorKind, Write as _};
 use std::time::{Duration, Instant, SystemTime};
 use std::{fs, io};
@@ -133,19 +134,11 @@ async fn starts_once(cx: Chaos) -> Result<()> {
 
 #[test]
 fn a_host_that_cannot_be_started_again_fails_the_case() {
-    let mut command = std::process::Command::new(std::env::current_exe().expect("a test has a binary"));
-    command.args(["--exact", "power::starts_once", "--include-ignored", "--nocapture"]);
-    let printed = command.env("CHAOS_SAVE", "never").output().expect("this binary can be executed");
-    let text = String::from_utf8_lossy(&printed.stderr);
-    if let Some(reason) = text.lines().find(|line| line.contains(" is skipped: ")) {
-        assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here: {reason}");
-        eprintln!("skipped: {reason}");
-        return;
-    }
+    let Some((passed, text)) = told_by("power::starts_once", &[], NO_REAL_WORLD) else { return };
     if text.contains("Permission denied") && !rustix::process::geteuid().is_root() {
         eprintln!("skipped: others than root may not remove the machine's programs, even for a host");
         return;
     }
-    assert!(!printed.status.success(), "{text}");
+    assert!(!passed, "{text}");
     assert!(text.contains("once could not be started again: failed to execute `perl`"), "{text}");
 }

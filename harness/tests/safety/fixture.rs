@@ -117,7 +117,7 @@ async fn is_slow(cx: Chaos) -> Result<()> {
     weathers(&cx, Duration::from_secs(2)).await
 }
 
-/// Processor time taken for long enough that somebody else can come in between.
+/// Threads taken for long enough that somebody else can come in between.
 #[chaos_test(world = real, cases = 1, plan = "0s task-leak busy 100 threads for 3s")]
 #[ignore = "a fixture"]
 async fn has_no_threads_left(cx: Chaos) -> Result<()> {
