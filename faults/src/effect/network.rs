@@ -313,7 +313,7 @@ impl Class for Reordering {
 pub struct Corruption {
     /// Which links.
     pub links: Links,
-    /// How likely each segment is corrupted.
+    /// How likely each segment is corrupted; of a datagram in pieces the first, which has the checksum.
     pub probability: Percent,
 }
 
