@@ -36,14 +36,14 @@ mod tests {
 
     #[test]
     fn the_workspace_is_where_the_lock_file_is() {
-        let root = std::env::temp_dir().join(format!("windtunnel-package-{}", std::process::id()));
+        let root = tempfile::tempdir().expect("the system's directory for temporary files is writable");
+        let root = root.path();
         let package = root.join("work/crates/kv");
-        fs::create_dir_all(&package).expect("the system's directory for temporary files is writable");
+        fs::create_dir_all(&package).expect("it is a directory of ours");
         fs::write(root.join("work/Cargo.lock"), "").expect("as above");
         let directories: Vec<&Path> = up_to_workspace(&package).collect();
         assert_eq!(directories, [package.as_path(), &root.join("work/crates"), &root.join("work")]);
         assert_eq!(shown(&package, &package.join("chaos.toml")), "crates/kv/chaos.toml");
         assert_eq!(shown(&package, Path::new("/elsewhere/a")), "/elsewhere/a");
-        fs::remove_dir_all(&root).expect("it is ours");
     }
 }

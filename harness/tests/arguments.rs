@@ -104,12 +104,12 @@ async fn slow_and_deleted(cx: Chaos, #[strategy = ops(op(), 5..50)] ops: Vec<Op>
 
 /// Runs one test of this binary; what it writes to its standard error, without times.
 fn report_of(test: &str, variables: &[(&str, &str)]) -> String {
-    let out = std::env::temp_dir().join(format!("windtunnel-arguments-{}-{test}", std::process::id()));
+    let out = tempfile::tempdir().expect("the system's directory for temporary files is writable");
     let mut command = Command::new(std::env::current_exe().expect("the kernel knows it"));
     command
         .args(["--exact", test, "--ignored", "--nocapture"])
         .envs(variables.iter().copied())
-        .env("CHAOS_OUT", &out)
+        .env("CHAOS_OUT", out.path())
         .env("CHAOS_SAVE", "never");
     for name in ["CI", "CHAOS_REPLAY", "CHAOS_SHRINK", "CHAOS_SEED", "CHAOS_CASES", "RUST_BACKTRACE", "RUST_LOG"] {
         if !variables.iter().any(|(other, _)| *other == name) {
@@ -119,9 +119,9 @@ fn report_of(test: &str, variables: &[(&str, &str)]) -> String {
     let output = command.output().expect("it is executable");
     let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
     text.push_str(
-        &std::fs::read_to_string(out.join("windtunnel.arguments").join(test).join("arguments.txt")).unwrap_or_default(),
+        &std::fs::read_to_string(out.path().join("windtunnel.arguments").join(test).join("arguments.txt"))
+            .unwrap_or_default(),
     );
-    std::fs::remove_dir_all(&out).ok();
     text
 }
 

@@ -313,12 +313,10 @@ fn a_second_striker_is_refused_while_the_first_one_is_there() {
 /// By every function that the vDSO has for it, in a program that the dynamic linker has nothing to do with.
 #[test]
 fn a_static_program_in_another_language_is_struck_as_well() {
-    let directory = std::env::temp_dir().join(format!("windtunnel-clock-{}", std::process::id()));
-    std::fs::create_dir(&directory).expect("a directory");
-    let built = build_static(&directory);
+    let directory = tempfile::tempdir().expect("a directory");
+    let built = build_static(directory.path());
     let Some(program) = built else {
         eprintln!("skipped: there is no C compiler with a static libc");
-        std::fs::remove_dir_all(&directory).expect("our directory");
         assert!(std::env::var_os("CHAOS_REQUIRE").is_none(), "required, and not possible here");
         return;
     };
@@ -334,7 +332,6 @@ fn a_static_program_in_another_language_is_struck_as_well() {
     assert_near(victim.ask("raw"), ours(), 20 * MILLISECOND);
     fault.heal().expect("healed");
     assert_as_it_was(&victim, &before);
-    std::fs::remove_dir_all(&directory).expect("our directory");
 }
 
 fn build_static(directory: &Path) -> Option<std::path::PathBuf> {

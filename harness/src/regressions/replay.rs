@@ -85,18 +85,17 @@ mod tests {
 
     #[test]
     fn a_file_is_found_from_the_workspace() {
-        let root = std::env::temp_dir().join(format!("windtunnel-replay-{}", std::process::id()));
-        let package = root.join("kv");
-        std::fs::create_dir_all(&package).expect("the system's directory for temporary files is writable");
-        std::fs::write(root.join("Cargo.lock"), "").expect("as above");
-        std::fs::write(root.join("storm.txt"), PLAN).expect("as above");
+        let root = tempfile::tempdir().expect("the system's directory for temporary files is writable");
+        let package = root.path().join("kv");
+        std::fs::create_dir_all(&package).expect("it is a directory of ours");
+        std::fs::write(root.path().join("Cargo.lock"), "").expect("as above");
+        std::fs::write(root.path().join("storm.txt"), PLAN).expect("as above");
         std::fs::write(package.join("calm.txt"), "").expect("as above");
         let storm = read_below(&package, Path::new("storm.txt"));
         assert!(matches!(storm, Ok(ReplayFile::Plan(plan)) if plan.faults.len() == 1));
         let calm = read_below(&package, Path::new("calm.txt"));
         assert!(matches!(calm, Ok(ReplayFile::Plan(plan)) if plan.faults.is_empty()));
         let missing = read_below(&package, Path::new("0x5f1d")).expect_err("there is none").to_string();
-        std::fs::remove_dir_all(&root).expect("it is ours");
         let problems = [
             parse("storm.txt", "1s crash kv1\n2s crahs kv1\n"),
             parse("storm.json", "{}"),

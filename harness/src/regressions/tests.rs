@@ -6,7 +6,7 @@ use crate::arguments::Paths;
 use crate::document::Source;
 use crate::settings::SaveSetting;
 use std::fs;
-use std::path::PathBuf;
+use tempfile::TempDir;
 
 const SHOWN: &str = "chaos-regressions/kv/linearizable.toml";
 
@@ -36,28 +36,20 @@ fn read(text: &str) -> Vec<Entry> {
 }
 
 /// A package's directory that is gone when the test is.
-struct Package(PathBuf);
+struct Package(TempDir);
 
 impl Package {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("windtunnel-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("the system's directory for temporary files is writable");
-        Self(path)
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("the system's directory for temporary files is writable"))
     }
 
     fn regressions(&self) -> Regressions {
-        Regressions::below(&self.0, "kv", "linearizable::case_1", "kv::linearizable::case_1")
+        Regressions::below(self.0.path(), "kv", "linearizable::case_1", "kv::linearizable::case_1")
     }
 
     fn files(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.0.join("chaos-regressions/kv")).expect("it was made");
+        let entries = fs::read_dir(self.0.path().join("chaos-regressions/kv")).expect("it was made");
         entries.map(|entry| entry.expect("as above").file_name().to_string_lossy().into_owned()).collect()
-    }
-}
-
-impl Drop for Package {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).expect("it is ours");
     }
 }
 
@@ -148,7 +140,7 @@ fn a_malformed_file_says_where_and_what_to_do() {
 
 #[test]
 fn a_test_has_a_file_of_its_own_below_its_package() {
-    let package = Package::new("regressions");
+    let package = Package::new();
     let regressions = package.regressions();
     assert_eq!(regressions.read(), Ok(Vec::new()));
     let new = entry(LOST, 1, TWO_FAULTS);
@@ -162,17 +154,17 @@ fn a_test_has_a_file_of_its_own_below_its_package() {
 
 #[test]
 fn what_may_not_be_written_is_printed() {
-    let package = Package::new("scissors");
+    let package = Package::new();
     let regressions = package.regressions();
     let new = entry(LOST, 1, TWO_FAULTS);
     let Ok(Saved::Printed(text)) = regressions.save(&new, &[], Saving::Print) else { panic!("it is printed") };
-    assert!(!package.0.join("chaos-regressions").exists());
+    assert!(!package.0.path().join("chaos-regressions").exists());
     insta::assert_snapshot!(text);
     // What lies between the scissors is a file, or the end of one.
     let inside = text.lines().filter(|line| !line.starts_with("----")).map(|line| format!("{line}\n"));
     assert_eq!(read(&inside.collect::<String>()), std::slice::from_ref(&new));
     // A tree that cannot be written, whoever runs the test: a file stands where the directory should.
-    fs::write(package.0.join("chaos-regressions"), "").expect("it is writable");
+    fs::write(package.0.path().join("chaos-regressions"), "").expect("it is writable");
     let answer = regressions.save(&new, &[], Saving::Write);
     assert!(
         matches!(&answer, Ok(Saved::Printed(text)) if text.contains("so that it is printed instead")),

@@ -115,8 +115,9 @@ mod tests {
 
     #[test]
     fn each_host_has_a_file_with_event_numbers_and_times() {
-        let directory = std::env::temp_dir().join(format!("windtunnel-files-{}", std::process::id()));
-        let files = LogDirectory { path: directory.clone(), shown: "target/chaos/kv/test".to_owned() };
+        let directory = tempfile::tempdir().expect("the system's directory for temporary files is writable");
+        let directory = directory.path();
+        let files = LogDirectory { path: directory.to_owned(), shown: "target/chaos/kv/test".to_owned() };
         let record = |event, host: &str, kind, text: &str| Record {
             at: At { event, now_ns: event * 1_000_001 },
             kind,
@@ -128,7 +129,6 @@ mod tests {
             record(12, "kv0", Kind::Output, "listening\n"),
             record(1204, "kv1", Kind::ErrorOutput, "no quorum\n"),
         ];
-        std::fs::create_dir_all(&directory).expect("the system's directory for temporary files is writable");
         std::fs::write(directory.join("kv9.log"), "of an earlier case").expect("it is writable");
         let ops = Argument {
             name: "ops".to_owned(),
@@ -151,6 +151,5 @@ mod tests {
             1204      1.204001204 ! no quorum
         ");
         assert!(!directory.join("kv9.log").exists());
-        std::fs::remove_dir_all(&directory).expect("it is ours");
     }
 }

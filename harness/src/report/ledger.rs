@@ -83,12 +83,12 @@ mod tests {
 
     #[test]
     fn each_case_is_a_line() {
-        let directory = std::env::temp_dir().join(format!("windtunnel-ledger-{}", std::process::id()));
-        let ledger = Ledger::begin(&directory);
+        let directory = tempfile::tempdir().expect("the system's directory for temporary files is writable");
+        let ledger = Ledger::begin(directory.path());
         let at = At { event: 1204, now_ns: 5_961_000_000 };
         ledger.add(&Entry::new("calm:0x5f1d".to_owned(), None, Some(0xabc), at, Duration::from_millis(7)));
         ledger.add(&Entry::new("0x5f1d".to_owned(), Some("deadlock: \"all\"\n  wait"), None, at, Duration::ZERO));
-        let lines = std::fs::read_to_string(directory.join("cases.jsonl")).expect("it was written");
+        let lines = std::fs::read_to_string(directory.path().join("cases.jsonl")).expect("it was written");
         let [passed, failed] = lines.lines().collect::<Vec<_>>()[..] else { panic!("two cases, two lines: {lines}") };
         assert!(passed.starts_with(r#"{"seed":"calm:0x5f1d","outcome":"passed","digest":"0000"#), "{passed}");
         let numbers =
@@ -97,6 +97,5 @@ mod tests {
         assert!(failed.starts_with(r#"{"seed":"0x5f1d","outcome":"failed","digest":null,"#), "{failed}");
         let failure = r#""failure":"deadlock: \"all\"","digest_when_logged":null}"#;
         assert!(failed.ends_with(failure), "{failed}");
-        std::fs::remove_dir_all(&directory).expect("it is ours");
     }
 }

@@ -177,15 +177,14 @@ fn a_plan_goes_with_a_seed_and_a_token_with_one_case() {
 
 #[test]
 fn settings_are_found_above_the_package() {
-    let root = std::env::temp_dir().join(format!("windtunnel-settings-{}", std::process::id()));
-    let package = root.join("crates/kv");
-    std::fs::create_dir_all(&package).expect("the system's directory for temporary files is writable");
-    std::fs::write(root.join("Cargo.lock"), "").expect("as above");
-    std::fs::write(root.join("chaos.toml"), CI).expect("as above");
+    let root = tempfile::tempdir().expect("the system's directory for temporary files is writable");
+    let package = root.path().join("crates/kv");
+    std::fs::create_dir_all(&package).expect("it is a directory of ours");
+    std::fs::write(root.path().join("Cargo.lock"), "").expect("as above");
+    std::fs::write(root.path().join("chaos.toml"), CI).expect("as above");
     let of_workspace = parse(&[("CI", "1")]).and_then(|settings| settings.with_file(&package));
     std::fs::write(package.join("chaos.toml"), "[profile.ci]\njobs = 'many'\n").expect("as above");
     let of_package = parse(&[]).and_then(|settings| settings.with_file(&package));
-    std::fs::remove_dir_all(&root).expect("it is ours");
     assert_eq!(of_workspace.expect("it is right").jobs, NonZeroU32::new(4));
     let error = of_package.expect_err("it is wrong").to_string();
     assert_eq!(error, "crates/kv/chaos.toml, line 2: `jobs`: it takes a number from 1");

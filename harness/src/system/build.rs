@@ -103,11 +103,11 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_executable_is_known_by_its_content() {
-        let path = std::env::temp_dir().join(format!("windtunnel-build-{}", std::process::id()));
-        std::fs::write(&path, b"#!/bin/sh\n").expect("the system's directory for temporary files is writable");
+        let directory = tempfile::tempdir().expect("the system's directory for temporary files is writable");
+        let path = directory.path().join("program");
+        std::fs::write(&path, b"#!/bin/sh\n").expect("it is a directory of ours");
         let file = File::open(&path).expect("it was written");
         assert_eq!(build_id(&file).expect("it can be read"), None);
         assert_eq!(content_hash(&file).expect("it can be read"), xxh3_64(b"#!/bin/sh\n"));
-        std::fs::remove_file(&path).expect("it is ours");
     }
 }

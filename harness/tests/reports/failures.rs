@@ -1,7 +1,7 @@
 //! Every way to fail has its own first sentence, and one block.
 
 use super::fixtures::CHANGING_FILE;
-use super::run;
+use super::{run, temporary};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
@@ -110,14 +110,13 @@ fn an_unknown_host_is_told_with_those_there_are() {
 
 #[test]
 fn the_last_twenty_lines_are_shown_and_all_are_in_the_file() {
-    let out = std::env::temp_dir().join(format!("windtunnel-reports-{}", std::process::id()));
-    let printed = run("writes_a_lot").seed("7").env("CHAOS_OUT", &out.to_string_lossy()).printed();
+    let out = temporary();
+    let printed = run("writes_a_lot").seed("7").env("CHAOS_OUT", &out.path().to_string_lossy()).printed();
     printed.contains("test (the last 20 of 1,003 lines)").contains("| line 999");
     assert!(!printed.text.contains("| line 900"));
-    let file = out.join("windtunnel.reports/fixtures.writes_a_lot/test.log");
+    let file = out.path().join("windtunnel.reports/fixtures.writes_a_lot/test.log");
     let log = std::fs::read_to_string(file).expect("the log is where `CHAOS_OUT` says");
     assert_eq!(log.lines().filter(|line| line.contains("| line ")).count(), 1000);
-    std::fs::remove_dir_all(out).expect("it is ours");
 }
 
 #[test]

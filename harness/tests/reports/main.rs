@@ -10,6 +10,7 @@ mod settings;
 mod storms;
 
 use std::process::{Command, Output};
+use tempfile::TempDir;
 
 /// A fixture, about to be run.
 struct Run {
@@ -32,6 +33,11 @@ fn run(fixture: &str) -> Run {
     // Fixtures fail by design; what they find belongs into no file of the checkout.
     command.env("CHAOS_SAVE", "never");
     Run { command }
+}
+
+/// A directory that goes with the test.
+fn temporary() -> TempDir {
+    tempfile::tempdir().expect("the system's directory for temporary files is writable")
 }
 
 impl Run {

@@ -1,6 +1,6 @@
 //! Storms that are drawn: what is found, how small it becomes, and what is said when nothing was tested.
 
-use super::{Printed, run};
+use super::{Printed, run, temporary};
 
 impl Printed {
     /// The lines of the block's plan.
@@ -44,8 +44,8 @@ fn the_answer_is_the_same_at_any_number_of_jobs_and_when_the_seed_is_given() {
 
 #[test]
 fn what_is_pasted_tells_the_same_story_word_for_word() {
-    let out = std::env::temp_dir().join(format!("windtunnel-story-{}", std::process::id()));
-    let run = |fixture| run(fixture).env("CHAOS_OUT", &out.to_string_lossy());
+    let out = temporary();
+    let run = |fixture| run(fixture).env("CHAOS_OUT", &out.path().to_string_lossy());
     let found = run("forgets_in_a_crash").env("CHAOS_CASES", "200").printed();
     assert_eq!(
         found.field("needed"),
@@ -55,12 +55,11 @@ fn what_is_pasted_tells_the_same_story_word_for_word() {
     let replayed = run("forgets_in_a_crash").env("CHAOS_REPLAY", token).printed();
     assert_eq!(found.block(), replayed.block());
     assert!(!replayed.text.contains("shrinking"), "{}", replayed.text);
-    std::fs::remove_dir_all(&out).expect("it is ours");
+    std::fs::remove_dir_all(out.path()).expect("it is ours");
     // Without what the first run left behind it is the same case, found otherwise.
     let elsewhere = run("forgets_in_a_crash").env("CHAOS_REPLAY", token).printed();
     assert_eq!(elsewhere.field("digest"), found.field("digest"));
     assert_eq!(elsewhere.field("found").split(',').next(), Some("in the only case"));
-    std::fs::remove_dir_all(out).expect("it is ours");
 }
 
 #[test]
@@ -101,10 +100,10 @@ fn a_token_of_another_test_is_refused() {
 
 #[test]
 fn what_was_found_is_kept_and_replayed_before_anything_new() {
-    let package = std::env::temp_dir().join(format!("windtunnel-regressions-{}", std::process::id()));
-    std::fs::create_dir_all(&package).expect("the system's directory for temporary files is writable");
-    let kept = |run: super::Run| run.env("CHAOS_SAVE", "auto").env("CARGO_MANIFEST_DIR", &package.to_string_lossy());
-    let file = package.join("chaos-regressions/windtunnel.reports/fixtures.forgets_in_a_crash.toml");
+    let package = temporary();
+    let kept =
+        |run: super::Run| run.env("CHAOS_SAVE", "auto").env("CARGO_MANIFEST_DIR", &package.path().to_string_lossy());
+    let file = package.path().join("chaos-regressions/windtunnel.reports/fixtures.forgets_in_a_crash.toml");
 
     let found = kept(run("forgets_in_a_crash").env("CHAOS_CASES", "64")).printed();
     assert!(found.field("saved").ends_with("fixtures.forgets_in_a_crash.toml (commit it)"), "{}", found.text);
@@ -119,7 +118,7 @@ fn what_was_found_is_kept_and_replayed_before_anything_new() {
     assert_eq!(std::fs::read_to_string(&file).expect("it is there"), text);
 
     // A file by name: its cases and no others.
-    let other = package.join("other.toml");
+    let other = package.path().join("other.toml");
     let by_hand = "[[found]]\nseed = \"0x7\"\nplan = \"50ms pause store for 100ms\"\n";
     std::fs::write(&other, by_hand).expect("it is a directory of ours");
     let by_name = run("forgets_in_a_crash").env("CHAOS_REPLAY", &other.to_string_lossy()).printed();
@@ -144,7 +143,6 @@ fn what_was_found_is_kept_and_replayed_before_anything_new() {
     let on_ci = kept(run("forgets_in_a_crash").env("CI", "true").env("CHAOS_CASES", "200")).printed();
     on_ci.contains("---- 8< ----").contains("[[found]]");
     assert!(!file.exists());
-    std::fs::remove_dir_all(package).expect("it is ours");
 }
 
 #[test]
@@ -179,9 +177,10 @@ fn everything_that_the_simulated_world_can_do_happens_and_repeats() {
 
 #[test]
 fn a_plan_that_does_nothing_is_told_of() {
-    let plan = std::env::temp_dir().join(format!("windtunnel-plan-{}.txt", std::process::id()));
+    let place = temporary();
+    let plan = place.path().join("plan.txt");
     let with = |text: &str, seed: &str| {
-        std::fs::write(&plan, text).expect("the system's directory for temporary files is writable");
+        std::fs::write(&plan, text).expect("it is a directory of ours");
         run("remembers_without_crashes").seed(seed).env("CHAOS_REPLAY", &plan.to_string_lossy()).printed()
     };
     let empty = with("", "1-2");
@@ -195,7 +194,6 @@ fn a_plan_that_does_nothing_is_told_of() {
     let calm = with("1s pause store for 1s", "calm:1");
     assert!(!calm.passed, "{}", calm.text);
     calm.contains("CHAOS_SEED asks for a calm case, which has no faults, and CHAOS_REPLAY names a plan; drop one");
-    std::fs::remove_file(plan).expect("it is ours");
 }
 
 #[test]
@@ -262,10 +260,10 @@ fn faults_that_do_nothing_are_noticed() {
 
 #[test]
 fn a_second_attempt_replays_what_the_first_found() {
-    let out = std::env::temp_dir().join(format!("windtunnel-attempts-{}", std::process::id()));
+    let out = temporary();
     let attempt = |id: &str, number: &str| {
         let run = run("forgets_in_a_crash").env("NEXTEST_RUN_ID", id).env("NEXTEST_ATTEMPT", number);
-        run.env("CHAOS_OUT", &out.to_string_lossy()).env("CHAOS_CASES", "200").printed()
+        run.env("CHAOS_OUT", &out.path().to_string_lossy()).env("CHAOS_CASES", "200").printed()
     };
     let first = attempt("one", "1");
     let second = attempt("one", "2");
@@ -273,21 +271,19 @@ fn a_second_attempt_replays_what_the_first_found() {
     assert_eq!(second.field("digest"), first.field("digest"));
     // Another run is another run.
     assert!(!attempt("two", "2").text.contains("an earlier attempt"));
-    std::fs::remove_dir_all(out).expect("it is ours");
 }
 
 #[test]
 fn a_second_attempt_does_not_forget_what_was_not_the_failure_that_was_expected() {
-    let out = std::env::temp_dir().join(format!("windtunnel-expected-{}", std::process::id()));
+    let out = temporary();
     let attempt = |number: &str| {
         let run = run("expects_another_failure").env("NEXTEST_RUN_ID", "one").env("NEXTEST_ATTEMPT", number);
-        run.env("CHAOS_OUT", &out.to_string_lossy()).env("CHAOS_CASES", "200").printed()
+        run.env("CHAOS_OUT", &out.path().to_string_lossy()).env("CHAOS_CASES", "200").printed()
     };
     let (first, second) = (attempt("1"), attempt("2"));
     second.contains("an earlier attempt of this run failed with this case, which is replayed");
     assert_eq!(second.sentence(), first.sentence());
     second.contains("while `expect_failure` expects a failure with \"the disk is gone\"");
-    std::fs::remove_dir_all(out).expect("it is ours");
 }
 
 #[test]
@@ -301,8 +297,8 @@ fn a_storm_can_blow_in_the_process_itself() {
 
 #[test]
 fn events_are_those_of_the_case_that_was_asked_for() {
-    let out = std::env::temp_dir().join(format!("windtunnel-events-{}", std::process::id()));
-    let run = || run("remembers_without_crashes").seed("7").env("CHAOS_OUT", &out.to_string_lossy());
+    let out = temporary();
+    let run = || run("remembers_without_crashes").seed("7").env("CHAOS_OUT", &out.path().to_string_lossy());
     let events = || {
         let printed = run().env("CHAOS_EVENTS", "1").printed();
         // The rehearsal has events of its own.
@@ -313,7 +309,6 @@ fn events_are_those_of_the_case_that_was_asked_for() {
     let (one, two) = (events(), events());
     assert!(one.lines().count() > 100, "{one}");
     assert_eq!(one, two);
-    std::fs::remove_dir_all(out).expect("it is ours");
 }
 
 #[test]
@@ -322,13 +317,12 @@ fn a_plan_that_nothing_carries_out_is_an_error_with_a_seed_too() {
     let alone = run("has_a_plan_and_no_storm").seed("7").printed();
     assert!(alone.sentence().starts_with(impossible), "{}", alone.text);
     // Trying again makes it no better.
-    let out = std::env::temp_dir().join(format!("windtunnel-impossible-{}", std::process::id()));
+    let out = temporary();
     for attempt in ["1", "2"] {
         let run = run("has_a_plan_and_no_storm").env("NEXTEST_RUN_ID", "one").env("NEXTEST_ATTEMPT", attempt);
-        let printed = run.env("CHAOS_OUT", &out.to_string_lossy()).printed();
+        let printed = run.env("CHAOS_OUT", &out.path().to_string_lossy()).printed();
         assert!(printed.sentence().starts_with(impossible), "attempt {attempt}: {}", printed.text);
     }
-    std::fs::remove_dir_all(out).expect("it is ours");
 }
 
 #[test]
@@ -350,14 +344,14 @@ fn a_plan_of_which_nothing_is_left_is_carried_by_a_token() {
 
 #[test]
 fn a_plan_that_does_not_fit_is_refused_not_cut() {
-    let file = std::env::temp_dir().join(format!("windtunnel-long-{}.plan", std::process::id()));
+    let place = temporary();
+    let file = place.path().join("long.plan");
     let faults: Vec<String> = (0..8000).map(|at| format!("{at}ms pause store for 1ms")).collect();
-    std::fs::write(&file, faults.join("\n")).expect("the system's directory for temporary files is writable");
+    std::fs::write(&file, faults.join("\n")).expect("it is a directory of ours");
     let run = run("has_a_plan_of_its_own").env("CHAOS_REPLAY", &file.to_string_lossy());
     let printed = run.env("CHAOS_SEED", "7").printed();
     assert!(printed.sentence().starts_with("impossible: the plan is "), "{}", printed.text);
     printed.contains("131072 fit: ask for fewer faults");
-    std::fs::remove_file(file).expect("it is ours");
 }
 
 #[test]

@@ -268,7 +268,8 @@ mod tests {
 
     #[test]
     fn only_whole_lines_are_heard_each_once() {
-        let path = std::env::temp_dir().join(format!("xtask-status-{}", std::process::id()));
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("status");
         let mut status = Status::new(path.clone());
         assert!(status.lines().expect("no file yet").is_empty());
         fs::write(&path, "started 6.1\nen").expect("a file");
@@ -276,6 +277,5 @@ mod tests {
         fs::write(&path, "started 6.1\nended 3\n").expect("a file");
         assert_eq!(status.lines().expect("the other"), ["ended 3"]);
         assert!(status.lines().expect("nothing new").is_empty());
-        fs::remove_file(&path).expect("it is there");
     }
 }

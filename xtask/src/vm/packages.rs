@@ -309,15 +309,15 @@ mod tests {
 
     #[test]
     fn what_a_killed_run_left_is_removed_and_a_living_one_is_let_be() {
-        let place = std::env::temp_dir().join(format!("xtask-sweep-{}", std::process::id()));
+        let place = tempfile::tempdir().expect("a directory");
+        let place = place.path();
         // Linux numbers processes up to 2^22 at most: proc_sys_kernel(5).
         let (dead, alive) = (place.join("run-4194305"), place.join(format!("run-{}", std::process::id())));
         for directory in [&dead, &alive, &place.join("box-1")] {
             fs::create_dir_all(directory).expect("a directory");
         }
-        sweep(&place).expect("it can be read");
+        sweep(place).expect("it can be read");
         assert!(!dead.exists() && alive.exists() && place.join("box-1").exists());
-        fs::remove_dir_all(&place).expect("it is there");
     }
 
     #[test]

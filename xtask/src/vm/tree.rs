@@ -65,16 +65,16 @@ mod tests {
 
     #[test]
     fn a_program_is_started_by_the_loader_of_its_own_tree() {
-        let root = std::env::temp_dir().join(format!("xtask-tree-{}", std::process::id()));
+        let place = tempfile::tempdir().expect("a directory");
+        let root = place.path();
         let libraries = root.join("lib/x86_64-linux-gnu");
         fs::create_dir_all(libraries.join("pulseaudio")).expect("a directory");
-        assert!(Tree::new(&root).expect("a tree").words("bin/xz").is_err(), "without a loader");
+        assert!(Tree::new(root).expect("a tree").words("bin/xz").is_err(), "without a loader");
         fs::write(libraries.join("ld-linux-x86-64.so.2"), "").expect("a file");
-        let words = Tree::new(&root).expect("a tree").words("bin/xz").expect("a loader");
+        let words = Tree::new(root).expect("a tree").words("bin/xz").expect("a loader");
         let (root, joined) = (root.display(), words[2].display().to_string());
         assert_eq!(words[0], libraries.join("ld-linux-x86-64.so.2"));
         assert_eq!(joined, format!("{root}/lib/x86_64-linux-gnu:{root}/lib/x86_64-linux-gnu/pulseaudio"));
         assert_eq!(words[3].display().to_string(), format!("{root}/bin/xz"));
-        fs::remove_dir_all(root.to_string()).expect("it is there");
     }
 }
