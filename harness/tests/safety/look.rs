@@ -62,12 +62,13 @@ pub fn reap() -> Vec<(u32, windtunnel_inject::sys::End)> {
 /// Where the sandbox's group is.
 pub fn own_groups() -> Vec<String> {
     let layout = windtunnel_inject::cgroup::Layout::of(std::process::id()).expect("this process is in groups");
-    layout
-        .hierarchies
-        .iter()
-        .map(|hierarchy| hierarchy.own.display().to_string())
-        .filter(|own| own.ends_with("-sandbox"))
-        .collect()
+    // In version 2 this process is in a group below it, and its name says more.
+    let is_sandbox = |group: &&Path| {
+        let name = group.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        name.split('+').next().is_some_and(|name| name.ends_with("-sandbox"))
+    };
+    let groups = layout.hierarchies.iter().filter_map(|hierarchy| hierarchy.own.ancestors().find(is_sandbox));
+    groups.map(|group| group.display().to_string()).collect()
 }
 
 /// Everybody but this process. Who has ended does nothing any more.

@@ -6,7 +6,7 @@ use rustix::mount::{MountFlags, mount};
 use rustix::thread::UnshareFlags;
 use std::io::{Read as _, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use windtunnel_inject::cgroup::Group;
+use windtunnel_inject::cgroup::{Group, join};
 use windtunnel_inject::journal::Journal;
 use windtunnel_inject::namespace::{is_privileged, leave_for_new};
 use windtunnel_inject::sys::{Forked, end_now, fork, wait};
@@ -51,8 +51,11 @@ pub fn in_sandbox(work: impl FnOnce() -> Result<String, String>) {
 /// The process outside of the sandbox's PID namespace: it has the group, and waits.
 fn around(first: impl FnOnce() -> i32) -> i32 {
     // Without privilege there are none to be had, and the machine's journals are no business of a test's.
-    let group =
-        if is_privileged() { Journal::open().and_then(|journal| Group::make(&journal, "sandbox")).ok() } else { None };
+    let group = if is_privileged() {
+        Journal::open().and_then(|journal| Group::make_for_groups(&journal, "sandbox")).ok()
+    } else {
+        None
+    };
     let kinds = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWNET | UnshareFlags::NEWUTS;
     if let Err(error) = leave_for_new(kinds | UnshareFlags::NEWIPC) {
         eprintln!("skipped: {error}");
@@ -60,9 +63,8 @@ fn around(first: impl FnOnce() -> i32) -> i32 {
     }
     match fork() {
         Ok(Forked::Child) => {
-            for directory in group.iter().flat_map(Group::directories) {
-                std::fs::write(directory.join("cgroup.procs"), "0").expect("this process joins the group");
-            }
+            let entrances: Vec<_> = group.iter().flat_map(Group::entrances).collect();
+            join(&entrances).expect("this process joins the group");
             end_now(first())
         }
         Ok(Forked::Parent(pid)) => {

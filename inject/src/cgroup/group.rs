@@ -1,9 +1,11 @@
 //! One group, in all hierarchies.
 
 use super::layout::{Controller, Hierarchy, Layout, Version};
-use super::{remove, v2};
+use super::lend::{self, PREFIX, Place};
+use super::remove;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Change, Journal, Members, Restore, Undo};
+use crate::process::identity::Identity;
 use crate::process::proc;
 use crate::step::reached;
 use crate::target::{Process, Target};
@@ -41,21 +43,43 @@ pub struct Group {
     /// A directory for each hierarchy that it is in.
     directories: Vec<(Version, PathBuf)>,
     layout: Layout,
-    /// Newest last: they are undone in the other direction.
-    made: Vec<Change>,
+    /// Where in it its own members are, if it has others below it.
+    inside: Option<PathBuf>,
+    /// None of one that was there already.
+    made: Option<Change>,
+}
+
+/// What a new group is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    /// Processes.
+    Members,
+    /// Groups that its members make.
+    Groups,
 }
 
 impl Group {
     /// Makes a group below the caller's own, in every hierarchy that is mounted. When it is removed, or the caller
     /// ends, its members are killed.
     ///
-    /// The directory is called `windtunnel-PID-START-N-NAME`, which is nobody else's.
+    /// The directory is called `windtunnel-PID-START-NAMESPACE-N-NAME`, which is nobody else's, and for which
+    /// controllers of version 2 it needs the group above: `+cpu+io`.
     ///
     /// # Errors
     /// This user may not make groups, or nothing is mounted: what is lacking, and the remedy.
     pub fn make(journal: &Journal, name: &str) -> Result<Self> {
         let layout = Layout::of(std::process::id())?;
-        Self::make_in(journal, layout, name, |_| Members::Kill)
+        Self::make_in(journal, layout, name, Holds::Members, |_| Members::Kill)
+    }
+
+    /// As [`make`](Self::make), with room for groups that its members make: these are in it, and end with it. Who is to
+    /// be a member joins its [entrances](Self::entrances).
+    ///
+    /// # Errors
+    /// As `make`.
+    pub fn make_for_groups(journal: &Journal, name: &str) -> Result<Self> {
+        let layout = Layout::of(std::process::id())?;
+        Self::make_in(journal, layout, name, Holds::Groups, |_| Members::Kill)
     }
 
     /// Makes a group around a process of somebody else's and all that descend from it, below where they are now. When
@@ -66,7 +90,7 @@ impl Group {
     pub fn around(journal: &Journal, process: &Process) -> Result<Self> {
         process.identity()?;
         let layout = Layout::of(process.pid)?;
-        let group = Self::make_in(journal, layout, "around", Members::MoveTo)?;
+        let group = Self::make_in(journal, layout, "around", Holds::Members, Members::MoveTo)?;
         for pid in proc::tree(process.pid) {
             match group.add(pid) {
                 Err(Error { kind: ErrorKind::TargetGone, .. }) if pid != process.pid => {}
@@ -104,7 +128,7 @@ impl Group {
                 directories.push((hierarchy.version, found));
             }
         }
-        Ok(Self { journal: journal.clone(), directories, layout, made: Vec::new() })
+        Ok(Self { journal: journal.clone(), directories, layout, inside: None, made: None })
     }
 
     /// The group of a target: one [around](Self::around) a process, the one that a directory names.
@@ -148,40 +172,70 @@ impl Group {
         journal: &Journal,
         layout: Layout,
         name: &str,
+        holds: Holds,
         // Of the groups that the process is in, in the same order as the new ones.
         members: impl FnOnce(Vec<PathBuf>) -> Members,
     ) -> Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let holder = journal.holder();
+        // Processes of other PID namespaces may have the same number.
+        let Identity { pid, start_ticks, pid_namespace, .. } = journal.holder();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("windtunnel-{}-{}-{number}-{name}", holder.pid, holder.start_ticks);
-        let mut made = Vec::new();
-        let (mut parents, mut own) = (Vec::<(Version, PathBuf)>::new(), Vec::new());
-        for hierarchy in &layout.hierarchies {
-            // Only what faults use: a hierarchy for systemd's own purposes is left alone.
-            let is_used = |controller: &Controller| layout.controlling(*controller) == Some(hierarchy);
-            let used: Vec<Controller> = Controller::ALL.into_iter().filter(is_used).collect();
-            let parent = match hierarchy.version {
-                Version::One if used.is_empty() => continue,
-                Version::One => hierarchy.own.clone(),
-                Version::Two => v2::parent(journal, hierarchy, &used, &mut made)?,
-            };
-            parents.push((hierarchy.version, parent));
-            own.push(hierarchy.own.clone());
-        }
-        if parents.is_empty() {
+        let name = format!("{PREFIX}{pid}-{start_ticks}-{pid_namespace}-{number}-{name}");
+        let used = |hierarchy: &Hierarchy| -> Vec<Controller> {
+            Controller::ALL.into_iter().filter(|one| layout.controlling(*one) == Some(hierarchy)).collect()
+        };
+        // Only what faults use: a hierarchy for systemd's own purposes is left alone.
+        let is_used = |hierarchy: &&Hierarchy| hierarchy.version == Version::Two || !used(hierarchy).is_empty();
+        let hierarchies: Vec<&Hierarchy> = layout.hierarchies.iter().filter(is_used).collect();
+        if hierarchies.is_empty() {
             return Err(Error::lacking("make a control group", "no cgroup file system is mounted", "mount one"));
         }
-        let directories: Vec<(Version, PathBuf)> =
-            parents.iter().map(|(version, parent)| (*version, parent.join(&name))).collect();
-        let undo = Undo::RemoveGroup {
-            directories: directories.iter().map(|(_, directory)| directory.clone()).collect(),
-            members: members(own),
+        let members = members(hierarchies.iter().map(|hierarchy| hierarchy.own.clone()).collect());
+        let make = |place: Option<&Path>, wanted: &[&'static str]| {
+            let locked = place.map(Place::lock);
+            let lent = locked.as_ref().map(|place| place.lent(wanted)).unwrap_or_default();
+            let name = lend::marked(&name, &lent);
+            let parent = |hierarchy: &Hierarchy| match hierarchy.version {
+                Version::One => hierarchy.own.clone(),
+                Version::Two => place.unwrap_or(&hierarchy.own).to_owned(),
+            };
+            let directories: Vec<(Version, PathBuf)> =
+                hierarchies.iter().map(|hierarchy| (hierarchy.version, parent(hierarchy).join(&name))).collect();
+            let two = directories.iter().find(|(version, _)| *version == Version::Two).map(|(_, directory)| directory);
+            let inside = two.filter(|_| holds == Holds::Groups).map(|directory| directory.join("members"));
+            let undo = Undo::RemoveGroup {
+                directories: directories.iter().map(|(_, directory)| directory.clone()).collect(),
+                members: members.clone(),
+            };
+            let ((), change) = journal.change(undo, || {
+                // Not longer: undoing it takes the lock as well.
+                let locked = locked;
+                directories.iter().try_for_each(|(_, directory)| make_directory(directory))?;
+                locked.iter().try_for_each(|place| place.lend(&lent))?;
+                if let (Some(two), Some(inside)) = (two, &inside) {
+                    lend::give(two, wanted)?;
+                    make_directory(inside)?;
+                }
+                Ok(())
+            })?;
+            Ok((directories, inside, change))
         };
-        let ((), change) =
-            journal.change(undo, || directories.iter().try_for_each(|(_, directory)| make_directory(directory)))?;
-        made.push(change);
-        Ok(Self { journal: journal.clone(), directories, layout, made })
+        let made = match layout.two() {
+            None => make(None, &[]),
+            Some(two) => {
+                let wanted = lend::wanted(&used(two));
+                let mut made = Err(Error::gone("find a place for a group"));
+                for place in lend::places(two, &wanted)? {
+                    made = make(Some(&place), &wanted);
+                    if made.is_ok() {
+                        break;
+                    }
+                }
+                made
+            }
+        };
+        let (directories, inside, change) = made?;
+        Ok(Self { journal: journal.clone(), directories, layout, inside, made: Some(change) })
     }
 
     /// The directory in which this is controlled.
@@ -198,7 +252,7 @@ impl Group {
             *version == hierarchy.version && directory.starts_with(&hierarchy.mount)
         };
         let (version, directory) = self.directories.iter().find(in_it).ok_or_else(lacking)?;
-        if *version == Version::Two && !v2::has(directory, controller) {
+        if *version == Version::Two && !lend::has(directory, controller) {
             return Err(lacking());
         }
         Ok((*version, directory))
@@ -207,6 +261,15 @@ impl Group {
     /// All its directories.
     pub fn directories(&self) -> impl Iterator<Item = &Path> {
         self.directories.iter().map(|(_, directory)| directory.as_path())
+    }
+
+    /// The directories by which processes [join] it.
+    pub fn entrances(&self) -> Vec<PathBuf> {
+        let entrance = |(version, directory): &(Version, PathBuf)| match (version, &self.inside) {
+            (Version::Two, Some(inside)) => inside.clone(),
+            _ => directory.clone(),
+        };
+        self.directories.iter().map(entrance).collect()
     }
 
     /// As a target for faults.
@@ -224,7 +287,7 @@ impl Group {
     /// # Errors
     /// It has ended, or this user may not move it.
     pub fn add(&self, pid: u32) -> Result<()> {
-        for directory in self.directories() {
+        for directory in self.entrances() {
             let file = directory.join("cgroup.procs");
             let what = || format!("move process {pid} into {}", directory.display());
             match OpenOptions::new().write(true).open(&file).and_then(|mut file| write!(file, "{pid}")) {
@@ -263,7 +326,7 @@ impl Group {
     }
 
     fn take_back(&mut self) -> Result<()> {
-        while let Some(mut change) = self.made.pop() {
+        if let Some(change) = &mut self.made {
             change.undo()?;
         }
         Ok(())

@@ -101,7 +101,7 @@ impl Layout {
     pub fn controlling(&self, controller: Controller) -> Option<&Hierarchy> {
         let name = controller.name(Version::One);
         let one = self.hierarchies.iter().find(|hierarchy| hierarchy.controllers.iter().any(|found| found == name));
-        let two = || self.two().filter(|two| super::v2::has(&two.mount, controller));
+        let two = || self.two().filter(|two| super::lend::has(&two.mount, controller));
         // Freezing is better in version 2: what is frozen there can still be killed.
         if controller == Controller::Freezer { two().or(one) } else { one.or_else(two) }
     }

@@ -5,11 +5,13 @@
 //! - `limit`: [`Limited`]: a limit of a group, as an [`Injection`](crate::Injection)
 //! - `v1`, `v2`: what the limits and counters are called in each version, and nothing else
 //! - `freeze`: [`Frozen`]: a group that stands still
+//! - `lend`: in version 2, who has controllers, and how groups share what one of them has switched on
 //! - `remove`: how a group ends
 
 mod freeze;
 mod group;
 mod layout;
+mod lend;
 mod limit;
 pub(crate) mod remove;
 mod v1;

@@ -1,9 +1,9 @@
 //! Removing a cgroup, whoever is in it.
 
+use super::lend;
 use crate::journal::{Members, Outcome};
 use crate::step::reached;
 use crate::target::Process;
-use rustix::io::Errno;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -101,12 +101,12 @@ fn remove(directory: &Path) -> io::Result<()> {
     for below in children(directory) {
         remove(&below)?;
     }
-    match rustix::fs::rmdir(directory) {
-        Ok(()) | Err(Errno::NOENT) => {
+    match lend::remove(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => {
             reached("a group's directory is removed");
             Ok(())
         }
-        Err(error) => Err(error.into()),
     }
 }
 

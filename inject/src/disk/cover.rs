@@ -73,7 +73,8 @@ impl DirectoryFull {
 fn source(holder: &Identity) -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    format!("windtunnel-{}-{}-{number}", holder.pid, holder.start_ticks)
+    let Identity { pid, start_ticks, pid_namespace, .. } = holder;
+    format!("windtunnel-{pid}-{start_ticks}-{pid_namespace}-{number}")
 }
 
 impl Injection for DirectoryFull {

@@ -57,10 +57,10 @@ pub(super) enum Groups {
 pub(super) fn attempt_in_world(groups: Groups, trial: impl FnOnce(&Scratch) -> Result<String>) -> Verdict {
     attempt_telling(REMEDY, |teller| {
         let group = match groups {
-            Groups::Wanted => Journal::open().and_then(|journal| Group::make(&journal, "doctor")).ok(),
+            Groups::Wanted => Journal::open().and_then(|journal| Group::make_for_groups(&journal, "doctor")).ok(),
             Groups::Spared => None,
         };
-        let directories: Vec<PathBuf> = group.iter().flat_map(Group::directories).map(PathBuf::from).collect();
+        let directories: Vec<PathBuf> = group.iter().flat_map(Group::entrances).collect();
         let ended = run_world(|keeper, disk| {
             teller.tell(Scratch::new(keeper, disk, &directories).and_then(|scratch| trial(&scratch)));
             0

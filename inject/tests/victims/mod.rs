@@ -162,7 +162,14 @@ pub fn runs_again(process: &Process) {
 
 /// A group of its own; `None`, with the reason said, where this user may not have groups.
 pub fn group(journal: &Journal, name: &str) -> Option<windtunnel_inject::cgroup::Group> {
-    match windtunnel_inject::cgroup::Group::make(journal, name) {
+    made(windtunnel_inject::cgroup::Group::make(journal, name))
+}
+
+/// A group that was to be made; `None`, with the reason said, where this user may not have groups.
+pub fn made(
+    made: windtunnel_inject::error::Result<windtunnel_inject::cgroup::Group>,
+) -> Option<windtunnel_inject::cgroup::Group> {
+    match made {
         Ok(group) => Some(group),
         Err(error) => {
             let is_lacking = matches!(error.kind, windtunnel_inject::error::ErrorKind::Lacking { .. });

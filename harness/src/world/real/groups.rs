@@ -26,13 +26,13 @@ pub(crate) struct WorldGroup {
 impl WorldGroup {
     /// Makes one, if this user may have groups. Without, hosts are limited and struck process by process.
     pub(crate) fn make() -> Self {
-        let group = Journal::open().and_then(|journal| Group::make(&journal, "world"));
+        let group = Journal::open().and_then(|journal| Group::make_for_groups(&journal, "world"));
         Self { group: group.ok() }
     }
 
     /// For the world's own process, at its beginning: puts it into the group, and with it all that it starts.
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
-        self.group.iter().flat_map(Group::directories).map(PathBuf::from).collect()
+        self.group.iter().flat_map(Group::entrances).collect()
     }
 
     /// Ends it, and whoever is still in it.
