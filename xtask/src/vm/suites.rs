@@ -13,8 +13,15 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Packages whose integration tests meet a real kernel.
-const PACKAGES: [&str; 1] = ["windtunnel-inject"];
+/// The package whose integration tests meet a real kernel, all of them.
+const WHOLE: &str = "windtunnel-inject";
+/// Of which there are a few more, by suite and name: what control groups of version 2, which the box has, are to a
+/// world.
+const IN_PART: &str = "windtunnel";
+const PART: [(&str, &str); 2] = [
+    ("safety", "interleavings::nothing_is_left_whoever_is_struck_when_a_privileged_user_runs_it"),
+    ("safety", "noticed::a_limit_that_somebody_lifts_is_missed"),
+];
 /// Seconds that one test may take.
 const TEST_SECONDS_MAX: u32 = 120;
 /// What all of them together may take, the start of the box included.
@@ -49,11 +56,12 @@ pub enum Which<'a> {
 }
 
 impl Which<'_> {
-    fn has(self, suite: &str, test: &str) -> bool {
+    fn has(self, suite: &Suite, test: &str) -> bool {
+        let is_listed = suite.is_whole || PART.contains(&(&suite.name, test));
         match self {
-            Self::All => true,
-            Self::Short => !LONG.contains(&test),
-            Self::Named(text) => suite.contains(text) || test.contains(text),
+            Self::All => is_listed,
+            Self::Short => is_listed && !LONG.contains(&test),
+            Self::Named(text) => suite.name.contains(text) || test.contains(text),
         }
     }
 }
@@ -65,6 +73,8 @@ struct Suite {
     binary: PathBuf,
     /// Where its package is: there it runs, as cargo has it.
     directory: PathBuf,
+    /// Whether all its tests are for the box.
+    is_whole: bool,
 }
 
 /// How a test ended, as `suites.sh` says it.
@@ -85,7 +95,7 @@ pub fn test(root: &Path, unpacked: &Unpacked, which: Which<'_>) -> Result<()> {
     let mut list = Vec::new();
     for suite in &suites {
         let mut tests = tests_of(suite)?;
-        tests.retain(|test| which.has(&suite.name, test));
+        tests.retain(|test| which.has(suite, test));
         list.push((suite, tests));
     }
     let expected = 2 * list.iter().map(|(_, tests)| tests.len()).sum::<usize>();
@@ -140,7 +150,7 @@ fn script(list: &[(&Suite, Vec<String>)]) -> String {
     script
 }
 
-/// Builds the integration tests of [`PACKAGES`]: with all others, so that where those have been run nothing is left to
+/// Builds the integration tests of [`WHOLE`] and [`IN_PART`]: with all others, so that where those have been run nothing is left to
 /// build.
 fn build(root: &Path) -> Result<Vec<Suite>> {
     let build = cargo(root, &["test", "--no-run", "--locked", "--workspace", "--tests"]);
@@ -152,14 +162,15 @@ fn suites(messages: &[Value]) -> Result<Vec<Suite>> {
     let mut suites = Vec::new();
     for message in messages {
         let text = |at: &str| message.pointer(at).and_then(Value::as_str);
-        let wanted = PACKAGES.iter().any(|package| is_of_package(message, package));
-        if !wanted || text("/target/kind/0") != Some("test") {
+        if text("/target/kind/0") != Some("test") {
             continue;
         }
         let found = (text("/target/name"), text("/executable"), text("/manifest_path"));
-        if let (Some(name), Some(binary), Some(manifest)) = found {
+        let (Some(name), Some(binary), Some(manifest)) = found else { continue };
+        let is_whole = is_of_package(message, WHOLE);
+        if is_whole || is_of_package(message, IN_PART) && PART.iter().any(|(suite, _)| *suite == name) {
             let directory = Path::new(manifest).parent().context("a manifest is in a directory")?.to_owned();
-            suites.push(Suite { name: name.to_owned(), binary: binary.into(), directory });
+            suites.push(Suite { name: name.to_owned(), binary: binary.into(), directory, is_whole });
         }
     }
     suites.sort_by(|a, b| a.name.cmp(&b.name));
@@ -184,6 +195,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn links() -> Suite {
+        let (binary, directory) = ("/t/links-2".into(), "/w/inject".into());
+        Suite { name: "links".to_owned(), binary, directory, is_whole: true }
+    }
+
     #[test]
     fn integration_tests_are_found_among_what_was_built() {
         let artifact = |package: &str, binary: &str, kind: &str, name: &str| {
@@ -199,10 +215,14 @@ mod tests {
             artifact("windtunnel-inject", "/t/inject-1", "lib", "windtunnel_inject"),
             artifact("windtunnel-inject", "/t/links-2", "test", "links"),
             artifact("windtunnel-sim", "/t/links-3", "test", "links"),
+            artifact("windtunnel", "/t/safety-4", "test", "safety"),
+            artifact("windtunnel", "/t/reports-5", "test", "reports"),
             json!({ "reason": "build-finished", "success": true }),
         ];
-        let links = Suite { name: "links".to_owned(), binary: "/t/links-2".into(), directory: "/w/inject".into() };
-        assert_eq!(suites(&messages).expect("they say where they are"), [links]);
+        let found = suites(&messages).expect("they say where they are");
+        let binaries: Vec<_> = found.iter().map(|suite| (suite.binary.to_str(), suite.is_whole)).collect();
+        assert_eq!(binaries, [(Some("/t/links-2"), true), (Some("/t/safety-4"), false)]);
+        assert_eq!(found[0], links());
     }
 
     #[test]
@@ -212,21 +232,29 @@ mod tests {
 
     #[test]
     fn every_test_runs_as_both_users() {
-        let suite = Suite { name: "links".to_owned(), binary: "/t/links-2".into(), directory: "/w/inject".into() };
-        let script = script(&[(&suite, vec!["drops".to_owned()])]);
+        let script = script(&[(&links(), vec!["drops".to_owned()])]);
         assert!(script.contains("\none root '/w/inject' '/t/links-2' 'links' 'drops'\n"), "{script}");
         assert!(script.contains("\none nobody '/w/inject' '/t/links-2' 'links' 'drops'\n"), "{script}");
     }
 
     #[test]
-    fn those_that_take_long_are_there() {
+    fn those_that_are_named_are_there() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the tree");
-        let tests = std::fs::read_dir(root.join("inject/tests")).expect("there are tests");
-        let files = tests.map(|entry| entry.expect("it can be listed").path()).filter(|path| path.is_file());
-        let texts: String = files.map(|path| std::fs::read_to_string(path).expect("it is text")).collect();
+        let texts = |directory: &str| -> String {
+            let tests = std::fs::read_dir(root.join(directory)).expect("there are tests");
+            let files = tests.map(|entry| entry.expect("it can be listed").path()).filter(|path| path.is_file());
+            files.map(|path| std::fs::read_to_string(path).expect("it is text")).collect()
+        };
+        let inject = texts("inject/tests");
         for test in LONG {
-            assert!(texts.contains(&format!("fn {test}()")), "{test} has another name now");
-            assert!(!Which::Short.has("suite", test) && Which::All.has("suite", test));
+            assert!(inject.contains(&format!("fn {test}()")), "{test} has another name now");
+            assert!(!Which::Short.has(&links(), test) && Which::All.has(&links(), test));
+        }
+        for (suite, test) in PART {
+            let (_, name) = test.split_once("::").expect("each is in a module");
+            assert!(texts(&format!("harness/tests/{suite}")).contains(&format!("fn {name}()")), "{test}");
+            let suite = Suite { name: suite.to_owned(), is_whole: false, ..links() };
+            assert!(Which::Short.has(&suite, test) && !Which::All.has(&suite, "another"));
         }
     }
 
