@@ -154,3 +154,49 @@ fn blocks_stay_aligned_when_a_size_has_run_out() {
     });
     assert_eq!((run.output.as_str(), run.outcome.as_str()), ("end\n", ""), "{run:?}");
 }
+
+unsafe extern "C" {
+    fn tzset();
+}
+
+/// The hour of day of the world's beginning, and how far that is from UTC, as libc says it.
+fn local_time() -> String {
+    let time = 1_800_000_000;
+    // SAFETY: the structure is plain numbers and a pointer that is not used.
+    let local = unsafe {
+        let mut local = std::mem::zeroed();
+        libc::localtime_r(&time, &mut local);
+        local
+    };
+    format!("{}:{:02} {}", local.tm_hour, local.tm_min, local.tm_gmtoff)
+}
+
+unsafe fn tells_local_time(_: usize, payload: &[u8]) -> i32 {
+    // SAFETY: takes nothing.
+    unsafe { tzset() };
+    std::thread::sleep(Duration::from_secs(5));
+    let name = std::str::from_utf8(payload).expect("it is a word");
+    println!("{name}: {}", local_time());
+    // SAFETY: nobody else is there to read it.
+    unsafe { std::env::remove_var("TZ") };
+    println!("{name} without: {}", local_time());
+    std::thread::sleep(Duration::from_secs(3600));
+    0
+}
+
+#[test]
+fn each_host_has_its_own_zone() {
+    let run = world(1, || {
+        let zones = [("one", Some("UTC0")), ("two", Some("EST5")), ("three", Some("JST-9")), ("four", None)];
+        for (name, zone) in zones {
+            let env = zone.map(|zone| ("TZ".to_owned(), zone.to_owned())).into_iter().collect();
+            let program = Program { env, ..program(tells_local_time, name.as_bytes()) };
+            control::start(control::add_host(name), &program).expect("it is down");
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        std::thread::sleep(Duration::from_secs(10));
+    });
+    let expected = "one: 8:00 0\none without: 8:00 0\ntwo: 3:00 -18000\ntwo without: 8:00 0\n\
+                    three: 17:00 32400\nthree without: 8:00 0\nfour: 8:00 0\nfour without: 8:00 0\n";
+    assert_eq!((run.output.as_str(), run.outcome.as_str()), (expected, ""), "{run:?}");
+}

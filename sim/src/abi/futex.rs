@@ -152,8 +152,16 @@ hooks! {
             | SYS_kcmp | SYS_userfaultfd | SYS_perf_event_open | SYS_bpf | SYS_get_mempolicy | SYS_pkey_alloc => {
                 answer(-i64::from(ENOSYS))
             }
-            SYS_getcpu => 0,
-            SYS_madvise | SYS_munmap | SYS_mprotect | SYS_mremap | SYS_prctl | SYS_arch_prctl => {
+            SYS_getcpu => {
+                for out in [a as *mut c_uint, b as *mut c_uint] {
+                    if !out.is_null() {
+                        *out = 0;
+                    }
+                }
+                0
+            }
+            SYS_prctl => c_long::from(libc::prctl(a as c_int, b, c, d, e)),
+            SYS_madvise | SYS_munmap | SYS_mprotect | SYS_mremap | SYS_arch_prctl => {
                 answer(real::raw_syscall(number, [a, b, c, d, e, f]) as i64)
             }
             SYS_io_uring_setup => {

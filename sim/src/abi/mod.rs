@@ -38,6 +38,7 @@ mod terminal;
 mod threads;
 mod tsc;
 mod users;
+mod zone;
 
 use crate::carrier::lent::{Lent, Resume, current};
 use crate::carrier::switch;
@@ -193,7 +194,8 @@ table!(
     sync,
     terminal,
     threads,
-    users
+    users,
+    zone
 );
 
 /// A call that a thread has made and the kernel has not answered yet.

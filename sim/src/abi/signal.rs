@@ -4,12 +4,15 @@
 //! reaches, when it is about to return from a call. Real signals exist for one purpose: a segmentation fault, an
 //! illegal instruction or a trap of a simulated program ends its process, as it would really.
 
-use super::{answer_error, answer_int, call, hooks, look};
+use super::{answer_error, answer_int, call, hooks, look, refuse};
 use crate::carrier::lent::current;
 use crate::carrier::{guard, real};
 use crate::kernel::{Delivery, Disposition, Stop};
 use crate::world::Exit;
 use libc::{c_int, c_void, pthread_t, sigset_t, timespec};
+
+/// What to do about signals that carry something.
+const NO_VALUES: &str = "signals carry no values in a simulated world: use a pipe, or an eventfd";
 
 /// A set's first word: glibc's `sigset_t` has room for more, Linux has 64 signals.
 pub(super) unsafe fn word(set: *const sigset_t) -> Option<u64> {
@@ -169,6 +172,7 @@ hooks! {
             k.sigwait(me, set, at)
         }));
         if let (1.., Some(info)) = (answer, info.as_mut()) {
+            *info = std::mem::zeroed();
             info.si_signo = answer as c_int;
         }
         answer as c_int
@@ -178,6 +182,7 @@ hooks! {
         let set = word(set).unwrap_or(0);
         let answer = crate::abi::answer(call("sigtimedwait", |k, me| k.sigwait(me, set, None)));
         if let (1.., Some(info)) = (answer, info.as_mut()) {
+            *info = std::mem::zeroed();
             info.si_signo = answer as c_int;
         }
         answer as c_int
@@ -191,13 +196,17 @@ hooks! {
         answer_int(call("raise", |k, me| k.kill_thread(me, signal)))
     }
 
-    /// The value is dropped: handlers see the signal only.
-    fn sigqueue(pid: c_int, signal: c_int, _value: *mut c_void) -> c_int {
-        answer_int(call("kill", |k, me| k.kill(me, pid, signal)))
+    /// Without a value it is kill(2): handlers see the signal only.
+    fn sigqueue(pid: c_int, signal: c_int, value: *mut c_void) -> c_int {
+        if value.is_null() { libc::kill(pid, signal) } else { refuse("sigqueue", NO_VALUES) as c_int }
     }
 
-    fn pthread_sigqueue(thread: pthread_t, signal: c_int, _value: *mut c_void) -> c_int {
-        libc::pthread_kill(thread, signal)
+    fn pthread_sigqueue(thread: pthread_t, signal: c_int, value: *mut c_void) -> c_int {
+        if value.is_null() {
+            libc::pthread_kill(thread, signal)
+        } else {
+            refuse("pthread_sigqueue", NO_VALUES) as c_int
+        }
     }
 
     /// A host's process is a group of its own.

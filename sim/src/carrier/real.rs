@@ -117,6 +117,20 @@ genuine! {
     fn sigaction(signal: c_int, action: *const libc::sigaction, old: *mut libc::sigaction) -> c_int;
     fn sigaltstack(stack: *const libc::stack_t, old: *mut libc::stack_t) -> c_int;
     fn getenv(name: *const c_char) -> *mut c_char;
+    fn tzset() -> ();
+    fn localtime(time: *const libc::time_t) -> *mut libc::tm;
+    fn localtime_r(time: *const libc::time_t, out: *mut libc::tm) -> *mut libc::tm;
+    fn ctime(time: *const libc::time_t) -> *mut c_char;
+    fn ctime_r(time: *const libc::time_t, out: *mut c_char) -> *mut c_char;
+    fn mktime(time: *mut libc::tm) -> libc::time_t;
+    fn strftime(out: *mut c_char, bytes: usize, format: *const c_char, time: *const libc::tm) -> usize;
+    fn strftime_l(
+        out: *mut c_char,
+        bytes: usize,
+        format: *const c_char,
+        time: *const libc::tm,
+        locale: *mut c_void
+    ) -> usize;
     fn getauxval(kind: libc::c_ulong) -> libc::c_ulong;
     fn sysconf(name: c_int) -> c_long;
     fn clock_gettime(clock: libc::clockid_t, out: *mut libc::timespec) -> c_int;
