@@ -157,3 +157,34 @@ fn the_time_stamp_counter_is_the_host_s_clock() {
     assert!(one.output.starts_with("3000 0 0\n"), "{one:?}");
     assert_eq!((one.output, one.digest), (two.output, two.digest));
 }
+
+/// Waits as crossbeam's channels do when they have nothing better: by yielding until another thread has gone on.
+fn spins_until_another_has_gone_on() {
+    for _ in 0..50 {
+        let (is_ready, count) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(0)));
+        let (ready, counted) = (is_ready.clone(), count.clone());
+        let other = thread::spawn(move || {
+            for _ in 0..20 {
+                *counted.lock().unwrap() += 1;
+                drop(std::fs::metadata("/"));
+            }
+            ready.store(1, Ordering::SeqCst);
+        });
+        while is_ready.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+        other.join().unwrap();
+    }
+    print!("done");
+}
+
+#[test]
+fn who_yields_until_another_has_gone_on_sees_that_happen_soon() {
+    for seed in 0..50 {
+        let run = world(seed, spins_until_another_has_gone_on);
+        assert_eq!((run.output.as_str(), run.outcome.as_str()), ("done", ""), "seed {seed}: {run:?}");
+        // Some calls for each of the thousand steps, and not the millions of a thread that starves another.
+        let events: u64 = run.digest.split(' ').nth(1).and_then(|events| events.parse().ok()).expect("a number");
+        assert!(events < 50_000, "seed {seed}: {events} events");
+    }
+}

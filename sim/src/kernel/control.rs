@@ -15,8 +15,7 @@ impl Kernel {
         }
         thread.progress.begun = true;
         thread.state = State::Ready;
-        // A thread that yields has no claim on its priority: under PCT a spinning one would starve all others.
-        thread.priority = self.sched.new_priority();
+        thread.priority = self.sched.yielded_priority();
         self.make_eligible(me);
         Err(Stop::Block)
     }

@@ -74,7 +74,17 @@ impl Scheduler {
         }
     }
 
-    /// A priority below all others, for threads that yield or reach a change point.
+    /// The priority of a thread that has yielded, which has no claim on the one it had: a new one, as for the sake of
+    /// other interleavings, or the last, half of the time. Who spins until another has done something would never see
+    /// it happen if that other had been put last by a change point.
+    pub(crate) fn yielded_priority(&mut self) -> u64 {
+        match self.strategy {
+            Strategy::Pct if self.stream.below(2) == 0 => self.lowest_priority(),
+            _ => self.new_priority(),
+        }
+    }
+
+    /// A priority below all others, for threads that reach a change point.
     pub(crate) fn lowest_priority(&mut self) -> u64 {
         self.lowest -= 1;
         self.lowest
