@@ -1,7 +1,7 @@
 //! Each process's `environ` and `argv`, and the one `environ` that libc looks at.
 //!
-//! libc reads and writes `environ` itself (`getenv`, `setenv`), as does std, so the variable is swapped when the carrier
-//! goes over to another process: one store, and all that reads is right without a hook.
+//! libc reads and writes `environ` itself (`getenv`, `setenv`), as does std, so the variable is swapped when the
+//! carrier goes over to another process: one store, and all that reads is right without a hook.
 
 use super::real;
 use libc::{c_char, c_int};

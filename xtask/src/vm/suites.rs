@@ -150,8 +150,8 @@ fn script(list: &[(&Suite, Vec<String>)]) -> String {
     script
 }
 
-/// Builds the integration tests of [`WHOLE`] and [`IN_PART`]: with all others, so that where those have been run nothing is left to
-/// build.
+/// Builds the integration tests of [`WHOLE`] and [`IN_PART`]: with all others, so that where those have been run
+/// nothing is left to build.
 fn build(root: &Path) -> Result<Vec<Suite>> {
     let build = cargo(root, &["test", "--no-run", "--locked", "--workspace", "--tests"]);
     suites(&built(build, "the tests")?)
