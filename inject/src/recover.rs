@@ -76,8 +76,7 @@ pub fn recover_in(path: &Path) -> Result<Report> {
         return Ok(report);
     }
     let directory = Directory::open(path)?;
-    let own = Identity::of(std::process::id())?;
-    let own = format!("{}-{}-{}-", own.pid, own.start_ticks, own.pid_namespace);
+    let own = format!("{}-", Identity::of(std::process::id())?.name());
     let names = directory.names().map_err(|error| Error::os(format!("list {}", path.display()), error))?;
     for name in names {
         if name.trim_start_matches('.').starts_with(&own) {

@@ -5,7 +5,6 @@ use super::lend::{self, PREFIX, Place};
 use super::remove;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Change, Journal, Members, Restore, Undo};
-use crate::process::identity::Identity;
 use crate::process::proc;
 use crate::step::reached;
 use crate::target::{Process, Target};
@@ -177,10 +176,8 @@ impl Group {
         members: impl FnOnce(Vec<PathBuf>) -> Members,
     ) -> Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        // Processes of other PID namespaces may have the same number.
-        let Identity { pid, start_ticks, pid_namespace, .. } = journal.holder();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{pid}-{start_ticks}-{pid_namespace}-{number}-{name}");
+        let name = format!("{PREFIX}{}-{number}-{name}", journal.holder().name());
         let used = |hierarchy: &Hierarchy| -> Vec<Controller> {
             Controller::ALL.into_iter().filter(|one| layout.controlling(*one) == Some(hierarchy)).collect()
         };
@@ -209,9 +206,9 @@ impl Group {
             };
             let ((), change) = journal.change(undo, || {
                 // Not longer: undoing it takes the lock as well.
-                let locked = locked;
+                let _locked = locked;
                 directories.iter().try_for_each(|(_, directory)| make_directory(directory))?;
-                locked.iter().try_for_each(|place| place.lend(&lent))?;
+                place.map_or(Ok(()), |place| lend::give(place, &lent))?;
                 if let (Some(two), Some(inside)) = (two, &inside) {
                     lend::give(two, wanted)?;
                     make_directory(inside)?;

@@ -11,6 +11,7 @@
 
 use super::group::refused;
 use super::layout::{Controller, Hierarchy, Version};
+use super::remove::write;
 use crate::error::{Error, Result};
 use crate::step::reached;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
@@ -96,36 +97,24 @@ impl Place {
 
     /// Of these controllers, those that are not given here but for groups of ours.
     pub(super) fn lent(&self, wanted: &[&'static str]) -> Vec<&'static str> {
-        let given = names(&self.directory, GIVEN);
-        let is_lent = |name: &&str| !given.iter().any(|given| given == name) || self.is_lent(name, None);
+        let (given, needed) = (names(&self.directory, GIVEN), self.needed(None));
+        let is_lent = |name: &&str| !given.iter().any(|given| given == name) || needed.iter().any(|need| need == name);
         wanted.iter().copied().filter(is_lent).collect()
     }
 
-    /// Whether a group here needs this, another one than that.
-    fn is_lent(&self, controller: &str, other_than: Option<&Path>) -> bool {
-        let Ok(entries) = fs::read_dir(&self.directory) else { return false };
-        let mut groups = entries.flatten().map(|entry| entry.path()).filter(|path| Some(path.as_path()) != other_than);
-        groups.any(|path| marks(&path).iter().any(|mark| mark == controller))
-    }
-
-    /// Switches these on.
-    ///
-    /// # Errors
-    /// This user may not, or there are none to be had here.
-    pub(super) fn lend(&self, controllers: &[&str]) -> Result<()> {
-        give(&self.directory, controllers)?;
-        if !controllers.is_empty() {
-            reached("controllers are switched on");
-        }
-        Ok(())
+    /// What groups of ours need here, but for that one.
+    fn needed(&self, other_than: Option<&Path>) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
+        let groups = entries.flatten().map(|entry| entry.path()).filter(|path| Some(path.as_path()) != other_than);
+        groups.flat_map(|group| marks(&group)).collect()
     }
 
     /// Switches off what nobody here needs any more when this group is gone.
     fn take_back(&self, group: &Path) -> io::Result<()> {
+        let (given, needed) = (names(&self.directory, GIVEN), self.needed(Some(group)));
         for name in marks(group) {
-            let is_given = names(&self.directory, GIVEN).contains(&name);
-            if is_given && !self.is_lent(&name, Some(group)) {
-                match write(&self.directory, &format!("-{name}")) {
+            if given.contains(&name) && !needed.contains(&name) {
+                match write(&self.directory, GIVEN, &format!("-{name}")) {
                     // A group of somebody else's gives it on.
                     Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {}
                     done => done?,
@@ -138,10 +127,14 @@ impl Place {
 }
 
 /// Gives these controllers to the groups below, and looks whether they have been given.
+///
+/// # Errors
+/// This user may not, or there are none to be had here.
 pub(super) fn give(directory: &Path, controllers: &[&str]) -> Result<()> {
     let what = || format!("give {} to the groups below {}", controllers.join(" "), directory.display());
     for name in controllers {
-        write(directory, &format!("+{name}")).map_err(|error| refused(what(), error))?;
+        write(directory, GIVEN, &format!("+{name}")).map_err(|error| refused(what(), error))?;
+        reached("a controller is switched on");
     }
     let given = names(directory, GIVEN);
     if controllers.iter().any(|name| !given.iter().any(|given| given == name)) {
@@ -156,7 +149,7 @@ pub(super) fn remove(group: &Path) -> io::Result<()> {
     if let Some(place) = &place {
         // What it gives itself cannot be taken from it.
         for name in names(group, GIVEN) {
-            write(group, &format!("-{name}"))?;
+            write(group, GIVEN, &format!("-{name}"))?;
         }
         place.take_back(group)?;
     }
@@ -176,11 +169,6 @@ fn marks(group: &Path) -> Vec<String> {
         return Vec::new();
     }
     name.split(MARK).skip(1).map(str::to_owned).collect()
-}
-
-fn write(directory: &Path, text: &str) -> io::Result<()> {
-    use std::io::Write as _;
-    fs::OpenOptions::new().write(true).open(directory.join(GIVEN))?.write_all(text.as_bytes())
 }
 
 fn locked(directory: &Path) -> Option<OwnedFd> {
@@ -217,7 +205,8 @@ mod tests {
         let here = Place::lock(place.path());
         // `memory` was on before any of ours, `pids` is still off.
         assert_eq!(here.lent(&["cpu", "io", "memory", "pids"]), ["cpu", "io", "pids"]);
-        assert!(here.is_lent("cpu", None) && !here.is_lent("cpu", Some(&one)) && !here.is_lent("memory", None));
+        assert_eq!(here.needed(None), ["cpu", "io"]);
+        assert!(here.needed(Some(&one)).is_empty());
     }
 
     #[test]

@@ -110,7 +110,8 @@ fn remove(directory: &Path) -> io::Result<()> {
     }
 }
 
-fn write(directory: &Path, file: &str, text: &str) -> io::Result<()> {
+/// Writes a value into a file of a group.
+pub(super) fn write(directory: &Path, file: &str, text: &str) -> io::Result<()> {
     use std::io::Write as _;
     // Without O_CREAT: in a cgroup no file can be made, and where the group has no such file it lacks the ability.
     fs::OpenOptions::new().write(true).open(directory.join(file))?.write_all(text.as_bytes())

@@ -73,8 +73,7 @@ impl DirectoryFull {
 fn source(holder: &Identity) -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let Identity { pid, start_ticks, pid_namespace, .. } = holder;
-    format!("windtunnel-{pid}-{start_ticks}-{pid_namespace}-{number}")
+    format!("windtunnel-{}-{number}", holder.name())
 }
 
 impl Injection for DirectoryFull {

@@ -239,9 +239,8 @@ impl Inner {
     /// A name for this process's journal that no other has.
     fn new_name(&self) -> String {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let Identity { pid, start_ticks, pid_namespace, .. } = self.holder;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        format!("{pid}-{start_ticks}-{pid_namespace}-{number}.journal")
+        format!("{}-{number}.journal", self.holder.name())
     }
 
     /// Makes the file under a passing name, so that it has a holder and says so before anybody can find it.

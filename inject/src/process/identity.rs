@@ -37,6 +37,11 @@ impl Identity {
         Ok(Self { pid, start_ticks, pid_namespace, time_namespace: proc::namespace(own, "time").unwrap_or(0) })
     }
 
+    /// A name that no other process of this boot has, of whatever PID namespace: `PID-START-NAMESPACE`.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}-{}", self.pid, self.start_ticks, self.pid_namespace)
+    }
+
     /// Whether its number and start mean the same to the calling process as to the one that wrote them down.
     pub fn is_comparable(&self) -> bool {
         let own = std::process::id();
