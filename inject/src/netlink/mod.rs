@@ -8,7 +8,7 @@ pub mod nft;
 pub mod route;
 mod socket;
 
-pub use socket::{Socket, bind};
+pub use socket::{Socket, bind, widen};
 
 use crate::step::reached;
 use crate::{Error, Result, namespace};

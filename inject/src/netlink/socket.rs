@@ -8,7 +8,7 @@ use netlink_packet_core::{
 };
 use netlink_sys::SocketAddr;
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::sockopt::{self, Timeout, set_socket_timeout};
 use rustix::rand::GetRandomFlags;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -222,6 +222,18 @@ pub fn bind(socket: &mut netlink_sys::Socket) -> io::Result<u32> {
             bound => return bound.map(|()| port),
         }
     }
+}
+
+/// Lets so many bytes wait to be read from a socket of any kind; without privilege over the whole machine as many as it
+/// allows (`net.core.rmem_max`), which is no error.
+///
+/// # Errors
+/// As `SO_RCVBUF` of socket(7).
+pub fn widen(socket: impl AsFd, bytes: usize) -> io::Result<()> {
+    if sockopt::set_socket_recv_buffer_size_force(&socket, bytes).is_err() {
+        sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
+    }
+    Ok(())
 }
 
 impl AsFd for Socket {

@@ -95,11 +95,7 @@ impl Queue {
         let mut socket = Socket::new(NETLINK_NETFILTER).map_err(failed)?;
         let port = netlink::bind(&mut socket).map_err(failed)?;
         socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
-        // Without privilege over the whole machine, what the kernel allows.
-        if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES).is_err() {
-            rustix::net::sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)
-                .map_err(|error| failed(error.into()))?;
-        }
+        netlink::widen(&socket, RECEIVE_BUFFER_BYTES).map_err(failed)?;
         let mut queue = Self { socket, number: NUMBER_FIRST, port, verdicts: Vec::new() };
         reached("a queue is to be bound");
         while let Err(error) = queue.configure(&[(COMMAND, &[BIND, 0, 0, 0])]) {

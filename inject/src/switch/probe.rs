@@ -2,7 +2,7 @@
 //!
 //! Probes pass where the hosts' packets pass, so faults count them too.
 
-use crate::netlink::in_namespace;
+use crate::netlink::{self, in_namespace};
 use crate::{Error, Result};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const GAP: Duration = Duration::from_micros(100);
 /// A probe's number.
 const BYTES: usize = 4;
+/// What one datagram takes of a socket's buffer, however short: Linux counts a `struct sk_buff` and a page's share.
+const BUFFER_BYTES: usize = 1 << 10;
 
 /// One side of a link.
 #[derive(Debug, Clone, Copy)]
@@ -51,8 +53,11 @@ impl Sample {
     }
 }
 
-/// Sends datagrams from one host to another, `count` of them, and waits for those that are missing until `patience` is
-/// over. That is above zero.
+/// Sends datagrams from one host to another, `count` of them, and waits for those that are missing until `patience` has
+/// passed with none sent or received. That is above zero, and more than the link's longest delay.
+///
+/// All of them find room with the receiver. Who may not have so large a buffer (`net.core.rmem_max`; root may) has one
+/// that holds some 500: where this process gets no processor for 50 ms, it misses some that the link did not lose.
 ///
 /// # Errors
 /// One of the hosts is off the network, or the namespaces are not this user's.
@@ -64,6 +69,7 @@ pub fn probe(from: Side<'_>, to: Side<'_>, count: u32, patience: Duration) -> Re
     };
     let bind = |side: Side<'_>| in_namespace(side.ns, || UdpSocket::bind((side.address, 0)));
     let (sender, receiver) = (bind(from)?.map_err(os)?, bind(to)?.map_err(os)?);
+    netlink::widen(&receiver, count as usize * BUFFER_BYTES).map_err(os)?;
     let (source, target) = (sender.local_addr().map_err(os)?, receiver.local_addr().map_err(os)?);
     let all_sent = OnceLock::new();
     let (sent, arrived) = thread::scope(|scope| {
@@ -94,7 +100,8 @@ fn send(sender: &UdpSocket, to: SocketAddr, count: u32) -> io::Result<Vec<Instan
     Ok(sent)
 }
 
-/// When each first arrived, if it has, and how often. Ends when all have, or `patience` after the last was sent.
+/// When each first arrived, if it has, and how often. Ends when all have, or `patience` after the last was sent or
+/// received: those before it may have waited for a processor, not for the link.
 fn receive(
     receiver: &UdpSocket,
     from: SocketAddr,
@@ -104,8 +111,9 @@ fn receive(
 ) -> io::Result<Vec<(Option<Instant>, u32)>> {
     let mut arrived = vec![(None, 0u32); count as usize];
     let mut missing = count;
+    let mut latest = Instant::now();
     while missing > 0 {
-        let waited = all_sent.get().map_or(Duration::ZERO, Instant::elapsed);
+        let waited = all_sent.get().map_or(Duration::ZERO, |sent| latest.max(*sent).elapsed());
         let left = patience.saturating_sub(waited);
         if left.is_zero() {
             break;
@@ -117,8 +125,9 @@ fn receive(
                 let [number @ .., _] = bytes;
                 let Some((first, times)) = arrived.get_mut(u32::from_be_bytes(number) as usize) else { continue };
                 *times += 1;
+                latest = Instant::now();
                 if first.is_none() {
-                    *first = Some(Instant::now());
+                    *first = Some(latest);
                     missing -= 1;
                 }
             }
