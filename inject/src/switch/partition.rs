@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Before whatever delays or loses packets (nft(8): filter is 0, mangle -150): what does not get through is not queued.
 pub(super) const PRIORITY: i32 = -200;
@@ -120,8 +120,9 @@ impl Partition {
     ) -> Result<Self> {
         let description = TableDescription { name: name(), sets, chains, lease: Some(LEASE) };
         let name = description.name.clone();
+        let begun = Instant::now();
         let table = in_namespace(ns.as_fd(), || make(description))??;
-        Ok(Self { ns, table: Some(hold(table)?), name, nowhere, bit: 0 })
+        Ok(Self { ns, table: Some(hold(table, begun)?), name, nowhere, bit: 0 })
     }
 
     /// The name of its table.
@@ -194,9 +195,13 @@ impl Drop for Partition {
     }
 }
 
-/// Keeps a table's lease from running out.
-fn hold(table: Table) -> Result<Held> {
+/// Keeps the lease of a table from running out that was begun to be made then.
+fn hold(mut table: Table, begun: Instant) -> Result<Held> {
     let hold = table.hold();
+    // A table of many addresses may take longer to make than its lease lasts. Until it is held nobody was promised it.
+    if begun.elapsed() >= RENEWAL {
+        table.renew()?;
+    }
     let shared = Arc::new(Shared { table: Mutex::new(table), lapses: AtomicU32::new(0) });
     let (renewing, ends) = channel();
     let held = Arc::clone(&shared);
