@@ -41,7 +41,7 @@ const KV_DRAWN_FIXED: Shown = kv("acknowledged_writes_survive_drawn_storms");
 /// # Errors
 /// One of them did not turn out as it has to.
 pub fn run(root: &Path) -> Result<()> {
-    let build = |package| examples::build(root, package, Build::Alone);
+    let build = |package| examples::build(root, package, Build::AS_TESTS);
     let (redis, kv) = (build(REDIS[0].package)?, build(KV_BUGGY.package)?);
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).to_string();
     let began = Instant::now();
@@ -127,10 +127,10 @@ fn run_failing(directory: &Path, binary: &Path, shown: Shown, variables: &[(&str
 }
 
 fn run_any(directory: &Path, binary: &Path, shown: Shown, variables: &[(&str, &str)]) -> Result<(bool, String)> {
-    let Shown { package, test, .. } = shown;
+    let test = shown.test;
     let began = Instant::now();
     let assignments: String = variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
-    println!("\n$ {assignments}cargo test -p {package} --test chaos -- --exact {test}");
+    println!("\n$ {assignments}cargo test --workspace --test chaos -- --exact {test}");
     let mut command = examples::command(binary, directory, test, variables);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("failed to start {}", binary.display()))?;

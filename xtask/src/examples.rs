@@ -8,9 +8,7 @@ use std::process::{Command, Output, Stdio};
 /// How a test binary is built. Packages together have other features of their dependencies, and are another build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Build<'a> {
-    /// As the commands in the reports do: the package alone.
-    Alone,
-    /// Alone and optimised.
+    /// The package alone, as the commands in its reports do, and optimised.
     AloneReleased,
     /// As the tree's own tests are, so that nothing is left to build where they run.
     WithAll {
@@ -31,7 +29,6 @@ impl Build<'_> {
 pub fn build(root: &Path, package: &str, how: Build<'_>) -> Result<PathBuf> {
     let mut build = cargo(root, &["test", "--no-run", "--locked", "--test", "chaos"]);
     match how {
-        Build::Alone => build.args(["-p", package]),
         Build::AloneReleased => build.args(["-p", package, "--release"]),
         Build::WithAll { profile } => build.args(["--workspace", "--profile", profile]),
     };

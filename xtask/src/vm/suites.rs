@@ -28,12 +28,13 @@ const TEST_SECONDS_MAX: u32 = 120;
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
 
 /// Tests of ours that take long on an emulated processor and ask nothing of the kernel that others do not ask as well.
-const LONG: [&str; 13] = [
+const LONG: [&str; 14] = [
     "a_directory_is_as_it_was_when_the_process_that_covers_it_is_struck_at_any_step",
     "a_directory_is_as_it_was_when_who_leaves_no_room_in_it_is_struck_at_any_step",
     "a_hundred_hosts_join_in_no_time",
     "a_partition_ends_while_its_holder_stands_still_and_goes_on_with_it",
     "a_process_that_does_nothing_but_read_its_clock_survives_being_struck_often",
+    "a_program_that_ends_at_once_has_started",
     "a_trouble_may_concern_thousands_of_links",
     "clocks_are_as_they_were_when_who_has_them_wrong_is_killed_or_stopped_at_any_step",
     "nothing_is_left_when_the_holder_and_its_process_group_are_killed_at_any_step",
