@@ -224,12 +224,14 @@ pub fn bind(socket: &mut netlink_sys::Socket) -> io::Result<u32> {
     }
 }
 
-/// Lets so many bytes wait to be read from a socket of any kind; without privilege over the whole machine as many as it
-/// allows (`net.core.rmem_max`), which is no error.
+/// Lets so many bytes wait to be read from a socket of any kind, or as many as did before if that is more; without
+/// privilege over the whole machine as many as it allows (`net.core.rmem_max`), which is no error.
 ///
 /// # Errors
 /// As `SO_RCVBUF` of socket(7).
 pub fn widen(socket: impl AsFd, bytes: usize) -> io::Result<()> {
+    // The kernel doubles what it is told, and tells the double.
+    let bytes = bytes.max(sockopt::socket_recv_buffer_size(&socket)? / 2);
     if sockopt::set_socket_recv_buffer_size_force(&socket, bytes).is_err() {
         sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
     }
