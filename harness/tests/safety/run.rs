@@ -138,13 +138,21 @@ impl Run {
         let supervisors = [self.supervisor];
         let workers = || below(&supervisors);
         let outers = || below(&workers());
-        let keepers = || below(&outers());
-        let is_host = |pid: &u32| {
-            let namespace = |pid| proc::namespace(pid, "pid").unwrap_or(0);
-            keepers().iter().all(|keeper| namespace(*keeper) != namespace(*pid))
+        // Who ends while it is looked at is in none that is known, and is nobody.
+        let namespace = |pid: u32| proc::namespace(pid, "pid").ok();
+        let here = namespace(std::process::id());
+        // A child of the outer process that is not elsewhere forks the guardian, and ends.
+        let worlds = || -> Vec<(u32, u64)> {
+            let all = below(&outers()).into_iter().filter_map(|pid| Some((pid, namespace(pid)?)));
+            all.filter(|(_, world)| Some(*world) != here).collect()
         };
-        let inits = || below(&keepers()).into_iter().filter(is_host).collect::<Vec<_>>();
-        let cases = || below(&keepers()).into_iter().filter(|pid| !is_host(pid)).collect::<Vec<_>>();
+        let keepers = || worlds().into_iter().map(|(keeper, _)| keeper).collect::<Vec<_>>();
+        let of_keepers = |in_the_world: bool| -> Vec<u32> {
+            let (keepers, worlds): (Vec<u32>, Vec<u64>) = worlds().into_iter().unzip();
+            let is_wanted = |pid: &u32| namespace(*pid).is_some_and(|its| worlds.contains(&its) == in_the_world);
+            below(&keepers).into_iter().filter(is_wanted).collect()
+        };
+        let (inits, cases) = (|| of_keepers(false), || of_keepers(true));
         match role {
             Role::Supervisor => {
                 below(&[std::process::id()]).into_iter().filter(|&pid| pid == self.supervisor).collect()
