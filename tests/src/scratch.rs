@@ -2,6 +2,7 @@
 
 use crate::Output;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,8 +24,8 @@ const NOT_INHERITED: [&str; 12] = [
     "RUST_",
 ];
 
-/// A directory with a crate in it, and the link `windtunnel` to this tree beside the crate, so that the crate names
-/// windtunnel as a user's would: `path = "../windtunnel/harness"`.
+/// A directory with a crate in it, beside a link `windtunnel` to this tree, so that the crate names windtunnel as a
+/// user's would: `path = "../windtunnel/harness"`.
 #[derive(Debug)]
 pub struct Scratch {
     package: PathBuf,
@@ -33,24 +34,24 @@ pub struct Scratch {
 impl Scratch {
     /// Makes a crate anew for one test, below `base`, which is the test's `env!("CARGO_TARGET_TMPDIR")`: whatever an
     /// earlier run left there is gone. Only the target directory is kept, which all crates share; in each it looks
-    /// like its own.
+    /// like its own. They share the link too: another path would be another windtunnel to cargo, built once more.
     ///
     /// # Panics
     /// A file cannot be written.
     #[must_use]
-    pub fn new(base: &str, test: &str, name: &str, files: &[(String, String)]) -> Self {
-        let root = Path::new(base).join(test);
-        if root.exists() {
-            fs::remove_dir_all(&root).expect("an earlier run's crate can be removed");
+    pub fn new(base: &str, test: &str, files: &[(String, String)]) -> Self {
+        let base = Path::new(base).join("scratch");
+        let package = base.join(test);
+        if package.exists() {
+            fs::remove_dir_all(&package).expect("an earlier run's crate can be removed");
         }
-        let package = root.join(name);
         for (path, text) in files {
             let path = package.join(path);
             fs::create_dir_all(path.parent().expect("it lies in the crate")).expect("a directory can be made");
             fs::write(path, text).expect("a file can be written");
         }
-        symlink(tree(), root.join("windtunnel")).expect("a link can be made");
-        let target = Path::new(base).join("target");
+        link_to_tree(&base.join("windtunnel"));
+        let target = base.join("target");
         fs::create_dir_all(&target).expect("a directory can be made");
         symlink(target, package.join("target")).expect("a link can be made");
         // The same versions as the tree's own tests: nothing is resolved anew, so nothing new can break this.
@@ -67,7 +68,7 @@ impl Scratch {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
         let mut files = Vec::new();
         gather(&root, &root, &mut files);
-        Self::new(base, test, name, &files)
+        Self::new(base, test, &files)
     }
 
     /// Runs a line as a user would type it, in the crate's directory.
@@ -89,6 +90,18 @@ impl Scratch {
     pub fn file(&self, path: &str) -> String {
         let path = self.package.join(path);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()))
+    }
+}
+
+/// Makes the link, unless another test has.
+fn link_to_tree(link: &Path) {
+    // Of another tree where a target directory serves several.
+    if fs::read_link(link).is_ok_and(|to| to != tree()) {
+        fs::remove_file(link).expect("a link can be removed");
+    }
+    match symlink(tree(), link) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        made => made.expect("a link can be made"),
     }
 }
 

@@ -55,7 +55,7 @@ fn shop(test: &str) -> Scratch {
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     let tests = ["tests/shop.rs", "tests/drawn.rs", "tests/vocabulary.rs"];
     assert_eq!(names, ["Cargo.toml", "src/lib.rs", tests[0], tests[1], tests[2], "chaos.toml"]);
-    Scratch::new(env!("CARGO_TARGET_TMPDIR"), test, "shop", &files)
+    Scratch::new(env!("CARGO_TARGET_TMPDIR"), test, &files)
 }
 
 /// What a block says is either a file of the crate, a command that a test below runs, or what one prints.

@@ -10,9 +10,9 @@ use crate::{Error, Injection, Result};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -64,23 +64,11 @@ pub struct Partition {
 /// A table whose lease is renewed by a thread.
 #[derive(Debug)]
 struct Held {
-    shared: Arc<Shared>,
-    hold: Hold,
+    table: Table,
+    /// How often the lease had run out before it was renewed.
+    lapses: Arc<AtomicU32>,
     /// The thread ends when this is dropped.
     _renewing: Sender<()>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    table: Mutex<Table>,
-    /// How often the lease had run out before it was renewed.
-    lapses: AtomicU32,
-}
-
-impl Shared {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Partition {
@@ -133,23 +121,23 @@ impl Partition {
 
 impl Injection for Partition {
     fn mechanism(&self) -> &'static str {
-        match self.table.as_ref().map(|held| held.hold) {
+        match self.table.as_ref().map(|held| held.table.hold()) {
             Some(Hold::Namespace) => "nft table",
             Some(Hold::Socket) | None => "nft owner table",
         }
     }
 
     fn read_back(&mut self) -> Result<()> {
-        let Some(Held { shared, .. }) = &self.table else {
+        let Some(Held { table, lapses, .. }) = &mut self.table else {
             return Err(Error::unlike("keep links cut", "a partition", "it has been healed"));
         };
         // What was is said once.
-        let lapses = shared.lapses.swap(0, Ordering::Relaxed);
+        let lapses = lapses.swap(0, Ordering::Relaxed);
         if lapses > 0 {
             let found = format!("this process stood still, and links were whole for a while, {lapses} times");
             return Err(Error::unlike("keep links cut", "all the time", found));
         }
-        shared.table().read_back()?;
+        table.read_back()?;
         if let Some(queue) = self.nowhere
             && in_namespace(self.ns.as_fd(), claimed)?.contains(&queue)
         {
@@ -160,21 +148,19 @@ impl Injection for Partition {
     }
 
     fn bit(&mut self) -> Result<u64> {
-        if let Some(Held { shared, .. }) = &self.table {
-            self.bit = shared.table().counted()?;
+        if let Some(Held { table, .. }) = &mut self.table {
+            self.bit = table.counted()?;
         }
         Ok(self.bit)
     }
 
     fn heal(&mut self) -> Result<()> {
-        let Some(Held { shared, .. }) = &self.table else { return Ok(()) };
-        let mut table = shared.table();
+        let Some(Held { table, .. }) = &mut self.table else { return Ok(()) };
         // A table that somebody has removed has taken its count along; the last one known stands.
         if let Ok(bit) = table.counted() {
             self.bit = bit;
         }
         table.remove()?;
-        drop(table);
         self.table = None;
         reached("links are whole");
         // By another socket, which sees what everybody sees.
@@ -189,34 +175,36 @@ impl Drop for Partition {
     fn drop(&mut self) {
         // A table with an owner goes with its socket, which the thread may hold a moment longer; one without would
         // stay.
-        if let Some(Held { shared, .. }) = &self.table {
-            let _ = shared.table().remove();
+        if let Some(Held { table, .. }) = &mut self.table {
+            let _ = table.remove();
         }
     }
 }
 
 /// Keeps the lease of a table from running out that was begun to be made then.
-fn hold(mut table: Table, begun: Instant) -> Result<Held> {
-    let hold = table.hold();
-    // A table of many addresses may take longer to make than its lease lasts. Until it is held nobody was promised it.
-    if begun.elapsed() >= RENEWAL {
-        table.renew()?;
-    }
-    let shared = Arc::new(Shared { table: Mutex::new(table), lapses: AtomicU32::new(0) });
+fn hold(table: Table, begun: Instant) -> Result<Held> {
+    let lapses = Arc::new(AtomicU32::new(0));
     let (renewing, ends) = channel();
-    let held = Arc::clone(&shared);
-    let renew = move || {
-        while ends.recv_timeout(RENEWAL) == Err(RecvTimeoutError::Timeout) {
-            // A table that is gone cannot be renewed; that it is gone, reading it back says.
-            if let Ok(Renewed::TooLate) = held.table().renew() {
-                held.lapses.fetch_add(1, Ordering::Relaxed);
-            }
+    if let Some(lease) = table.lease() {
+        // A table of many addresses may take longer to make than its lease lasts. Until it is held nobody was promised
+        // it.
+        if begun.elapsed() >= RENEWAL {
+            lease.renew()?;
         }
-    };
-    let thread = thread::Builder::new().name("partition".to_owned()).spawn(renew);
-    thread.map_err(|error| Error::os("start a thread", error))?;
-    reached("a table's lease is kept");
-    Ok(Held { shared, hold, _renewing: renewing })
+        let late = Arc::clone(&lapses);
+        let renew = move || {
+            while ends.recv_timeout(RENEWAL) == Err(RecvTimeoutError::Timeout) {
+                // A table that is gone cannot be renewed; that it is gone, reading it back says.
+                if let Ok(Renewed::TooLate) = lease.renew() {
+                    late.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("partition".to_owned()).spawn(renew);
+        thread.map_err(|error| Error::os("start a thread", error))?;
+        reached("a table's lease is kept");
+    }
+    Ok(Held { table, lapses, _renewing: renewing })
 }
 
 /// A name that no other partition of a living process has.

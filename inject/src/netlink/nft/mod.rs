@@ -14,6 +14,6 @@ mod watch;
 
 pub(crate) use expression::{ALIVE, NETWORK_HEADER, offset};
 pub use expression::{Direction, Expression, Family};
-pub use table::{Chain, Hold, Hook, Renewed, Rule, Set, Table, TableDescription, is_there, names};
+pub use table::{Chain, Hold, Hook, Lease, Renewed, Rule, Set, Table, TableDescription, is_there, names};
 pub(crate) use table::{by_the_best_hold, renew};
 pub use watch::{Change, Watch};

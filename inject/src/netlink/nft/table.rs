@@ -9,6 +9,7 @@ use netlink_packet_netfilter::nftables::{ExpressionAttribute, ListAttribute, NfT
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Elements in one message: an attribute holds 64 KiB, and an IPv6 element takes 28 bytes.
@@ -32,7 +33,7 @@ pub struct TableDescription {
     pub sets: Vec<Set>,
     /// Its chains.
     pub chains: Vec<Chain>,
-    /// How long [leased](Expression::Leased) rules hold after the table was made or [renewed](Table::renew): what is to
+    /// How long [leased](Expression::Leased) rules hold after the table was made or [renewed](Lease::renew): what is to
     /// end when its holder stands still (SIGSTOP), which keeps its sockets open.
     pub lease: Option<Duration>,
 }
@@ -96,10 +97,49 @@ pub enum Renewed {
 /// A table in force.
 #[derive(Debug)]
 pub struct Table {
-    /// The table dies with it, if so agreed.
-    socket: Socket,
+    holder: Arc<Holder>,
+    /// Asks. By another socket than the one that changes it, so that a lease is renewed while thousands of addresses are
+    /// read.
+    reader: Socket,
     description: TableDescription,
     hold: Hold,
+}
+
+/// The socket that changes a table. The table dies with it, if so agreed.
+#[derive(Debug)]
+struct Holder {
+    socket: Mutex<Socket>,
+    port: u32,
+}
+
+impl Holder {
+    fn open() -> Result<Self> {
+        let socket = Socket::open(NETLINK_NETFILTER)?;
+        Ok(Self { port: socket.port(), socket: Mutex::new(socket) })
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Socket> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to keep a table's [leased](Expression::Leased) rules in force. The table lives as long, if its socket holds
+/// it and nobody removes it.
+#[derive(Debug)]
+pub struct Lease {
+    holder: Arc<Holder>,
+    table: String,
+    lasts: Duration,
+}
+
+impl Lease {
+    /// Begins anew: without a gap, as it is one transaction.
+    ///
+    /// # Errors
+    /// The table is gone.
+    pub fn renew(&self) -> Result<Renewed> {
+        renew(&mut self.holder.socket(), &self.table, self.lasts)
+    }
 }
 
 impl Table {
@@ -116,7 +156,7 @@ impl Table {
     /// # Errors
     /// As [`new`](Self::new), and the kernel may have no owners.
     pub fn held_by(hold: Hold, description: TableDescription) -> Result<Self> {
-        let mut socket = Socket::open(NETLINK_NETFILTER)?;
+        let (holder, reader) = (Holder::open()?, Socket::open(NETLINK_NETFILTER)?);
         let name = &description.name;
         let make = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
         let mut steps = vec![(message::new_table(name, hold), make)];
@@ -140,8 +180,8 @@ impl Table {
                 steps.push((message::new_rule(name, &chain.name, rule.emit()), append));
             }
         }
-        socket.batch(transaction(steps), &format!("make the nftables table {name}"))?;
-        Ok(Self { socket, description, hold })
+        holder.socket().batch(transaction(steps), &format!("make the nftables table {name}"))?;
+        Ok(Self { holder: Arc::new(holder), reader, description, hold })
     }
 
     /// Takes over a table that another has made in the calling thread's network namespace, and that has no owner: to
@@ -150,7 +190,8 @@ impl Table {
     /// # Errors
     /// Too many sockets are open.
     pub fn adopt(description: TableDescription) -> Result<Self> {
-        Ok(Self { socket: Socket::open(NETLINK_NETFILTER)?, description, hold: Hold::Namespace })
+        let (holder, reader) = (Arc::new(Holder::open()?), Socket::open(NETLINK_NETFILTER)?);
+        Ok(Self { holder, reader, description, hold: Hold::Namespace })
     }
 
     /// What it should be.
@@ -211,13 +252,10 @@ impl Table {
         Ok(packets)
     }
 
-    /// Begins its lease anew, if it has one: without a gap, as it is one transaction.
-    ///
-    /// # Errors
-    /// It is gone.
-    pub fn renew(&mut self) -> Result<Renewed> {
-        let Some(lease) = self.description.lease else { return Ok(Renewed::InTime) };
-        renew(&mut self.socket, &self.description.name, lease)
+    /// Its lease, if it has one.
+    pub fn lease(&self) -> Option<Lease> {
+        let TableDescription { name, lease, .. } = &self.description;
+        lease.map(|lasts| Lease { holder: Arc::clone(&self.holder), table: name.clone(), lasts })
     }
 
     /// Removes it, and asks the kernel whether it is gone.
@@ -227,11 +265,11 @@ impl Table {
     pub fn remove(&mut self) -> Result<()> {
         let what = format!("remove the nftables table {}", self.description.name);
         let delete = message::delete_table(&self.description.name);
-        match self.socket.batch(transaction(vec![(delete, NLM_F_ACK)]), &what) {
+        match self.holder.socket().batch(transaction(vec![(delete, NLM_F_ACK)]), &what) {
             Err(error) if error.is_os(libc::ENOENT) => return Ok(()),
             removed => removed?,
         }
-        if is_there_by(&mut self.socket, &self.description.name)?.is_some() {
+        if is_there_by(&mut self.reader, &self.description.name)?.is_some() {
             return Err(Error::unlike(what, "no such table", "it is there"));
         }
         Ok(())
@@ -240,11 +278,11 @@ impl Table {
     fn read_back_table(&mut self) -> Result<()> {
         let TableDescription { name, .. } = &self.description;
         let what = format!("keep the nftables table {name}");
-        match (is_there_by(&mut self.socket, name)?, self.hold) {
+        match (is_there_by(&mut self.reader, name)?, self.hold) {
             (None, _) => Err(Error::unlike(what, "a table of this name", "there is none: somebody has removed it")),
-            (Some(owner), Hold::Socket) if owner != Some(self.socket.port()) => {
+            (Some(owner), Hold::Socket) if owner != Some(self.holder.port) => {
                 let found = format!("the owner is {owner:?}");
-                Err(Error::unlike(what, format!("the owner {}", self.socket.port()), found))
+                Err(Error::unlike(what, format!("the owner {}", self.holder.port), found))
             }
             (Some(_), _) => Ok(()),
         }
@@ -253,13 +291,13 @@ impl Table {
     fn keys(&mut self, set: &str) -> Result<Vec<Vec<u8>>> {
         let name = &self.description.name;
         let what = format!("read the set {set} of the table {name}");
-        Ok(message::keys(self.socket.ask(message::get_elements(name, set), NLM_F_DUMP, &what)?))
+        Ok(message::keys(self.reader.ask(message::get_elements(name, set), NLM_F_DUMP, &what)?))
     }
 
     fn hook_of(&mut self, chain: &str) -> Result<String> {
         let name = &self.description.name;
         let what = format!("read the chain {chain} of the table {name}");
-        let replies = self.socket.ask(message::get_chain(name, chain), 0, &what)?;
+        let replies = self.reader.ask(message::get_chain(name, chain), 0, &what)?;
         let found = replies.into_iter().filter_map(message::inner).find_map(|message| match message {
             NfTablesMessage::NewChain(chain) => Some(message::hook_words(&chain.attributes)),
             _ => None,
@@ -270,7 +308,7 @@ impl Table {
     fn rules(&mut self, chain: &str) -> Result<Vec<Vec<ListAttribute<ExpressionAttribute>>>> {
         let name = &self.description.name;
         let what = format!("read the rules of the table {name}");
-        Ok(message::rules(self.socket.ask(message::get_rules(name, chain), NLM_F_DUMP, &what)?))
+        Ok(message::rules(self.reader.ask(message::get_rules(name, chain), NLM_F_DUMP, &what)?))
     }
 }
 
