@@ -6,6 +6,7 @@ mod disk;
 use disk::{MIB, each_kind, make, ok, start};
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use windtunnel_inject::Injection;
 use windtunnel_inject::disk::{DiskFull, DiskKind, InodeExhaustion};
@@ -41,6 +42,44 @@ fn what_was_synced_is_kept_and_the_rest_may_be_lost() {
                 assert_eq!(written, b"", "written a moment before");
                 assert_eq!(ok(fs::read_to_string("/var/lib/log")).lines().count(), round + 1);
                 assert!(Path::new("/etc/passwd").exists(), "the machine's files are there");
+            }));
+        }
+    });
+}
+
+#[test]
+fn what_is_temporary_is_gone_whether_it_was_synced_or_not() {
+    if !disk::is_root() {
+        return;
+    }
+    common::in_namespaces(|| {
+        let mut disk = make(DiskKind::Ext4);
+        // Twice, since the second time what the first removed may not be in the way.
+        for _ in 0..2 {
+            assert!(start(&disk, &[], || {
+                for place in ["/tmp", "/run"] {
+                    ok(fs::create_dir_all(format!("{place}/deep/down")));
+                    ok(std::os::unix::fs::symlink("/var/lib", format!("{place}/link")));
+                    for name in ["file", "deep/down/file"] {
+                        let file = ok(File::create(format!("{place}/{name}")));
+                        ok(file.sync_all());
+                    }
+                }
+                ok(ok(File::create("/var/tmp/kept")).sync_all());
+                ok(ok(File::create("/var/lib/kept")).sync_all());
+            }));
+            disk.lose_power().expect("power loss");
+            assert!(start(&disk, &[], || {
+                for place in ["/tmp", "/run"] {
+                    let left: Vec<_> = ok(fs::read_dir(place)).map(|entry| ok(entry).file_name()).collect();
+                    // Where the tests are run from below /tmp, that is shown.
+                    let ours = ["deep", "link", "file"];
+                    assert!(left.iter().all(|name| ours.iter().all(|our| name != our)), "{place}: {left:?}");
+                }
+                assert!(Path::new("/var/tmp/kept").exists(), "file-hierarchy(7): kept over starts");
+                assert!(Path::new("/var/lib/kept").exists(), "what a link leads to is not followed");
+                ok(fs::write("/tmp/new", "there is room"));
+                assert_eq!(ok(fs::metadata("/tmp")).permissions().mode() & 0o7777, 0o1777);
             }));
         }
     });

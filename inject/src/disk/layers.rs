@@ -22,7 +22,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// Kernel file systems stand here; each start mounts its own.
 pub(super) const OF_THE_KERNEL: [&str; 3] = ["proc", "sys", "dev"];
-/// What a machine has to itself from its start: a host finds these empty. With their modes.
+/// What a machine has to itself from its start: a host finds these empty, also after it has lost its power
+/// (systemd's file-hierarchy(7)). With their modes.
 const FRESH: [(&str, u32); 2] = [("tmp", 0o1777), ("run", 0o755)];
 /// Where services write. In a user namespace the machine's directories belong to a stranger, so these are given to the
 /// host. Parents come first.
@@ -183,6 +184,22 @@ impl Plan {
         Ok(found)
     }
 
+    /// Leaves nothing in what is empty after a start of the machine. For a store of which nothing is
+    /// [mounted](Self::mount).
+    pub(super) fn start_afresh(&self, store: BorrowedFd<'_>) -> io::Result<()> {
+        for (at, own) in self.changes(store)? {
+            for here in FRESH.iter().filter_map(|(name, _)| Path::new(name).strip_prefix(&at).ok()) {
+                match openat(&own, here, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+                    Ok(fresh) => remove_all_in(&fresh)?,
+                    // The host has removed it, or has something else there.
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The root where it cannot be a layer: a directory of the store's.
     fn mount_skeleton(&self, store: BorrowedFd<'_>, place: BorrowedFd<'_>, at: &Path) -> io::Result<OwnedFd> {
         let skeleton = Path::new("root");
@@ -324,6 +341,18 @@ fn fine_if_there(made: rustix::io::Result<()>) -> io::Result<()> {
         Err(error) if error != Errno::EXIST => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+fn remove_all_in(directory: &OwnedFd) -> io::Result<()> {
+    for entry in fs::read_dir(name_of(directory))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a directory with just this mode, whatever the umask is.

@@ -114,12 +114,15 @@ impl OwnDisk {
         self.store.directory().as_fd()
     }
 
-    /// Mounts what reached the device, in place of what there was.
+    /// Mounts what reached the device, but for what is temporary, in place of what there was.
     pub(super) fn mount_again(&mut self) -> Result<()> {
         self.shelf.empty();
         reached("a disk is unmounted");
         let Some(store) = self.store.as_on_the_device()? else { return Ok(()) };
         reached("a disk is on the device again");
+        self.plan
+            .start_afresh(store.directory().as_fd())
+            .map_err(|error| Error::os("empty what a host finds empty after a start", error))?;
         self.root = self.shelf.fill(&store, &self.plan)?;
         self.ground.move_to(store.directory());
         reached("a disk is mounted again");

@@ -12,7 +12,8 @@ impl OwnDisk {
     ///
     /// The host's processes are to be killed before; those that live on get `EIO` from all that they have open here,
     /// and never see the disk again. What was synced (fsync(2) of the file, and of the directory for a new name) is
-    /// kept; of the rest, what the kernel happened to have written.
+    /// kept; of the rest, what the kernel happened to have written. `/tmp` and `/run` are empty, as after any start of
+    /// a machine.
     ///
     /// Faults in force on this disk are so again when they are next [read back](crate::Injection::read_back).
     ///
