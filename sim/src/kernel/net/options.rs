@@ -4,11 +4,15 @@
 //! network are kept by number, with the bounds that Linux checks. What is not simulated is `ENOPROTOOPT`, so that
 //! programs that probe (quinn's GRO) take their other path.
 
+mod per_family;
+
 use super::Rarities;
 use super::address::Family;
 use libc::{EDOM, EINVAL, ENOPROTOOPT, EOPNOTSUPP, EPERM, c_int};
 use libc::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP, SOL_SOCKET};
+use per_family::PerFamily;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// `net.core.rmem_default`, `wmem_default`, `rmem_max` and `wmem_max`.
 const BUFFER_BYTES: u32 = 212_992;
@@ -70,11 +74,11 @@ pub(crate) struct Options {
     pub(crate) receive_tos_v6: bool,
     pub(crate) receive_ttl: bool,
     pub(crate) receive_ttl_v6: bool,
-    pub(crate) receive_errors: bool,
+    receive_errors: PerFamily<bool>,
     /// `IP_PMTUDISC_*`.
-    pub(crate) path_mtu_discovery: c_int,
-    pub(crate) tos: u8,
-    pub(crate) ttl: u8,
+    path_mtu_discovery: PerFamily<c_int>,
+    tos: PerFamily<u8>,
+    ttl: PerFamily<u8>,
     /// `UDP_SEGMENT`; 0 is off.
     pub(crate) segment: u16,
     /// Remembered and without effect.
@@ -124,6 +128,21 @@ impl Options {
         u64::from(self.user_timeout_ms) * 1_000_000
     }
 
+    /// Whether it hears of every error about packets to there: `IP_RECVERR`, `IPV6_RECVERR`.
+    pub(crate) fn hears_errors(&self, to: IpAddr) -> bool {
+        self.receive_errors.of(to)
+    }
+
+    /// Whether packets to there are not to be broken into fragments: `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
+    pub(crate) fn is_unbroken(&self, to: IpAddr) -> bool {
+        matches!(self.path_mtu_discovery.of(to), libc::IP_PMTUDISC_DO | libc::IP_PMTUDISC_PROBE)
+    }
+
+    /// What packets to there are marked with: `IP_TOS`, `IPV6_TCLASS`.
+    pub(crate) fn tos(&self, to: IpAddr) -> u8 {
+        self.tos.of(to)
+    }
+
     fn new(send_buffer: u32, receive_buffer: u32) -> Options {
         Options {
             reuse_address: false,
@@ -159,10 +178,10 @@ impl Options {
             receive_tos_v6: false,
             receive_ttl: false,
             receive_ttl_v6: false,
-            receive_errors: false,
-            path_mtu_discovery: libc::IP_PMTUDISC_WANT,
-            tos: 0,
-            ttl: 64,
+            receive_errors: PerFamily::both(false),
+            path_mtu_discovery: PerFamily::both(libc::IP_PMTUDISC_WANT),
+            tos: PerFamily::both(0),
+            ttl: PerFamily::both(64),
             segment: 0,
             others: BTreeMap::new(),
         }
@@ -250,14 +269,14 @@ impl Options {
 
     fn get_v4(&self, name: c_int) -> Result<c_int, c_int> {
         match name {
-            libc::IP_TTL => Ok(c_int::from(self.ttl)),
-            libc::IP_TOS => Ok(c_int::from(self.tos)),
+            libc::IP_TTL => Ok(c_int::from(self.ttl.v4)),
+            libc::IP_TOS => Ok(c_int::from(self.tos.v4)),
             libc::IP_MULTICAST_LOOP => Ok(c_int::from(self.multicast_loop)),
             libc::IP_PKTINFO => Ok(c_int::from(self.packet_info)),
             libc::IP_RECVTOS => Ok(c_int::from(self.receive_tos)),
             libc::IP_RECVTTL => Ok(c_int::from(self.receive_ttl)),
-            libc::IP_RECVERR => Ok(c_int::from(self.receive_errors)),
-            libc::IP_MTU_DISCOVER => Ok(self.path_mtu_discovery),
+            libc::IP_RECVERR => Ok(c_int::from(self.receive_errors.v4)),
+            libc::IP_MTU_DISCOVER => Ok(self.path_mtu_discovery.v4),
             libc::IP_TRANSPARENT => Ok(0),
             _ => self.get_other(Of::Udp(Family::V4), IPPROTO_IP, name),
         }
@@ -266,14 +285,14 @@ impl Options {
     fn get_v6(&self, name: c_int) -> Result<c_int, c_int> {
         match name {
             libc::IPV6_V6ONLY => Ok(c_int::from(self.v6_only)),
-            libc::IPV6_UNICAST_HOPS => Ok(c_int::from(self.ttl)),
-            libc::IPV6_TCLASS => Ok(c_int::from(self.tos)),
+            libc::IPV6_UNICAST_HOPS => Ok(c_int::from(self.ttl.v6)),
+            libc::IPV6_TCLASS => Ok(c_int::from(self.tos.v6)),
             libc::IPV6_MULTICAST_LOOP => Ok(c_int::from(self.multicast_loop_v6)),
             libc::IPV6_RECVPKTINFO => Ok(c_int::from(self.packet_info_v6)),
             libc::IPV6_RECVTCLASS => Ok(c_int::from(self.receive_tos_v6)),
             libc::IPV6_RECVHOPLIMIT => Ok(c_int::from(self.receive_ttl_v6)),
-            libc::IPV6_RECVERR => Ok(c_int::from(self.receive_errors)),
-            libc::IPV6_MTU_DISCOVER => Ok(self.path_mtu_discovery),
+            libc::IPV6_RECVERR => Ok(c_int::from(self.receive_errors.v6)),
+            libc::IPV6_MTU_DISCOVER => Ok(self.path_mtu_discovery.v6),
             _ => self.get_other(Of::Udp(Family::V6), IPPROTO_IPV6, name),
         }
     }
@@ -365,19 +384,19 @@ impl Options {
         let on = value != 0;
         match name {
             libc::IP_TTL => {
-                self.ttl = match value {
+                self.ttl.v4 = match value {
                     -1 => 64,
                     1..=255 => value as u8,
                     _ => return Err(EINVAL),
                 }
             }
-            libc::IP_TOS => self.tos = value as u8,
+            libc::IP_TOS => self.tos.v4 = value as u8,
             libc::IP_MULTICAST_LOOP => self.multicast_loop = on,
             libc::IP_PKTINFO => self.packet_info = on,
             libc::IP_RECVTOS => self.receive_tos = on,
             libc::IP_RECVTTL => self.receive_ttl = on,
-            libc::IP_RECVERR => self.receive_errors = on,
-            libc::IP_MTU_DISCOVER => self.path_mtu_discovery = path_mtu_mode(value)?,
+            libc::IP_RECVERR => self.receive_errors.v4 = on,
+            libc::IP_MTU_DISCOVER => self.path_mtu_discovery.v4 = path_mtu_mode(value)?,
             // Only a privileged process may; simulated programs are not.
             libc::IP_TRANSPARENT if on => return Err(EPERM),
             libc::IP_TRANSPARENT => {}
@@ -391,14 +410,14 @@ impl Options {
         match name {
             libc::IPV6_V6ONLY => self.v6_only = on,
             libc::IPV6_UNICAST_HOPS => {
-                self.ttl = match value {
+                self.ttl.v6 = match value {
                     -1 => 64,
                     0..=255 => value as u8,
                     _ => return Err(EINVAL),
                 }
             }
             libc::IPV6_TCLASS => {
-                self.tos = match value {
+                self.tos.v6 = match value {
                     -1 => 0,
                     0..=255 => value as u8,
                     _ => return Err(EINVAL),
@@ -410,8 +429,8 @@ impl Options {
             libc::IPV6_RECVPKTINFO => self.packet_info_v6 = on,
             libc::IPV6_RECVTCLASS => self.receive_tos_v6 = on,
             libc::IPV6_RECVHOPLIMIT => self.receive_ttl_v6 = on,
-            libc::IPV6_RECVERR => self.receive_errors = on,
-            libc::IPV6_MTU_DISCOVER => self.path_mtu_discovery = path_mtu_mode(value)?,
+            libc::IPV6_RECVERR => self.receive_errors.v6 = on,
+            libc::IPV6_MTU_DISCOVER => self.path_mtu_discovery.v6 = path_mtu_mode(value)?,
             _ => return self.set_other(Of::Udp(Family::V6), IPPROTO_IPV6, name, value),
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! udp(7): datagrams are whole or cut, from whom one is connected to, and errors come later.
 
 use crate::calls::Addr;
-use crate::calls::options::Opt;
+use crate::calls::options::{self, Opt};
 use crate::calls::readiness::{ALL, ET, IN, OUT};
 use crate::compare::{Weathers, script};
 use crate::transcript::Transcript;
@@ -211,6 +211,44 @@ script! { Weathers::All;
         t.sendto(other, b"from six", 0, Addr::local6(port));
         t.settle();
         t.recvfrom(six, 64, 0);
+    }
+
+    /// A dual-stack socket has options for its own packets, and others for those of IPv4 (`struct ipv6_pinfo`, `struct
+    /// inet_sock`).
+    fn options_of_each_family(t) {
+        let listed = options::IP.iter().chain(options::IPV6);
+        let option = |name: &str| *listed.clone().find(|option| option.name == name).expect("it is listed");
+        let pairs = [
+            ("IP_TTL", "IPV6_UNICAST_HOPS"),
+            ("IP_TOS", "IPV6_TCLASS"),
+            ("IP_MTU_DISCOVER", "IPV6_MTU_DISCOVER"),
+            ("IP_RECVERR", "IPV6_RECVERR"),
+            ("IP_MULTICAST_TTL", "IPV6_MULTICAST_HOPS"),
+        ];
+        for (four, six) in pairs.map(|(four, six)| (option(four), option(six))) {
+            for fd in [t.udp6(), t.socket(AF_INET6, libc::SOCK_STREAM, 0)] {
+                for (set, value) in [(four, 1), (six, 2), (four, 3)] {
+                    t.setopt(fd, set, value);
+                    t.getopt(fd, four);
+                    t.getopt(fd, six);
+                }
+                t.close(fd);
+            }
+        }
+        // Who hears that nobody listens, without a connection.
+        for hears in [None, Some("IP_RECVERR"), Some("IPV6_RECVERR")] {
+            for to in ["four", "six"] {
+                let (fd, port) = (t.udp6(), t.closed_port());
+                if let Some(hears) = hears {
+                    t.setopt(fd, option(hears), 1);
+                }
+                let mapped = Addr::v6(std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped(), port);
+                t.sendto(fd, b"anybody?", 0, if to == "four" { mapped } else { Addr::local6(port) });
+                t.settle();
+                t.error_of(fd);
+                t.close(fd);
+            }
+        }
     }
 }
 

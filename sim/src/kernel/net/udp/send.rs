@@ -216,8 +216,7 @@ impl Network {
             return Err(Fail::Errno(EINVAL));
         }
         let piece = if segment > 0 { segment.min(bytes) } else { bytes };
-        let unbroken = matches!(options.path_mtu_discovery, libc::IP_PMTUDISC_DO | libc::IP_PMTUDISC_PROBE);
-        if unbroken && piece > whole { Err(Fail::Errno(EMSGSIZE)) } else { Ok(()) }
+        if options.is_unbroken(to) && piece > whole { Err(Fail::Errno(EMSGSIZE)) } else { Ok(()) }
     }
 
     /// The address that datagrams to another come from.
@@ -247,7 +246,7 @@ impl Network {
         sent: &Sent,
     ) {
         let state = &self.sockets[socket];
-        let (host, local, tos) = (state.host, state.local, sent.tos.unwrap_or(state.options.tos));
+        let (host, local, tos) = (state.host, state.local, sent.tos.unwrap_or_else(|| state.options.tos(to.ip)));
         let looped = if to.ip.is_ipv4() { state.options.multicast_loop } else { state.options.multicast_loop_v6 };
         let source = self.udp_source(socket, to.ip, sent);
         let from = Endpoint::new(source, local.port);
