@@ -69,7 +69,7 @@ pub fn built(mut cargo: Command, what: &str) -> Result<Vec<serde_json::Value>> {
     println!("$ {}", shown(&cargo));
     cargo.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
     let built = cargo.spawn().and_then(Child::wait_with_output).context("failed to start cargo")?;
-    ensure!(built.status.success(), "{what} do not build");
+    ensure!(built.status.success(), "failed to build {what}");
     let messages = serde_json::Deserializer::from_slice(&built.stdout).into_iter();
     messages.collect::<Result<_, _>>().context("failed to read what cargo built")
 }

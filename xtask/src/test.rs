@@ -2,7 +2,7 @@
 //!
 //! Every step runs even when an earlier one failed, so that one round shows all there is to mend.
 
-use crate::process::{cargo, run as run_command, succeeds};
+use crate::process::{built, cargo, run as run_command, succeeds};
 use crate::{tidy, vm};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -59,14 +59,7 @@ impl Step {
                 run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))
             }
             Self::Doctests => run_command(&mut cargo(root, &["test", "--workspace", "--doc", "--locked"])),
-            Self::Leaks => {
-                let tests = tests_of_examples(root)?;
-                let tests = tests.iter().flat_map(|test| ["--test", test.as_str()]);
-                let scan = ["run", "--quiet", "--locked", "-p", "cargo-chaos", "--", "leaks", "--", "--locked"];
-                // The whole workspace's features, so that the next step finds all of it built.
-                let scan = scan.into_iter().chain(["--workspace"]).chain(tests);
-                run_command(&mut cargo(root, &scan.collect::<Vec<_>>()))
-            }
+            Self::Leaks => leaks(root),
             Self::Tests => {
                 nextest(root)?;
                 let profile = if std::env::var_os("CI").is_some() { "ci" } else { "default" };
@@ -138,6 +131,19 @@ fn timing(step: Step, took: Duration, verdict: Verdict) -> String {
         Verdict::NotRun => "not run",
     };
     format!("xtask test: {:<8} {verdict} in {:>6.1} s", step.name(), took.as_secs_f64())
+}
+
+/// Has `cargo chaos leaks` look at the tests in `examples/`.
+fn leaks(root: &Path) -> Result<()> {
+    // With the features that the whole workspace has, here and below: what the steps before have built is used, and the
+    // next ones use this. `cargo run` would build its dependencies once more.
+    let build = cargo(root, &["build", "--locked", "--workspace", "--bin", "cargo-chaos"]);
+    let messages = built(build, "cargo-chaos")?;
+    let program = messages.iter().find_map(|message| message.get("executable")?.as_str());
+    let tests = tests_of_examples(root)?;
+    let tests = tests.iter().flat_map(|test| ["--test", test.as_str()]);
+    let mut scan = Command::new(program.context("cargo does not say where cargo-chaos is")?);
+    run_command(scan.args(["leaks", "--", "--locked", "--workspace"]).args(tests).current_dir(root))
 }
 
 /// The names of the tests in `examples/`, each once.
