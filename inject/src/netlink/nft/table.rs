@@ -98,8 +98,8 @@ pub enum Renewed {
 #[derive(Debug)]
 pub struct Table {
     holder: Arc<Holder>,
-    /// Asks. By another socket than the one that changes it, so that a lease is renewed while thousands of addresses are
-    /// read.
+    /// Asks. By another socket than the one that changes it, so that a lease is renewed while thousands of addresses
+    /// are read.
     reader: Socket,
     description: TableDescription,
     hold: Hold,
@@ -123,8 +123,8 @@ impl Holder {
     }
 }
 
-/// The right to keep a table's [leased](Expression::Leased) rules in force. The table lives as long, if its socket holds
-/// it and nobody removes it.
+/// The right to keep a table's [leased](Expression::Leased) rules in force. The table lives as long, if its socket
+/// holds it and nobody removes it.
 #[derive(Debug)]
 pub struct Lease {
     holder: Arc<Holder>,
