@@ -25,17 +25,11 @@ const DEAD_BESIDE_WITHIN: Duration = Duration::from_millis(10);
 /// How long the kernel may take to kill.
 const KILL_WITHIN: Duration = Duration::from_secs(5);
 
-/// A process of the target has been killed for want of memory. One shot: healing takes the limit away.
+/// A process of the target has been killed for want of memory. One shot: what it took is undone when it begins.
 #[derive(Debug)]
 pub struct OomKill {
-    how: How,
+    mechanism: &'static str,
     killed: u64,
-}
-
-#[derive(Debug)]
-enum How {
-    Group { limit: Limited, likely: Vec<Change> },
-    Hand,
 }
 
 impl OomKill {
@@ -59,6 +53,10 @@ impl OomKill {
     /// Not below: version 1 refuses that, and version 2 goes on killing until the use is as low (`memory_max_write` in
     /// mm/memcontrol.c).
     ///
+    /// Where processors are busy the kernel may kill a second one all the same, until the limit is gone: it waits for
+    /// its victim no longer than until the last of its memory is about to be freed (`exit_mmap` in mm/mmap.c sets
+    /// `MMF_OOM_SKIP` before `tlb_finish_mmu`). [`bit`](Injection::bit) says so.
+    ///
     /// # Errors
     /// The group lacks a controller for memory, has no members, or nobody was killed in 5 s.
     pub fn in_group(group: &Group) -> Result<Self> {
@@ -70,7 +68,7 @@ impl OomKill {
         let processes: Vec<Process> = members.iter().filter_map(|pid| Process::open(*pid).ok()).collect();
         let likely = members.iter().filter_map(|&pid| make_likely(group.journal(), pid).transpose());
         let likely = likely.collect::<Result<Vec<_>>>()?;
-        let limit = lower(group)?;
+        let mut limit = lower(group)?;
         let slack = group.memory_used_bytes()?.saturating_add(SLACK_BYTES);
         let mut eater = Helper::start(group.journal(), c"wt:eater", Some(group), |watch| eat(watch, slack))?;
         let mut killed = 0;
@@ -79,8 +77,13 @@ impl OomKill {
             eater.ends_within(Duration::from_millis(1));
             killed = group.oom_kills()?.saturating_sub(before);
         }
+        limit.heal()?;
+        reached("a group has its limit again");
         let is_dead = killed > 0 && one_of_them_is_dead(&processes, &eater);
         eater.end()?;
+        for mut change in likely {
+            change.undo()?;
+        }
         // The kernel takes whoever is largest. In a group with little memory that may be the eater, if it may not ask
         // to be spared: then what the kernel would have done without it is done by hand.
         if killed > 0 && !is_dead {
@@ -89,7 +92,9 @@ impl OomKill {
         if killed == 0 {
             return Err(Error::unlike("kill for want of memory", "a process killed", "none"));
         }
-        Ok(Self { how: How::Group { limit, likely }, killed })
+        // Nobody is killed any more.
+        let killed = group.oom_kills()?.saturating_sub(before);
+        Ok(Self { mechanism: "OOM killer of the group", killed })
     }
 
     /// Kills the largest of a process and all that descend from it. Needs no privilege for processes of one's own.
@@ -104,23 +109,18 @@ impl OomKill {
         if !victim.ends_within(KILL_WITHIN) {
             return Err(Error::unlike("kill for want of memory", "the largest process killed", "that it goes on"));
         }
-        Ok(Self { how: How::Hand, killed: 1 })
+        Ok(Self { mechanism: "SIGKILL of the largest process", killed: 1 })
     }
 }
 
 impl Injection for OomKill {
     fn mechanism(&self) -> &'static str {
-        match self.how {
-            How::Group { .. } => "OOM killer of the group",
-            How::Hand => "SIGKILL of the largest process",
-        }
+        self.mechanism
     }
 
+    /// Nothing of it is in force: whoever was killed stays dead.
     fn read_back(&mut self) -> Result<()> {
-        match &mut self.how {
-            How::Group { limit, .. } => limit.read_back(),
-            How::Hand => Ok(()),
-        }
+        Ok(())
     }
 
     /// Processes that were killed.
@@ -129,13 +129,7 @@ impl Injection for OomKill {
     }
 
     fn heal(&mut self) -> Result<()> {
-        match &mut self.how {
-            How::Group { limit, likely } => {
-                limit.heal()?;
-                likely.iter_mut().try_for_each(|change| change.undo().map(|_| ()))
-            }
-            How::Hand => Ok(()),
-        }
+        Ok(())
     }
 }
 
