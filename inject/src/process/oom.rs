@@ -47,27 +47,26 @@ impl OomKill {
     }
 
     /// Lowers a group's limit to what it uses, and has a process of our own allocate a little more, so that the
-    /// kernel's OOM killer chooses a member; all others are made more likely victims meanwhile
+    /// kernel's OOM killer chooses a member: the largest, which is made the likeliest victim meanwhile
     /// (proc_pid_oom_score_adj(5)).
     ///
     /// Not below: version 1 refuses that, and version 2 goes on killing until the use is as low (`memory_max_write` in
     /// mm/memcontrol.c).
     ///
-    /// Where processors are busy the kernel may kill a second one all the same, until the limit is gone: it waits for
-    /// its victim no longer than until the last of its memory is about to be freed (`exit_mmap` in mm/mmap.c sets
-    /// `MMF_OOM_SKIP` before `tlb_finish_mmu`). [`bit`](Injection::bit) says so.
+    /// The likeliest but for that one is our own process. The kernel waits for its victim no longer than until the last
+    /// of its memory is about to be freed (`exit_mmap` in mm/mmap.c sets `MMF_OOM_SKIP` before `tlb_finish_mmu`), so
+    /// where processors are busy it may kill a second one before the limit is gone.
     ///
     /// # Errors
     /// The group lacks a controller for memory, has no members, or nobody was killed in 5 s.
     pub fn in_group(group: &Group) -> Result<Self> {
         let before = group.oom_kills()?;
         let members = group.members();
-        if members.is_empty() {
-            return Err(Error::gone("kill for want of memory"));
-        }
         let processes: Vec<Process> = members.iter().filter_map(|pid| Process::open(*pid).ok()).collect();
-        let likely = members.iter().filter_map(|&pid| make_likely(group.journal(), pid).transpose());
-        let likely = likely.collect::<Result<Vec<_>>>()?;
+        let Some(largest) = processes.iter().max_by_key(|process| size_of(process.pid)) else {
+            return Err(Error::gone("kill for want of memory"));
+        };
+        let likely = make_likely(group.journal(), largest.pid)?;
         let mut limit = lower(group)?;
         let slack = group.memory_used_bytes()?.saturating_add(SLACK_BYTES);
         let mut eater = Helper::start(group.journal(), c"wt:eater", Some(group), |watch| eat(watch, slack))?;
@@ -80,20 +79,23 @@ impl OomKill {
         limit.heal()?;
         reached("a group has its limit again");
         let is_dead = killed > 0 && one_of_them_is_dead(&processes, &eater);
-        eater.end()?;
-        for mut change in likely {
-            change.undo()?;
+        // Nobody is killed any more. Who ate is no process of the target's.
+        killed = group.oom_kills()?.saturating_sub(before);
+        if killed > 1 && eater.ends_within(DEAD_WITHIN) {
+            killed -= 1;
         }
-        // The kernel takes whoever is largest. In a group with little memory that may be the eater, if it may not ask
-        // to be spared: then what the kernel would have done without it is done by hand.
-        if killed > 0 && !is_dead {
-            processes.iter().max_by_key(|process| size_of(process.pid)).map_or(Ok(()), Process::kill)?;
+        eater.end()?;
+        if let Some(mut change) = likely {
+            change.undo()?;
         }
         if killed == 0 {
             return Err(Error::unlike("kill for want of memory", "a process killed", "none"));
         }
-        // Nobody is killed any more.
-        let killed = group.oom_kills()?.saturating_sub(before);
+        // The kernel takes whoever is largest where it cannot be told whom. That may be the eater: then what the kernel
+        // would have done without it is done by hand.
+        if !is_dead {
+            largest.kill()?;
+        }
         Ok(Self { mechanism: "OOM killer of the group", killed })
     }
 
@@ -197,8 +199,8 @@ fn make_likely(journal: &Journal, pid: u32) -> Result<Option<Change>> {
 
 /// Takes page after page, up to this much: the group's, but not this process's own, by whose size the kernel judges.
 fn eat(watch: &Watch, bytes: u64) {
-    // Never to be chosen (proc_pid_oom_score_adj(5)), if this user may ask for that.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
+    // The second to be chosen: after the largest, which has one more, and before all others.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "999");
     let Ok(memory) = memfd_create(c"wt:eater", MemfdFlags::CLOEXEC) else { return };
     let page = vec![0xA5; rustix::param::page_size()];
     reached("memory is to be eaten");
