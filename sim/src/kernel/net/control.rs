@@ -137,7 +137,7 @@ pub(crate) fn describe_datagram(
     tos: u8,
 ) {
     let interface = Interface::by(loopback).index;
-    if options.packet_info
+    if options.packet_info.v4
         && let (IpAddr::V4(to), IpAddr::V4(own)) = (to, own)
     {
         let mut info = [0; 12];
@@ -146,7 +146,7 @@ pub(crate) fn describe_datagram(
         info[8..].copy_from_slice(&to.octets());
         control.put(IPPROTO_IP, libc::IP_PKTINFO, &info);
     }
-    if options.packet_info_v6 && family == Family::V6 {
+    if options.packet_info.v6 && family == Family::V6 {
         let ip = match to {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
@@ -157,16 +157,16 @@ pub(crate) fn describe_datagram(
         control.put(IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
     }
     const TTL: c_int = 64;
-    if options.receive_ttl && to.is_ipv4() {
+    if options.receive_ttl.v4 && to.is_ipv4() {
         control.put(IPPROTO_IP, libc::IP_TTL, &TTL.to_ne_bytes());
     }
-    if options.receive_ttl_v6 && to.is_ipv6() {
+    if options.receive_ttl.v6 && to.is_ipv6() {
         control.put(IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &TTL.to_ne_bytes());
     }
-    if options.receive_tos && to.is_ipv4() {
+    if options.receive_tos.v4 && to.is_ipv4() {
         control.put(IPPROTO_IP, libc::IP_TOS, &[tos]);
     }
-    if options.receive_tos_v6 && to.is_ipv6() {
+    if options.receive_tos.v6 && to.is_ipv6() {
         control.put(IPPROTO_IPV6, libc::IPV6_TCLASS, &c_int::from(tos).to_ne_bytes());
     }
 }

@@ -66,18 +66,14 @@ pub(crate) struct Options {
     /// `TCP_SYNCNT` as set; 0 is not.
     pub(crate) syn_retries: u32,
     pub(crate) v6_only: bool,
-    pub(crate) multicast_loop: bool,
-    pub(crate) multicast_loop_v6: bool,
-    pub(crate) packet_info: bool,
-    pub(crate) packet_info_v6: bool,
-    pub(crate) receive_tos: bool,
-    pub(crate) receive_tos_v6: bool,
-    pub(crate) receive_ttl: bool,
-    pub(crate) receive_ttl_v6: bool,
-    receive_errors: PerFamily<bool>,
+    pub(crate) multicast_loop: PerFamily<bool>,
+    pub(crate) packet_info: PerFamily<bool>,
+    pub(crate) receive_tos: PerFamily<bool>,
+    pub(crate) receive_ttl: PerFamily<bool>,
+    pub(crate) receive_errors: PerFamily<bool>,
     /// `IP_PMTUDISC_*`.
     path_mtu_discovery: PerFamily<c_int>,
-    tos: PerFamily<u8>,
+    pub(crate) tos: PerFamily<u8>,
     ttl: PerFamily<u8>,
     /// `UDP_SEGMENT`; 0 is off.
     pub(crate) segment: u16,
@@ -128,19 +124,9 @@ impl Options {
         u64::from(self.user_timeout_ms) * 1_000_000
     }
 
-    /// Whether it hears of every error about packets to there: `IP_RECVERR`, `IPV6_RECVERR`.
-    pub(crate) fn hears_errors(&self, to: IpAddr) -> bool {
-        self.receive_errors.of(to)
-    }
-
     /// Whether packets to there are not to be broken into fragments: `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
     pub(crate) fn is_unbroken(&self, to: IpAddr) -> bool {
         matches!(self.path_mtu_discovery.of(to), libc::IP_PMTUDISC_DO | libc::IP_PMTUDISC_PROBE)
-    }
-
-    /// What packets to there are marked with: `IP_TOS`, `IPV6_TCLASS`.
-    pub(crate) fn tos(&self, to: IpAddr) -> u8 {
-        self.tos.of(to)
     }
 
     fn new(send_buffer: u32, receive_buffer: u32) -> Options {
@@ -170,14 +156,10 @@ impl Options {
             defer_accept_s: 0,
             syn_retries: 0,
             v6_only: false,
-            multicast_loop: true,
-            multicast_loop_v6: true,
-            packet_info: false,
-            packet_info_v6: false,
-            receive_tos: false,
-            receive_tos_v6: false,
-            receive_ttl: false,
-            receive_ttl_v6: false,
+            multicast_loop: PerFamily::both(true),
+            packet_info: PerFamily::both(false),
+            receive_tos: PerFamily::both(false),
+            receive_ttl: PerFamily::both(false),
             receive_errors: PerFamily::both(false),
             path_mtu_discovery: PerFamily::both(libc::IP_PMTUDISC_WANT),
             tos: PerFamily::both(0),
@@ -271,10 +253,10 @@ impl Options {
         match name {
             libc::IP_TTL => Ok(c_int::from(self.ttl.v4)),
             libc::IP_TOS => Ok(c_int::from(self.tos.v4)),
-            libc::IP_MULTICAST_LOOP => Ok(c_int::from(self.multicast_loop)),
-            libc::IP_PKTINFO => Ok(c_int::from(self.packet_info)),
-            libc::IP_RECVTOS => Ok(c_int::from(self.receive_tos)),
-            libc::IP_RECVTTL => Ok(c_int::from(self.receive_ttl)),
+            libc::IP_MULTICAST_LOOP => Ok(c_int::from(self.multicast_loop.v4)),
+            libc::IP_PKTINFO => Ok(c_int::from(self.packet_info.v4)),
+            libc::IP_RECVTOS => Ok(c_int::from(self.receive_tos.v4)),
+            libc::IP_RECVTTL => Ok(c_int::from(self.receive_ttl.v4)),
             libc::IP_RECVERR => Ok(c_int::from(self.receive_errors.v4)),
             libc::IP_MTU_DISCOVER => Ok(self.path_mtu_discovery.v4),
             libc::IP_TRANSPARENT => Ok(0),
@@ -287,10 +269,10 @@ impl Options {
             libc::IPV6_V6ONLY => Ok(c_int::from(self.v6_only)),
             libc::IPV6_UNICAST_HOPS => Ok(c_int::from(self.ttl.v6)),
             libc::IPV6_TCLASS => Ok(c_int::from(self.tos.v6)),
-            libc::IPV6_MULTICAST_LOOP => Ok(c_int::from(self.multicast_loop_v6)),
-            libc::IPV6_RECVPKTINFO => Ok(c_int::from(self.packet_info_v6)),
-            libc::IPV6_RECVTCLASS => Ok(c_int::from(self.receive_tos_v6)),
-            libc::IPV6_RECVHOPLIMIT => Ok(c_int::from(self.receive_ttl_v6)),
+            libc::IPV6_MULTICAST_LOOP => Ok(c_int::from(self.multicast_loop.v6)),
+            libc::IPV6_RECVPKTINFO => Ok(c_int::from(self.packet_info.v6)),
+            libc::IPV6_RECVTCLASS => Ok(c_int::from(self.receive_tos.v6)),
+            libc::IPV6_RECVHOPLIMIT => Ok(c_int::from(self.receive_ttl.v6)),
             libc::IPV6_RECVERR => Ok(c_int::from(self.receive_errors.v6)),
             libc::IPV6_MTU_DISCOVER => Ok(self.path_mtu_discovery.v6),
             _ => self.get_other(Of::Udp(Family::V6), IPPROTO_IPV6, name),
@@ -391,10 +373,10 @@ impl Options {
                 }
             }
             libc::IP_TOS => self.tos.v4 = value as u8,
-            libc::IP_MULTICAST_LOOP => self.multicast_loop = on,
-            libc::IP_PKTINFO => self.packet_info = on,
-            libc::IP_RECVTOS => self.receive_tos = on,
-            libc::IP_RECVTTL => self.receive_ttl = on,
+            libc::IP_MULTICAST_LOOP => self.multicast_loop.v4 = on,
+            libc::IP_PKTINFO => self.packet_info.v4 = on,
+            libc::IP_RECVTOS => self.receive_tos.v4 = on,
+            libc::IP_RECVTTL => self.receive_ttl.v4 = on,
             libc::IP_RECVERR => self.receive_errors.v4 = on,
             libc::IP_MTU_DISCOVER => self.path_mtu_discovery.v4 = path_mtu_mode(value)?,
             // Only a privileged process may; simulated programs are not.
@@ -425,10 +407,10 @@ impl Options {
             }
             // Unlike IP_MULTICAST_LOOP, do_ipv6_setsockopt takes nothing but 0 and 1.
             libc::IPV6_MULTICAST_LOOP if !(0..=1).contains(&value) => return Err(EINVAL),
-            libc::IPV6_MULTICAST_LOOP => self.multicast_loop_v6 = on,
-            libc::IPV6_RECVPKTINFO => self.packet_info_v6 = on,
-            libc::IPV6_RECVTCLASS => self.receive_tos_v6 = on,
-            libc::IPV6_RECVHOPLIMIT => self.receive_ttl_v6 = on,
+            libc::IPV6_MULTICAST_LOOP => self.multicast_loop.v6 = on,
+            libc::IPV6_RECVPKTINFO => self.packet_info.v6 = on,
+            libc::IPV6_RECVTCLASS => self.receive_tos.v6 = on,
+            libc::IPV6_RECVHOPLIMIT => self.receive_ttl.v6 = on,
             libc::IPV6_RECVERR => self.receive_errors.v6 = on,
             libc::IPV6_MTU_DISCOVER => self.path_mtu_discovery.v6 = path_mtu_mode(value)?,
             _ => return self.set_other(Of::Udp(Family::V6), IPPROTO_IPV6, name, value),

@@ -175,7 +175,7 @@ impl Network {
         // That nobody listens is said to who is connected; that there is no way, only to who asks for all errors
         // (`icmp_err_convert`, net/ipv4/icmp.c).
         let fatal = errno == ECONNREFUSED;
-        if udp.remote.is_some() && fatal || state.options.hears_errors(peer.ip) {
+        if udp.remote.is_some() && fatal || state.options.receive_errors.of(peer.ip) {
             state.error = errno;
             self.notify(socket, CHANGE);
         }

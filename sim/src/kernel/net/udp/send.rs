@@ -246,8 +246,8 @@ impl Network {
         sent: &Sent,
     ) {
         let state = &self.sockets[socket];
-        let (host, local, tos) = (state.host, state.local, sent.tos.unwrap_or_else(|| state.options.tos(to.ip)));
-        let looped = if to.ip.is_ipv4() { state.options.multicast_loop } else { state.options.multicast_loop_v6 };
+        let (host, local, tos) = (state.host, state.local, sent.tos.unwrap_or_else(|| state.options.tos.of(to.ip)));
+        let looped = state.options.multicast_loop.of(to.ip);
         let source = self.udp_source(socket, to.ip, sent);
         let from = Endpoint::new(source, local.port);
         let datagram = |bytes| Received { bytes, from, to: to.ip, tos, arrived: 0 };
