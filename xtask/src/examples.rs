@@ -1,7 +1,7 @@
 //! The chaos tests of `examples/`, built and run one by one.
 
-use crate::process::{built, cargo, is_of_package};
-use anyhow::{Context, Result, bail, ensure};
+use crate::process::{built, cargo, executable, is_of_package};
+use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -32,16 +32,11 @@ pub fn build(root: &Path, package: &str, how: Build<'_>) -> Result<PathBuf> {
         Build::AloneReleased => build.args(["-p", package, "--release"]),
         Build::WithAll { profile } => build.args(["--workspace", "--profile", profile]),
     };
-    for message in built(build, &format!("the chaos tests of {package}"))? {
-        let text = |at: &str| message.pointer(at).and_then(serde_json::Value::as_str);
-        // Cargo builds a package's programs along with its tests, and names them too.
-        if let (Some("chaos"), Some(executable)) = (text("/target/name"), text("/executable"))
-            && is_of_package(&message, package)
-        {
-            return Ok(executable.into());
-        }
-    }
-    bail!("{package} has no test binary `chaos`")
+    let built = built(build, &format!("the chaos tests of {package}"))?;
+    // Cargo builds a package's programs along with its tests, and names them too.
+    let mut own = built.iter().filter(|message| is_of_package(message, package));
+    let binary = own.find_map(|message| executable(message, "chaos"));
+    binary.with_context(|| format!("{package} has no test binary `chaos`"))
 }
 
 /// The chaos tests of a package.

@@ -1,7 +1,7 @@
 //! Running other programs where a person can follow.
 
 use anyhow::{Context, Result, bail, ensure};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A `cargo` command at the tree's root. The cargo that runs this program is used, so that a toolchain chosen with
@@ -80,6 +80,13 @@ pub fn built(mut cargo: Command, what: &str) -> Result<Vec<serde_json::Value>> {
 pub fn is_of_package(message: &serde_json::Value, package: &str) -> bool {
     let id = message.get("package_id").and_then(serde_json::Value::as_str);
     id.is_some_and(|id| id.contains(&format!("/{package}#")) || id.contains(&format!("#{package}@")))
+}
+
+/// The program that a message of cargo's is about, if its target has this name.
+#[must_use]
+pub fn executable(message: &serde_json::Value, target: &str) -> Option<PathBuf> {
+    let text = |at: &str| message.pointer(at).and_then(serde_json::Value::as_str);
+    text("/executable").filter(|_| text("/target/name") == Some(target)).map(PathBuf::from)
 }
 
 /// Whether a command starts and succeeds. Its output is dropped.

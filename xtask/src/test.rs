@@ -2,7 +2,7 @@
 //!
 //! Every step runs even when an earlier one failed, so that one round shows all there is to mend.
 
-use crate::process::{built, cargo, run as run_command, succeeds};
+use crate::process::{built, cargo, executable, run as run_command, succeeds};
 use crate::{tidy, vm};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -139,7 +139,7 @@ fn leaks(root: &Path) -> Result<()> {
     // next ones use this. `cargo run` would build its dependencies once more.
     let build = cargo(root, &["build", "--locked", "--workspace", "--bin", "cargo-chaos"]);
     let messages = built(build, "cargo-chaos")?;
-    let program = messages.iter().find_map(|message| message.get("executable")?.as_str());
+    let program = messages.iter().find_map(|message| executable(message, "cargo-chaos"));
     let tests = tests_of_examples(root)?;
     let tests = tests.iter().flat_map(|test| ["--test", test.as_str()]);
     let mut scan = Command::new(program.context("cargo does not say where cargo-chaos is")?);
