@@ -19,6 +19,7 @@ pub mod guardian;
 pub mod injection;
 pub mod journal;
 pub mod keeper;
+mod lock;
 pub mod mounts;
 pub mod namespace;
 pub mod netlink;

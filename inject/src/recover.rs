@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::journal::file::{self, Contents, Line};
 use crate::journal::{Directory, Outcome, Undo, default_path};
+use crate::lock::lock;
 use crate::process::identity::Identity;
 use crate::process::proc::{self, Stat};
 use crate::step::reached;
@@ -13,7 +14,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// What was found, and what came of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -70,7 +71,7 @@ pub fn recover() -> Result<Report> {
 pub fn recover_in(path: &Path) -> Result<Report> {
     // A process's own locks do not keep its own threads apart (fcntl_locking(2)).
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = lock(&ONE_AT_A_TIME);
     let mut report = Report::default();
     if !path.exists() {
         return Ok(report);

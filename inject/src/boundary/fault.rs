@@ -7,9 +7,10 @@ use super::layout::{
 use super::page::Shared;
 use crate::Injection;
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::step::reached;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 
 /// What a slot says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,7 +46,7 @@ pub struct CallFault {
 
 impl CallFault {
     pub(super) fn begin(shared: &Arc<Shared>, wanted: Wanted) -> Result<Self> {
-        let taking = shared.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        let taking = lock(&shared.taking);
         let slot = (!shared.in_force()).trailing_zeros() as usize;
         if slot >= SLOTS {
             return Err(Error::lacking(
@@ -102,7 +103,7 @@ impl Injection for CallFault {
         if self.over.is_some() {
             return Ok(());
         }
-        let taking = self.shared.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        let taking = lock(&self.shared.taking);
         reached("a page of calls is to be lifted");
         self.shared.words[IN_FORCE_WORD].fetch_and(!(1 << self.slot), Ordering::AcqRel);
         reached("a page of calls is lifted");

@@ -1,6 +1,6 @@
 //! The wall clocks of all processes of a program, or of a container, that is none of ours.
 
-use super::fault::{self, ClockFault, Face, Reads, Shown, lock, now_ns};
+use super::fault::{self, ClockFault, Face, Reads, Shown, now_ns};
 use super::lease::Renewing;
 use super::motion::{Change, Clocks};
 use super::stub::{Inherited, Stub, Undo, plan};
@@ -8,6 +8,7 @@ use super::vdso::Image;
 use crate::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{self, Journal};
+use crate::lock::lock;
 use crate::process::proc;
 use crate::step::reached;
 use crate::target::Process;

@@ -3,8 +3,9 @@
 use super::motion::{Change, Clocks, Motion};
 use crate::Injection;
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use rustix::time::{ClockId, clock_gettime};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// 200 years; an `i64` of nanoseconds ends after 292.
 const SKEW_NS_MAX: u64 = 200 * 365 * 86_400 * 1_000_000_000;
@@ -107,11 +108,6 @@ impl<F: Face> Changes for Shown<F> {
     fn reads(&mut self) -> Result<Reads> {
         self.face.reads()
     }
-}
-
-/// Nothing that panics leaves clocks half changed: `change` ends with them and their face in step.
-pub(super) fn lock<T: ?Sized>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Sets wall clocks off by so many nanoseconds, at once or at 500 ppm.

@@ -1,7 +1,8 @@
 //! What keeps wrong clocks wrong: a thread that renews their lease.
 
-use super::fault::{Shown, lock};
+use super::fault::Shown;
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};

@@ -10,6 +10,7 @@ use super::layout::{
 };
 use super::motion::{Change, Clocks};
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::step::reached;
 use crate::sys::SharedWords;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -73,7 +74,7 @@ impl ClockPage {
 
     /// When the host last read a clock that was wrong: its genuine `CLOCK_MONOTONIC`. `None` if it never did.
     pub fn last_read(&self) -> Option<Duration> {
-        let shown = fault::lock(&self.shown);
+        let shown = lock(&self.shown);
         let at = shown.face.words[READ_AT_WORD].load(Ordering::Relaxed);
         (at != 0).then(|| Duration::from_nanos(at))
     }

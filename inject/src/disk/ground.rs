@@ -1,7 +1,8 @@
 //! Where a fault stands: a directory of the file system it strikes, which is another one after a loss of power.
 
+use crate::lock::lock;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The root directory of a host's store, as it is mounted now.
 #[derive(Debug)]
@@ -13,11 +14,11 @@ impl Ground {
     }
 
     pub(super) fn move_to(&self, directory: &Arc<OwnedFd>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(directory);
+        *lock(&self.0) = Arc::clone(directory);
     }
 
     fn now(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&lock(&self.0))
     }
 }
 

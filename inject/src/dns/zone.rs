@@ -1,5 +1,6 @@
 //! What is known of names, by whom, and who is misled.
 
+use crate::lock::lock;
 use crate::step::reached;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -115,7 +116,7 @@ impl Knowledge {
         let name = folded(name);
         // `localhost` is in everybody's own hosts file.
         let lie = (name != "localhost").then(|| self.lie(asker.ip(), &name)).flatten();
-        let probe = self.probes.lock().unwrap_or_else(PoisonError::into_inner).remove(&(asker, id));
+        let probe = lock(&self.probes).remove(&(asker, id));
         match (probe, &lie) {
             // Who has asked may have given up.
             (Some(probe), lie) => _ = probe.send(lie.as_ref().map(|lie| lie.number)),
@@ -135,13 +136,13 @@ impl Knowledge {
 
     /// The hijack that counts for a name: the last that began.
     fn lie(&self, asker: IpAddr, name: &str) -> Option<Arc<Lie>> {
-        let lies = self.lies.lock().unwrap_or_else(PoisonError::into_inner);
+        let lies = lock(&self.lies);
         lies.iter().rev().find(|lie| lie.concerns(asker, name)).cloned()
     }
 
     /// Misleads those who ask for a name at one of these addresses.
     pub(super) fn begin(&self, askers: Vec<IpAddr>, name: &str, answer: Answer) -> Arc<Lie> {
-        let mut lies = self.lies.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lies = lock(&self.lies);
         let number = self.ever.fetch_add(1, Ordering::Relaxed) + 1;
         let lie = Arc::new(Lie { number, askers, name: folded(name), answer, misled: AtomicU64::new(0) });
         lies.push(Arc::clone(&lie));
@@ -152,18 +153,18 @@ impl Knowledge {
     /// Ends a hijack.
     pub(super) fn end(&self, number: u64) {
         reached("a name's hijack is to end");
-        self.lies.lock().unwrap_or_else(PoisonError::into_inner).retain(|lie| lie.number != number);
+        lock(&self.lies).retain(|lie| lie.number != number);
         reached("a name's hijack has ended");
     }
 
     /// The next question with this number from this address is ours.
     pub(super) fn expect(&self, from: SocketAddr, id: u16, heard: Sender<Heard>) {
-        self.probes.lock().unwrap_or_else(PoisonError::into_inner).insert((from, id), heard);
+        lock(&self.probes).insert((from, id), heard);
     }
 
     /// It is not any more.
     pub(super) fn expect_no_more(&self, from: SocketAddr, id: u16) {
-        self.probes.lock().unwrap_or_else(PoisonError::into_inner).remove(&(from, id));
+        lock(&self.probes).remove(&(from, id));
     }
 }
 

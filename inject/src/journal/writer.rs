@@ -5,6 +5,7 @@ use super::file::Line;
 use super::undo::{Outcome, Undo};
 use crate::error::{Error, Result};
 use crate::guardian::Guardian;
+use crate::lock::lock;
 use crate::process::identity::Identity;
 use crate::process::proc;
 use crate::recover::Undone;
@@ -181,7 +182,7 @@ impl Drop for Change {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Whether this is the process that opened it, and not a child that was forked from it.

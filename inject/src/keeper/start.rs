@@ -3,6 +3,7 @@
 use super::disks::DiskOrder;
 use super::protocol::{self, Answer, Order};
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::step::reached;
 use crate::sys::End;
 use crate::target::Process;
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// What a host executes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +91,7 @@ impl Keeper {
 
     /// Has something be done, and waits for the answer; `refused` says what it means if it is a reason why not.
     fn order(&self, order: &Order, fds: &[BorrowedFd<'_>], refused: impl FnOnce(String) -> Error) -> Result<Answer> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = lock(&self.socket);
         protocol::send(&*socket, order, fds)?;
         match protocol::receive(&*socket)? {
             Some((Answer::Refused(reason), _)) => Err(refused(reason)),

@@ -9,12 +9,13 @@ use super::rule::Description;
 use super::trouble::{Links, Trouble};
 use crate::Injection;
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::step::reached;
 use rustix::event::EventfdFlags;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
 /// Shapes what is forwarded in a network namespace. Copies are the same shaper.
@@ -254,9 +255,4 @@ impl Drop for Running {
 fn since(counter: &AtomicU64, told: &mut u64) -> u64 {
     let now = counter.load(Ordering::Relaxed);
     now - std::mem::replace(told, now)
-}
-
-/// Whoever panicked with the lock held left what it protects whole: nothing in between can panic.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,7 @@
 use crate::netlink::in_namespace;
 use crate::netlink::nft::queue::claimed;
 use crate::netlink::nft::{
-    self, Chain, Direction, Expression, Family, Hold, Hook, Renewed, Rule, Set, Table, TableDescription,
+    self, Chain, Direction, Expression, Family, Hold, Hook, Lease, Renewed, Rule, Set, Table, TableDescription,
 };
 use crate::step::reached;
 use crate::{Error, Injection, Result};
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -192,19 +192,21 @@ fn hold(table: Table, begun: Instant) -> Result<Held> {
             lease.renew()?;
         }
         let late = Arc::clone(&lapses);
-        let renew = move || {
-            while ends.recv_timeout(RENEWAL) == Err(RecvTimeoutError::Timeout) {
-                // A table that is gone cannot be renewed; that it is gone, reading it back says.
-                if let Ok(Renewed::TooLate) = lease.renew() {
-                    late.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("partition".to_owned()).spawn(renew);
-        thread.map_err(|error| Error::os("start a thread", error))?;
+        let thread = thread::Builder::new().name("partition".to_owned());
+        thread.spawn(move || renew(&lease, &ends, &late)).map_err(|error| Error::os("start a thread", error))?;
         reached("a table's lease is kept");
     }
     Ok(Held { table, lapses, _renewing: renewing })
+}
+
+/// Renews a lease until nobody wants it any more, and counts how often that came too late.
+fn renew(lease: &Lease, ends: &Receiver<()>, lapses: &AtomicU32) {
+    while ends.recv_timeout(RENEWAL) == Err(RecvTimeoutError::Timeout) {
+        // A table that is gone cannot be renewed; that it is gone, reading it back says.
+        if let Ok(Renewed::TooLate) = lease.renew() {
+            lapses.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A name that no other partition of a living process has.

@@ -2,6 +2,7 @@
 
 use super::expression::{ALIVE, Expression, Family, counted, words};
 use super::message::{self, Key, transaction};
+use crate::lock::lock;
 use crate::netlink::Socket;
 use crate::{Error, Result};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
@@ -9,7 +10,7 @@ use netlink_packet_netfilter::nftables::{ExpressionAttribute, ListAttribute, NfT
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Elements in one message: an attribute holds 64 KiB, and an IPv6 element takes 28 bytes.
@@ -97,7 +98,8 @@ pub enum Renewed {
 /// A table in force.
 #[derive(Debug)]
 pub struct Table {
-    holder: Arc<Holder>,
+    /// Changes it. The table dies with it, if so agreed.
+    holder: Arc<Mutex<Socket>>,
     /// Asks. By another socket than the one that changes it, so that a lease is renewed while thousands of addresses
     /// are read.
     reader: Socket,
@@ -105,29 +107,11 @@ pub struct Table {
     hold: Hold,
 }
 
-/// The socket that changes a table. The table dies with it, if so agreed.
-#[derive(Debug)]
-struct Holder {
-    socket: Mutex<Socket>,
-    port: u32,
-}
-
-impl Holder {
-    fn open() -> Result<Self> {
-        let socket = Socket::open(NETLINK_NETFILTER)?;
-        Ok(Self { port: socket.port(), socket: Mutex::new(socket) })
-    }
-
-    fn socket(&self) -> MutexGuard<'_, Socket> {
-        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The right to keep a table's [leased](Expression::Leased) rules in force. The table lives as long, if its socket
 /// holds it and nobody removes it.
 #[derive(Debug)]
 pub struct Lease {
-    holder: Arc<Holder>,
+    holder: Arc<Mutex<Socket>>,
     table: String,
     lasts: Duration,
 }
@@ -138,7 +122,7 @@ impl Lease {
     /// # Errors
     /// The table is gone.
     pub fn renew(&self) -> Result<Renewed> {
-        renew(&mut self.holder.socket(), &self.table, self.lasts)
+        renew(&mut lock(&self.holder), &self.table, self.lasts)
     }
 }
 
@@ -156,7 +140,7 @@ impl Table {
     /// # Errors
     /// As [`new`](Self::new), and the kernel may have no owners.
     pub fn held_by(hold: Hold, description: TableDescription) -> Result<Self> {
-        let (holder, reader) = (Holder::open()?, Socket::open(NETLINK_NETFILTER)?);
+        let [mut holder, reader] = sockets()?;
         let name = &description.name;
         let make = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
         let mut steps = vec![(message::new_table(name, hold), make)];
@@ -180,8 +164,8 @@ impl Table {
                 steps.push((message::new_rule(name, &chain.name, rule.emit()), append));
             }
         }
-        holder.socket().batch(transaction(steps), &format!("make the nftables table {name}"))?;
-        Ok(Self { holder: Arc::new(holder), reader, description, hold })
+        holder.batch(transaction(steps), &format!("make the nftables table {name}"))?;
+        Ok(Self { holder: Arc::new(Mutex::new(holder)), reader, description, hold })
     }
 
     /// Takes over a table that another has made in the calling thread's network namespace, and that has no owner: to
@@ -190,8 +174,8 @@ impl Table {
     /// # Errors
     /// Too many sockets are open.
     pub fn adopt(description: TableDescription) -> Result<Self> {
-        let (holder, reader) = (Arc::new(Holder::open()?), Socket::open(NETLINK_NETFILTER)?);
-        Ok(Self { holder, reader, description, hold: Hold::Namespace })
+        let [holder, reader] = sockets()?;
+        Ok(Self { holder: Arc::new(Mutex::new(holder)), reader, description, hold: Hold::Namespace })
     }
 
     /// What it should be.
@@ -265,7 +249,7 @@ impl Table {
     pub fn remove(&mut self) -> Result<()> {
         let what = format!("remove the nftables table {}", self.description.name);
         let delete = message::delete_table(&self.description.name);
-        match self.holder.socket().batch(transaction(vec![(delete, NLM_F_ACK)]), &what) {
+        match lock(&self.holder).batch(transaction(vec![(delete, NLM_F_ACK)]), &what) {
             Err(error) if error.is_os(libc::ENOENT) => return Ok(()),
             removed => removed?,
         }
@@ -278,11 +262,12 @@ impl Table {
     fn read_back_table(&mut self) -> Result<()> {
         let TableDescription { name, .. } = &self.description;
         let what = format!("keep the nftables table {name}");
+        let ours = lock(&self.holder).port();
         match (is_there_by(&mut self.reader, name)?, self.hold) {
             (None, _) => Err(Error::unlike(what, "a table of this name", "there is none: somebody has removed it")),
-            (Some(owner), Hold::Socket) if owner != Some(self.holder.port) => {
+            (Some(owner), Hold::Socket) if owner != Some(ours) => {
                 let found = format!("the owner is {owner:?}");
-                Err(Error::unlike(what, format!("the owner {}", self.holder.port), found))
+                Err(Error::unlike(what, format!("the owner {ours}"), found))
             }
             (Some(_), _) => Ok(()),
         }
@@ -310,6 +295,11 @@ impl Table {
         let what = format!("read the rules of the table {name}");
         Ok(message::rules(self.reader.ask(message::get_rules(name, chain), NLM_F_DUMP, &what)?))
     }
+}
+
+/// One that changes a table, and one that asks.
+fn sockets() -> Result<[Socket; 2]> {
+    Ok([Socket::open(NETLINK_NETFILTER)?, Socket::open(NETLINK_NETFILTER)?])
 }
 
 /// Makes a table with an owner, if the kernel has owners, and otherwise without.
